@@ -1,0 +1,44 @@
+# The one vocabulary: documentation and CI call only these.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)# DVC runs the stages with whatever `python` comes first
+export DVC_NO_ANALYTICS := true
+
+.PHONY: repro test check bench ui env lock clean
+.DEFAULT_GOAL := repro
+
+env: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m ensurepip --upgrade > /dev/null
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' requirements.lock)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	touch $@
+
+repro: env  ## the whole pipeline: clean data, trained models, and what MLflow shows of them
+	dvc repro
+
+test: env  ## every test, on two processes
+	pytest -n 2 --dist loadgroup
+
+check: env  ## format, lint, types, the rooms and who may know whom
+	ruff format --check .
+	ruff check .
+	mypy
+	PYTHONPATH=src lint-imports
+
+bench: env  ## every benchmark: ratios against a named peer, in one run
+	for script in benchmarks/*.py; do python $$script || exit 1; done
+
+ui: env  ## MLflow's UI on what `make repro` made
+	mlflow ui
+
+lock: env  ## new pins, for every platform, without registry addresses
+	uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header --no-emit-index-url \
+		--extra pipeline --extra dev pyproject.toml --output-file requirements.lock
+
+clean:  ## the environment alone; data, models and MLflow's store stay
+	rm -rf $(VENV)

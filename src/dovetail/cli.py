@@ -1,0 +1,117 @@
+"""The command line: parse, one library call, print, exit code. Everything heavy is imported inside a command."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from dovetail.errors import DovetailError
+
+_JSON = "dovetail.json"  # in the context's meta: an error has to know it too
+
+
+def _note_json(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001  (click's signature)
+    ctx.meta[_JSON] = value
+    return value
+
+
+_json = click.option(
+    "--json", "as_json", is_flag=True, callback=_note_json, help="Answer with one JSON document and nothing else."
+)
+
+
+class _Commands(click.Group):
+    """The one place where a known error becomes one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DovetailError as error:
+            if ctx.params["traceback"]:
+                raise
+            if ctx.meta.get(_JSON):
+                content = {"kind": error.kind, "message": error.message, "next": error.next_command}
+                click.echo(json.dumps({"error": content}))
+            else:
+                click.echo(f"dovetail: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dovetail-ml", message="%(version)s")
+@click.option("--traceback", is_flag=True, help="Show where a known error was raised.")
+def main(traceback: bool) -> None:  # noqa: FBT001  (read from the context above; click passes flags so)
+    """The joint between DVC and MLflow.
+
+    Exit codes: 0 done, 1 the answer is no, 2 you must change something, 3 something outside failed.
+    """
+
+
+@main.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@_json
+def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
+    """Show models of the workspace (default: all) in MLflow: run, version, `staging`."""
+    from dovetail.register import register as library_call
+    from dovetail.workspace import open_workspace
+
+    with open_workspace() as workspace:
+        done = library_call(workspace, models)
+    _answer([registration.as_json() for registration in done], as_json=as_json, text=_registrations)
+
+
+@main.command()
+@click.option("--all", "everything", is_flag=True, help="Walk all branches, tags and experiments, not HEAD's history.")
+@_json
+def sync(everything: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Make MLflow say what git and DVC say: restore missing runs, versions and aliases."""
+    from dovetail.sync import sync as library_call
+    from dovetail.workspace import open_workspace
+
+    with open_workspace() as workspace:
+        done = library_call(workspace, everything=everything)
+    _answer(done.as_json(), as_json=as_json, text=_synced)
+    sys.exit(1 if done.problems else 0)
+
+
+@main.command()
+@click.argument("ref")
+@click.option("--mermaid", is_flag=True, help="Answer with a Mermaid diagram, for pasting.")
+@_json
+def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
+    """What made REF (a model, version, run, commit:model); for a data path or md5, what was made of it."""
+    from dovetail import render
+    from dovetail.trace import lineage as library_call
+    from dovetail.workspace import open_workspace
+
+    with open_workspace() as workspace:
+        answer = library_call(workspace, ref)
+    _answer(answer, as_json=as_json, text=render.mermaid if mermaid else render.tree)
+
+
+def _answer(content: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
+    click.echo(json.dumps(content, indent=2) if as_json else text(content))
+
+
+def _registrations(done: list[dict[str, Any]]) -> str:
+    lines = []
+    for one in done:
+        run = f"run {one['run_id'][:8]} {'made' if one['run_created'] else 'present'}"
+        version = (
+            f"version {one['version']} {'made' if one['version_created'] else 'present'}" if one["version"] else ""
+        )
+        aliases = " ".join(f"@{alias}" for alias in one["aliases"])
+        lines.append(f"{one['model']}: " + ", ".join(part for part in (run, version, aliases) if part))
+        lines += [f"  gate {g['limit']} failed: {g['detail']}; {g['next']}" for g in one["gates"] if not g["passed"]]
+    return "\n".join(lines)
+
+
+def _synced(done: dict[str, Any]) -> str:
+    lines = [
+        f"{what}: {done[what]['created']} created, {done[what]['present']} present" for what in ("runs", "versions")
+    ]
+    lines += [f"{a['model']}@{a['alias']}: {a['from'] or 'nothing'} → {a['to']}" for a in done["aliases"]]
+    lines += [f"not restored: {p['what']}: {p['why']}; next: {p['next']}" for p in done["problems"]]
+    return "\n".join(lines)

@@ -1,0 +1,71 @@
+"""The packages that this process runs with."""
+
+import hashlib
+import platform
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, distributions, version
+
+# What every registered model needs; its card names the rest.
+_ALWAYS = ("joblib", "mlflow")
+_WITHOUT_CARD = ("numpy", "pandas", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Every distribution with its version, and Python's where it is known."""
+
+    python: str | None
+    packages: dict[str, str]
+
+    @cached_property
+    def text(self) -> str:
+        """One `name==version` a line, sorted, after a line for Python."""
+        python = [f"# Python {self.python}"] if self.python else []
+        return "\n".join([*python, *(f"{n}=={v}" for n, v in self.packages.items()), ""])
+
+    @property
+    def md5(self) -> str:
+        """The digest of `text`: two environments with the same packages have the same."""
+        return hashlib.md5(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def current() -> Environment:
+    """The environment of this process."""
+    found = {d.name.lower().replace("_", "-"): d.version for d in distributions()}
+    return Environment(platform.python_version(), dict(sorted(found.items())))
+
+
+def pinned(text: str) -> Environment:
+    """The environment that the `name==version` lines of a requirements file ask for here (PEP 508 markers count)."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    found = {}
+    for line in text.splitlines():
+        try:
+            asked = Requirement(line.partition("#")[0].strip())
+        except InvalidRequirement:  # a blank line, an option of pip
+            continue
+        exact = [s.version for s in asked.specifier if s.operator == "=="]
+        if exact and (asked.marker is None or asked.marker.evaluate()):
+            found[asked.name.lower().replace("_", "-")] = exact[0]
+    python = re.search(r"^# Python (\S+)$", text, re.MULTILINE)
+    return Environment(python[1] if python else None, found)
+
+
+def requirements(packages: list[str] | None, environment: Environment | None) -> list[str]:
+    """Pins for a model that needs `packages` (None: not known, then scikit-learn's usual ones).
+
+    Where the environment is silent the version is the installed one.
+    """
+    names = sorted({*_ALWAYS, *(_WITHOUT_CARD if packages is None else packages)})
+    known = environment.packages if environment else {}
+    return [f"{name}=={found}" for name in names if (found := known.get(name) or _installed(name))]
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,75 @@
+"""Every error that Dovetail raises on purpose.
+
+DovetailError               names the thing, its value and the next command
+├── UserError               exit code 2: the user must change something
+│   ├── NotARepository      no DVC repository here
+│   ├── UnknownModel        no such model is declared
+│   ├── UnknownReference    a REF that names nothing
+│   ├── MissingFile         a declared file is not there
+│   └── StaleLock           the workspace is not what dvc.lock records
+└── OutsideError            exit code 3: something outside failed
+    ├── StoreError          MLflow's store did not answer or refused
+    ├── DataUnavailable     bytes that are in no cache and no remote
+    └── Busy                another Dovetail process holds the lock
+"""
+
+
+class DovetailError(Exception):
+    """A message of one line; `next_command` is what to type to go on."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, next_command: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_command = next_command
+
+    def __str__(self) -> str:
+        return f"{self.message}; next: {self.next_command}"
+
+    @property
+    def kind(self) -> str:
+        """The class's name, for programs that read `--json`."""
+        return type(self).__name__
+
+
+class UserError(DovetailError):
+    """The user must change something."""
+
+    exit_code = 2
+
+
+class NotARepository(UserError):
+    """There is no DVC repository here."""
+
+
+class UnknownModel(UserError):
+    """No such model is declared in dvc.yaml."""
+
+
+class UnknownReference(UserError):
+    """A REF that names nothing: no model, version, run, commit or data."""
+
+
+class MissingFile(UserError):
+    """A declared file is not there, or cannot be read as what it is."""
+
+
+class StaleLock(UserError):
+    """The workspace is not what dvc.lock records."""
+
+
+class OutsideError(DovetailError):
+    """Something outside failed."""
+
+
+class StoreError(OutsideError):
+    """MLflow's store did not answer, or refused."""
+
+
+class DataUnavailable(OutsideError):
+    """Bytes that are in no cache and no remote that answers."""
+
+
+class Busy(OutsideError):
+    """Another Dovetail process holds the lock."""

@@ -1,0 +1,108 @@
+"""Questions to git, by its own command: nothing to import, and no lock is taken for a question."""
+
+import subprocess
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+from dovetail.snapshot import Commit
+
+_FIELD, _FORMAT = "\x1f", "%H%x1f%s%x1f%an%x1f%ct"
+
+
+class Git:
+    """The git repository that holds `root`; paths are relative to `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._blobs: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, *args: str) -> str:
+        """The output of `git ARGS`, stripped; empty where git says no."""
+        command = ["git", "--no-optional-locks", *args]
+        return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False).stdout.strip()
+
+    @cached_property
+    def _prefix(self) -> str:
+        return self("rev-parse", "--show-prefix")
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether history was cut off by `git clone --depth`."""
+        return self("rev-parse", "--is-shallow-repository") == "true"
+
+    def commit(self, rev: str) -> Commit | None:
+        """The commit that `rev` names, if it does."""
+        sha = self("rev-parse", "--verify", "-q", f"{rev}^{{commit}}")
+        return self.commits([sha], limit=1)[0] if sha else None
+
+    def is_dirty(self) -> bool:
+        """Whether a tracked file differs from HEAD."""
+        return bool(self("status", "--porcelain", "--untracked-files=no"))
+
+    def commits(self, revs: Iterable[str], *paths: str, limit: int | None = None) -> list[Commit]:
+        """The commits reachable from `revs` (that touch `paths`), newest first."""
+        args = [f"--max-count={limit}"] if limit else []
+        lines = self("log", f"--format={_FORMAT}", "--date-order", *args, *revs, "--", *paths).splitlines()
+        return [self._commit(line) for line in lines]
+
+    def _commit(self, line: str) -> Commit:
+        sha, summary, author, time = line.split(_FIELD)
+        return Commit(sha, summary, author, int(time), self._refs.get(sha, ()))
+
+    def commits_with(self, text: str, name: str) -> list[Commit]:
+        """The commits of any branch, tag or experiment that wrote a file `name` with `text` in it, newest first."""
+        revs = ["--branches", "--tags", "--remotes", *self.experiments().values()]
+        head = ["HEAD"] if self("rev-parse", "--verify", "-q", "HEAD") else []
+        log = self("log", f"--format={_FIELD}{_FORMAT}", "--raw", "--no-abbrev", "--date-order", *head, *revs, "--",
+                   f":(glob)**/{name}")  # fmt: skip
+        found, content = [], {}
+        for entry in log.split(f"\n{_FIELD}"):
+            first, *changed = entry.lstrip(_FIELD).splitlines()
+            for blob in (line.split()[3] for line in changed if line.startswith(":")):
+                if blob not in content:
+                    content[blob] = set(blob) != {"0"} and text.encode() in self.blob(blob)
+                if content[blob]:
+                    found.append(self._commit(first))
+                    break
+        return found
+
+    @cached_property
+    def _refs(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        form = f"--format=%(objectname){_FIELD}%(*objectname){_FIELD}%(refname:short)"
+        for line in self("for-each-ref", form, "refs/heads", "refs/remotes", "refs/tags").splitlines():
+            sha, peeled, name = line.split(_FIELD)
+            found[peeled or sha] = (*found.get(peeled or sha, ()), name)
+        return found
+
+    def experiments(self) -> dict[str, str]:
+        """The commit of each DVC experiment, by name."""
+        lines = self("for-each-ref", f"--format=%(objectname){_FIELD}%(refname)", "refs/exps").splitlines()
+        refs = [line.split(_FIELD) for line in lines]
+        # refs/exps/<2 of baseline>/<rest of baseline>/<name>; stashes and the running ones are no results.
+        depth = len(["refs", "exps", "xx", "yyyy", "name"])
+        return {ref.rsplit("/", 1)[1]: sha for sha, ref in refs if ref.count("/") == depth - 1}
+
+    def files(self, sha: str) -> dict[str, str]:
+        """The blob of every file below `root` at a commit, by path."""
+        lines = self("ls-tree", "-r", "--format=%(objectname)%x1f%(path)", sha).splitlines()
+        return {path: blob for blob, path in (line.split(_FIELD) for line in lines)}
+
+    def blob(self, name: str) -> bytes:
+        """The content of a blob, read through one `git cat-file` for all."""
+        if self._blobs is None:
+            command = ["git", "cat-file", "--batch"]
+            self._blobs = subprocess.Popen(command, cwd=self.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._blobs.stdin is not None
+        assert self._blobs.stdout is not None
+        self._blobs.stdin.write(f"{name}\n".encode())
+        self._blobs.stdin.flush()
+        size = int(self._blobs.stdout.readline().split()[2])
+        return self._blobs.stdout.read(size + 1)[:-1]
+
+    def close(self) -> None:
+        """End the `git cat-file` process."""
+        if self._blobs is not None:
+            self._blobs.communicate()
+            self._blobs = None

@@ -1,0 +1,59 @@
+"""Every tag key that Dovetail writes to MLflow, once, and the way back from a run's tags."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dovetail.joblib_model import MD5_KEY
+
+FINGERPRINT = "dovetail.fingerprint"
+MODEL_MD5 = MD5_KEY  # named in the loader, which travels alone
+DATA_PREFIX = "dovetail.data."
+GIT_COMMIT = "dovetail.git.commit"
+GIT_DIRTY = "dovetail.git.dirty"
+DVC_STAGE = "dovetail.dvc.stage"
+DVC_EXPERIMENT = "dovetail.dvc.experiment"
+ENV_MD5 = "dovetail.env.md5"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a run or a version came from; `tags` and `parse` are inverses."""
+
+    fingerprint: str
+    model_md5: str
+    data: Mapping[str, str]  # path → md5
+    env_md5: str | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+    stage: str | None = None
+    experiment: str | None = None
+
+    def tags(self) -> dict[str, str]:
+        """The tags that say it; what is not known has no tag."""
+        tags = {
+            FINGERPRINT: self.fingerprint,
+            MODEL_MD5: self.model_md5,
+            GIT_COMMIT: self.commit,
+            GIT_DIRTY: None if self.dirty is None else str(self.dirty).lower(),
+            DVC_STAGE: self.stage,
+            DVC_EXPERIMENT: self.experiment,
+            ENV_MD5: self.env_md5,
+        }
+        data = {DATA_PREFIX + path: md5 for path, md5 in self.data.items()}
+        return {key: value for key, value in tags.items() if value is not None} | data
+
+    @classmethod
+    def parse(cls, tags: Mapping[str, str]) -> "Provenance | None":
+        """What the tags say, other people's tags left aside; None when they are not Dovetail's."""
+        if FINGERPRINT not in tags or MODEL_MD5 not in tags:
+            return None
+        return cls(
+            fingerprint=tags[FINGERPRINT],
+            model_md5=tags[MODEL_MD5],
+            data={k.removeprefix(DATA_PREFIX): v for k, v in tags.items() if k.startswith(DATA_PREFIX)},
+            env_md5=tags.get(ENV_MD5),
+            commit=tags.get(GIT_COMMIT),
+            dirty={"true": True, "false": False}.get(tags.get(GIT_DIRTY, "")),
+            stage=tags.get(DVC_STAGE),
+            experiment=tags.get(DVC_EXPERIMENT),
+        )

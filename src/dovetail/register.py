@@ -1,0 +1,200 @@
+"""Show a model of the workspace in MLflow: its run, its version, its `staging` alias. Found by content, made once."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dovetail import environment, gates
+from dovetail.environment import Environment
+from dovetail.errors import Busy
+from dovetail.gates import Verdict
+from dovetail.keys import Provenance
+from dovetail.lineage import Lineage
+from dovetail.model_package import ModelContent
+from dovetail.snapshot import Model, Snapshot
+from dovetail.store import Run, RunContent, Store, Version, open_store
+from dovetail.workspace import Workspace
+
+STAGING = "staging"
+LINEAGE_FILE, ENVIRONMENT_FILE = "lineage.json", "environment.txt"  # artifacts of every run
+_LOCK_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """All that MLflow is to show of one model, read before MLflow is touched."""
+
+    model: Model
+    lineage: Lineage
+    provenance: Provenance
+    run: RunContent
+    artifact: ModelContent
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What MLflow shows now, and what of it is new."""
+
+    model: str
+    fingerprint: str
+    run_id: str
+    run_created: bool
+    version: int | None
+    version_created: bool
+    aliases: tuple[str, ...]
+    gates: tuple[Verdict, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `dovetail register --json` for one model."""
+        return {
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "run_id": self.run_id,
+            "run_created": self.run_created,
+            "version": self.version,
+            "version_created": self.version_created,
+            "aliases": list(self.aliases),
+            "gates": [verdict.as_json() for verdict in self.gates],
+        }
+
+
+def register(workspace: Workspace, names: Sequence[str]) -> list[Registration]:
+    """Make MLflow show the models `names` (none: all) as they lie in the workspace, and write their receipts.
+
+    What is there already, by fingerprint and by md5, stays as it is; what an interruption left half done is completed.
+
+    Raises:
+        UserError: before anything is written, when a model, its card or its metrics are missing or not recorded.
+        StoreError: when MLflow does not take it; running it again goes on from there.
+        Busy: when another process holds the lock for five minutes.
+    """
+    tree = workspace.tree
+    projections = [project(tree, tree.model(name), workspace.root) for name in names or tree.declared.models]
+    done = []
+    with writing(workspace.store_root), open_store(workspace.store_root) as store:
+        for projection in projections:
+            done.append(apply(store, projection))
+            _write_receipt(workspace.root / projection.model.receipt, projection.lineage.fingerprint)
+    return done
+
+
+def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
+    """Read all that MLflow is to show of `model` as it is in `tree`; what has to be laid out goes below `folder`."""
+    lineage = tree.lineage(model)
+    card = tree.card(model)
+    metrics = tree.metrics(model, lineage)
+    packages = tree.environment
+    return Projection(
+        model=model,
+        lineage=lineage,
+        provenance=Provenance(
+            fingerprint=lineage.fingerprint,
+            model_md5=lineage.artifact.md5,
+            data={ref.path: ref.md5 for ref in lineage.data},
+            env_md5=packages.md5 if packages else None,
+            commit=tree.commit.sha if tree.commit else None,
+            dirty=tree.dirty,
+            stage=tree.stage,
+            experiment=tree.experiment,
+        ),
+        run=RunContent(
+            params=lineage.params,
+            metrics=metrics,
+            data=lineage.data,
+            artifacts=tree.plots(lineage, folder),
+            texts=_texts(lineage, packages),
+            time=tree.time,
+        ),
+        artifact=ModelContent(
+            file=tree.materialise(lineage.artifact, folder),
+            md5=lineage.artifact.md5,
+            card=card,
+            requirements=environment.requirements(card.get("packages") if card else None, packages),
+        ),
+        verdicts=tuple(gates.evaluate(model.gates, metrics)),
+    )
+
+
+def apply(store: Store, projection: Projection) -> Registration:
+    """Carry a projection out. An experiment makes a run, no version: a sweep of fifty must not make fifty."""
+    model, tags = projection.model, projection.provenance.tags()
+    experiment = projection.provenance.experiment
+    place = store.experiment(model.name)
+    run = found = store.find_run(place, projection.lineage.fingerprint)
+    if run is None:
+        name = experiment or f"{model.name}-{projection.lineage.fingerprint[:8]}"
+        run = store.create_run(place, name, tags, projection.run.time)
+    if not run.complete:
+        store.fill_run(run, projection.run)
+        store.link_model(run, _model_of(store, place, run, projection))
+        store.finish_run(run, projection.run.time)
+    version, created = None, False
+    if experiment is None:
+        version = store.find_version(model.name, projection.artifact.md5)
+        if version is None:
+            model_id = _model_of(store, place, run, projection)
+            version, created = store.create_version(model.name, model_id, run, tags, model.desc), True
+        _move_staging(store, version, projection.verdicts)
+    return Registration(
+        model=model.name,
+        fingerprint=projection.lineage.fingerprint,
+        run_id=run.id,
+        run_created=found is None,
+        version=version.number if version else None,
+        version_created=created,
+        aliases=_aliases(store, version),
+        gates=projection.verdicts,
+    )
+
+
+def _model_of(store: Store, place: str, run: Run, projection: Projection) -> str:
+    """The run's logged model, made if it is not there."""
+    artifact = projection.artifact
+    return store.find_model(place, run, artifact.md5) or store.log_model(
+        place, run, projection.model.name, artifact, projection.provenance.tags()
+    )
+
+
+def _move_staging(store: Store, version: Version, verdicts: Sequence[Verdict]) -> None:
+    """`staging` goes to a version whose gates pass, never backwards: checking out an old commit moves nothing."""
+    current = store.aliases(version.model).get(STAGING, 0)
+    if version.number > current and all(verdict.passed for verdict in verdicts):
+        store.set_alias(version.model, STAGING, version.number)
+
+
+def _aliases(store: Store, version: Version | None) -> tuple[str, ...]:
+    if version is None:
+        return ()
+    return tuple(sorted(a for a, number in store.aliases(version.model).items() if number == version.number))
+
+
+def _texts(lineage: Lineage, packages: Environment | None) -> dict[str, str]:
+    """What the run keeps so that it can be explained without git: the stages' records and the packages."""
+    texts = {LINEAGE_FILE: json.dumps(lineage.as_json(), indent=2) + "\n"}
+    return texts | {ENVIRONMENT_FILE: packages.text} if packages else texts
+
+
+def _write_receipt(path: Path, fingerprint: str) -> None:
+    """The proof for DVC that MLflow was filled: content and nothing of this machine, so that a clone's is the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """One writer at a time on this machine; a killed one's lock is released by the operating system."""
+    path = root / ".dvc" / "tmp" / "dovetail.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=_LOCK_SECONDS):
+            yield
+    except Timeout as error:
+        raise Busy(f"another dovetail has held {path} for {_LOCK_SECONDS} s", "the same again, later") from error

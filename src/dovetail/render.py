@@ -1,0 +1,86 @@
+"""A lineage for people: a tree on a terminal, a Mermaid diagram for pasting."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+_SHORT = 8  # characters of a digest that people compare
+
+
+def tree(answer: dict[str, Any]) -> str:
+    """An upward or a downward lineage as an indented text."""
+    return "\n".join(_upward(answer) if "stages" in answer else _downward(answer))
+
+
+def mermaid(answer: dict[str, Any]) -> str:
+    """An upward or a downward lineage as a Mermaid flowchart, data on the left."""
+    edges = _stage_edges(answer) if "stages" in answer else _version_edges(answer)
+    return "\n".join(["flowchart LR", *(f"  {line}" for line in edges)])
+
+
+def _upward(up: dict[str, Any]) -> Iterator[str]:
+    name = f"{up['model']}/{up['version']}" if up["version"] else f"{up['model']} (a run without a version)"
+    yield " ".join([name, *(f"@{alias}" for alias in up["aliases"])])
+    yield f"├─ run {up['run_id']}  fingerprint {up['fingerprint'][:_SHORT]}"
+    state = "verified" if up["artifact"]["verified"] else "NOT what the registry holds"
+    yield f"├─ {_file(up['artifact'])}  {state}"
+    if not up["commits"]:
+        yield "├─ in no commit yet: git commit dvc.lock"
+    for commit in up["commits"]:
+        day = datetime.fromtimestamp(commit["time"], UTC).date()
+        refs = f"  ({', '.join(commit['refs'])})" if commit["refs"] else ""
+        yield f"├─ commit {commit['sha'][:_SHORT]} {day} {commit['author']}: {commit['summary']}{refs}"
+    available = {entry["md5"]: entry["available"] for entry in up["data"]}
+    for stage in reversed(up["stages"]):
+        yield f"├─ {stage['name']}  {stage['cmd']}"
+        for key, value in stage["params"].items():
+            yield f"│    param {key} = {value}"
+        for dep in stage["deps"]:
+            where = (
+                f"  in {', '.join(available[dep['md5']]) or 'NO cache or remote'}" if dep["md5"] in available else ""
+            )
+            yield f"│    ← {_file(dep)}{where}"
+        for out in stage["outs"]:
+            yield f"│    → {_file(out)}"
+    shown = [f"{key} {value:.4g}" for key, value in up["metrics"].items() if "." not in key]
+    yield f"└─ {', '.join(shown) or 'no metrics'}"
+
+
+def _downward(down: dict[str, Any]) -> Iterator[str]:
+    yield f"{down['path'] or 'data'}  {down['md5']}"
+    yield f"├─ {len(down['runs'])} runs"
+    for version in down["versions"]:
+        yield " ".join([f"├─ {version['model']}/{version['version']}", *(f"@{alias}" for alias in version["aliases"])])
+    yield f"└─ {len(down['versions'])} versions"
+
+
+def _file(ref: dict[str, Any]) -> str:
+    return f"{ref['path']}  {ref['md5'][:_SHORT]}"
+
+
+def _stage_edges(up: dict[str, Any]) -> Iterator[str]:
+    ids: dict[str, str] = {}
+
+    def node(kind: str, label: str, shape: str) -> str:
+        fresh = label not in ids
+        ids.setdefault(label, f"{kind}{len(ids)}")
+        return ids[label] + (shape.format(label) if fresh else "")
+
+    code = {dep["path"] for stage in up["stages"] for dep in stage["deps"]} - {d["path"] for d in up["data"]}
+    for stage in up["stages"]:
+        for dep in stage["deps"]:
+            if dep["path"] not in code or dep["path"] == up["artifact"]["path"]:
+                yield f"{node('d', dep['path'], '[({})]')} --> {node('s', stage['name'], '[{}]')}"
+        for out in stage["outs"]:
+            yield f"{node('s', stage['name'], '[{}]')} --> {node('d', out['path'], '[({})]')}"
+    version = " ".join([f"{up['model']}/{up['version']}", *(f"@{alias}" for alias in up["aliases"])])
+    yield f"{node('d', up['artifact']['path'], '[({})]')} --> {node('v', version, '([{}])')}"
+
+
+def _version_edges(down: dict[str, Any]) -> Iterator[str]:
+    source = f"d0[({down['path'] or down['md5']})]"
+    for index, version in enumerate(down["versions"]):
+        name = " ".join([f"{version['model']}/{version['version']}", *(f"@{alias}" for alias in version["aliases"])])
+        yield f"{source if index == 0 else 'd0'} --> v{index}([{name}])"
+    if not down["versions"]:
+        yield source

@@ -1,0 +1,332 @@
+"""The MLflow side: runs, logged models, versions and aliases, found by content. The only importer of mlflow."""
+
+import getpass
+import hashlib
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail import keys, model_package
+from dovetail.errors import StoreError
+from dovetail.lineage import FileRef
+from dovetail.model_package import ModelContent
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ENV_TRACKING_URI = "MLFLOW_TRACKING_URI"
+SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
+_SQLITE = "sqlite:///"
+_LOG_BATCH = 100  # params and tags that one log_batch call may carry
+_VALUE_LIMIT = 6000  # characters of a param's value
+_NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")  # of a param or a metric: MLflow refuses these characters
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run found by its fingerprint; one that is not `complete` was interrupted."""
+
+    id: str
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A registered version found by its model's bytes."""
+
+    model: str
+    number: int
+    run_id: str
+    md5: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What MLflow shows of a run."""
+
+    id: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+
+    @property
+    def model_md5(self) -> str | None:
+        """The digest of the model that the run made."""
+        return self.tags.get(keys.MODEL_MD5)
+
+
+@dataclass(frozen=True, slots=True)
+class RunContent:
+    """All that a run shows besides the model."""
+
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    data: Mapping[FileRef, str]  # with its role
+    artifacts: Mapping[str, Path]  # path in the run → file or folder
+    texts: Mapping[str, str]
+    time: int | None  # in milliseconds since the epoch; None: now
+
+
+def tracking_uri(root: Path) -> str:
+    """The store of the repository at `root`: MLFLOW_TRACKING_URI, else the SQLite file that a bare `mlflow ui` opens.
+
+    A relative SQLite path is taken from `root`: in a temporary experiment the current folder is about to be deleted.
+    """
+    uri = os.environ.get(ENV_TRACKING_URI) or f"{_SQLITE}mlflow.db"
+    if uri.startswith(_SQLITE) and not uri.startswith(f"{_SQLITE}/"):
+        return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).resolve()}"
+    return uri
+
+
+class Store:
+    """One repository's MLflow store. Every write either happens whole or can be repeated without doubling."""
+
+    def __init__(self, client: "MlflowClient", root: Path, uri: str) -> None:
+        self._client = client
+        self._root = root
+        self.uri = uri
+
+    def experiment(self, name: str) -> str:
+        """The id of the experiment, made if it is not there."""
+        if found := self._client.get_experiment_by_name(name):
+            return str(found.experiment_id)
+        # MLflow's default is ./mlruns of whoever comes first, which may be a temporary experiment's folder.
+        location = (self._root / "mlruns" / name).as_uri() if self.uri.startswith(_SQLITE) else None
+        return str(self._client.create_experiment(name, artifact_location=location))
+
+    def find_run(self, experiment: str, fingerprint: str) -> Run | None:
+        """The oldest run with this fingerprint: where two writers met, both choose the same."""
+        runs = self._client.search_runs(
+            [experiment], f"tags.`{keys.FINGERPRINT}` = '{fingerprint}'", order_by=["attributes.start_time ASC"]
+        )
+        return Run(runs[0].info.run_id, runs[0].info.status == "FINISHED") if runs else None
+
+    def create_run(self, experiment: str, name: str, tags: Mapping[str, str], time: int | None) -> Run:
+        """A run that is found by its tags from its first moment on."""
+        from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
+
+        shown = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: tags.get(keys.DVC_STAGE, "dovetail register")}
+        if keys.GIT_COMMIT in tags:
+            shown[MLFLOW_GIT_COMMIT] = tags[keys.GIT_COMMIT]
+        made = self._client.create_run(experiment, time, {**shown, **tags}, name).info.run_id
+        first = self.find_run(experiment, tags[keys.FINGERPRINT])
+        if first and first.id != made:  # somebody on another machine was faster: one of the two has to go
+            self._client.delete_run(made)
+            return first
+        return Run(made, complete=False)
+
+    def fill_run(self, run: Run, content: RunContent) -> None:
+        """Give the run all that it shows. Done again after an interruption it changes nothing that is there."""
+        from mlflow.entities import Metric, Param
+
+        started = self._client.get_run(run.id).info.start_time  # one time for all: the same metric twice is one metric
+        metrics = [Metric(_name(key), value, started, 0) for key, value in content.metrics.items()]
+        params = [Param(_name(key), value[:_VALUE_LIMIT]) for key, value in content.params.items()]
+        self._client.log_batch(run.id, metrics=metrics)
+        for start in range(0, len(params), _LOG_BATCH):
+            self._client.log_batch(run.id, params=params[start : start + _LOG_BATCH])
+        self._client.log_inputs(run.id, datasets=list(_dataset_inputs(content)))
+        for path, file in content.artifacts.items():
+            log = self._client.log_artifacts if file.is_dir() else self._client.log_artifact
+            folder = Path(path) if file.is_dir() else Path(path).parent
+            log(run.id, str(file), None if folder == Path() else folder.as_posix())
+        for path, text in content.texts.items():
+            self._client.log_text(run.id, text, path)
+
+    def finish_run(self, run: Run, time: int | None) -> None:
+        """Mark the run as complete."""
+        self._client.set_terminated(run.id, "FINISHED", time)
+
+    def find_model(self, experiment: str, run: Run, md5: str) -> str | None:
+        """The id of the run's logged model with these bytes; one whose upload was interrupted is removed."""
+        found = self._client.search_logged_models([experiment], f"source_run_id = '{run.id}'")
+        for model in found:
+            if model.status != "READY":
+                self._client.delete_logged_model(model.model_id)
+        return next((str(m.model_id) for m in found if m.status == "READY" and m.tags.get(keys.MODEL_MD5) == md5), None)
+
+    def log_model(self, experiment: str, run: Run, name: str, content: ModelContent, tags: Mapping[str, str]) -> str:
+        """Log the model's file, byte for byte, as a pyfunc of the run; it is READY last. Returns its id.
+
+        Raises:
+            UserError: when the card beside the model does not describe one.
+        """
+        logged = self._client.create_logged_model(experiment, name, run.id, dict(tags), model_type="joblib")
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder, "model")
+            model_package.save(local, content, logged, run.id)
+            self._client.log_model_artifacts(logged.model_id, str(local))
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        return str(logged.model_id)
+
+    def link_model(self, run: Run, model_id: str) -> None:
+        """Name the logged model as the run's output, once it is whole."""
+        from mlflow.entities import LoggedModelOutput
+
+        outputs = self._client.get_run(run.id).outputs
+        if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+            self._client.log_outputs(run.id, [LoggedModelOutput(model_id, step=0)])
+
+    def find_version(self, name: str, md5: str) -> Version | None:
+        """The first version of the model `name` that has these bytes."""
+        found = self._client.search_model_versions(f"name = '{name}' and tag.`{keys.MODEL_MD5}` = '{md5}'")
+        return min((_version(v) for v in found), key=lambda v: v.number, default=None)
+
+    def create_version(
+        self, name: str, model_id: str, run: Run, tags: Mapping[str, str], description: str | None
+    ) -> Version:
+        """Register the logged model as the next version; its tags are there from its first moment on."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name, description=description)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return _version(
+            self._client.create_model_version(
+                name, f"models:/{model_id}", run.id, dict(tags), description=description, model_id=model_id
+            )
+        )
+
+    def models(self) -> list[str]:
+        """The names of all registered models."""
+        return [model.name for model in _pages(self._client.search_registered_models)]
+
+    def versions(self, name: str) -> list[Version]:
+        """Every version of the model, in order."""
+        found = _pages(self._client.search_model_versions, filter_string=f"name = '{name}'")
+        return sorted((_version(v) for v in found), key=lambda v: v.number)
+
+    def version(self, name: str, number: int) -> Version | None:
+        """The version of that number."""
+        return next((v for v in self.versions(name) if v.number == number), None)
+
+    def versions_of_bytes(self, digests: set[str]) -> list[Version]:
+        """Every version, of any model, whose bytes have one of these digests."""
+        return [v for name in self.models() for v in self.versions(name) if v.md5 in digests]
+
+    def run(self, run_id: str) -> Shown | None:
+        """What MLflow shows of the run, if there is one."""
+        with _none_if_missing():
+            return _shown(self._client.get_run(run_id))
+        return None
+
+    def runs_with_data(self, md5: str) -> list[Shown]:
+        """Every run that was made of the data with this digest, at any distance, newest first."""
+        experiments = [e.experiment_id for e in _pages(self._client.search_experiments)]
+        question = f"dataset.digest = '{md5}'"
+        return [_shown(r) for r in _pages(self._client.search_runs, experiment_ids=experiments, filter_string=question)]
+
+    def text(self, run_id: str, path: str) -> str | None:
+        """A text artifact of the run, if it is there."""
+        from mlflow.artifacts import load_text
+
+        with _none_if_missing():
+            return str(load_text(f"{self._client.get_run(run_id).info.artifact_uri}/{path}"))
+        return None
+
+    def stored_md5(self, run_id: str, path: str) -> str | None:
+        """The digest of the bytes that the registry would serve for the model file `path`, read anew."""
+        from mlflow.artifacts import download_artifacts
+
+        outputs = self._client.get_run(run_id).outputs
+        for output in outputs.model_outputs if outputs else ():
+            with _none_if_missing():
+                location = self._client.get_logged_model(output.model_id).artifact_location
+                file = download_artifacts(f"{location}/data/{Path(path).name}")
+                with Path(file).open("rb") as content:
+                    return hashlib.file_digest(content, "md5").hexdigest()
+        return None
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """The version that each alias of the model names."""
+        found = self._client.search_registered_models(f"name = '{name}'")
+        return {alias: int(version) for model in found for alias, version in model.aliases.items()}
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Let `alias` name `version`."""
+        self._client.set_registered_model_alias(name, alias, str(version))
+
+
+@contextmanager
+def open_store(root: Path) -> Iterator[Store]:
+    """Open the store of the repository at `root`; on a new SQLite file MLflow's migrations run.
+
+    Raises:
+        StoreError: when MLflow refuses or does not answer.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the migrations of a new store are no news to a user
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    uri = tracking_uri(root)
+    mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
+    try:
+        with chdir(root):  # where MLflow lays the default experiment of a new store
+            client = mlflow.MlflowClient(uri)
+            client.search_experiments(max_results=1)
+        yield Store(client, root, uri)
+    except MlflowException as error:
+        message = _without_secrets(" ".join(str(error).split()))
+        look = f"curl {_without_secrets(uri)}/health" if uri.startswith("http") else "mlflow doctor"
+        raise StoreError(f"MLflow at {_without_secrets(uri)}: {message}", f"{look}, then the same again") from error
+
+
+@contextmanager
+def _none_if_missing() -> Iterator[None]:
+    """Go on after the block when MLflow or its artifact store does not have what was asked for."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+            raise
+    except FileNotFoundError:
+        pass
+
+
+def _pages(search: Callable[..., Any], **question: Any) -> Iterator[Any]:
+    """Every answer of one of MLflow's paged searches."""
+    token = None
+    while True:
+        page = search(**question, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _shown(run: Any) -> Shown:
+    return Shown(run.info.run_id, run.data.tags, run.data.metrics, run.data.params)
+
+
+def _dataset_inputs(content: RunContent) -> Iterator[Any]:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    for ref, role in content.data.items():
+        source = json.dumps({"path": ref.path, "md5": ref.md5})
+        profile = json.dumps({"size_bytes": ref.size})
+        context = InputTag("mlflow.data.context", role)
+        yield DatasetInput(Dataset(ref.path, ref.md5, SOURCE_TYPE, source, profile=profile), [context])
+
+
+def _version(entity: Any) -> Version:
+    return Version(entity.name, int(entity.version), entity.run_id, entity.tags.get(keys.MODEL_MD5))
+
+
+def _name(key: str) -> str:
+    return _NOT_IN_A_NAME.sub("_", key)
+
+
+def _without_secrets(text: str) -> str:
+    """The text with user and password taken out of the URLs in it."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "…@", text)

@@ -1,0 +1,41 @@
+"""Run one stage: `python src/stages STAGE KEY --NAME PATH …`, as dvc.yaml does.
+
+The folder is run by path so that a stage always runs the code of the tree it stands in: in a temporary experiment or
+a worktree that is not the tree that an installed package would name.
+"""
+
+import argparse
+import importlib
+import inspect
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's src, before anything installed
+
+from stages.config import PARAMS_FILE, load_params  # noqa: E402  (only importable after the line above)
+from stages.errors import StageError  # noqa: E402
+
+STAGES = ("ingest", "fetch", "clean", "deliver", "split", "train", "evaluate")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage named first; the options are the keyword parameters of its `run`. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python src/stages", description=__doc__.splitlines()[0])
+    parser.add_argument("stage", choices=STAGES)
+    name = parser.parse_args((argv or sys.argv[1:])[:1]).stage
+    run = importlib.import_module(f"stages.{name}").run
+    parser.add_argument("key", help="the block in params.yaml")
+    options = [p.name for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        parser.add_argument(f"--{option}", type=Path, required=True)
+    args = parser.parse_args(argv)
+    try:
+        run(args.key, load_params(Path(PARAMS_FILE)), **{option: getattr(args, option) for option in options})
+    except StageError as error:
+        print(f"{name}@{args.key}: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

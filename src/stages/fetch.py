@@ -1,0 +1,170 @@
+"""Fetch one dataset from outside: what a function returns, what a query finds, or what lies at a URL."""
+
+import pkgutil
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
+
+import polars as pl
+
+from stages.config import PARAMS_FILE, OutsideSource, Params, block
+from stages.errors import OutsideError, StageError
+from stages.files import replacing
+from stages.outside import database, fill
+from stages.raw import check, format_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_CHUNK = 50_000  # rows of a query that are in memory at a time
+
+
+def run(key: str, params: Params, *, raw: Path) -> None:
+    """Fetch the source into `raw`: Parquet from a function or a query, the very bytes from a URL.
+
+    Raises:
+        StageError: if the entry, the function, the query or what comes from it is wrong.
+        OutsideError: if the database or the URL cannot be reached.
+    """
+    source = block("sources.outside", params.sources.outside, key)
+    place = f"sources.outside.{key}"
+    with replacing(raw) as file:
+        if source.load is not None:
+            _load(source.load, source.args, f"{PARAMS_FILE}: {place}.load = {source.load}").write_parquet(file)
+        elif source.url is not None:
+            _copy(source.url, f"{place}.url", file)
+            check(file, format_of(params, raw), shown=raw)
+        else:
+            _query(source, place, file)
+
+
+def _load(path: str, args: dict[str, Any], what: str) -> pl.DataFrame:
+    try:
+        function = pkgutil.resolve_name(path)
+    except Exception as error:  # an import runs whatever stands in the module
+        raise StageError(f"{what} does not import: {_say(error)}; mend the path, or install the package") from error
+    if not callable(function):
+        raise StageError(f"{what} is a {type(function).__name__}, not a function; name one that returns a frame")
+    try:
+        answer = function(**args)
+    except (ConnectionError, TimeoutError, URLError) as error:
+        raise OutsideError(f"{what} failed: {_say(error)}; try again") from error
+    except Exception as error:
+        raise StageError(f"{what} failed: {_say(error)}; mend its args or the function") from error
+    try:
+        frame = _bunch(answer) if isinstance(answer, dict) and "data" in answer else _frame(answer)
+    except Exception as error:
+        kind = type(answer).__name__
+        raise StageError(f"{what} returned a {kind}: {_say(error)}; it must be a data frame or a Bunch") from error
+    if frame.is_empty():
+        raise StageError(f"{what} returned no rows; mend its args or the function")
+    return frame
+
+
+def _say(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _frame(answer: Any) -> pl.DataFrame:
+    """Any frame that narwhals knows; in pandas' a NaN is a missing value."""
+    import narwhals as nw
+
+    frame = nw.from_native(answer)
+    return (frame.collect() if isinstance(frame, nw.LazyFrame) else frame).to_polars()
+
+
+def _bunch(bunch: dict[str, Any]) -> pl.DataFrame:
+    """A scikit-learn Bunch: its features, then `target`, by name where it has names."""
+    data, target = bunch["data"], bunch.get("target")
+    frame = pl.DataFrame(data, schema=list(bunch["feature_names"]), orient="row") if _is_array(data) else _frame(data)
+    if target is None:
+        return frame
+    if getattr(target, "ndim", 1) > 1:
+        several = (
+            pl.DataFrame(target, schema=list(bunch["target_names"]), orient="row")
+            if _is_array(target)
+            else _frame(target)
+        )
+        return frame.hstack(several)
+    codes = pl.Series("target", target)
+    names = bunch.get("target_names")
+    if names is not None and codes.dtype.is_integer():
+        codes = codes.replace_strict(range(len(names)), [str(name) for name in names], return_dtype=pl.String)
+    return frame.with_columns(codes.alias("target"))
+
+
+def _is_array(data: Any) -> bool:
+    import numpy as np
+
+    return isinstance(data, np.ndarray)
+
+
+def _copy(url: str, place: str, file: Path) -> None:
+    import fsspec
+
+    address = fill(url, place)
+    what = f"{PARAMS_FILE}: {place} = {address.shown}"
+    try:
+        with fsspec.open(address.filled, "rb") as remote, file.open("wb") as local:
+            shutil.copyfileobj(remote, local, 1 << 20)
+    except (ImportError, ValueError) as error:
+        raise StageError(f"{what}: {address.scrub(error)}; mend the URL, or install what its protocol needs") from None
+    except Exception as error:  # noqa: BLE001  (each protocol has its own errors, and any may hold the URL)
+        raise OutsideError(f"{what}: {address.scrub(error)}; is it there, and open to you?") from None
+
+
+def _query(source: OutsideSource, place: str, file: Path) -> None:
+    """Each chunk finds its own types (SQLite has none to tell); together they get the ones that hold all."""
+    address = fill(str(source.database), f"{place}.database")
+    what = f"{PARAMS_FILE}: {place}.sql"
+    with database(address) as engine, _folder(file) as folder:
+        _refuse_absent(engine, f"{PARAMS_FILE}: {address.place} = {address.shown}")
+        chunks = []
+        for number, (names, rows) in enumerate(_answer(engine, str(source.sql))):
+            chunks.append(folder / f"{number:06}.parquet")
+            _table(names, rows, what).write_parquet(chunks[-1])
+        if not chunks:
+            raise StageError(f"{what} finds no rows; mend the query")
+        try:
+            pl.concat([pl.scan_parquet(chunk) for chunk in chunks], how="vertical_relaxed").sink_parquet(file)
+        except pl.exceptions.PolarsError as error:
+            raise StageError(
+                f"{what}: a column changes its type on the way: {_say(error)}; cast in the query"
+            ) from error
+
+
+@contextmanager
+def _folder(file: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.stem}.", suffix=".tmp") as folder:
+        yield Path(folder)
+
+
+def _refuse_absent(engine: "Engine", what: str) -> None:
+    """SQLite would make an empty database of a file that is not there."""
+    name = engine.url.database or ""
+    if engine.dialect.name == "sqlite" and not name.startswith("file:") and not Path(name).is_file():
+        raise OutsideError(f"{what}: there is no such file; put it there")
+
+
+def _answer(engine: "Engine", query: str) -> Iterator[tuple[list[str], Sequence[Any]]]:
+    from sqlalchemy import text
+
+    with engine.connect().execution_options(stream_results=True, max_row_buffer=_CHUNK) as connection:
+        answer = connection.execute(text(query))
+        names = list(answer.keys())
+        for rows in answer.partitions(_CHUNK):
+            yield names, rows
+
+
+def _table(names: list[str], rows: Sequence[Any], what: str) -> pl.DataFrame:
+    try:
+        frame = pl.DataFrame(map(tuple, rows), schema=names, orient="row", strict=False, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        raise StageError(f"{what}: the rows make no table: {_say(error)}; cast in the query") from error
+    if odd := [name for name, dtype in frame.schema.items() if dtype == pl.Object]:
+        raise StageError(f"{what}: column {odd[0]!r} holds {type(frame[odd[0]][0]).__name__}; cast it in the query")
+    return frame

@@ -1,0 +1,19 @@
+"""Ingest one source file: a copy, byte for byte, of a file that is known to be readable."""
+
+import shutil
+from pathlib import Path
+
+from stages.config import Params
+from stages.files import replacing
+from stages.raw import check, format_of
+
+
+def run(key: str, params: Params, *, source: Path, raw: Path) -> None:  # noqa: ARG001  (every stage is called alike)
+    """Copy `source` to `raw`.
+
+    Raises:
+        StageError: if it is missing, malformed, ragged or without rows; with the line where one is known.
+    """
+    check(source, format_of(params, raw))
+    with replacing(raw) as file:
+        shutil.copyfile(source, file)

@@ -1,0 +1,126 @@
+"""Real projects in temporary folders: git, DVC, MLflow on SQLite, driven by the commands that users type."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+_asked = itertools.count()
+
+
+@dataclass
+class Project:
+    """A folder with a git and DVC repository in it."""
+
+    root: Path
+    env: dict = field(default_factory=dict)
+
+    def run(self, *command, code=0, cwd=None, **env):
+        """Run a command as a user would; its output must come with the exit code that was expected."""
+        environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **self.env, **env}
+        done = subprocess.run(
+            command, cwd=cwd or self.root, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, f"{command} → {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *command, code=0, **env):
+        """The one JSON document that `dovetail … --json` prints."""
+        return json.loads(self.run("dovetail", *command, "--json", code=code, **env).stdout)
+
+    def write(self, path, text):
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def replace(self, path, old, new):
+        text = (self.root / path).read_text()
+        assert old in text
+        return self.write(path, text.replace(old, new, 1))
+
+    def commit(self, message):
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+        return self.run("git", "rev-parse", "HEAD").stdout.strip()
+
+    def store(self):
+        """What MLflow shows, by model: runs, versions, aliases."""
+        from mlflow import MlflowClient
+
+        # MLflow keeps connections by URI: one to a file that was deleted since would show what was there.
+        fresh = "./" * next(_asked)
+        uri = self.env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root}/{fresh}mlflow.db"
+        return Shown(MlflowClient(uri, uri))
+
+
+@dataclass
+class Shown:
+    """MLflow's own answers, asked through its client."""
+
+    client: object
+
+    def runs(self):
+        experiments = [e.experiment_id for e in self.client.search_experiments()]
+        return list(self.client.search_runs(experiments, max_results=1000))
+
+    def versions(self):
+        return sorted(self.client.search_model_versions(), key=lambda v: (v.name, int(v.version)))
+
+    def models(self):
+        experiments = [e.experiment_id for e in self.client.search_experiments()]
+        return list(self.client.search_logged_models(experiments))
+
+    def aliases(self):
+        return {model.name: dict(model.aliases) for model in self.client.search_registered_models()}
+
+    def counts(self):
+        return len(self.runs()), len(self.versions())
+
+
+TRAIN = """
+import json, pathlib, joblib, yaml
+w = yaml.safe_load(open("params.yaml"))["train"]["w"]
+rows = open("data.csv").read().splitlines()[1:]
+pathlib.Path("out/plots").mkdir(parents=True, exist_ok=True)
+joblib.dump({"w": w, "rows": rows}, "out/m.joblib")
+json.dump({"accuracy": w / 10, "size": {"rows": len(rows)}}, open("out/metrics.json", "w"))
+pathlib.Path("out/plots/p.csv").write_text(f"x,y\\n1,{w}\\n")
+"""
+
+DVC_YAML = """
+stages:
+  train:
+    cmd: python train.py
+    deps: [train.py, data.csv]
+    params: [train]
+    outs: [out/m.joblib]
+    metrics: [{out/metrics.json: {cache: false}}]
+    plots: [out/plots]
+  register:
+    cmd: dovetail register m
+    deps: [out/m.joblib, out/metrics.json, out/plots]
+    outs: [{mlruns/receipts/m.json: {cache: false}}]
+artifacts:
+  m: {path: out/m.joblib, type: model, desc: A small model, meta: {gates: {accuracy: {min: 0.5}}}}
+"""
+
+
+def small_project(root):
+    """A user's repository that trains in a tenth of a second: data by `dvc add`, one training script, one model."""
+    project = Project(root)
+    root.mkdir(parents=True, exist_ok=True)
+    project.run("git", "init", "-q")
+    project.run("dvc", "init", "-q")
+    project.write("train.py", TRAIN)
+    project.write("params.yaml", "train: {w: 7}\n")
+    project.write("data.csv", "a,b\n1,2\n3,4\n")
+    project.write("dvc.yaml", DVC_YAML)
+    project.write(".gitignore", "/mlflow.db*\n/mlruns/\n")
+    project.run("dvc", "add", "-q", "data.csv")
+    project.commit("first")
+    return project

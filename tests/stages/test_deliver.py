@@ -1,0 +1,249 @@
+"""Deliver: each target is replaced in one step, is left alone when it has the data, and says what it holds."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+
+import polars as pl
+import pytest
+from datasets import config, left_behind, params, stage, tree
+
+from stages import deliver
+from stages.errors import OutsideError, StageError
+
+SECRET = "s3cr3t/p@ss+w"
+ROWS = 50_000  # more than one chunk
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(folder, table, *targets):
+    table.write_parquet(folder / "clean.parquet")
+    receipt = folder / "receipt.json"
+    deliver.run("d", params(deliver=targets), clean=folder / "clean.parquet", receipt=receipt)
+    assert not left_behind(folder)
+    return json.loads(receipt.read_text())
+
+
+def target(folder, table="t"):
+    return {"table": table, "url": f"sqlite:///{folder}/out/d.db"}
+
+
+def read(folder, query="SELECT * FROM t"):
+    with closing(sqlite3.connect(folder / "out" / "d.db", timeout=30)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def versions(folder):
+    """The bytes and the times of all that was delivered."""
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in (folder / "out").iterdir()}
+
+
+SMALL = pl.DataFrame({"n": [1, None], "x": [1.5, None], "t": ["a", None], "b": [True, None]}).with_columns(
+    d=pl.Series(["2020-01-02", None]).str.to_date(),
+    s=pl.Series(["2020-01-02 03:04:05", None]).str.to_datetime(time_unit="us"),
+)
+
+
+def test_a_csv_and_a_parquet_file_hold_the_table(tmp_path):
+    run(tmp_path, SMALL, {"path": "out/d.csv"}, {"path": "out/d.parquet"})
+    assert (tmp_path / "out" / "d.csv").read_text().splitlines()[1] == (
+        "1,1.5,a,true,2020-01-02,2020-01-02T03:04:05.000000"
+    )
+    assert (tmp_path / "out" / "d.parquet").read_bytes() == (tmp_path / "clean.parquet").read_bytes()
+
+
+def test_a_database_table_holds_the_rows_with_their_types(tmp_path):
+    run(tmp_path, SMALL, target(tmp_path))
+    assert read(tmp_path) == [
+        (1, 1.5, "a", 1, "2020-01-02", "2020-01-02 03:04:05.000000"),
+        (None, None, None, None, None, None),
+    ]
+    types = read(tmp_path, "SELECT name, type FROM pragma_table_info('t')")
+    assert dict(types) == {"n": "BIGINT", "x": "DOUBLE", "t": "TEXT", "b": "BOOLEAN", "d": "DATE", "s": "DATETIME"}
+
+
+def test_other_data_replaces_table_and_files_whole(tmp_path):
+    targets = [{"path": "out/d.csv"}, target(tmp_path)]
+    run(tmp_path, SMALL, *targets)
+    run(tmp_path, pl.DataFrame({"other": range(ROWS)}), *targets)
+    assert read(tmp_path) == [(number,) for number in range(ROWS)]
+    assert (tmp_path / "out" / "d.csv").read_text().splitlines() == ["other", *map(str, range(ROWS))]
+    assert read(tmp_path, "SELECT name FROM sqlite_master WHERE type = 'table'") == [("_deliveries",), ("t",)]
+
+
+def test_a_view_of_the_table_survives_its_replacement(tmp_path):
+    run(tmp_path, pl.DataFrame({"n": [1]}), target(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "out" / "d.db")) as connection:
+        connection.execute("CREATE VIEW twice AS SELECT 2 * n FROM t")
+    run(tmp_path, pl.DataFrame({"n": [2]}), target(tmp_path))
+    assert read(tmp_path, "SELECT * FROM twice") == [(4,)]
+
+
+def test_delivering_the_same_data_twice_changes_nothing(tmp_path):
+    targets = [{"path": "out/d.csv"}, {"path": "out/d.parquet"}, target(tmp_path)]
+    first = run(tmp_path, SMALL, *targets)
+    before = versions(tmp_path)
+    assert run(tmp_path, SMALL, *targets) == first
+    assert versions(tmp_path) == before
+
+
+def test_what_was_delivered_stands_beside_it(tmp_path):
+    receipt = run(tmp_path, SMALL, {"path": "out/d.csv"}, target(tmp_path))
+    note = json.loads((tmp_path / "out" / "d.csv.delivery.json").read_text())
+    (logged,) = read(tmp_path, 'SELECT "table", digest, rows FROM _deliveries')
+    assert [entry["target"] for entry in receipt["targets"]] == ["out/d.csv", f"sqlite:///{tmp_path}/out/d.db t"]
+    assert [entry["digest"] for entry in receipt["targets"]] == [note["digest"], logged[1]]
+    assert (note["rows"], logged[0], logged[2]) == (2, "t", 2)
+    assert "time" in note
+    assert "time" not in json.dumps(receipt)
+
+
+def test_a_target_that_was_removed_is_delivered_again(tmp_path):
+    run(tmp_path, SMALL, {"path": "out/d.csv"}, target(tmp_path))
+    (tmp_path / "out" / "d.csv").unlink()
+    with closing(sqlite3.connect(tmp_path / "out" / "d.db")) as connection:
+        connection.execute("DROP TABLE t")
+    run(tmp_path, SMALL, {"path": "out/d.csv"}, target(tmp_path))
+    assert (tmp_path / "out" / "d.csv").exists()
+    assert len(read(tmp_path)) == 2
+
+
+def test_a_failing_target_leaves_the_earlier_ones_and_no_receipt(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutsideError, match=r"deliver\.1\.path = file/d\.csv"):
+        run(tmp_path, SMALL, {"path": "out/d.csv"}, {"path": "file/d.csv"})
+    assert (tmp_path / "out" / "d.csv").exists()
+    assert not (tmp_path / "receipt.json").exists()
+
+
+def test_a_type_that_a_target_cannot_hold_is_refused(tmp_path):
+    nested = pl.DataFrame({"l": [[1, 2]]})
+    with pytest.raises(StageError, match=r"column 'l' is List\(Int64\), for which a database has no type"):
+        run(tmp_path, nested, target(tmp_path))
+    with pytest.raises(StageError, match=r"deliver\.0\.path = out/d\.csv: .*; deliver it as Parquet"):
+        run(tmp_path, nested, {"path": "out/d.csv"})
+    assert not (tmp_path / "out" / "d.csv").exists()
+
+
+def test_missing_clean_data_is_refused(tmp_path):
+    with pytest.raises(StageError, match=r"clean\.parquet is missing; make it: dvc repro clean@d"):
+        deliver.run("d", params(), clean=tmp_path / "clean.parquet", receipt=tmp_path / "receipt.json")
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("sqlite:////proc/${PASSWORD}/d.db", 3),
+        ("nosuchdialect://me:${PASSWORD}@host/shop", 2),
+        ("${UNSET}", 2),
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_named_without_its_secret(tmp_path, url, code):
+    tree(tmp_path, config(deliver=[{"table": "t", "url": url}]))
+    SMALL.write_parquet(tmp_path / "clean.parquet")
+    done = stage(tmp_path, "deliver", "d", "--clean", "clean.parquet", "--receipt", "r.json", PASSWORD=SECRET)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "params.yaml: datasets.d.deliver.0.url" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not [part for part in SECRET.split("/") if part in done.stderr]
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_the_receipt_of_a_secret_url_shows_the_name_of_the_secret_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAME", "s3cr3t")
+    receipt = run(tmp_path, SMALL, {"table": "t", "url": f"sqlite:///{tmp_path}/out/${{NAME}}.db"})
+    assert (tmp_path / "out" / "s3cr3t.db").exists()
+    assert "s3cr3t" not in json.dumps(receipt)
+    assert "${NAME}" in receipt["targets"][0]["target"]
+
+
+def test_a_reader_sees_one_delivery_or_the_other(tmp_path):
+    """Two tables of different length and columns in turn: a reader must find either, complete, at any time."""
+    tables = [pl.DataFrame({"a": ["x"] * ROWS}), pl.DataFrame({"b": ["y"] * (ROWS // 2)})]
+    targets = [{"path": "out/d.csv"}, target(tmp_path)]
+    run(tmp_path, tables[0], *targets)
+    stop, seen, wrong = threading.Event(), set(), []
+
+    def watch(look):
+        while not stop.is_set():
+            try:
+                seen.add(look())
+            except Exception as error:  # noqa: BLE001  (a missing file or table is what is being looked for)
+                wrong.append(error)
+
+    def table():
+        rows = read(tmp_path)
+        return "table", rows[0], rows[-1], len(rows)
+
+    def file():
+        lines = (tmp_path / "out" / "d.csv").read_text().split()
+        return "file", lines[0], lines[-1], len(lines) - 1
+
+    watchers = [threading.Thread(target=watch, args=(look,)) for look in (table, file)]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        for turn in range(1, 7):
+            run(tmp_path, tables[turn % 2], *targets)
+    finally:
+        stop.set()
+        for watcher in watchers:
+            watcher.join()
+    assert not wrong
+    assert seen == {
+        *{("table", ("x",), ("x",), ROWS), ("table", ("y",), ("y",), ROWS // 2)},
+        *{("file", "a", "x", ROWS), ("file", "b", "y", ROWS // 2)},
+    }
+
+
+@pytest.mark.parametrize("step", ["_fill", "_swap"])
+def test_a_killed_delivery_leaves_the_old_rows_and_is_completed_by_the_next(tmp_path, step):
+    run(tmp_path, SMALL, {"path": "out/d.csv"}, target(tmp_path))
+    file = (tmp_path / "out" / "d.csv").read_bytes()
+    rows = read(tmp_path)
+    big = pl.DataFrame({"a": range(ROWS)})
+    big.write_parquet(tmp_path / "clean.parquet")
+    tree(tmp_path, config(deliver=[target(tmp_path), {"path": "out/d.csv"}]))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format(step=step)], cwd=tmp_path, check=False, timeout=120, env=dict(os.environ)
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert (read(tmp_path), (tmp_path / "out" / "d.csv").read_bytes()) == (rows, file)
+    run(tmp_path, big, target(tmp_path), {"path": "out/d.csv"})
+    assert len(read(tmp_path)) == ROWS
+    assert read(tmp_path, "SELECT name FROM sqlite_master WHERE type = 'table'") == [("_deliveries",), ("t",)]
+
+
+# Dies within the step: after a chunk is in the staging table, or after the old table is dropped and before the commit.
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, "src")
+from pathlib import Path
+from sqlalchemy import Connection, event
+from stages import deliver
+from stages.config import load_params
+
+seen = []
+
+@event.listens_for(Connection, "after_cursor_execute")
+def die(connection, cursor, statement, *_):
+    frame, steps = sys._getframe(), set()
+    while frame:
+        steps.add(frame.f_code.co_name)
+        frame = frame.f_back
+    if "{step}" in steps and statement.strip().startswith(("INSERT", "DROP")):
+        seen.append(statement)
+    if len(seen) == (2 if "{step}" == "_fill" else 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+deliver.run("d", load_params(Path("params.yaml")), clean=Path("clean.parquet"), receipt=Path("receipt.json"))
+"""

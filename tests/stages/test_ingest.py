@@ -1,0 +1,91 @@
+"""Ingest: a byte copy of a readable file, or a refusal that names file, line and remedy."""
+
+import polars as pl
+import pytest
+from datasets import left_behind, params, stage, tree
+
+from stages import ingest
+from stages.config import Params
+from stages.errors import StageError
+
+
+def run(source, raw, separator=","):
+    content = params(raw=str(raw), separator=separator)
+    assert isinstance(content, Params)
+    ingest.run("d", content, source=source, raw=raw)
+    return raw.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"name,age\r\nAlice,25\r\nBob,\r\n"),
+        ("a.csv", b'\xef\xbb\xbfname,note\nAlice,"two\nlines, one cell"\n'),
+        ("a.jsonl", b'{"a": 1}\n\n{"a": null, "b": [1]}\n'),
+    ],
+)
+def test_a_readable_file_is_copied_byte_for_byte(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert run(tmp_path / name, tmp_path / "raw" / name) == content
+
+
+def test_a_parquet_file_is_copied_byte_for_byte(tmp_path):
+    pl.DataFrame({"a": [1, None]}).write_parquet(tmp_path / "a.parquet")
+    assert run(tmp_path / "a.parquet", tmp_path / "raw.parquet") == (tmp_path / "a.parquet").read_bytes()
+
+
+def test_the_separator_is_the_one_of_the_dataset_that_reads_the_file(tmp_path):
+    (tmp_path / "a.csv").write_text("a;b\n1,5;2\n3;4\n")  # with commas it would be ragged
+    assert run(tmp_path / "a.csv", tmp_path / "raw.csv", separator=";")
+    with pytest.raises(StageError, match="separated by ','"):
+        run(tmp_path / "a.csv", tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"", ["a.csv", "empty"]),
+        ("a.csv", b"name,age\n", ["a.csv", "no rows"]),
+        ("a.csv", b"name,age\nAlice,25\nBob\n", ["a.csv", "#3", "Bob"]),
+        ("a.csv", b"name,age\nAlice,25\nBob,1,2\n", ["a.csv", "#3", "Bob,1,2"]),
+        ("a.csv", b"name,name\nAlice,25\n", ["a.csv", "line 1", "'name'"]),
+        ("a.csv", b"1,2\n3,4\n", ["a.csv", "line 1", "1,2"]),
+        ("a.csv", b"name,age\nAl\xff\xfe,25\n", ["a.csv", "UTF8"]),
+        ("a.jsonl", b'{"a": 1}\n{"a": \n', ["a.jsonl", "line 2"]),
+        ("a.jsonl", b'{"a": 1}\n[1]\n', ["a.jsonl", "line 2", "[1]"]),
+        ("a.jsonl", b'{"a": "\xff"}\n', ["a.jsonl", "line 1"]),
+        ("a.parquet", b"PAR1 and then something else PAR1", ["a.parquet", "parquet"]),
+    ],
+)
+def test_a_malformed_file_is_refused_with_its_place(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StageError) as refusal:
+        run(tmp_path / name, tmp_path / "raw" / name)
+    assert all(word in str(refusal.value) for word in words), refusal.value
+    assert "\n" not in str(refusal.value)
+    assert not list(tmp_path.glob("raw/*"))
+
+
+def test_a_parquet_file_without_rows_is_refused(tmp_path):
+    pl.DataFrame({"a": []}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(StageError, match="no rows"):
+        run(tmp_path / "a.parquet", tmp_path / "raw.parquet")
+
+
+def test_a_missing_source_ends_with_2_in_one_line(tmp_path):
+    tree(tmp_path, {"sources": {}, "datasets": {}, "models": {}})
+    done = stage(tmp_path, "ingest", "d", "--source", "gone.csv", "--raw", "raw.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ingest@d: gone.csv is missing")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_refused_file_leaves_the_older_raw_file(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    raw = tmp_path / "raw.csv"
+    before = run(tmp_path / "a.csv", raw)
+    (tmp_path / "a.csv").write_text("a,b\n1\n")
+    with pytest.raises(StageError):
+        run(tmp_path / "a.csv", raw)
+    assert raw.read_bytes() == before
+    assert not left_behind(tmp_path)

@@ -1,0 +1,153 @@
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from modelling import STAGES, config, files, iris, params, penguins, stage
+from sklearn.datasets import load_iris
+from sklearn.model_selection import train_test_split
+
+from stages import split
+from stages.errors import StageError
+
+
+def run(folder, table, **kwargs):
+    table.write_parquet(folder / "clean.parquet")
+    paths = {name: folder / "out" / f"{name}.parquet" for name in ("train", "test")}
+    split.run("m", params(**kwargs), clean=folder / "clean.parquet", **paths)
+    return pl.read_parquet(paths["train"]), pl.read_parquet(paths["test"])
+
+
+@settings(deadline=None)
+@given(rows=st.integers(2, 400), test_size=st.floats(0.01, 0.99), seed=st.integers(0, 2**32 - 1))
+def test_rows_are_those_of_train_test_split(rows, test_size, seed):
+    if np.ceil(test_size * rows) == rows:
+        return
+    expected = train_test_split(np.arange(rows), test_size=test_size, random_state=seed)
+    for ours, theirs in zip(split.shuffle_split(rows, test_size, seed), expected, strict=True):
+        assert ours.tolist() == theirs.tolist()
+
+
+@settings(deadline=None)
+@given(
+    counts=st.lists(st.integers(2, 40), min_size=2, max_size=8),
+    test_size=st.floats(0.05, 0.95),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_stratified_rows_are_those_of_train_test_split(counts, test_size, seed):
+    codes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    try:
+        expected = train_test_split(np.arange(len(codes)), test_size=test_size, random_state=seed, stratify=codes)
+    except ValueError:  # too few rows for the classes, which `run` refuses by the same rule
+        return
+    for ours, theirs in zip(split.shuffle_split(len(codes), test_size, seed, codes), expected, strict=True):
+        assert ours.tolist() == theirs.tolist()
+
+
+def test_iris_parts_are_the_tutorials(tmp_path):
+    train, test = run(tmp_path, iris(), split={"stratify": True})
+    bunch = load_iris()
+    features, _, target, _ = train_test_split(
+        bunch.data, bunch.target, test_size=0.2, random_state=42, stratify=bunch.target
+    )
+    assert train.drop("species").to_numpy().tolist() == features.tolist()
+    assert train["species"].to_list() == bunch.target_names[target].tolist()
+    assert len(test) == 30
+    assert test["species"].value_counts()["count"].to_list() == [10, 10, 10]
+
+
+def test_every_row_is_in_one_part_with_its_missing_values(tmp_path):
+    table = penguins()
+    train, test = run(tmp_path, table)
+    assert pl.concat([train, test]).sort(pl.all()).equals(table.sort(pl.all()))
+
+
+def test_dropped_columns_are_gone_from_both_parts(tmp_path):
+    for part in run(tmp_path, penguins(), split={"drop": ["year", "sex", "year"]}):
+        assert part.columns == ["species", "island", "body_mass_g"]
+
+
+@pytest.mark.parametrize("dtype", [pl.String, pl.Categorical])
+def test_text_and_categories_are_stratified_alike(tmp_path, dtype):
+    train, _ = run(tmp_path, iris().cast({"species": dtype}), split={"stratify": True})
+    expected, _ = run(tmp_path, iris(), split={"stratify": True})
+    assert train.cast({"species": pl.String}).equals(expected)
+
+
+def test_the_same_data_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run(tmp_path / name, penguins(), split={"stratify": True})
+    for part in ("train", "test"):
+        first, second = ((tmp_path / name / "out" / f"{part}.parquet").read_bytes() for name in ("a", "b"))
+        assert first == second
+
+
+def test_neither_pandas_nor_sklearn_is_imported(tmp_path):
+    iris().write_parquet(tmp_path / "clean.parquet")
+    options = {name: tmp_path / f"{name}.parquet" for name in ("clean", "train", "test")}
+    assert stage(tmp_path, "split", config(), **options).returncode == 0
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print([name for name in ('pandas', 'polars', 'sklearn', 'scipy') if name in sys.modules])"
+    )
+    paths = [part for name, path in options.items() for part in (f"--{name}", str(path))]
+    command = [sys.executable, "-c", code, str(STAGES), "split", "m", *paths]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.stdout.strip() == "[]", answer.stderr
+
+
+ONE_EACH = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0, 5.0], "species": ["a", "a", "a", "a", "rare"]})
+
+
+@pytest.mark.parametrize(
+    ("table", "given", "message"),
+    [
+        (iris(), {"target": "kind"}, r"models\.m\.target = 'kind' is not in the data 'd'; its columns: sepal_length, "),
+        (iris(), {"split": {"drop": ["id"]}}, r"models\.m\.split\.drop = 'id' is not in the data 'd'; its columns: "),
+        (iris(), {"split": {"drop": ["species"]}}, r"split\.drop = 'species' is the target; keep it"),
+        (iris().select("species"), {}, r"leaves no column to learn from"),
+        (iris().head(40), {}, r"clean\.parquet: the target 'species' has one class, 'setosa'"),
+        (
+            pl.DataFrame({"x": [1, 2, 3], "y": [1, 1, 1]}),
+            {"target": "y", "split": {"stratify": True}},
+            r"one class, 1;",
+        ),
+        (iris().head(1), {"target": "sepal_width"}, r"has 1 rows; a split with test_size 0\.2 leaves none"),
+        (iris().head(0), {}, r"has 0 rows"),
+        (ONE_EACH, {"split": {"stratify": True}}, r"class 'rare' of 'species' has one row"),
+        (iris()[::20], {"split": {"stratify": True}}, r"6 train and 2 test rows are fewer than the 3 classes"),
+        (
+            penguins().with_columns(species=pl.when(pl.col("year") == 2007).then("species")),
+            {},
+            r"\d\d rows have no 'species'; drop them in the cleaning script",
+        ),
+        (iris().with_columns(sepal_width=float("nan")), {"target": "sepal_width"}, r"150 rows have no 'sepal_width'"),
+    ],
+)
+def test_what_cannot_be_split_is_refused_and_nothing_is_written(tmp_path, table, given, message):
+    with pytest.raises(StageError, match=message) as refusal:
+        run(tmp_path, table, **given)
+    assert "\n" not in str(refusal.value)
+    assert files(tmp_path) == ["clean.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "is missing; make it: dvc repro clean@d"), (b"a,b\n1,2\n", "is not a Parquet file")],
+)
+def test_missing_or_broken_data_are_one_line_and_exit_code_2(tmp_path, content, message):
+    if content:
+        (tmp_path / "clean.parquet").write_bytes(content)
+    answer = stage(
+        tmp_path, "split", config(), clean="clean.parquet", train="out/train.parquet", test="out/test.parquet"
+    )
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("split@m: clean.parquet ")
+    assert message in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,249 @@
+"""Validation: which rows break which rule of the schema, whatever the file's format and the types in it."""
+
+import datetime as dt
+import re
+
+import pandera.polars as pa
+import polars as pl
+import pytest
+from datasets import AGE, FLOAT, INT, TEXT
+from polars.testing import assert_frame_equal
+
+from stages.errors import StageError
+from stages.validate import ROW_CHECKS
+
+
+def test_a_broken_row_is_set_aside_with_number_and_reasons(job):
+    done = job().run("raw.csv", "name,age\nAnn,25\nBo,131\n,200\nDi,130\n", {"name": TEXT, **AGE})
+    assert done.rows.rows() == [("Ann", 25), ("Di", 130)]
+    assert done.rejected.rows(named=True) == [
+        {"row": 2, "name": "Bo", "age": 131, "reason": "age: in_range(0, 130)"},
+        {"row": 3, "name": None, "age": 200, "reason": "name: not_nullable; age: in_range(0, 130)"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("check", "args", "column", "cells"),
+    [
+        ("eq", 1, INT, (1, 2)),
+        ("ne", 1, INT, (2, 1)),
+        ("gt", {"min_value": 1}, INT, (2, 1)),
+        ("ge", 1, INT, (1, 0)),
+        ("lt", 1.5, FLOAT, (1.4, 1.5)),
+        ("le", 1, INT, (1, 2)),
+        ("between", {"min_value": 0, "max_value": 9}, INT, (9, 10)),
+        ("in_range", {"min_value": 0, "max_value": 9, "include_max": False}, INT, (8, 9)),
+        ("isin", ["a", "b"], TEXT, ("a", "c")),
+        ("notin", {"forbidden_values": ["a"]}, TEXT, ("b", "a")),
+        ("equal_to", "a", TEXT, ("a", "b")),
+        ("not_equal_to", "a", TEXT, ("b", "a")),
+        ("greater_than", 1, INT, (2, 1)),
+        ("greater_than_or_equal_to", dt.date(2020, 1, 1), {"dtype": "date"}, ("2020-01-01", "2019-12-31")),
+        ("less_than", 1, INT, (0, 1)),
+        ("less_than_or_equal_to", 1, INT, (1, 2)),
+        ("str_matches", "^a+$", TEXT, ("aa", "ab")),
+        ("str_contains", "b", TEXT, ("abc", "ac")),
+        ("str_startswith", "a", TEXT, ("ab", "ba")),
+        ("str_endswith", {"string": "a"}, TEXT, ("ba", "ab")),
+        ("str_length", {"min_value": 2, "max_value": 3}, TEXT, ("äö", "a")),
+    ],
+)
+def test_each_check_of_pandera_tells_rows_apart_and_lets_a_missing_value_pass(job, check, args, column, cells):
+    good, bad = cells
+    columns = {"x": {**column, "nullable": True, "checks": {check: args}}, "y": INT}
+    done = job().run("raw.csv", f"x,y\n{good},1\n{bad},2\n,3\n", columns)
+    assert done.rows["y"].to_list() == [1, 3]
+    assert done.rejected["y"].to_list() == [2]
+    assert done.rejected["reason"][0].startswith("x: ")
+    assert check in ROW_CHECKS
+
+
+def test_every_offered_check_is_panderas():
+    assert all(callable(getattr(pa.Check, name)) for name in ROW_CHECKS)
+
+
+def test_what_pandera_itself_rejects_is_rejected(job):
+    """The same rows, by pandera's own `validate` and by the expressions taken from its checks."""
+    table = pl.DataFrame({"n": [None, -1, 0, 5, 9, 10], "t": ["a", "bb", None, "ccc", "", "a"]})
+    checks = {
+        "n": {"in_range": {"min_value": 0, "max_value": 9}},
+        "t": {"str_length": {"min_value": 1, "max_value": 2}},
+    }
+    columns = {
+        "n": {"dtype": "int64", "nullable": True, "checks": checks["n"]},
+        "t": {"dtype": "str", "checks": checks["t"]},
+    }
+    schema = pa.DataFrameSchema(
+        {
+            "n": pa.Column(pl.Int64, pa.Check.in_range(0, 9), nullable=True),
+            "t": pa.Column(pl.String, pa.Check.str_length(1, 2)),
+        }
+    )
+    with pytest.raises(pa.errors.SchemaErrors) as errors:
+        schema.validate(table, lazy=True)
+    expected = sorted({index + 1 for index in errors.value.failure_cases["index"].to_list() if index is not None})
+    assert job().run("raw.parquet", table, columns).rejected["row"].to_list() == expected
+
+
+def test_unique_rejects_all_rows_of_a_repeated_value_but_no_missing_ones(job):
+    done = job().run("raw.csv", "x,y\n1,1\n2,2\n1,3\n,4\n,5\n", {"x": {**INT, "unique": True, "nullable": True}})
+    assert done.rejected.select("row", "reason").rows() == [(1, "x: unique"), (3, "x: unique")]
+
+
+def test_a_nan_is_a_missing_value(job):
+    done = job().run("raw.csv", "x,y\nNaN,1\n1.5,2\n", {"x": FLOAT, "y": FLOAT})
+    assert done.rejected["reason"].to_list() == ["x: not_nullable"]
+    assert done.metrics["missing"] == {"x": 1, "y": 0}
+
+
+DTYPES = {
+    "i": "int64",
+    "j": "int32",
+    "f": "float64",
+    "g": "float32",
+    "b": "bool",
+    "d": "date",
+    "t": "datetime",
+    "s": "str",
+}
+CELLS = """\
+i,j,f,g,b,d,t,s
+ 7,1,NaN,0.5,TRUE,2020-01-02,2020-01-02T03:04:05,x
+-1,2,1e3,1,false,2020-12-31,2020-01-02 03:04:05.5,07
+"""
+
+
+def test_types_and_values_are_the_same_whether_or_not_another_cell_fails_to_parse(job):
+    columns = {name: {"dtype": dtype, "nullable": True} for name, dtype in DTYPES.items()}
+    fast = job().run("raw.csv", CELLS, columns).rows
+    slow = job().run("raw.csv", CELLS + "1x,,,,,,,\n", columns)
+    assert_frame_equal(fast, slow.rows)
+    assert fast.schema == {
+        "i": pl.Int64,
+        "j": pl.Int32,
+        "f": pl.Float64,
+        "g": pl.Float32,
+        "b": pl.Boolean,
+        "d": pl.Date,
+        "t": pl.Datetime("us"),
+        "s": pl.String,
+    }
+    assert slow.rejected.select("row", "i", "reason").rows() == [(3, "1x", "i: dtype(int64)")]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cell"),
+    [
+        ("int64", "1.5"),
+        ("int64", "x"),
+        ("int32", "3000000000"),
+        ("float64", "1,5"),
+        ("bool", "yes"),
+        ("date", "01/02/2020"),
+        ("date", "2020-02-30"),
+        ("datetime", "yesterday"),
+    ],
+)
+def test_a_cell_of_another_type_rejects_its_row_alone(job, dtype, cell):
+    good = {"int64": "1", "int32": "1", "float64": "1", "bool": "true", "date": "2020-01-01", "datetime": "2020-01-01"}
+    done = job().run("raw.csv", f'x,y\n{good[dtype]},1\n"{cell}",2\n', {"x": {"dtype": dtype}, "y": INT})
+    assert done.rows["y"].to_list() == [1]
+    assert done.rejected.select("row", "x", "reason").rows() == [(2, cell, f"x: dtype({dtype})")]
+
+
+def test_a_column_that_the_schema_does_not_name_keeps_its_type_in_either_reading(job):
+    text = "x,n,t,late\n1,1.5,a,1\n2,2,b,2\n" + "3,3,c,3\n" * 20_000 + "4,4,d,word\n"
+    done = job().run("raw.csv", text, {"x": INT})
+    assert done.rows.schema == {"x": pl.Int64, "n": pl.Float64, "t": pl.String, "late": pl.String}
+    assert done.metrics["rows_rejected"] == 0
+    also = job().run("raw.csv", text + "x,5,e,5\n", {"x": INT})
+    assert also.rows.schema == done.rows.schema
+    assert also.metrics["reasons"] == {"x: dtype(int64)": 1}
+
+
+def test_json_lines_are_read_by_the_schema(job):
+    lines = '{"x": 1, "d": "2020-01-01"}\n{"x": "12x", "d": null}\n{"x": 2, "d": "2020-13-01"}\n{"d": "2020-01-02"}\n'
+    columns = {"x": {**INT, "nullable": True}, "d": {"dtype": "date", "nullable": True}}
+    done = job().run("raw.jsonl", lines, columns)
+    assert done.rows.rows() == [(1, dt.date(2020, 1, 1)), (None, dt.date(2020, 1, 2))]
+    assert done.rejected["reason"].to_list() == ["x: dtype(int64)", "d: dtype(date)"]
+
+
+def test_a_parquet_column_of_another_type_is_cast_where_nothing_is_lost(job):
+    table = pl.DataFrame(
+        {
+            "text": ["1", "12x", "3", None],
+            "real": [1.0, 2.0, 2.5, 4.0],
+            "flag": [0, 1, 1, 2],
+            "number": [1, 2, 3, 4],
+            "day": pl.Series(["2020-01-01T00:00", "2020-01-02T00:00", None, "2020-01-03T04:00"]).str.to_datetime(),
+        }
+    )
+    dtypes = {"text": "int64", "real": "int64", "flag": "bool", "number": "str", "day": "date"}
+    columns = {name: {"dtype": dtype, "nullable": True} for name, dtype in dtypes.items()}
+    done = job().run("raw.parquet", table, columns)
+    assert done.rows.rows() == [(1, 1, False, "1", dt.date(2020, 1, 1))]
+    assert done.rejected["reason"].to_list() == [
+        "text: dtype(int64)",
+        "real: dtype(int64)",
+        "flag: dtype(bool); day: dtype(date)",
+    ]
+    assert done.rejected.drop("row", "reason").rows() == table.rows()[1:]
+
+
+def test_a_type_that_cannot_be_cast_is_refused(job):
+    with pytest.raises(StageError, match=r"raw\.parquet: column 'x' is List\(Int64\), which cannot be Int64"):
+        job().run("raw.parquet", pl.DataFrame({"x": [[1]]}), {"x": INT})
+
+
+def test_separator_and_null_values_are_read_from_the_settings(job):
+    done = job().run(
+        "raw.csv",
+        "x;y\n1,5;NA\n-;2\n",
+        {"x": TEXT, "y": {**INT, "nullable": True}},
+        separator=";",
+        null_values=["NA", "-"],
+    )
+    assert done.rows.rows() == [("1,5", None)]
+    assert done.metrics["missing"] == {"x": 1, "y": 1}
+
+
+@pytest.mark.parametrize(
+    ("columns", "schema", "said"),
+    [
+        ({"y": INT}, {}, r"raw\.csv has no column 'y', only x, z"),
+        ({"x": INT}, {"strict": True}, r"column 'z' is not in the strict schema"),
+        (
+            {"x": {**INT, "checks": {"inrange": 1}}},
+            {},
+            r"d\.schema\.columns\.x\.checks: no check 'inrange'; there are: eq, ",
+        ),
+        ({"x": {**INT, "checks": {"unique_values_eq": [1]}}}, {}, "no check 'unique_values_eq'"),
+        (
+            {"x": {**INT, "checks": {"in_range": {"min": 0}}}},
+            {},
+            r"checks\.in_range = {'min': 0}: unknown argument 'min'",
+        ),
+        ({"x": {**INT, "checks": {"in_range": {"min_value": 0}}}}, {}, r"x\.checks\.in_range = .*max_value"),
+        ({"x": {**INT, "checks": {"gt": "ten"}}}, {}, r"x\.checks\.gt = 'ten'"),
+        ({"x": {**TEXT, "checks": {"str_matches": "("}}}, {}, r"x\.checks\.str_matches = '\('"),
+    ],
+)
+def test_a_schema_that_does_not_fit_is_refused_with_its_place(job, columns, schema, said):
+    done = job()
+    with pytest.raises(StageError) as refusal:
+        done.run("raw.csv", "x,z\n1,2\n", columns, schema=schema)
+    assert re.search(said, str(refusal.value)), refusal.value
+    assert "\n" not in str(refusal.value)
+    assert done.written == []
+
+
+def test_a_column_that_need_not_be_there_may_be_missing(job):
+    assert job().run("raw.csv", "x\n1\n", {"x": INT, "y": {**INT, "required": False}}).rows.columns == ["x"]
+
+
+def test_raw_columns_named_row_and_reason_are_kept(job):
+    done = job().run("raw.csv", "row,reason\n7,why\n-1,not\n", {"row": {**INT, "checks": {"ge": 0}}})
+    assert done.rejected.rows(named=True) == [
+        {"row_": 2, "row": -1, "reason": "not", "reason_": "row: greater_than_or_equal_to(0)"}
+    ]

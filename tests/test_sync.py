@@ -1,0 +1,141 @@
+"""MLflow is a view: it can be deleted and comes back the same, from whatever git and DVC still hold."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from project import Project
+
+KILLED = Path(__file__).with_name("killed.py")
+
+
+@pytest.fixture
+def history(small, tmp_path):
+    """Three commits with a version each, the last below the gate, and an experiment."""
+    small.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"))
+    for w in (7, 8, 3):
+        small.write("params.yaml", f"train: {{w: {w}}}\n")
+        small.run("dvc", "repro", "-q", "register")
+        small.commit(f"w = {w}")
+    small.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
+    return small
+
+
+def view(project):
+    """All that must be the same in a view made anew; ids and times of writing are MLflow's own."""
+    shown = project.store()
+    kept = ("dovetail.fingerprint", "dovetail.model.md5", "dovetail.dvc.experiment", "dovetail.data.data.csv")
+    runs = sorted(
+        (
+            sorted((k, v) for k, v in r.data.tags.items() if k in kept),
+            sorted(r.data.params.items()),
+            sorted(r.data.metrics.items()),
+            sorted((i.dataset.name, i.dataset.digest) for i in r.inputs.dataset_inputs),
+            r.info.status,
+            [f.path for f in shown.client.list_artifacts(r.info.run_id, "out/plots")],
+        )
+        for r in shown.runs()
+    )
+    versions = [(v.version, v.tags["dovetail.model.md5"]) for v in shown.versions()]
+    return {"runs": runs, "versions": versions, "aliases": shown.aliases()}
+
+
+def forget(project):
+    (project.root / "mlflow.db").unlink()
+    shutil.rmtree(project.root / "mlruns")
+
+
+def test_the_view_comes_back_the_same_after_it_was_deleted(history):
+    before = view(history)
+    assert [len(before[key]) for key in ("runs", "versions")] == [4, 3]
+    assert before["aliases"] == {"m": {"staging": 2}}
+    forget(history)
+    answer = history.json("sync", "--all")
+    assert view(history) == before
+    assert answer["runs"] == {"created": 4, "present": 0}
+    assert answer["aliases"] == [{"model": "m", "alias": "staging", "from": None, "to": 2}]
+    assert answer["problems"] == []
+
+
+def test_it_is_idempotent_and_without_all_leaves_experiments_alone(history):
+    forget(history)
+    history.json("sync")
+    again = history.json("sync")
+    assert (again["runs"], again["versions"]) == ({"created": 0, "present": 3}, {"created": 0, "present": 3})
+    assert history.store().counts() == (3, 3)
+
+
+def test_restored_runs_have_the_times_of_their_commits(history):
+    forget(history)
+    history.run("dovetail", "sync")
+    times = {int(t) * 1000 for t in history.run("git", "log", "--format=%ct").stdout.split()}
+    assert {run.info.start_time for run in history.store().runs()} <= times
+
+
+def test_the_restored_model_has_the_very_bytes(history):
+    forget(history)
+    history.run("dovetail", "sync")
+    stored = {file.read_bytes() for file in (history.root / "mlruns").rglob("m.joblib")}
+    assert (history.root / "out/m.joblib").read_bytes() in stored
+    assert len(stored) == 3
+
+
+def test_a_branch_that_is_not_checked_out_is_found_with_all(history):
+    history.run("git", "checkout", "-q", "-b", "other", "HEAD~2")
+    history.run("dvc", "checkout", "-q")
+    history.write("params.yaml", "train: {w: 5}\n")
+    history.run("dvc", "repro", "-q", "train")
+    history.commit("on another branch")
+    history.run("git", "checkout", "-q", "main")
+    history.run("dvc", "checkout", "-q")
+    assert history.json("sync")["runs"]["created"] == 0
+    assert history.json("sync", "--all")["runs"]["created"] == 1
+
+
+def test_killed_on_the_way_and_run_again_it_completes(history):
+    before = view(history)
+    forget(history)
+    for step in ("create_run", "log_inputs", "finalize_logged_model", "create_model_version"):
+        command = [sys.executable, KILLED, step, "sync", "--all"]
+        assert subprocess.run(command, cwd=history.root, check=False).returncode == -signal.SIGKILL
+    history.run("dovetail", "sync", "--all")
+    assert view(history) == before
+
+
+def test_bytes_that_are_nowhere_are_listed_and_the_rest_is_done(history):
+    lost = history.store().versions()[0].tags["dovetail.model.md5"]
+    (history.root / f".dvc/cache/files/md5/{lost[:2]}/{lost[2:]}").unlink()
+    forget(history)
+    answer = history.json("sync", code=1)
+    assert answer["versions"]["created"] == 2
+    (problem,) = answer["problems"]
+    assert lost in problem["why"]
+    assert "dvc push" in problem["next"]
+
+
+def test_bytes_come_from_the_remote_when_the_cache_is_empty(history, tmp_path):
+    history.run("dvc", "push", "-q", "--all-commits")
+    clone = Project(tmp_path / "clone")
+    history.run("git", "clone", "-q", ".", str(clone.root))
+    answer = clone.json("sync")
+    assert answer["versions"] == {"created": 3, "present": 0}
+    assert answer["problems"] == []
+
+
+def test_a_shallow_clone_says_what_is_missing(history, tmp_path):
+    clone = Project(tmp_path / "clone")
+    history.run("git", "clone", "-q", "--depth", "1", f"file://{history.root}", str(clone.root))
+    clone.run("dvc", "cache", "dir", "--local", str(history.root / ".dvc/cache"))
+    answer = clone.json("sync", code=1)
+    assert answer["versions"]["created"] == 1
+    assert answer["problems"][0]["next"] == "git fetch --unshallow"
+
+
+def test_a_version_made_before_its_commit_is_not_made_again(small):
+    small.run("dvc", "repro", "-q", "register")
+    small.commit("afterwards")
+    answer = small.json("sync")
+    assert (answer["runs"]["created"], answer["versions"]["created"]) == (0, 0)
