@@ -77,6 +77,20 @@ def sync(everything: bool, as_json: bool) -> None:  # noqa: FBT001
 
 
 @main.command()
+@_json
+def status(as_json: bool) -> None:  # noqa: FBT001
+    """Each model: workspace, staging, production, and where they disagree. Exit code 1 if they do."""
+    from dovetail import render
+    from dovetail.status import status as library_call
+    from dovetail.workspace import open_workspace
+
+    with open_workspace() as workspace:
+        answer = library_call(workspace)
+    _answer(answer, as_json=as_json, text=render.status)
+    sys.exit(0 if all(model["in_sync"] for model in answer["models"]) else 1)
+
+
+@main.command()
 @click.argument("ref")
 @click.option("--mermaid", is_flag=True, help="Answer with a Mermaid diagram, for pasting.")
 @_json

@@ -50,9 +50,9 @@ class Git:
         sha, summary, author, time = line.split(_FIELD)
         return Commit(sha, summary, author, int(time), self._refs.get(sha, ()))
 
-    def commits_with(self, text: str, name: str) -> list[Commit]:
-        """The commits of any branch, tag or experiment that wrote a file `name` with `text` in it, newest first."""
-        revs = ["--branches", "--tags", "--remotes", *self.experiments().values()]
+    def commits_with(self, text: str, name: str, *, experiments: bool) -> list[Commit]:
+        """The commits of any branch or tag that wrote a file `name` with `text` in it, newest first."""
+        revs = ["--branches", "--tags", "--remotes", *(self.experiments().values() if experiments else ())]
         head = ["HEAD"] if self("rev-parse", "--verify", "-q", "HEAD") else []
         log = self("log", f"--format={_FIELD}{_FORMAT}", "--raw", "--no-abbrev", "--date-order", *head, *revs, "--",
                    f":(glob)**/{name}")  # fmt: skip

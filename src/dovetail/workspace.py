@@ -109,23 +109,46 @@ class Workspace:
 
     def available(self, refs: Sequence[FileRef]) -> dict[str, list[str]]:
         """Where the bytes of each digest can be had: `cache`, `remote`, `git`. No byte is read."""
+        try:
+            missing = self.not_in_remote(refs)
+        except DataUnavailable:  # a remote that does not answer has nothing to offer now
+            missing = None
+        found: dict[str, list[str]] = {}
+        for ref in refs:
+            remote = missing is not None and ref not in missing and not self._in_git(ref)
+            places = {"cache": self._cached(ref.md5) is not None, "remote": remote, "git": self._in_git(ref)}
+            found[ref.md5] = [place for place, has in places.items() if has]
+        return found
+
+    def not_in_remote(self, refs: Sequence[FileRef]) -> list[FileRef] | None:
+        """Those of `refs` that git does not keep and the remote lacks; None where no remote is set.
+
+        Raises:
+            DataUnavailable: when the remote does not answer.
+        """
         from dvc.config import NoRemoteError
         from dvc.exceptions import DvcException
 
-        digests = sorted({ref.md5 for ref in refs})
+        asked = [ref for ref in refs if not self._in_git(ref)]
         try:
-            remote = set(self._repo.cloud.get_remote_odb().oids_exist(digests)) if digests else set()
-        except (NoRemoteError, DvcException, OSError):  # none, or one that does not answer: not available now
-            remote = set()
-        head = self.git.files("HEAD") if self.git.commit("HEAD") else {}
-        in_git = {ref.md5 for ref in refs if ref.path in head}
-        places = {"cache": lambda md5: self._cached(md5) is not None, "remote": remote.__contains__}
-        places["git"] = in_git.__contains__
-        return {md5: [place for place, has in places.items() if has(md5)] for md5 in digests}
+            remote = self._repo.cloud.get_remote_odb()
+            there = set(remote.oids_exist([ref.md5 for ref in asked])) if asked else set()
+        except NoRemoteError:
+            return None
+        except (DvcException, OSError) as error:
+            raise DataUnavailable(f"the remote does not answer: {error}", "dvc remote list, then dvc push") from error
+        return [ref for ref in asked if ref.md5 not in there]
 
-    def commits_with(self, md5: str) -> list[Commit]:
-        """The commits whose own dvc.lock names this digest, newest first, experiments included."""
-        return self.git.commits_with(md5, "dvc.lock")
+    def _in_git(self, ref: FileRef) -> bool:
+        return ref.path in self._tracked
+
+    @cached_property
+    def _tracked(self) -> Mapping[str, str]:
+        return self.git.files("HEAD") if self.git.commit("HEAD") else {}
+
+    def commits_with(self, md5: str, *, experiments: bool = True) -> list[Commit]:
+        """The commits whose own dvc.lock names this digest, newest first."""
+        return self.git.commits_with(md5, "dvc.lock", experiments=experiments)
 
     def relative(self, path: str) -> str:
         """`path`, as typed in the current folder or from the root, relative to the root."""

@@ -5,6 +5,7 @@ a worktree that is not the tree that an installed package would name.
 """
 
 import argparse
+import gc
 import importlib
 import inspect
 import sys
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the stage named first; the options are the keyword parameters of its `run`. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python src/stages", description=__doc__.splitlines()[0])
     parser.add_argument("stage", choices=STAGES)
+    gc.set_threshold(200_000, 10, 10)  # importing scikit-learn would set off hundreds of collections: a quarter second
     name = parser.parse_args((argv or sys.argv[1:])[:1]).stage
     run = importlib.import_module(f"stages.{name}").run
     parser.add_argument("key", help="the block in params.yaml")

@@ -8,7 +8,7 @@ Measured on 10 million rows: 1.3 s more than no validation at all for the former
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def validate(dataset: Dataset, place: str, raw: Path, *, as_text: bool = False) 
             schema.columns[name], column, dataset.schema_.columns[name], f"{place}.schema.columns.{name}"
         )
     ]
-    return _tell_apart(frame, list(have), typed, rules)
+    return _tell_apart(frame, have, typed, rules)
 
 
 def _parsed_as(dtype: Any) -> Any:
@@ -238,8 +238,10 @@ def _passes(check: pa.Check, column: str, dtype: Any) -> pl.Expr:
     return passes
 
 
-def _tell_apart(frame: pl.LazyFrame, have: list[str], typed: dict[str, _Typed], rules: list[Rule]) -> Validated:
+def _tell_apart(frame: pl.LazyFrame, have: pl.Schema, typed: dict[str, _Typed], rules: list[Rule]) -> Validated:
     row, reason = _unused("row", have), _unused("reason", have)
+    coded = pl.Categorical, pl.Enum  # as text: an Arrow file has but one set of codes
+    as_read = [pl.col(name).cast(pl.String) if dtype in coded else pl.col(name) for name, dtype in have.items()]
     flags = [f"__broken{number}" for number in range(len(rules))]
     flagged = (
         frame.with_row_index(row, offset=1)
@@ -253,7 +255,7 @@ def _tell_apart(frame: pl.LazyFrame, have: list[str], typed: dict[str, _Typed], 
             pl.col(typed[name].name).alias(name) if name in typed else pl.col(name) for name in have
         ),
         rejected=flagged.filter(broken).select(
-            row, *have, pl.concat_str(reasons or pl.lit(""), separator="; ", ignore_nulls=True).alias(reason)
+            row, *as_read, pl.concat_str(reasons or pl.lit(""), separator="; ", ignore_nulls=True).alias(reason)
         ),
         counts=flagged.select(
             pl.len().alias("rows"),
@@ -267,7 +269,7 @@ def _tell_apart(frame: pl.LazyFrame, have: list[str], typed: dict[str, _Typed], 
     )
 
 
-def _unused(name: str, taken: list[str]) -> str:
+def _unused(name: str, taken: Container[str]) -> str:
     while name in taken:
         name += "_"
     return name

@@ -1,0 +1,160 @@
+"""Which data made this version, and what was made of this data."""
+
+import shutil
+
+import pytest
+
+from dovetail.lineage import FileRef, Lineage, StageRecord, closure, parse_lock
+
+
+@pytest.fixture
+def registered(small):
+    small.run("dvc", "repro", "-q", "register")
+    small.commit("registered")
+    return small
+
+
+def test_up_from_a_version_to_its_raw_data(registered):
+    answer = registered.json("lineage", "m")
+    head = registered.run("git", "rev-parse", "HEAD").stdout.strip()
+    # The commit that wrote the lock with these bytes: it was made before registering.
+    trained = registered.run("git", "log", "-1", "--format=%H", "--diff-filter=A", "--", "dvc.lock").stdout.strip()
+    assert trained in [commit["sha"] for commit in answer["commits"]]
+    assert head
+    assert (answer["model"], answer["version"], answer["aliases"]) == ("m", 1, ["staging"])
+    assert answer["artifact"]["verified"] is True
+    assert [stage["name"] for stage in answer["stages"]] == ["train"]
+    (data,) = answer["data"]
+    assert (data["path"], data["role"], data["available"]) == ("data.csv", "training", ["cache"])
+    assert answer["params"] == {"train.w": "7"}
+    assert answer["metrics"]["accuracy"] == 0.7
+    assert "mlflow" in answer["environment"]["packages"]
+
+
+def test_it_answers_for_an_uncommitted_version_and_links_the_commit_as_soon_as_there_is_one(small):
+    small.write("params.yaml", "train: {w: 8}\n")
+    small.run("dvc", "repro", "-q", "register")
+    assert small.json("lineage", "m/1")["commits"] == []
+    sha = small.commit("afterwards")
+    assert [commit["sha"] for commit in small.json("lineage", "m/1")["commits"]] == [sha]
+
+
+def test_it_answers_for_an_experiments_run(registered):
+    registered.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
+    run = next(r for r in registered.store().runs() if r.info.run_name == "nine")
+    answer = registered.json("lineage", f"runs:/{run.info.run_id}")
+    assert (answer["version"], answer["params"]) == (None, {"train.w": "9"})
+    assert len(answer["commits"]) == 1
+
+
+def test_it_answers_the_same_after_the_view_was_rebuilt(registered):
+    before = registered.json("lineage", "m@staging")
+    (registered.root / "mlflow.db").unlink()
+    shutil.rmtree(registered.root / "mlruns")
+    registered.run("dovetail", "sync")
+    after = registered.json("lineage", "m@staging")
+    same = ("fingerprint", "stages", "data", "params", "metrics", "commits", "version")
+    assert {key: after[key] for key in same} == {key: before[key] for key in same}
+
+
+def test_down_from_data_by_path_and_by_an_older_digest(registered):
+    old = registered.json("lineage", "data.csv")
+    assert [(v["model"], v["version"], v["aliases"]) for v in old["versions"]] == [("m", 1, ["staging"])]
+    registered.write("data.csv", "a,b\n1,2\n")
+    registered.run("dvc", "add", "-q", "data.csv")
+    registered.run("dvc", "repro", "-q", "register")
+    new = registered.json("lineage", "data.csv")
+    assert new["md5"] != old["md5"]
+    assert [v["version"] for v in new["versions"]] == [2]
+    assert [v["version"] for v in registered.json("lineage", old["md5"])["versions"]] == [1]
+
+
+def test_a_commits_model_is_found_by_content(registered):
+    assert registered.json("lineage", "HEAD:m")["version"] == 1
+
+
+def test_a_changed_artifact_is_not_verified(registered):
+    (stored,) = (registered.root / "mlruns").rglob("m.joblib")
+    stored.write_bytes(b"something else")
+    assert registered.json("lineage", "m")["artifact"]["verified"] is False
+
+
+def test_for_people_it_is_a_tree_and_a_diagram(registered):
+    text = registered.run("dovetail", "lineage", "m").stdout
+    assert "m/1 @staging" in text
+    assert "← data.csv" in text
+    diagram = registered.run("dovetail", "lineage", "m", "--mermaid").stdout
+    assert diagram.startswith("flowchart LR\n")
+    assert "d0[(data.csv)] --> s1[train]" in diagram
+
+
+@pytest.mark.parametrize(
+    ("ref", "says"),
+    [
+        ("nothing", "models: m; data: data.csv"),
+        ("m/7", "m has no version 7; it has: 1"),
+        ("m@production", "there is: m@staging"),
+        ("runs:/abc", "has no run 'abc'"),
+        ("v9:m", "git knows no revision 'v9'"),
+        ("0" * 32, "knows md5"),
+    ],
+)
+def test_what_is_unknown_is_said_together_with_what_there_is(registered, ref, says):
+    done = registered.run("dovetail", "lineage", ref, code=2)
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+LOCK = """schema: '2.0'
+stages:
+  a:
+    cmd: make a
+    deps: [{path: ../raw.csv, md5: '1', size: 3}]
+    params: {params.yaml: {a.k: 1}}
+    outs: [{path: dir, md5: 2.dir, size: 4}]
+  b:
+    cmd: [one, two]
+    deps: [{path: dir/part.csv, md5: '3'}, {path: b.py, md5: '4'}]
+    outs: [{path: model, md5: '5'}]
+"""
+
+
+def test_a_lock_in_a_subfolder_speaks_of_paths_from_the_root():
+    records = parse_lock(LOCK, "sub")
+    assert set(records) == {"sub/dvc.yaml:a", "sub/dvc.yaml:b"}
+    assert records["sub/dvc.yaml:a"].deps == (FileRef("raw.csv", "1", 3),)
+    assert records["sub/dvc.yaml:b"].cmd == "one\ntwo"
+    assert [s.name for s in closure(records, ["sub/model"])] == ["sub/dvc.yaml:a", "sub/dvc.yaml:b"]
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD\nschema: 1\n=======\n", "stages: 3", "stages: {a: {deps: []}}"])
+def test_what_is_no_lock_is_refused(text):
+    with pytest.raises(ValueError, match=r"."):
+        parse_lock(text)
+
+
+def lineage(**changes):
+    stage = {
+        "name": "t",
+        "cmd": "c",
+        "deps": (FileRef("d.csv", "1"),),
+        "params": {"p": 1},
+        "outs": (FileRef("m", "2"),),
+    }
+    return Lineage("m", FileRef("m", "2"), (StageRecord(**{**stage, **changes}),))
+
+
+def test_the_fingerprint_follows_content_and_nothing_else():
+    same = lineage(deps=(FileRef("d.csv", "1", size=99),)).fingerprint
+    assert lineage().fingerprint == same
+    for change in (
+        {"cmd": "x"},
+        {"params": {"p": 2}},
+        {"deps": (FileRef("d.csv", "9"),)},
+        {"outs": (FileRef("m", "9"),)},
+    ):
+        assert lineage(**change).fingerprint != same
+
+
+def test_a_lineage_survives_json():
+    assert Lineage.from_json(lineage().as_json()) == lineage()
