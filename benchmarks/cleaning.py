@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 ROOT = Path(__file__).resolve().parents[1]
-ROUNDS = 3
+ROUNDS = 5
 BATCH = 1_000_000  # rows generated at a time
 
 PARAMS = """\

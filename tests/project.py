@@ -3,11 +3,14 @@
 import itertools
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 _asked = itertools.count()
 
@@ -124,3 +127,24 @@ def small_project(root):
     project.run("dvc", "add", "-q", "data.csv")
     project.commit("first")
     return project
+
+
+def copy_tree(target):
+    """What a clone of this tree would hold, uncommitted changes included."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    project = Project(target)
+    project.run("git", "init", "-q")
+    project.commit("as it is")
+    return project
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from test_reference_project import copy_tree
+from project import copy_tree, free_port
 
 from dovetail import keys
 from dovetail.cli import main
@@ -77,7 +76,7 @@ def follow(newcomer, commands, tmp_path):
             start_new_session=True,
         )  # fmt: skip
         try:
-            code = shell.wait(timeout=240)
+            code = shell.wait(timeout=280)
         finally:
             subprocess.run(["kill", "-KILL", "--", f"-{shell.pid}"], check=False, capture_output=True)
     assert code == 0, log.read_text()[-4000:]
@@ -101,12 +100,6 @@ def assert_shows(output, shown):
     for line in [" ".join(line.split()) for line in shown.splitlines() if line.strip(" …")]:
         pattern = re.sub(r"\b(?=\d*[a-f])[0-9a-f]{8}\b", "[0-9a-f]{8}", re.escape(line).replace("…", ".*"))
         assert any(re.fullmatch(pattern, printed) for printed in lines), f"{line!r} was not printed there:\n{output}"
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def test_what_the_readme_shows_is_compared_and_not_merely_printed():

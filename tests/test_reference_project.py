@@ -2,39 +2,20 @@
 
 import hashlib
 import json
-import shutil
-import socket
 import subprocess
 import time
 import urllib.request
-from pathlib import Path
 
 import polars as pl
 import pytest
-from project import BIN, Project
+from project import BIN, Project, copy_tree, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reference project")]
-ROOT = Path(__file__).resolve().parents[1]
 MODELS = ["diabetes", "iris", "penguins"]
 
 
 def md5(file):
     return hashlib.md5(file.read_bytes()).hexdigest()
-
-
-def copy_tree(target):
-    """What a clone of this tree would hold, uncommitted changes included."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    project = Project(target)
-    project.run("git", "init", "-q")
-    project.commit("as it is")
-    return project
 
 
 @pytest.fixture(scope="module")
@@ -164,11 +145,12 @@ def test_a_new_model_is_a_block_and_nothing_else(clone):
     split: {test_size: 0.3, seed: 1}
     estimator: sklearn.tree.DecisionTreeClassifier
     params: {random_state: 0}
-    gates: {}
+    gates: {accuracy: {max: 0.1}}
 """
     clone.replace("params.yaml", "models:\n", block)
     clone.run("dvc", "repro", "register@small")
-    assert clone.store().aliases() == {"small": {"staging": 1}}
+    assert [v.name for v in clone.store().versions()] == ["small"]
+    assert clone.store().aliases() == {"small": {}}  # the gates in the block were asked
 
 
 def test_a_misspelt_key_stops_the_pipeline_in_one_line_and_mlflow_is_untouched(clone):
@@ -195,9 +177,7 @@ def test_mlflow_loads_what_was_registered_and_refuses_what_was_tampered_with(clo
 
 
 def test_mlflow_serves_what_is_staged(reproduced):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [BIN / "mlflow", "models", "serve", "-m", "models:/penguins@staging", "--env-manager", "local"]
     environment = {"PATH": f"{BIN}:/usr/bin:/bin", "MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.root}/mlflow.db"}
     with subprocess.Popen([*command, "-p", str(port)], env=environment, cwd=reproduced.root) as server:

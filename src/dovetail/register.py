@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dovetail import environment, gates
+from dovetail.connection import open_store
 from dovetail.environment import Environment
 from dovetail.errors import Busy
 from dovetail.gates import Verdict
@@ -17,7 +18,7 @@ from dovetail.keys import Provenance
 from dovetail.lineage import Lineage
 from dovetail.model_package import ModelContent
 from dovetail.snapshot import Model, Snapshot
-from dovetail.store import Run, RunContent, Store, Version, open_store
+from dovetail.store import Run, RunContent, Store, Version
 from dovetail.workspace import Workspace
 
 STAGING = "staging"

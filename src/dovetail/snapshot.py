@@ -5,6 +5,7 @@ import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,9 @@ class Snapshot(ABC):
         """
         if name not in self.declared.models:
             known = ", ".join(self.declared.models) or "none"
-            raise UnknownModel(
-                f"dvc.yaml declares no model {name!r}; there are: {known}",
-                "add it under `artifacts:` in dvc.yaml, or to `models:` in params.yaml",
-            )
+            close = get_close_matches(name, self.declared.models, n=1)
+            following = f"did you mean {close[0]}?" if close else "add it under `artifacts:` in dvc.yaml"
+            raise UnknownModel(f"dvc.yaml declares no model {name!r}; there are: {known}", following)
         return self.declared.models[name]
 
     def lineage(self, model: Model) -> Lineage:

@@ -3,11 +3,12 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dovetail.connection import open_store
 from dovetail.errors import DovetailError, MissingFile, StaleLock
 from dovetail.lineage import Lineage
 from dovetail.register import STAGING
 from dovetail.snapshot import Model
-from dovetail.store import Store, Version, open_store
+from dovetail.store import Store, Version
 from dovetail.trace import PRODUCTION
 from dovetail.workspace import Workspace
 

@@ -3,27 +3,23 @@
 import getpass
 import hashlib
 import json
-import logging
-import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail import keys, model_package
-from dovetail.errors import StoreError
 from dovetail.lineage import FileRef
 from dovetail.model_package import ModelContent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ENV_TRACKING_URI = "MLFLOW_TRACKING_URI"
+SQLITE = "sqlite:///"
 SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
-_SQLITE = "sqlite:///"
 _LOG_BATCH = 100  # params and tags that one log_batch call may carry
 _VALUE_LIMIT = 6000  # characters of a param's value
 _NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")  # of a param or a metric: MLflow refuses these characters
@@ -74,17 +70,6 @@ class RunContent:
     time: int | None  # in milliseconds since the epoch; None: now
 
 
-def tracking_uri(root: Path) -> str:
-    """The store of the repository at `root`: MLFLOW_TRACKING_URI, else the SQLite file that a bare `mlflow ui` opens.
-
-    A relative SQLite path is taken from `root`: in a temporary experiment the current folder is about to be deleted.
-    """
-    uri = os.environ.get(ENV_TRACKING_URI) or f"{_SQLITE}mlflow.db"
-    if uri.startswith(_SQLITE) and not uri.startswith(f"{_SQLITE}/"):
-        return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).resolve()}"
-    return uri
-
-
 class Store:
     """One repository's MLflow store. Every write either happens whole or can be repeated without doubling."""
 
@@ -98,7 +83,7 @@ class Store:
         if found := self._client.get_experiment_by_name(name):
             return str(found.experiment_id)
         # MLflow's default is ./mlruns of whoever comes first, which may be a temporary experiment's folder.
-        location = (self._root / "mlruns" / name).as_uri() if self.uri.startswith(_SQLITE) else None
+        location = (self._root / "mlruns" / name).as_uri() if self.uri.startswith(SQLITE) else None
         return str(self._client.create_experiment(name, artifact_location=location))
 
     def find_run(self, experiment: str, fingerprint: str) -> Run | None:
@@ -257,31 +242,6 @@ class Store:
 
 
 @contextmanager
-def open_store(root: Path) -> Iterator[Store]:
-    """Open the store of the repository at `root`; on a new SQLite file MLflow's migrations run.
-
-    Raises:
-        StoreError: when MLflow refuses or does not answer.
-    """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the migrations of a new store are no news to a user
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    uri = tracking_uri(root)
-    mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
-    try:
-        with chdir(root):  # where MLflow lays the default experiment of a new store
-            client = mlflow.MlflowClient(uri)
-            client.search_experiments(max_results=1)
-        yield Store(client, root, uri)
-    except MlflowException as error:
-        message = _without_secrets(" ".join(str(error).split()))
-        look = f"curl {_without_secrets(uri)}/health" if uri.startswith("http") else "mlflow doctor"
-        raise StoreError(f"MLflow at {_without_secrets(uri)}: {message}", f"{look}, then the same again") from error
-
-
-@contextmanager
 def _none_if_missing() -> Iterator[None]:
     """Go on after the block when MLflow or its artifact store does not have what was asked for."""
     from mlflow.exceptions import MlflowException
@@ -312,7 +272,8 @@ def _shown(run: Any) -> Shown:
 def _dataset_inputs(content: RunContent) -> Iterator[Any]:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    for ref, role in content.data.items():
+    # What was trained on comes first: MLflow's list of runs shows one dataset, the first.
+    for ref, role in sorted(content.data.items(), key=lambda item: item[1] != "training"):
         source = json.dumps({"path": ref.path, "md5": ref.md5})
         profile = json.dumps({"size_bytes": ref.size})
         context = InputTag("mlflow.data.context", role)
@@ -325,8 +286,3 @@ def _version(entity: Any) -> Version:
 
 def _name(key: str) -> str:
     return _NOT_IN_A_NAME.sub("_", key)
-
-
-def _without_secrets(text: str) -> str:
-    """The text with user and password taken out of the URLs in it."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "…@", text)

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dovetail.connection import open_store
 from dovetail.errors import DovetailError, MissingFile, StaleLock
 from dovetail.lineage import Lineage
 from dovetail.register import STAGING, apply, project, writing
 from dovetail.snapshot import Model, Snapshot
-from dovetail.store import Store, open_store
+from dovetail.store import Store
 from dovetail.workspace import Workspace
 
 _WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml")

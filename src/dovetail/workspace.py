@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ENV_ROOT, ENV_STAGE, ENV_EXPERIMENT = "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME"  # set by DVC for a stage's command
 _PINS = "requirements.lock"
+REPORT_SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".csv", ".png", "")  # what lies beside a model, named like it
 
 
 class Workspace:
@@ -106,6 +107,19 @@ class Workspace:
     def _cached(self, md5: str) -> Path | None:
         path = Path(self._repo.cache.local.oid_to_path(md5))
         return path if path.is_file() else None
+
+    def lay(self, ref: FileRef, target: Path) -> None:
+        """Lay the bytes of `ref`, a file or a folder, at `target`, from the cache or the remote.
+
+        Raises:
+            DataUnavailable: when they are in neither.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if ref.is_folder:
+            for entry in json.loads(self.object(ref).read_bytes()):
+                self.lay(FileRef(f"{ref.path}/{entry['relpath']}", entry["md5"]), target / entry["relpath"])
+        else:
+            _link(self.object(ref), target)
 
     def available(self, refs: Sequence[FileRef]) -> dict[str, list[str]]:
         """Where the bytes of each digest can be had: `cache`, `remote`, `git`. No byte is read."""
@@ -273,15 +287,11 @@ class Revision(Snapshot):
 
     def materialise(self, ref: FileRef, folder: Path) -> Path:
         target = folder / ref.path
-        target.parent.mkdir(parents=True, exist_ok=True)
         if ref.path in self._files:
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(self.read(ref))
-        elif ref.is_folder:
-            for entry in json.loads(self._workspace.object(ref).read_bytes()):
-                inner = FileRef(f"{ref.path}/{entry['relpath']}", entry["md5"])
-                self.materialise(inner, folder)
         else:
-            _link(self._workspace.object(ref), target)
+            self._workspace.lay(ref, target)
         return target
 
     @cached_property
@@ -362,21 +372,36 @@ def _declared(repo: "Repo") -> Declared:
     )
 
 
-def _register_stages(stages: "list[Stage]", relative: Callable[[str], str]) -> dict[str, tuple[str, ...]]:
-    """The files that each register stage depends on, by model; it is known by the receipt that it writes."""
+def _register_stages(stages: "list[Stage]", relative: Callable[[str], str]) -> dict[str, Model]:
+    """The model of each register stage, by name; such a stage is known by the receipt that it writes."""
+    return {
+        Path(path).stem: _undeclared(Path(path).stem, stage, relative)
+        for stage in stages
+        for path in (relative(out.fs_path) for out in stage.outs)
+        if path.startswith(f"{RECEIPTS}/")
+    }
+
+
+def _undeclared(name: str, stage: "Stage", relative: Callable[[str], str]) -> Model:
+    """What a register stage says of its model: the dep that is named like it, the card beside it, the gates' param."""
     from dvc.dependency import ParamsDependency
 
-    found = {}
-    for stage in stages:
-        for out in stage.outs:
-            path = relative(out.fs_path)
-            if path.startswith(f"{RECEIPTS}/"):
-                deps = [relative(dep.fs_path) for dep in stage.deps if not isinstance(dep, ParamsDependency)]
-                found[Path(path).stem] = tuple(deps)
-    return found
+    params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    files = tuple(relative(dep.fs_path) for dep in stage.deps if dep not in params)
+    named = [path for path in files if Path(path).stem == name and Path(path).suffix not in REPORT_SUFFIXES]
+    card = str(Path(named[0]).with_suffix(".json")) if named else ""
+    values = {key: value for dep in params for key, value in dep.read_params().items()}
+    gates = next((value for key, value in values.items() if key.rpartition(".")[2] == "gates"), None)
+    return Model(
+        name=name,
+        path=named[0] if len(named) == 1 else "",
+        card=card if card in files else None,
+        gates=gates or {},
+        beside=files,
+    )
 
 
-def _models(repo: "Repo", register_stages: Mapping[str, tuple[str, ...]]) -> dict[str, Model]:
+def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Model]:
     """The `artifacts` of type model, and what has a register stage without such an entry."""
     found = {}
     for dvcfile, artifacts in repo.artifacts.read().items():
@@ -390,18 +415,12 @@ def _models(repo: "Repo", register_stages: Mapping[str, tuple[str, ...]]) -> dic
                     labels=tuple(artifact.labels),
                     card=meta.get("card"),
                     gates=meta.get("gates") or {},
-                    beside=register_stages.get(name, ()),
+                    beside=register_stages[name].beside if name in register_stages else (),
                 )
-    return found | {name: _undeclared(name, deps) for name, deps in register_stages.items() if name not in found}
-
-
-def _undeclared(name: str, deps: tuple[str, ...]) -> Model:
-    """The model of a register stage without an `artifacts` entry: the dep that is named like it and is no JSON."""
-    named = [dep for dep in deps if Path(dep).stem == name and Path(dep).suffix != ".json"]
-    if len(named) != 1:
-        raise UnknownModel(
-            f"the register stage of {name!r} depends on {len(named)} files named like it, so its model is not known",
-            f"add to dvc.yaml: artifacts: {{{name}: {{path: …, type: model}}}}",
-        )
-    card = str(Path(named[0]).with_suffix(".json"))
-    return Model(name, named[0], card=card if card in deps else None, beside=deps)
+    for name, model in register_stages.items():
+        if name not in found and not model.path:
+            raise UnknownModel(
+                f"the register stage of {name!r} does not depend on one file named like it, so its model is not known",
+                f"add to dvc.yaml: artifacts: {{{name}: {{path: …, type: model}}}}",
+            )
+    return {**register_stages, **found}

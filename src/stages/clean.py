@@ -139,14 +139,15 @@ def _pass(job: _Job, validated: Validated, script: _Script) -> tuple[Validated, 
 def _sink_rejected(rows: pl.LazyFrame, path: Path) -> Iterator[pl.LazyFrame]:
     """A sink for rows that come in many small pieces, by way of an Arrow file.
 
-    The Parquet sink keeps each piece until a row group is full, and a piece pins memory around it: 0.13 GB for 4,000
+    The Parquet sink keeps each piece until a row group is full, and a piece pins memory around it: 0.12 GB for 4,000
     rows rejected among 40 million, and growing with the file. The Arrow file takes each piece at once.
     """
     from pyarrow import ipc
 
     spool = path.with_suffix(".arrow.tmp")
     try:
-        with ipc.new_file(spool, _arrow(pl.DataFrame(schema=rows.collect_schema())).schema) as file:
+        schema = _arrow(pl.DataFrame(schema=rows.collect_schema())).schema
+        with ipc.new_file(spool, schema, options=ipc.IpcWriteOptions(compression="lz4")) as file:
             yield rows.sink_batches(lambda piece: file.write_table(_arrow(piece)), lazy=True)
         pl.scan_ipc(spool).sink_parquet(path, row_group_size=_GROUP)
     finally:

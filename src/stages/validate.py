@@ -3,8 +3,7 @@
 pandera's own `validate` collects the frame for each check, which neither streams nor tells the rows in one pass. So
 its objects (DataFrameSchema, Column, Check) say what to check, and its own implementation of each check is asked for
 the Polars expression that it would select: `check_fn` gets a stand-in for a frame whose `select` hands the expression
-back. These expressions become flags beside the rows, evaluated by Polars while it reads.
-Measured on 10 million rows: 1.3 s more than no validation at all for the former, some tenths for the latter.
+back. These expressions become flags beside the rows, evaluated by Polars while it reads: benchmarks/cleaning.py.
 """
 
 import inspect

@@ -1,0 +1,89 @@
+"""MLflow's entry points: what a training script gains inside a DVC stage without a line of its own.
+
+MLflow imports this file whenever it is imported, so it imports nothing heavy.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mlflow.data.dataset_source import DatasetSource
+from mlflow.tracking.context.abstract_context import RunContextProvider
+
+from dovetail import keys
+from dovetail.connection import ENV_TRACKING_URI, tracking_uri
+from dovetail.lineage import FileRef
+from dovetail.store import SOURCE_TYPE
+from dovetail.workspace import ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
+
+if ENV_STAGE in os.environ and ENV_ROOT in os.environ:
+    # MLflow chooses its store before it asks any provider, so this import is the last moment to say where it is: in a
+    # temporary experiment MLflow's own default lies in a folder that DVC deletes, and the run with it.
+    os.environ[ENV_TRACKING_URI] = tracking_uri(Path(os.environ[ENV_ROOT]))
+
+
+class DvcRunContext(RunContextProvider):
+    """Tags every run that is started inside a DVC stage with the stage, the experiment and the commit."""
+
+    def in_context(self) -> bool:
+        """Whether a DVC stage runs this process."""
+        return ENV_STAGE in os.environ
+
+    def tags(self) -> dict[str, str]:
+        """Dovetail's tags, as far as they are known while the stage runs."""
+        from dovetail.git import Git
+
+        commit = Git(Path.cwd()).commit("HEAD")
+        known = {
+            keys.DVC_STAGE: os.environ.get(ENV_STAGE),
+            keys.DVC_EXPERIMENT: os.environ.get(ENV_EXPERIMENT),
+            keys.GIT_COMMIT: commit.sha if commit else None,
+        }
+        return {key: value for key, value in known.items() if value}
+
+
+class DvcDatasetSource(DatasetSource):
+    """Data that DVC keeps: `load()` brings back the very bytes that a run used, from cache or remote, at any time."""
+
+    def __init__(self, path: str, md5: str) -> None:
+        self.path = path
+        self.md5 = md5
+
+    @staticmethod
+    def _get_source_type() -> str:
+        return SOURCE_TYPE
+
+    def load(self, dst_path: str | None = None) -> str:
+        """Lay the file or folder below `dst_path` (default: a new temporary folder) and return where it is.
+
+        Called below the DVC repository, or inside one of its stages.
+
+        Raises:
+            NotARepository: when called outside a DVC repository.
+            DataUnavailable: when the bytes are in no cache and no remote.
+        """
+        from dovetail.workspace import open_workspace
+
+        root = os.environ.get(ENV_ROOT)
+        target = Path(dst_path or tempfile.mkdtemp(prefix="dovetail-")) / Path(self.path).name
+        with open_workspace(Path(root) if root else None) as workspace:
+            workspace.lay(FileRef(self.path, self.md5), target)
+        return str(target)
+
+    @staticmethod
+    def _can_resolve(raw_source: Any) -> bool:  # noqa: ARG004  (MLflow's signature)
+        return False  # it is named by a digest, never guessed from a path
+
+    @classmethod
+    def _resolve(cls, raw_source: Any) -> "DvcDatasetSource":
+        raise NotImplementedError(f"a DVC source is not guessed from {raw_source!r}: give its path and md5")
+
+    def to_dict(self) -> dict[str, str]:
+        """What MLflow stores of it; `from_dict` is the inverse."""
+        return {"path": self.path, "md5": self.md5}
+
+    @classmethod
+    def from_dict(cls, source_dict: dict[str, str]) -> "DvcDatasetSource":
+        """The source that `to_dict` wrote."""
+        return cls(source_dict["path"], source_dict["md5"])
