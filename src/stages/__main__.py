@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the stage named first; the options are the keyword parameters of its `run`. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python src/stages", description=__doc__.splitlines()[0])
     parser.add_argument("stage", choices=STAGES)
-    gc.set_threshold(200_000, 10, 10)  # importing scikit-learn would set off hundreds of collections: a quarter second
+    gc.set_threshold(200_000, 10, 10)  # what imports make is no garbage: looking for it takes a quarter of a stage
     name = parser.parse_args((argv or sys.argv[1:])[:1]).stage
     run = importlib.import_module(f"stages.{name}").run
     parser.add_argument("key", help="the block in params.yaml")
@@ -40,4 +40,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # nor is it worth a last search: the process is about to end
+    sys.exit(code)
