@@ -28,7 +28,7 @@ class _Commands(click.Group):
     """The one place where a known error becomes one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        # What imports make is no garbage: looking for it, now and at the end, takes a quarter of a short command's time.
+        # What imports make is no garbage: looking for it, now and at the end, is a quarter of a short command's time.
         gc.set_threshold(200_000, 10, 10)
         atexit.register(gc.freeze)
         try:

@@ -37,7 +37,7 @@ RawFile = Annotated[str, AfterValidator(_raw_file)]
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class FileSource(_Block):
