@@ -36,3 +36,11 @@ def test_a_model_changed_behind_dvcs_back_is_said(small):
     done = small.run("dovetail", "status", code=1)
     assert "is not what dvc.lock records" in done.stdout
     assert "dvc repro" in done.stdout
+
+
+def test_before_any_dvc_lock_is_committed(small):
+    small.run("git", "rm", "-q", "--cached", "dvc.lock")
+    small.run("git", "commit", "-q", "--amend", "-m", "without a lock\u2028 and with an odd line end")
+    (model,) = small.json("status", code=1)["models"]
+    assert model["workspace"]["committed"] is False
+    assert small.json("sync")["versions"]["created"] == 1

@@ -43,8 +43,8 @@ class Git:
     def commits(self, revs: Iterable[str], *paths: str, limit: int | None = None) -> list[Commit]:
         """The commits reachable from `revs` (that touch `paths`), newest first."""
         args = [f"--max-count={limit}"] if limit else []
-        lines = self("log", f"--format={_FORMAT}", "--date-order", *args, *revs, "--", *paths).splitlines()
-        return [self._commit(line) for line in lines]
+        lines = self("log", f"--format={_FORMAT}", "--date-order", *args, *revs, "--", *paths).split("\n")
+        return [self._commit(line) for line in lines if line]
 
     def _commit(self, line: str) -> Commit:
         sha, summary, author, time = line.split(_FIELD)
@@ -57,8 +57,8 @@ class Git:
         log = self("log", f"--format={_FIELD}{_FORMAT}", "--raw", "--no-abbrev", "--date-order", *head, *revs, "--",
                    f":(glob)**/{name}")  # fmt: skip
         found, content = [], {}
-        for entry in log.split(f"\n{_FIELD}"):
-            first, *changed = entry.lstrip(_FIELD).splitlines()
+        for entry in filter(None, log.split(f"\n{_FIELD}")):
+            first, *changed = entry.lstrip(_FIELD).split("\n")
             for blob in (line.split()[3] for line in changed if line.startswith(":")):
                 if blob not in content:
                     content[blob] = set(blob) != {"0"} and text.encode() in self.blob(blob)
@@ -86,8 +86,8 @@ class Git:
 
     def files(self, sha: str) -> dict[str, str]:
         """The blob of every file below `root` at a commit, by path."""
-        lines = self("ls-tree", "-r", "--format=%(objectname)%x1f%(path)", sha).splitlines()
-        return {path: blob for blob, path in (line.split(_FIELD) for line in lines)}
+        entries = (entry.partition("\t") for entry in self("ls-tree", "-r", "-z", sha).split("\0") if entry)
+        return {path: about.split()[2] for about, _, path in entries}
 
     def blob(self, name: str) -> bytes:
         """The content of a blob, read through one `git cat-file` for all."""
