@@ -131,7 +131,18 @@ def test_a_shallow_clone_says_what_is_missing(history, tmp_path):
     clone.run("dvc", "cache", "dir", "--local", str(history.root / ".dvc/cache"))
     answer = clone.json("sync", code=1)
     assert answer["versions"]["created"] == 1
-    assert answer["problems"][0]["next"] == "git fetch --unshallow"
+    assert "git fetch --unshallow" in answer["problems"][0]["next"]
+
+
+def test_a_store_whose_folder_was_moved_is_mended(history, tmp_path):
+    here = Project(tmp_path / "elsewhere")
+    history.root.rename(here.root)
+    answer = here.json("sync", "--all")
+    assert answer["mended"] == [str(history.root)]
+    assert (answer["runs"]["created"], answer["problems"]) == (0, [])
+    assert here.json("lineage", "m")["artifact"]["verified"] is True
+    here.run("python", "-c", "import mlflow.artifacts as a; a.download_artifacts('models:/m/1')")
+    assert here.json("sync", "--all")["mended"] == []
 
 
 def test_a_version_made_before_its_commit_is_not_made_again(small):

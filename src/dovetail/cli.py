@@ -132,5 +132,6 @@ def _synced(done: dict[str, Any]) -> str:
         f"{what}: {done[what]['created']} created, {done[what]['present']} present" for what in ("runs", "versions")
     ]
     lines += [f"{a['model']}@{a['alias']}: {a['from'] or 'nothing'} → {a['to']}" for a in done["aliases"]]
+    lines += [f"moved here from {folder}: paths in the store mended" for folder in done["mended"]]
     lines += [f"not restored: {p['what']}: {p['why']}; next: {p['next']}" for p in done["problems"]]
     return "\n".join(lines)

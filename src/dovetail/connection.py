@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import StoreError
+from dovetail.moved import mend
 from dovetail.store import SQLITE, Store
 
 ENV_TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -24,6 +25,12 @@ def tracking_uri(root: Path) -> str:
     if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
         return f"{SQLITE}{(root / uri.removeprefix(SQLITE)).resolve()}"
     return uri
+
+
+def mend_moved(root: Path) -> list[str]:
+    """Mend the paths in the SQLite store of `root` if its folder was moved; returns the folders that it named."""
+    uri = tracking_uri(root)
+    return mend(Path(uri.removeprefix(SQLITE)), root) if uri.startswith(SQLITE) else []
 
 
 @contextmanager

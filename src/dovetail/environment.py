@@ -3,9 +3,12 @@
 import hashlib
 import platform
 import re
+import sys
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
 
 # What every registered model needs; its card names the rest.
 _ALWAYS = ("joblib", "mlflow")
@@ -33,7 +36,13 @@ class Environment:
 
 def current() -> Environment:
     """The environment of this process."""
-    found = {d.name.lower().replace("_", "-"): d.version for d in distributions()}
+    # The folder's name says both; reading 200 METADATA files takes a tenth of a second.
+    # https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+    folders = (entry for place in sys.path if Path(place).is_dir() for entry in Path(place).glob("*.dist-info"))
+    found: dict[str, str] = {}
+    for folder in folders:
+        name, _, version = folder.stem.partition("-")
+        found.setdefault(name.lower().replace("_", "-"), version)
     return Environment(platform.python_version(), dict(sorted(found.items())))
 
 
@@ -66,6 +75,6 @@ def requirements(packages: list[str] | None, environment: Environment | None) ->
 
 def _installed(name: str) -> str | None:
     try:
-        return version(name)
+        return installed_version(name)
     except PackageNotFoundError:
         return None

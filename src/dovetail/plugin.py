@@ -15,7 +15,8 @@ from dovetail import keys
 from dovetail.connection import ENV_TRACKING_URI, tracking_uri
 from dovetail.lineage import FileRef
 from dovetail.store import SOURCE_TYPE
-from dovetail.workspace import ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
+from dovetail.trees import ENV_EXPERIMENT, ENV_STAGE
+from dovetail.workspace import ENV_ROOT
 
 if ENV_STAGE in os.environ and ENV_ROOT in os.environ:
     # MLflow chooses its store before it asks any provider, so this import is the last moment to say where it is: in a

@@ -2,11 +2,11 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dovetail.connection import open_store
+from dovetail.connection import mend_moved, open_store
 from dovetail.errors import DovetailError, MissingFile, StaleLock
 from dovetail.lineage import Lineage
 from dovetail.register import STAGING, apply, project, writing
@@ -25,17 +25,19 @@ class Synced:
     versions: dict[str, int] = field(default_factory=lambda: {"created": 0, "present": 0})
     aliases: list[dict[str, Any]] = field(default_factory=list)
     problems: list[dict[str, Any]] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)  # folders that the store named and that were moved here
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `dovetail sync --json`."""
-        return {"runs": self.runs, "versions": self.versions, "aliases": self.aliases, "problems": self.problems}
+        return asdict(self)
 
 
 def sync(workspace: Workspace, *, everything: bool = False) -> Synced:
     """Restore what is missing in MLflow, oldest commit first, so that versions get their old numbers.
 
-    Walks the history of HEAD and the working tree; with `everything` all branches, tags and experiments. What is there
-    stays as it is; what cannot be restored is listed and the rest is done. Interrupted and run again it goes on.
+    A SQLite store whose folder was moved is mended first. Walks the history of HEAD and the working tree; with
+    `everything` all branches, tags and experiments. What is there stays as it is; what cannot be restored is listed and
+    the rest is done. Interrupted and run again it goes on.
 
     Raises:
         StoreError: when MLflow does not answer.
@@ -45,6 +47,7 @@ def sync(workspace: Workspace, *, everything: bool = False) -> Synced:
     if workspace.git.is_shallow:
         why, following = "older commits are not here", "git fetch --unshallow, then the same again"
         done.problems.append({"what": "shallow clone", "why": why, "next": following})
+    done.mended.extend(mend_moved(workspace.store_root))
     with open_store(workspace.store_root) as store:
         session = _Session(store, done, workspace.scratch)
         before = {name: store.aliases(name).get(STAGING) for name in workspace.tree.declared.models}

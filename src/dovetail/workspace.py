@@ -1,31 +1,25 @@
-"""The DVC and git side: the working tree, the commits and the bytes that DVC keeps. The only importer of dvc."""
+"""The DVC and git side: the working tree, the commits and the bytes that DVC keeps."""
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from dovetail import environment
-from dovetail.environment import Environment
-from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UnknownModel, UserError
+from dovetail.declared import declared
+from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UserError
 from dovetail.git import Git
-from dovetail.lineage import FileRef, StageRecord, parse_lock
-from dovetail.snapshot import RECEIPTS, Commit, Declared, Model, Snapshot
+from dovetail.lineage import FileRef
+from dovetail.snapshot import Commit, Declared
+from dovetail.trees import Revision, WorkingTree
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-    from dvc.stage import Stage
 
-ENV_ROOT, ENV_STAGE, ENV_EXPERIMENT = "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME"  # set by DVC for a stage's command
-_PINS = "requirements.lock"
-REPORT_SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".csv", ".png", "")  # what lies beside a model, named like it
+ENV_ROOT = "DVC_ROOT"  # set by DVC for a stage's command
 
 
 class Workspace:
@@ -59,10 +53,10 @@ class Workspace:
         """What dvc.yaml declares in the working tree or at `rev`, asked of DVC once for each `index_key`."""
         if index_key not in self._declared:
             if rev is None:
-                self._declared[index_key] = _declared(self._repo)
+                self._declared[index_key] = declared(self._repo)
             else:
                 with self._repo.switch(rev):
-                    self._declared[index_key] = _declared(self._repo)
+                    self._declared[index_key] = declared(self._repo)
         return self._declared[index_key]
 
     def hash(self, path: str) -> FileRef:
@@ -189,127 +183,6 @@ class Workspace:
         return [folder / "dvc.lock" for folder in folders if (folder / "dvc.lock").is_file()]
 
 
-class WorkingTree(Snapshot):
-    """The files as they lie there, registered by whatever runs: a stage, an experiment or somebody at a keyboard."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self.experiment = os.environ.get(ENV_EXPERIMENT) or None
-        self.stage = os.environ.get(ENV_STAGE) or None
-        self.commit = workspace.git.commit("HEAD")
-        self.dirty = workspace.git.is_dirty() if self.commit else None
-
-    @property
-    def declared(self) -> Declared:
-        return self._workspace.declared()
-
-    @cached_property
-    def records(self) -> Mapping[str, StageRecord]:
-        root = self._workspace.root
-        files = {
-            lock.relative_to(root).as_posix(): lock.read_text(encoding="utf-8") for lock in self._workspace.locks()
-        }
-        return _records(files)
-
-    def file(self, path: str) -> FileRef:
-        return self._workspace.hash(path)
-
-    def read(self, ref: FileRef) -> bytes:
-        return self.materialise(ref, Path()).read_bytes()
-
-    def materialise(self, ref: FileRef, folder: Path) -> Path:
-        del folder  # it lies there already
-        file = self._workspace.root / ref.path
-        if not file.exists():
-            raise MissingFile(f"{ref.path} is not there", f"dvc checkout {ref.path}")
-        return file
-
-    @cached_property
-    def environment(self) -> Environment | None:
-        return environment.current()
-
-    @property
-    def where(self) -> str:
-        return "the working tree"
-
-
-class Revision(Snapshot):
-    """The tree of a commit: its files from git, its data from DVC's cache or remote. Nothing is checked out."""
-
-    def __init__(self, workspace: Workspace, commit: Commit, experiment: str | None) -> None:
-        self._workspace = workspace
-        self.commit: Commit = commit
-        self.experiment = experiment
-        self.dirty = False
-
-    @cached_property
-    def _files(self) -> Mapping[str, str]:
-        return self._workspace.git.files(self.commit.sha)
-
-    @cached_property
-    def declared(self) -> Declared:
-        # DVC takes a fifth of a second to read a commit's dvc.yaml. Params change at every other commit, but say
-        # something else about the outs only where they are interpolated, which the outs' names then show.
-        pipelines = {path: blob for path, blob in self._files.items() if Path(path).name == "dvc.yaml"}
-        outs = frozenset(out.path for record in self.records.values() for out in record.outs)
-        declared = self._workspace.declared((tuple(pipelines.items()), outs), self.commit.sha)
-        gates = {name: gates for path in pipelines for name, gates in self._gates(path).items()}
-        models = {name: replace(m, gates=gates.get(name, m.gates)) for name, m in declared.models.items()}
-        return replace(declared, models=models)
-
-    def _gates(self, pipeline: str) -> Mapping[str, Any]:
-        """Each artifact's gates with this commit's params in them."""
-        from dvc.parsing.context import Context
-
-        params = (Path(pipeline).parent / "params.yaml").as_posix()
-        content = yaml.safe_load(self._text(pipeline)) or {}
-        if params not in self._files:
-            return {}
-        artifacts = Context(yaml.safe_load(self._text(params)) or {}).resolve(content.get("artifacts") or {})
-        return {name: (artifact.get("meta") or {}).get("gates") or {} for name, artifact in artifacts.items()}
-
-    @cached_property
-    def records(self) -> Mapping[str, StageRecord]:
-        return _records({path: self._text(path) for path in self._files if Path(path).name == "dvc.lock"})
-
-    def file(self, path: str) -> FileRef:
-        for record in self.records.values():
-            for out in record.outs:
-                if out.path == path:
-                    return out
-        sha = self.commit.sha[:8]
-        raise MissingFile(f"{path} is in no dvc.lock of commit {sha}", f"git show {sha}:dvc.lock")
-
-    def read(self, ref: FileRef) -> bytes:
-        if ref.path in self._files:
-            return self._workspace.git.blob(self._files[ref.path])
-        return self._workspace.object(ref).read_bytes()
-
-    def materialise(self, ref: FileRef, folder: Path) -> Path:
-        target = folder / ref.path
-        if ref.path in self._files:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self.read(ref))
-        else:
-            self._workspace.lay(ref, target)
-        return target
-
-    @cached_property
-    def environment(self) -> Environment | None:
-        return environment.pinned(self._text(_PINS)) if _PINS in self._files else None
-
-    @property
-    def where(self) -> str:
-        return f"commit {self.commit.sha[:8]}"
-
-    @property
-    def time(self) -> int | None:
-        return self.commit.time * 1000
-
-    def _text(self, path: str) -> str:
-        return self._workspace.git.blob(self._files[path]).decode()
-
-
 @contextmanager
 def open_workspace(start: Path | None = None) -> Iterator[Workspace]:
     """Open the DVC repository that `start` (default: the current folder) lies in.
@@ -341,86 +214,3 @@ def _link(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _records(locks: Mapping[str, str]) -> dict[str, StageRecord]:
-    found: dict[str, StageRecord] = {}
-    for path, text in locks.items():
-        folder = Path(path).parent
-        try:
-            found |= parse_lock(text, "" if folder == Path() else folder.as_posix())
-        except ValueError as error:
-            raise UserError(
-                f"{path} cannot be read: {error}",
-                f"resolve the conflict, or: git checkout HEAD -- {path}, then dvc repro",
-            ) from error
-    return found
-
-
-def _declared(repo: "Repo") -> Declared:
-    """What DVC's index of the tree that `repo` stands at says."""
-
-    def relative(path: str) -> str:
-        return str(repo.fs.as_posix(repo.fs.relpath(path, repo.root_dir)))
-
-    stages = list(repo.index.stages)
-    outs = [(out, relative(out.fs_path)) for stage in stages for out in stage.outs]
-    return Declared(
-        models=_models(repo, _register_stages(stages, relative)),
-        metrics=frozenset(path for out, path in outs if out.metric),
-        plots=frozenset(path for out, path in outs if out.plot),
-    )
-
-
-def _register_stages(stages: "list[Stage]", relative: Callable[[str], str]) -> dict[str, Model]:
-    """The model of each register stage, by name; such a stage is known by the receipt that it writes."""
-    return {
-        Path(path).stem: _undeclared(Path(path).stem, stage, relative)
-        for stage in stages
-        for path in (relative(out.fs_path) for out in stage.outs)
-        if path.startswith(f"{RECEIPTS}/")
-    }
-
-
-def _undeclared(name: str, stage: "Stage", relative: Callable[[str], str]) -> Model:
-    """What a register stage says of its model: the dep that is named like it, the card beside it, the gates' param."""
-    from dvc.dependency import ParamsDependency
-
-    params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
-    files = tuple(relative(dep.fs_path) for dep in stage.deps if dep not in params)
-    named = [path for path in files if Path(path).stem == name and Path(path).suffix not in REPORT_SUFFIXES]
-    card = str(Path(named[0]).with_suffix(".json")) if named else ""
-    values = {key: value for dep in params for key, value in dep.read_params().items()}
-    gates = next((value for key, value in values.items() if key.rpartition(".")[2] == "gates"), None)
-    return Model(
-        name=name,
-        path=named[0] if len(named) == 1 else "",
-        card=card if card in files else None,
-        gates=gates or {},
-        beside=files,
-    )
-
-
-def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Model]:
-    """The `artifacts` of type model, and what has a register stage without such an entry."""
-    found = {}
-    for dvcfile, artifacts in repo.artifacts.read().items():
-        for name, artifact in artifacts.items():
-            if artifact.type == "model" or name in register_stages:
-                meta = artifact.meta or {}
-                found[name] = Model(
-                    name=name,
-                    path=(Path(dvcfile).parent / artifact.path).as_posix(),
-                    desc=artifact.desc,
-                    labels=tuple(artifact.labels),
-                    card=meta.get("card"),
-                    gates=meta.get("gates") or {},
-                    beside=register_stages[name].beside if name in register_stages else (),
-                )
-    for name, model in register_stages.items():
-        if name not in found and not model.path:
-            raise UnknownModel(
-                f"the register stage of {name!r} does not depend on one file named like it, so its model is not known",
-                f"add to dvc.yaml: artifacts: {{{name}: {{path: …, type: model}}}}",
-            )
-    return {**register_stages, **found}
