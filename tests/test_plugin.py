@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -45,13 +44,15 @@ def test_a_runs_dataset_brings_back_its_bytes_after_the_data_have_changed(small)
     small.write("data.csv", "a,b\n5,6\n")
     small.run("dvc", "add", "-q", "data.csv")
     code = (
-        "import mlflow; from mlflow import MlflowClient; c = MlflowClient();"
+        "import mlflow, tempfile; from mlflow import MlflowClient; c = MlflowClient();"
         "run, = c.search_runs([e.experiment_id for e in c.search_experiments()]);"
-        "print(mlflow.data.get_source(run.inputs.dataset_inputs[0].dataset).load())"
+        "print(mlflow.data.get_source(run.inputs.dataset_inputs[0].dataset).load(tempfile.mkdtemp(dir='.')))"
     )
-    path = Path(small.run("python", "-c", code).stdout.strip())
+    path = small.root / small.run("python", "-c", code).stdout.strip()
     assert path.name == "data.csv"
     assert path.read_bytes() == used
+    path.write_text("scribbled over")  # a copy: DVC's cache must not feel it
+    assert (small.root / small.run("python", "-c", code).stdout.strip()).read_bytes() == used
     assert hashlib.md5(used).hexdigest() != hashlib.md5((small.root / "data.csv").read_bytes()).hexdigest()
 
 

@@ -145,6 +145,22 @@ def test_a_store_whose_folder_was_moved_is_mended(history, tmp_path):
     assert here.json("sync", "--all")["mended"] == []
 
 
+@pytest.mark.parametrize(
+    "broken", ["stages: [", "stages:\n  train: {cmd: '${nothing}'}\nartifacts: {m: {path: '${no}'}}\n"]
+)
+def test_a_commit_that_cannot_be_read_is_listed_and_the_rest_is_done(small, broken):
+    kept = (small.root / "dvc.yaml").read_text()
+    small.write("dvc.yaml", broken)
+    sha = small.commit("broken")
+    small.write("dvc.yaml", kept)
+    small.commit("mended")
+    answer = small.json("sync", code=1)
+    assert answer["versions"]["created"] == 1
+    (problem,) = answer["problems"]
+    assert problem["what"] == f"commit {sha[:8]}"
+    assert sha[:8] in problem["next"]
+
+
 def test_a_version_made_before_its_commit_is_not_made_again(small):
     small.run("dvc", "repro", "-q", "register")
     small.commit("afterwards")

@@ -32,11 +32,18 @@ def declared(repo: "Repo") -> Declared:
 
 
 def gates_of(pipeline: str, params: str) -> dict[str, Mapping[str, Any]]:
-    """The gates of each artifact in the text of a dvc.yaml, with the params of a params.yaml's text in them."""
+    """The gates of each artifact in the text of a dvc.yaml, with the params of a params.yaml's text in them.
+
+    Empty where they take params from elsewhere (`vars`): then what DVC resolved counts.
+    """
+    from dvc.exceptions import DvcException
     from dvc.parsing.context import Context
 
     content, values = yaml.safe_load(pipeline) or {}, yaml.safe_load(params) or {}
-    artifacts = Context(values).resolve(content.get("artifacts") or {})
+    try:
+        artifacts = Context(values).resolve(content.get("artifacts") or {})
+    except DvcException:
+        return {}
     return {name: (artifact.get("meta") or {}).get("gates") or {} for name, artifact in artifacts.items()}
 
 

@@ -22,10 +22,6 @@ class Git:
         command = ["git", "--no-optional-locks", *args]
         return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False).stdout.strip()
 
-    @cached_property
-    def _prefix(self) -> str:
-        return self("rev-parse", "--show-prefix")
-
     @property
     def is_shallow(self) -> bool:
         """Whether history was cut off by `git clone --depth`."""

@@ -116,7 +116,7 @@ class Revision(Snapshot):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(self.read(ref))
         else:
-            self._workspace.lay(ref, target)
+            self._workspace.lay(ref, target, link=True)
         return target
 
     @cached_property

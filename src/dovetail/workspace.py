@@ -50,7 +50,20 @@ class Workspace:
         return Revision(self, commit, experiment)
 
     def declared(self, index_key: Any = None, rev: str | None = None) -> Declared:
-        """What dvc.yaml declares in the working tree or at `rev`, asked of DVC once for each `index_key`."""
+        """What dvc.yaml declares in the working tree or at `rev`, asked of DVC once for each `index_key`.
+
+        Raises:
+            UserError: when it cannot be read.
+        """
+        from dvc.exceptions import DvcException
+
+        try:
+            return self._asked(index_key, rev)
+        except DvcException as error:
+            show = f"git show {rev[:8]}:dvc.yaml" if rev else "mend the file named, then: dvc status"
+            raise UserError(" ".join(str(error).split()), show) from error
+
+    def _asked(self, index_key: Any, rev: str | None) -> Declared:
         if index_key not in self._declared:
             if rev is None:
                 self._declared[index_key] = declared(self._repo)
@@ -102,8 +115,10 @@ class Workspace:
         path = Path(self._repo.cache.local.oid_to_path(md5))
         return path if path.is_file() else None
 
-    def lay(self, ref: FileRef, target: Path) -> None:
+    def lay(self, ref: FileRef, target: Path, *, link: bool = False) -> None:
         """Lay the bytes of `ref`, a file or a folder, at `target`, from the cache or the remote.
+
+        `link` is for what is only read and soon removed: to write to a linked file is to write to DVC's cache.
 
         Raises:
             DataUnavailable: when they are in neither.
@@ -111,9 +126,12 @@ class Workspace:
         target.parent.mkdir(parents=True, exist_ok=True)
         if ref.is_folder:
             for entry in json.loads(self.object(ref).read_bytes()):
-                self.lay(FileRef(f"{ref.path}/{entry['relpath']}", entry["md5"]), target / entry["relpath"])
-        else:
+                inner = FileRef(f"{ref.path}/{entry['relpath']}", entry["md5"])
+                self.lay(inner, target / entry["relpath"], link=link)
+        elif link:
             _link(self.object(ref), target)
+        else:
+            shutil.copyfile(self.object(ref), target)
 
     def available(self, refs: Sequence[FileRef]) -> dict[str, list[str]]:
         """Where the bytes of each digest can be had: `cache`, `remote`, `git`. No byte is read."""
