@@ -60,11 +60,12 @@ def main(traceback: bool) -> None:  # noqa: FBT001  (read from the context above
 def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
     """Show models of the workspace (default: all) in MLflow: run, version, `staging`."""
     from dovetail.register import register as library_call
+    from dovetail.render.view import registrations
     from dovetail.workspace import open_workspace
 
     with open_workspace() as workspace:
         done = library_call(workspace, models)
-    _answer([registration.as_json() for registration in done], as_json=as_json, text=_registrations)
+    _answer([registration.as_json() for registration in done], as_json=as_json, text=registrations)
 
 
 @main.command()
@@ -72,12 +73,13 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 @_json
 def sync(everything: bool, as_json: bool) -> None:  # noqa: FBT001
     """Make MLflow say what git and DVC say: restore missing runs, versions and aliases."""
+    from dovetail.render.view import synced
     from dovetail.sync import sync as library_call
     from dovetail.workspace import open_workspace
 
     with open_workspace() as workspace:
         done = library_call(workspace, everything=everything)
-    _answer(done.as_json(), as_json=as_json, text=_synced)
+    _answer(done.as_json(), as_json=as_json, text=synced)
     sys.exit(1 if done.problems else 0)
 
 
@@ -85,13 +87,13 @@ def sync(everything: bool, as_json: bool) -> None:  # noqa: FBT001
 @_json
 def status(as_json: bool) -> None:  # noqa: FBT001
     """Each model: workspace, staging, production, and where they disagree. Exit code 1 if they do."""
-    from dovetail import render
+    from dovetail.render.status import status as text
     from dovetail.status import status as library_call
     from dovetail.workspace import open_workspace
 
     with open_workspace() as workspace:
         answer = library_call(workspace)
-    _answer(answer, as_json=as_json, text=render.status)
+    _answer(answer, as_json=as_json, text=text)
     sys.exit(0 if all(model["in_sync"] for model in answer["models"]) else 1)
 
 
@@ -101,37 +103,15 @@ def status(as_json: bool) -> None:  # noqa: FBT001
 @_json
 def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
     """What made REF (a model, version, run, commit:model); for a data path or md5, what was made of it."""
-    from dovetail import render
+    from dovetail.render.lineage import mermaid as diagram
+    from dovetail.render.lineage import tree
     from dovetail.trace import lineage as library_call
     from dovetail.workspace import open_workspace
 
     with open_workspace() as workspace:
         answer = library_call(workspace, ref)
-    _answer(answer, as_json=as_json, text=render.mermaid if mermaid else render.tree)
+    _answer(answer, as_json=as_json, text=diagram if mermaid else tree)
 
 
 def _answer(content: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json else text(content))
-
-
-def _registrations(done: list[dict[str, Any]]) -> str:
-    lines = []
-    for one in done:
-        run = f"run {one['run_id'][:8]} {'made' if one['run_created'] else 'present'}"
-        version = (
-            f"version {one['version']} {'made' if one['version_created'] else 'present'}" if one["version"] else ""
-        )
-        aliases = " ".join(f"@{alias}" for alias in one["aliases"])
-        lines.append(f"{one['model']}: " + ", ".join(part for part in (run, version, aliases) if part))
-        lines += [f"  gate {g['limit']} failed: {g['detail']}; {g['next']}" for g in one["gates"] if not g["passed"]]
-    return "\n".join(lines)
-
-
-def _synced(done: dict[str, Any]) -> str:
-    lines = [
-        f"{what}: {done[what]['created']} created, {done[what]['present']} present" for what in ("runs", "versions")
-    ]
-    lines += [f"{a['model']}@{a['alias']}: {a['from'] or 'nothing'} → {a['to']}" for a in done["aliases"]]
-    lines += [f"moved here from {folder}: paths in the store mended" for folder in done["mended"]]
-    lines += [f"not restored: {p['what']}: {p['why']}; next: {p['next']}" for p in done["problems"]]
-    return "\n".join(lines)

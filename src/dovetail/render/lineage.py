@@ -1,23 +1,10 @@
-"""Answers for people: a status and a lineage on a terminal, a Mermaid diagram for pasting."""
+"""A lineage for people: a tree on a terminal, a Mermaid diagram for pasting."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 _SHORT = 8  # characters of a digest that people compare
-
-
-def status(answer: dict[str, Any]) -> str:
-    """A line for each model and one for each problem."""
-    lines = []
-    for model in answer["models"]:
-        here = model["workspace"]
-        state = f"version {here['version']}" if here["version"] else "no version"
-        marks = [name for name in ("committed", "pushed") if here[name]]
-        aliases = [f"@{alias} {model[alias]['version'] or 'none'}" for alias in ("staging", "production")]
-        lines.append(f"{model['model']}: workspace {', '.join([state, *marks])} · {' · '.join(aliases)}")
-        lines += [f"  {problem['what']}; next: {problem['next']}" for problem in model["problems"]]
-    return "\n".join(lines) or "no models are declared; next: add one under `artifacts:` in dvc.yaml"
 
 
 def tree(answer: dict[str, Any]) -> str:

@@ -1,0 +1,16 @@
+"""A status for people."""
+
+from typing import Any
+
+
+def status(answer: dict[str, Any]) -> str:
+    """A line for each model and one for each problem."""
+    lines = []
+    for model in answer["models"]:
+        here = model["workspace"]
+        state = f"version {here['version']}" if here["version"] else "no version"
+        marks = [name for name in ("committed", "pushed") if here[name]]
+        aliases = [f"@{alias} {model[alias]['version'] or 'none'}" for alias in ("staging", "production")]
+        lines.append(f"{model['model']}: workspace {', '.join([state, *marks])} · {' · '.join(aliases)}")
+        lines += [f"  {problem['what']}; next: {problem['next']}" for problem in model["problems"]]
+    return "\n".join(lines) or "no models are declared; next: add one under `artifacts:` in dvc.yaml"
