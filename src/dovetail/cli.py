@@ -61,10 +61,8 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
     """Show models of the workspace (default: all) in MLflow: run, version, `staging`."""
     from dovetail.register import register as library_call
     from dovetail.render.view import registrations
-    from dovetail.workspace import open_workspace
 
-    with open_workspace() as workspace:
-        done = library_call(workspace, models)
+    done = library_call(models)
     _answer([registration.as_json() for registration in done], as_json=as_json, text=registrations)
 
 

@@ -33,6 +33,13 @@ def mend_moved(root: Path) -> list[str]:
     return mend(Path(uri.removeprefix(SQLITE)), root) if uri.startswith(SQLITE) else []
 
 
+def import_mlflow() -> None:
+    """Import all of MLflow that a store needs: a second, which can pass while something else is done."""
+    import mlflow
+    import mlflow.store.model_registry.sqlalchemy_store
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
 @contextmanager
 def open_store(root: Path) -> Iterator[Store]:
     """Open the store of the repository at `root`; on a new SQLite file MLflow's migrations run.

@@ -20,7 +20,7 @@ class DovetailError(Exception):
     exit_code = 3
 
     def __init__(self, message: str, next_command: str) -> None:
-        super().__init__(message)
+        super().__init__(message, next_command)
         self.message = message
         self.next_command = next_command
 

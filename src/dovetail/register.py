@@ -4,13 +4,15 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from dovetail import environment, gates
-from dovetail.connection import open_store
+from dovetail.beside import beside
+from dovetail.connection import import_mlflow, open_store
 from dovetail.environment import Environment
 from dovetail.errors import Busy
 from dovetail.gates import Verdict
@@ -19,7 +21,7 @@ from dovetail.lineage import Lineage
 from dovetail.model_package import ModelContent
 from dovetail.snapshot import Model, Snapshot
 from dovetail.store import Run, RunContent, Store, Version
-from dovetail.workspace import Workspace
+from dovetail.workspace import open_workspace
 
 STAGING = "staging"
 LINEAGE_FILE, ENVIRONMENT_FILE = "lineage.json", "environment.txt"  # artifacts of every run
@@ -65,8 +67,8 @@ class Registration:
         }
 
 
-def register(workspace: Workspace, names: Sequence[str]) -> list[Registration]:
-    """Make MLflow show the models `names` (none: all) as they lie in the workspace, and write their receipts.
+def register(names: Sequence[str]) -> list[Registration]:
+    """Make MLflow show the models `names` (none: all) as they lie in the current workspace, and write their receipts.
 
     What is there already, by fingerprint and by md5, stays as it is; what an interruption left half done is completed.
 
@@ -75,14 +77,27 @@ def register(workspace: Workspace, names: Sequence[str]) -> list[Registration]:
         StoreError: when MLflow does not take it; running it again goes on from there.
         Busy: when another process holds the lock for five minutes.
     """
-    tree = workspace.tree
-    projections = [project(tree, tree.model(name), workspace.root) for name in names or tree.declared.models]
+    plan = beside(partial(_plan, tuple(names)), import_mlflow)
     done = []
-    with writing(workspace.store_root), open_store(workspace.store_root) as store:
-        for projection in projections:
+    with writing(plan.store_root), open_store(plan.store_root) as store:
+        for projection in plan.projections:
             done.append(apply(store, projection))
-            _write_receipt(workspace.root / projection.model.receipt, projection.lineage.fingerprint)
+            _write_receipt(plan.root / projection.model.receipt, projection.lineage.fingerprint)
     return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    root: Path
+    store_root: Path
+    projections: list[Projection]
+
+
+def _plan(names: Sequence[str]) -> _Plan:
+    with open_workspace() as workspace:
+        tree = workspace.tree
+        models = [tree.model(name) for name in names or tree.declared.models]
+        return _Plan(workspace.root, workspace.store_root, [project(tree, model, workspace.root) for model in models])
 
 
 def project(tree: Snapshot, model: Model, folder: Path) -> Projection:

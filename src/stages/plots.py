@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from stages.scores import Outcome, one_vs_rest
+from stages.outcome import Array, Findings, Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,22 +18,18 @@ _GREY, _INK = "#8a8f98", "#22262c"
 _MOST_LABELS, _MOST_BARS, _LONG = 15, 20, 28
 
 
-def draw(
-    folder: Path, name: str, outcome: Outcome, scores: dict[str, Any], importance: list[tuple[str, float, float]]
-) -> None:
-    """Write the PNGs into `folder`: confusion and roc of a classifier or residuals of a regressor, and importance.
-
-    `importance` is (feature, mean, standard deviation), most important first.
-    """
+def draw(folder: Path, found: Findings) -> None:
+    """Write the PNGs into `folder`: confusion and roc of a classifier or residuals of a regressor, and importance."""
+    name, outcome, scores = found.name, found.outcome, found.scores
     if outcome.classes is None:
         _residuals(folder / "residuals.png", name, outcome, scores)
         metric = "R²"
     else:
         _confusion(folder / "confusion.png", name, outcome, scores)
-        if outcome.rankable:
-            _roc(folder / "roc.png", name, outcome, scores)
+        if found.curves:
+            _roc(folder / "roc.png", name, found.curves, scores)
         metric = "accuracy"
-    _importance(folder / "importance.png", name, metric, importance)
+    _importance(folder / "importance.png", name, metric, found.importance)
 
 
 def _confusion(path: Path, name: str, outcome: Outcome, scores: dict[str, Any]) -> None:
@@ -63,18 +59,14 @@ def _confusion(path: Path, name: str, outcome: Outcome, scores: dict[str, Any]) 
     _save(figure, path)
 
 
-def _roc(path: Path, name: str, outcome: Outcome, scores: dict[str, Any]) -> None:
-    from sklearn.metrics import auc, roc_curve
-
+def _roc(path: Path, name: str, curves: list[tuple[str, Array, Array, float]], scores: dict[str, Any]) -> None:
     figure, axes = _axes((5.6, 5.2), f"{name}: ROC AUC {scores['roc_auc']:.3f}, each class against the rest")
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1.2, label="chance 0.500")
-    curves = one_vs_rest(outcome)
-    for number, (label, is_class, score) in enumerate(curves):
-        wrong, right, _ = roc_curve(is_class, score)
+    for number, (label, wrong, right, area) in enumerate(curves):
         # Curves often lie on one another: each next one is thinner, so that the ones beneath still show.
         width = max(1.4, 4.5 - 1.4 * number)
         colour = COLOURS[number % len(COLOURS)]
-        axes.plot(wrong, right, color=colour, linewidth=width, label=f"{_short(label)} {auc(wrong, right):.3f}")
+        axes.plot(wrong, right, color=colour, linewidth=width, label=f"{_short(label)} {area:.3f}")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_aspect("equal")
     axes.grid(color="#e6e8eb", linewidth=0.8)

@@ -1,42 +1,12 @@
 """The numbers by which a model is judged, flat, so that `dvc metrics show` is one readable row a model."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn import metrics
 from sklearn.base import is_classifier
 
-Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a model said about the test part.
-
-    Attributes:
-        actual: the target, by row.
-        predicted: the prediction, by row.
-        classes: what a classifier can say; None for a regressor.
-        scores: (rows, classes), higher for the likelier class; None where the model gives none.
-        are_probabilities: whether `scores` come from predict_proba.
-    """
-
-    actual: Array
-    predicted: Array
-    classes: Array | None = None
-    scores: Array | None = None
-    are_probabilities: bool = False
-
-    @property
-    def unseen(self) -> list[Any]:
-        """Classes of the test part that the model cannot say, because it never saw them."""
-        return [] if self.classes is None else np.setdiff1d(self.actual, self.classes).tolist()
-
-    @property
-    def rankable(self) -> bool:
-        """Whether a ROC curve exists for every class."""
-        return self.scores is not None and np.unique(self.actual).tolist() == np.asarray(self.classes).tolist()
+from stages.outcome import Array, Outcome, one_vs_rest
 
 
 def judge(model: Any, features: Any, actual: Array) -> Outcome:
@@ -61,14 +31,13 @@ def measure(outcome: Outcome) -> dict[str, float | int]:
     return _regression(outcome) if outcome.classes is None else _classification(outcome)
 
 
-def one_vs_rest(outcome: Outcome) -> list[tuple[Any, Array, Array]]:
-    """Each class, whether a row is of it, and the row's score for it; of two classes only the second."""
-    if outcome.classes is None or outcome.scores is None or not outcome.rankable:
-        return []
-    first = 1 if len(outcome.classes) == 2 else 0  # noqa: PLR2004
-    return [
-        (name, outcome.actual == name, outcome.scores[:, i]) for i, name in enumerate(outcome.classes) if i >= first
-    ]
+def roc_curves(outcome: Outcome) -> list[tuple[str, Array, Array, float]]:
+    """Each class against the rest: its name, false and true positive rates along the curve, the area beneath."""
+    curves = []
+    for label, is_class, score in one_vs_rest(outcome):
+        wrong, right, _ = metrics.roc_curve(is_class, score)
+        curves.append((str(label), wrong, right, float(metrics.auc(wrong, right))))
+    return curves
 
 
 def _classification(outcome: Outcome) -> dict[str, float | int]:
