@@ -14,9 +14,9 @@ Draw = Callable[[Path, Findings], None]
 
 @contextmanager
 def drawing() -> Iterator[Draw]:
-    """Give what draws into a folder; the pictures are whole when the block ends. Entered before heavy imports.
+    """Give what draws into a folder; entered before heavy imports.
 
-    Where a system cannot fork safely, or the other process died, they are drawn here.
+    Where a system cannot fork safely, or the other process died, the pictures are drawn here.
     """
     if sys.platform != "linux" or "sklearn" in sys.modules:
         yield _draw
@@ -25,19 +25,16 @@ def drawing() -> Iterator[Draw]:
     process = multiprocessing.get_context("fork").Process(target=_wait_and_draw, args=(ours, theirs), daemon=True)
     process.start()
     theirs.close()
-    asked: list[tuple[Path, Findings]] = []
 
-    def ask(folder: Path, found: Findings) -> None:
-        asked.append((folder, found))
-        ours.send((folder, found))
+    def draw(folder: Path, found: Findings) -> None:
+        try:
+            ours.send((folder, found))
+            ours.recv()
+        except (EOFError, BrokenPipeError):
+            _draw(folder, found)
 
     try:
-        yield ask
-        for folder, found in asked:
-            try:
-                ours.recv()
-            except EOFError:
-                _draw(folder, found)
+        yield draw
     finally:
         ours.close()
         process.join()
