@@ -111,5 +111,31 @@ def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
     _answer(answer, as_json=as_json, text=diagram if mermaid else tree)
 
 
+@main.command()
+@click.argument("model")
+@click.option("--to", "alias", default="production", show_default=True, help="The alias to move back.")
+@click.option("--reason", default="", help="Why; kept in the tag.")
+@_json
+def rollback(model: str, alias: str, reason: str, as_json: bool) -> None:  # noqa: FBT001
+    """Let an alias of MODEL name what it named before its last promotion, recorded as a git tag."""
+    from dovetail.render.ledger import moved
+    from dovetail.rollback import rollback as library_call
+
+    _answer(library_call(model, alias, reason), as_json=as_json, text=moved)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--alias", help="Only this alias; default: all.")
+@click.option("--at", metavar="TIME", help="Only what was named then: a date or a time in ISO format.")
+@_json
+def history(model: str, alias: str | None, at: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """Who let which alias of MODEL name which version, when and on what evidence; from git alone."""
+    from dovetail.history import history as library_call
+    from dovetail.render.ledger import events
+
+    _answer(library_call(model, alias, at), as_json=as_json, text=events)
+
+
 def _answer(content: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json else text(content))

@@ -33,6 +33,12 @@ def mend_moved(root: Path) -> list[str]:
     return mend(Path(uri.removeprefix(SQLITE)), root) if uri.startswith(SQLITE) else []
 
 
+def has_store(root: Path) -> bool:
+    """Whether there is a store to ask: opening one that is not there would make it."""
+    uri = tracking_uri(root)
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+
+
 def import_mlflow() -> None:
     """Import all of MLflow that a store needs: a second, which can pass while something else is done."""
     import mlflow

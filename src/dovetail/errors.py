@@ -6,11 +6,14 @@ DovetailError               names the thing, its value and the next command
 │   ├── UnknownModel        no such model is declared
 │   ├── UnknownReference    a REF that names nothing
 │   ├── MissingFile         a declared file is not there
-│   └── StaleLock           the workspace is not what dvc.lock records
+│   ├── StaleLock           the workspace is not what dvc.lock records
+│   └── NothingBehind       a rollback without a step to go back
 └── OutsideError            exit code 3: something outside failed
     ├── StoreError          MLflow's store did not answer or refused
     ├── DataUnavailable     bytes that are in no cache and no remote
-    └── Busy                another Dovetail process holds the lock
+    ├── Busy                another Dovetail process holds the lock
+    ├── TagExists           somebody else made the tag first
+    └── TagRefused          git cannot make a tag
 """
 
 
@@ -59,6 +62,10 @@ class StaleLock(UserError):
     """The workspace is not what dvc.lock records."""
 
 
+class NothingBehind(UserError):
+    """There is no step to go back."""
+
+
 class OutsideError(DovetailError):
     """Something outside failed."""
 
@@ -73,3 +80,11 @@ class DataUnavailable(OutsideError):
 
 class Busy(OutsideError):
     """Another Dovetail process holds the lock."""
+
+
+class TagExists(OutsideError):
+    """Somebody else made the tag first."""
+
+
+class TagRefused(OutsideError):
+    """Git cannot make a tag."""

@@ -1,13 +1,16 @@
 """Questions to git, by its own command: nothing to import, and no lock is taken for a question."""
 
+import os
+import shlex
 import subprocess
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from dovetail.snapshot import Commit
+from dovetail.errors import NotARepository, TagExists, TagRefused
+from dovetail.snapshot import Commit, Tag
 
-_FIELD, _FORMAT = "\x1f", "%H%x1f%s%x1f%an%x1f%ct"
+_FIELD, _RECORD, _FORMAT = "\x1f", "\x1e", "%H%x1f%s%x1f%an%x1f%ct"
 
 
 class Git:
@@ -31,6 +34,19 @@ class Git:
         """The commit that `rev` names, if it does."""
         sha = self("rev-parse", "--verify", "-q", f"{rev}^{{commit}}")
         return self.commits([sha], limit=1)[0] if sha else None
+
+    @classmethod
+    def of_dvc(cls, start: Path | None = None) -> "Git":
+        """The git repository of the DVC repository that `start` (default: the current folder) lies in.
+
+        Raises:
+            NotARepository: when it lies in none.
+        """
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if (folder / ".dvc").is_dir():
+                return cls(folder)
+        raise NotARepository(f"{here} is in no DVC repository", "git init && dvc init")
 
     def is_dirty(self) -> bool:
         """Whether a tracked file differs from HEAD."""
@@ -71,6 +87,40 @@ class Git:
             sha, peeled, name = line.split(_FIELD)
             found[peeled or sha] = (*found.get(peeled or sha, ()), name)
         return found
+
+    def tags(self) -> list[Tag]:
+        """Every tag, with its message."""
+        fields = ("refname:short", "objecttype", "objectname", "*objectname", "taggerdate:unix", "taggername",
+                  "taggeremail", "contents")  # fmt: skip
+        form = _FIELD.join(f"%({name})" for name in fields) + _RECORD
+        return [
+            self._tag(record.lstrip("\n"))
+            for record in self("for-each-ref", f"--format={form}", "refs/tags").split(_RECORD)
+            if record.strip()
+        ]
+
+    @staticmethod
+    def _tag(record: str) -> Tag:
+        name, kind, sha, peeled, time, who, email, message = record.split(_FIELD)
+        return Tag(name, peeled or sha, int(time or 0), f"{who} {email}".strip(), message, annotated=kind == "tag")
+
+    def tag(self, name: str, commit: str, message: str, time: int) -> None:
+        """Make an annotated tag, dated `time` (seconds since the epoch).
+
+        Raises:
+            TagExists: when there is one of this name.
+            TagRefused: when git cannot make it.
+        """
+        command = ["git", "tag", "--annotate", "--cleanup=whitespace", "--file=-", name, commit]
+        environment = {**os.environ, "GIT_COMMITTER_DATE": f"@{time} +0000"}
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, input=message, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            if self("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
+                raise TagExists(f"the tag {name} is there already: somebody was faster", "the same again")
+            why = " ".join(done.stderr.split())
+            raise TagRefused(f"git does not make the tag {name}: {why}", f"git tag -a {shlex.quote(name)} {commit[:8]}")
 
     def experiments(self) -> dict[str, str]:
         """The commit of each DVC experiment, by name."""

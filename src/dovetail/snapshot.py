@@ -53,6 +53,18 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class Tag:
+    """A git tag; `commit` is what it names in the end, `time` in seconds since the epoch, both of the tag itself."""
+
+    name: str
+    commit: str
+    time: int
+    actor: str = ""
+    message: str = ""
+    annotated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Declared:
     """What dvc.yaml declares, params resolved."""
 

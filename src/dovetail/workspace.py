@@ -176,6 +176,18 @@ class Workspace:
         """The commits whose own dvc.lock names this digest, newest first."""
         return self.git.commits_with(md5, "dvc.lock", experiments=experiments)
 
+    def bytes_at(self, model: str, rev: str) -> str:
+        """The md5 of the model that the dvc.lock of a commit records.
+
+        Raises:
+            UnknownModel, MissingFile: when the commit holds no such model.
+        """
+        commit = self.git.commit(rev)
+        if commit is None:
+            raise MissingFile(f"git has no commit {rev!r}", "git fetch --tags")
+        tree = self.at(commit)
+        return tree.file(tree.model(model).path).md5
+
     def relative(self, path: str) -> str:
         """`path`, as typed in the current folder or from the root, relative to the root."""
         typed = Path.cwd() / path
