@@ -113,6 +113,25 @@ def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
 
 @main.command()
 @click.argument("model")
+@click.option("--version", type=int, help="The version; default: that of the workspace's model, else @staging.")
+@click.option("--to", "alias", default="production", show_default=True, help="The alias to move.")
+@click.option("--reason", default="", help="Why; kept in the tag.")
+@click.option("--force", is_flag=True, help="Against its gates; needs --reason, and shows for ever.")
+@click.option("--dry-run", is_flag=True, help="Run the gates and change nothing.")
+@_json
+def promote(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
+    """Let an alias name a version of MODEL if its gates pass: tag in git, then MLflow. Exit code 1 if they do not."""
+    from dovetail.promote import Wish
+    from dovetail.promote import promote as library_call
+    from dovetail.render.ledger import promotion
+
+    answer = library_call(Wish(**wish))
+    _answer(answer, as_json=as_json, text=promotion)
+    sys.exit(0 if answer["promoted"] or (answer["dry_run"] and answer["passed"]) else 1)
+
+
+@main.command()
+@click.argument("model")
 @click.option("--to", "alias", default="production", show_default=True, help="The alias to move back.")
 @click.option("--reason", default="", help="Why; kept in the tag.")
 @_json

@@ -12,6 +12,7 @@ DovetailError               names the thing, its value and the next command
     ├── StoreError          MLflow's store did not answer or refused
     ├── DataUnavailable     bytes that are in no cache and no remote
     ├── Busy                another Dovetail process holds the lock
+    ├── Overtaken           somebody else promoted while the gates ran
     ├── TagExists           somebody else made the tag first
     └── TagRefused          git cannot make a tag
 """
@@ -80,6 +81,10 @@ class DataUnavailable(OutsideError):
 
 class Busy(OutsideError):
     """Another Dovetail process holds the lock."""
+
+
+class Overtaken(OutsideError):
+    """Somebody else promoted while the gates ran."""
 
 
 class TagExists(OutsideError):

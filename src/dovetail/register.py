@@ -15,6 +15,7 @@ from dovetail.beside import beside
 from dovetail.connection import import_mlflow, open_store
 from dovetail.environment import Environment
 from dovetail.errors import Busy
+from dovetail.evidence import Evidence
 from dovetail.gates import Verdict
 from dovetail.keys import Provenance
 from dovetail.lineage import Lineage
@@ -133,7 +134,7 @@ def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
             card=card,
             requirements=environment.requirements(card.get("packages") if card else None, packages),
         ),
-        verdicts=tuple(gates.evaluate(model.gates, metrics)),
+        verdicts=tuple(gates.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
     )
 
 

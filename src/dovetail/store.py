@@ -231,6 +231,23 @@ class Store:
                     return hashlib.file_digest(content, "md5").hexdigest()
         return None
 
+    def columns(self, name: str, number: int) -> tuple[list[str], list[str]]:
+        """The columns that a version's signature names: all, and those that may be missing. Empty without one."""
+        from mlflow.models import get_model_info
+
+        with _none_if_missing():
+            return _columns(get_model_info(f"models:/{name}/{number}").signature)
+        return [], []
+
+    def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        for key, value in tags.items():
+            self._client.set_model_version_tag(version.model, str(version.number), key, value)
+
+    def write_text(self, run_id: str, path: str, text: str) -> None:
+        """Keep a text as an artifact of the run."""
+        self._client.log_text(run_id, text, path)
+
     def aliases(self, name: str) -> dict[str, int]:
         """The version that each alias of the model names."""
         found = self._client.search_registered_models(f"name = '{name}'")
@@ -239,6 +256,23 @@ class Store:
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let `alias` name `version`."""
         self._client.set_registered_model_alias(name, alias, str(version))
+
+
+def load_model(uri: str, source: str) -> tuple[Any, Any, list[str], list[str]]:
+    """What MLflow loads from `source`: the pyfunc model, its input example, its columns and those that may be missing.
+
+    For a process that does nothing else: it unpickles.
+    """
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    model = mlflow.pyfunc.load_model(source)
+    return model, model.input_example, *_columns(model.metadata.signature)
+
+
+def _columns(signature: Any) -> tuple[list[str], list[str]]:
+    named = [column for column in (signature.inputs if signature else None) or () if column.name]
+    return [column.name for column in named], [column.name for column in named if not column.required]
 
 
 @contextmanager

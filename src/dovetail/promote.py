@@ -1,0 +1,169 @@
+"""Let an alias name a version, on evidence: gates, then the ledger in git, then MLflow."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dovetail import gates, ledger
+from dovetail.candidate import Contest, gather
+from dovetail.connection import open_store
+from dovetail.errors import DovetailError, MissingFile, Overtaken, StaleLock, StoreError, UnknownReference, UserError
+from dovetail.evidence import Evidence
+from dovetail.gates import Verdict
+from dovetail.ledger import FORCE, PROMOTE, Ledger, Note
+from dovetail.origin import commit_of
+from dovetail.reference import ByAlias, ByVersion
+from dovetail.register import STAGING, register, writing
+from dovetail.snapshot import Commit, Model
+from dovetail.store import Store
+from dovetail.trace import Subject, resolve
+from dovetail.workspace import Workspace, open_workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for."""
+
+    model: str
+    version: int | None = None
+    alias: str = "production"
+    reason: str = ""
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known before anything is done; `ledger` is the state that the verdicts were given on."""
+
+    contest: Contest
+    ledger: Ledger
+    evidence: Evidence
+    verdicts: Sequence[Verdict]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no gate says no."""
+        return all(verdict.passed for verdict in self.verdicts)
+
+
+def promote(wish: Wish) -> dict[str, Any]:
+    """The answer of `dovetail promote`: the verdicts and, if they allow it, the tag; `promoted` says whether.
+
+    The evidence is kept first, then the tag is made, then the alias moves: killed in between, `sync` completes it.
+
+    Raises:
+        UserError: when there is no such version, or `force` without a reason.
+        Overtaken: when the alias moved while the gates ran; nothing has changed then.
+        TagRefused: when git cannot make the tag; nothing has changed then.
+        StoreError: when MLflow does not answer; the message says whether the tag is made.
+    """
+    if wish.force and not wish.reason.strip():
+        raise UserError("--force without a reason", f"dovetail promote {wish.model} --force --reason '…'")
+    with open_workspace() as workspace:
+        workspace.tree.model(wish.model)
+        with open_store(workspace.store_root) as store:
+            candidate = _candidate(workspace, store, wish)
+            plan = _plan(workspace, store, candidate, wish)
+            tag = None
+            commit = plan.contest.commit
+            if commit and not wish.dry_run and not _is_named(plan, wish) and (plan.passed or wish.force):
+                with writing(workspace.store_root):
+                    tag = _carry_out(workspace, store, plan, commit, wish)
+    return _answer(plan, wish, tag)
+
+
+def _candidate(workspace: Workspace, store: Store, wish: Wish) -> Subject:
+    """The version asked for, else that of the workspace's model, registered if it is not, else `staging`."""
+    if wish.version is not None:
+        return resolve(workspace, store, ByVersion(wish.model, wish.version))
+    model = workspace.tree.model(wish.model)
+    try:
+        md5 = workspace.tree.lineage(model).artifact.md5
+    except (MissingFile, StaleLock) as error:
+        return _staged(workspace, store, model, error)
+    found = store.find_version(model.name, md5)
+    if found is None and wish.dry_run:
+        raise UnknownReference(f"the workspace's {model.name} is no version yet", f"dovetail register {model.name}")
+    number = found.number if found else register([model.name])[0].version
+    assert number is not None  # this is no experiment
+    return resolve(workspace, store, ByVersion(model.name, number))
+
+
+def _staged(workspace: Workspace, store: Store, model: Model, why: DovetailError) -> Subject:
+    try:
+        return resolve(workspace, store, ByAlias(model.name, STAGING))
+    except UnknownReference:
+        raise why from None
+
+
+def _plan(workspace: Workspace, store: Store, candidate: Subject, wish: Wish) -> Plan:
+    tags = ledger.read(workspace.git.tags())
+    commit = commit_of(workspace, candidate.lineage)
+    tree = workspace.at(commit) if commit else workspace.tree
+    asked = tree.model(wish.model).gates
+    number = store.aliases(wish.model).get(wish.alias)
+    named = number is not None and number != candidate.version
+    champion = resolve(workspace, store, ByVersion(wish.model, number)) if named and number else None
+    contest = Contest(candidate, commit, asked, champion)
+    evidence = gather(workspace, store, contest)
+    return Plan(contest, tags, evidence, gates.evaluate(asked, evidence))
+
+
+def _is_named(plan: Plan, wish: Wish) -> bool:
+    """Whether the ledger says already what is wished."""
+    event = plan.ledger.current(wish.model, wish.alias)
+    commit = plan.contest.commit
+    return event is not None and commit is not None and event.tag.commit == commit.sha
+
+
+def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: Commit, wish: Wish) -> str:
+    candidate, champion = plan.contest.candidate, plan.contest.champion
+    assert candidate.version is not None
+    before, now = (state.current(wish.model, wish.alias) for state in (plan.ledger, ledger.read(workspace.git.tags())))
+    if before != now:
+        what = f"@{wish.alias} of {wish.model} moved while the gates ran: {now.tag.name if now else 'taken back'}"
+        raise Overtaken(what, f"dovetail promote {wish.model} --version {candidate.version}")
+    shown = [{k: v for k, v in verdict.as_json().items() if k in ("name", "passed", "value", "limit")}
+             for verdict in plan.verdicts]  # fmt: skip
+    text = json.dumps({"evidence": plan.evidence.as_json(), "gates": [v.as_json() for v in plan.verdicts]}, indent=2)
+    number = plan.ledger.counters.get(wish.model, 0) + 1
+    store.write_text(candidate.shown.id, f"promotions/{wish.alias}-{number}.json", text + "\n")
+    note = Note(
+        kind=PROMOTE if plan.passed else FORCE,
+        version=candidate.version,
+        before=champion.version if champion else None,
+        md5=candidate.lineage.artifact.md5,
+        reason=wish.reason,
+        evidence=hashlib.sha256((text + "\n").encode()).hexdigest(),
+        gates=tuple(shown),
+    )
+    tag = ledger.write(workspace.git, wish.model, wish.alias, commit.sha, note)
+    try:
+        store.set_alias(wish.model, wish.alias, candidate.version)
+    except Exception as error:
+        raise StoreError(f"the tag {tag} is made, MLflow's alias stays behind: {error}", "dovetail sync") from error
+    return tag
+
+
+def _answer(plan: Plan, wish: Wish, tag: str | None) -> dict[str, Any]:
+    candidate, champion = plan.contest.candidate, plan.contest.champion
+    named = _is_named(plan, wish)
+    event = plan.ledger.current(wish.model, wish.alias)
+    return {
+        "model": wish.model,
+        "alias": wish.alias,
+        "version": candidate.version,
+        "from": champion.version if champion else None,
+        "to": candidate.version,
+        "commit": plan.contest.commit.sha if plan.contest.commit else None,
+        "promoted": tag is not None or named,
+        "passed": plan.passed,
+        "forced": tag is not None and not plan.passed,
+        "dry_run": wish.dry_run,
+        "already": named,
+        "tag": tag or (event.tag.name if named and event else None),
+        "gates": [verdict.as_json() for verdict in plan.verdicts],
+    }
