@@ -8,8 +8,6 @@ from dovetail.errors import UserError
 from dovetail.git import Git
 from dovetail.ledger import Event, Ledger, read
 
-PRODUCTION = "production"
-
 
 def history(model: str, alias: str | None = None, at: str | None = None, start: Path | None = None) -> dict[str, Any]:
     """The answer of `dovetail history`: the events of a model, newest first.

@@ -13,6 +13,7 @@ GIT_DIRTY = "dovetail.git.dirty"
 DVC_STAGE = "dovetail.dvc.stage"
 DVC_EXPERIMENT = "dovetail.dvc.experiment"
 ENV_MD5 = "dovetail.env.md5"
+SKIPPED = "dovetail.skipped"  # on a version that was made to use up its number, and deleted
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 from dovetail.git import Git
 from dovetail.snapshot import Tag
 
+PRODUCTION = "production"  # the alias that a bare reference means and promote moves
 PROMOTE, FORCE, ROLLBACK = "promote", "force", "rollback"  # written here
 ASSIGN, UNASSIGN = "assign", "unassign"  # made with plain GTO: no gates, no evidence
 _NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9-/_]*[a-zA-Z0-9])?"

@@ -39,6 +39,7 @@ class Projection:
     run: RunContent
     artifact: ModelContent
     verdicts: tuple[Verdict, ...]
+    moves_staging: bool  # not where git tags say what `staging` names
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
             requirements=environment.requirements(card.get("packages") if card else None, packages),
         ),
         verdicts=tuple(gates.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
+        moves_staging=not tree.is_assigned(model.name, STAGING),
     )
 
 
@@ -157,7 +159,8 @@ def apply(store: Store, projection: Projection) -> Registration:
         if version is None:
             model_id = _model_of(store, place, run, projection)
             version, created = store.create_version(model.name, model_id, run, tags, model.desc), True
-        _move_staging(store, version, projection.verdicts)
+        if projection.moves_staging:
+            _move_staging(store, version, projection.verdicts)
     return Registration(
         model=model.name,
         fingerprint=projection.lineage.fingerprint,

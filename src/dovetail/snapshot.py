@@ -132,6 +132,10 @@ class Snapshot(ABC):
     def environment(self) -> Environment | None:
         """The packages that this tree is run with; None where it does not say."""
 
+    @abstractmethod
+    def is_assigned(self, model: str, alias: str) -> bool:
+        """Whether a git tag says what the alias of the model names."""
+
     @property
     @abstractmethod
     def where(self) -> str:

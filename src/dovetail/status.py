@@ -5,11 +5,12 @@ from typing import Any
 
 from dovetail.connection import open_store
 from dovetail.errors import DovetailError, MissingFile, StaleLock
+from dovetail.follow import Disagreement, Followed
+from dovetail.ledger import PRODUCTION
 from dovetail.lineage import Lineage
 from dovetail.register import STAGING
 from dovetail.snapshot import Model
 from dovetail.store import Store, Version
-from dovetail.trace import PRODUCTION
 from dovetail.workspace import Workspace
 
 
@@ -28,11 +29,13 @@ def status(workspace: Workspace) -> dict[str, Any]:
         StoreError: when MLflow does not answer.
         UserError: when dvc.yaml or dvc.lock cannot be read.
     """
+    models = workspace.tree.declared.models
     with open_store(workspace.store_root) as store:
-        return {"models": [_model(workspace, store, model) for model in workspace.tree.declared.models.values()]}
+        astray = list(Followed(workspace).disagreements(store, set(models)))
+        return {"models": [_model(workspace, store, model, astray) for model in models.values()]}
 
 
-def _model(workspace: Workspace, store: Store, model: Model) -> dict[str, Any]:
+def _model(workspace: Workspace, store: Store, model: Model, astray: list[Disagreement]) -> dict[str, Any]:
     problems: list[Problem] = []
     versions = store.versions(model.name)
     aliases = store.aliases(model.name)
@@ -48,6 +51,14 @@ def _model(workspace: Workspace, store: Store, model: Model) -> dict[str, Any]:
     for alias, number in aliases.items():
         if all(version.number != number for version in versions):
             problems.append(Problem(f"@{alias} names version {number}, which does not exist", "dovetail sync"))
+    problems += [
+        Problem(
+            found.why,
+            "dovetail sync" if found.event else f"dovetail promote {model.name} --version {found.shown}",
+        )
+        for found in astray
+        if found.model == model.name
+    ]
     return {
         "model": model.name,
         "workspace": here,

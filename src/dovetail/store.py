@@ -168,6 +168,14 @@ class Store:
         self, name: str, model_id: str, run: Run, tags: Mapping[str, str], description: str | None
     ) -> Version:
         """Register the logged model as the next version; its tags are there from its first moment on."""
+        self._create_registered_model(name, description)
+        return _version(
+            self._client.create_model_version(
+                name, f"models:/{model_id}", run.id, dict(tags), description=description, model_id=model_id
+            )
+        )
+
+    def _create_registered_model(self, name: str, description: str | None) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -175,11 +183,21 @@ class Store:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        return _version(
-            self._client.create_model_version(
-                name, f"models:/{model_id}", run.id, dict(tags), description=description, model_id=model_id
-            )
-        )
+
+    def skip_numbers(self, name: str, number: int) -> bool:
+        """Use up version numbers so that the next version of the model gets `number`; whether that is still possible.
+
+        MLflow has no call to choose one. A number is used up by a version made and deleted.
+        """
+        for version in self._client.search_model_versions(f"name = '{name}' and tag.`{keys.SKIPPED}` = 'true'"):
+            self._client.delete_model_version(name, version.version)  # left by an interruption
+        last = max((version.number for version in self.versions(name)), default=0)
+        while last < number - 1:
+            self._create_registered_model(name, None)
+            made = self._client.create_model_version(name, "dovetail:/skipped", tags={keys.SKIPPED: "true"})
+            self._client.delete_model_version(name, made.version)
+            last = int(made.version)
+        return last == number - 1
 
     def models(self) -> list[str]:
         """The names of all registered models."""
@@ -256,6 +274,10 @@ class Store:
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let `alias` name `version`."""
         self._client.set_registered_model_alias(name, alias, str(version))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Let `alias` name nothing."""
+        self._client.delete_registered_model_alias(name, alias)
 
 
 def load_model(uri: str, source: str) -> tuple[Any, Any, list[str], list[str]]:

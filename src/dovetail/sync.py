@@ -1,13 +1,15 @@
 """Make MLflow say what git and DVC say: every commit a run and a version, every experiment a run, once each."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dovetail.connection import mend_moved, open_store
 from dovetail.errors import DovetailError, MissingFile, StaleLock
+from dovetail.follow import Followed
+from dovetail.ledger import UNASSIGN
 from dovetail.lineage import Lineage
 from dovetail.register import STAGING, apply, project, writing
 from dovetail.snapshot import Model, Snapshot
@@ -49,14 +51,22 @@ def sync(workspace: Workspace, *, everything: bool = False) -> Synced:
         done.problems.append({"what": "shallow clone", "why": why, "next": following})
     done.mended.extend(mend_moved(workspace.store_root))
     with open_store(workspace.store_root) as store:
-        session = _Session(store, done, workspace.scratch)
-        before = {name: store.aliases(name).get(STAGING) for name in workspace.tree.declared.models}
-        for tree in _trees(workspace, everything=everything):
+        followed = Followed(workspace)
+        before = {name: store.aliases(name) for name in workspace.tree.declared.models}
+        session = _Session(store, done, workspace.scratch, numbers=followed.numbers())
+        missing = [one for tree in _trees(workspace, everything=everything) for one in session.missing(tree)]
+        for one in in_order(missing, next_number=session.next_number):
             with writing(workspace.store_root):
-                session.sync(tree)
+                session.show(one)
+        with writing(workspace.store_root):
+            _follow(store, followed, done, set(before))
         for name, old in before.items():
-            if (new := store.aliases(name).get(STAGING)) != old:
-                done.aliases.append({"model": name, "alias": STAGING, "from": old, "to": new})
+            new = store.aliases(name)
+            done.aliases += [
+                {"model": name, "alias": alias, "from": old.get(alias), "to": new.get(alias)}
+                for alias in sorted({*old, *new})
+                if old.get(alias) != new.get(alias)
+            ]
     return done
 
 
@@ -72,6 +82,50 @@ def _trees(workspace: Workspace, *, everything: bool) -> Iterator[Snapshot]:
                 yield workspace.at(tip, experiment=name)
 
 
+def _follow(store: Store, followed: Followed, done: Synced, models: set[str]) -> None:
+    """Let each alias name what the ledger says."""
+    for found in followed.disagreements(store, models):
+        if found.said is not None:
+            store.set_alias(found.model, found.alias, found.said.number)
+        elif found.event and found.event.kind == UNASSIGN:
+            store.delete_alias(found.model, found.alias)
+        else:
+            version = f" --version {found.shown}" if found.shown else ""
+            mend = f"dovetail promote {found.model}{version}" if found.event is None else "dovetail sync --all"
+            done.problems.append({"what": f"{found.model}@{found.alias}", "why": found.why, "next": mend})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Missing:
+    """What MLflow does not show yet of a model in a tree; `number` is that of a version that was promoted."""
+
+    tree: Snapshot
+    model: Model
+    lineage: Lineage
+    is_version: bool
+    number: int | None
+
+
+def in_order(missing: list[Missing], next_number: Callable[[str], int]) -> list[Missing]:
+    """As they came, except that a promoted version comes no later than its number.
+
+    What was never committed took a number too, so there may be too few before it: `skip_numbers` uses up the rest.
+    Where there are too many before it, they come after.
+    """
+    ordered: dict[Missing, None] = {}
+    for name in dict.fromkeys(one.model.name for one in missing):
+        mine = [one for one in missing if one.model.name == name]
+        promoted = sorted((one for one in mine if one.number), key=lambda one: one.number or 0)
+        number = next_number(name)
+        for one in mine:
+            due = [first for first in promoted if (first.number or 0) <= number and first not in ordered]
+            for first in (*due, one):
+                if first not in ordered:
+                    ordered[first] = None
+                    number = max(number, first.number or 0) + first.is_version
+    return list(ordered)
+
+
 @dataclass
 class _Session:
     """One walk over the trees."""
@@ -79,10 +133,11 @@ class _Session:
     store: Store
     done: Synced
     scratch: Path
+    numbers: Mapping[tuple[str, str], int]
     seen: set[tuple[str, str, bool]] = field(default_factory=set)
 
-    def sync(self, tree: Snapshot) -> None:
-        """Show every model of `tree` that no tree before had."""
+    def missing(self, tree: Snapshot) -> Iterator[Missing]:
+        """The models of `tree` that no tree before had and that MLflow does not show whole."""
         try:
             models = tree.declared.models.values()
         except DovetailError as error:
@@ -96,30 +151,52 @@ class _Session:
             key = (model.name, lineage.fingerprint, tree.experiment is None)
             if key not in self.seen:
                 self.seen.add(key)
-                try:
-                    self._show(tree, model, lineage)
-                except DovetailError as error:
-                    self._problem(f"{model.name} of {tree.where}", error)
+                number = self.numbers.get((model.name, lineage.artifact.md5))
+                one = Missing(
+                    tree, model, lineage, tree.experiment is None, number if tree.experiment is None else None
+                )
+                if self._is_shown(one):
+                    self._count(one, run_created=False, version_created=False)
+                else:
+                    yield one
 
-    def _show(self, tree: Snapshot, model: Model, lineage: Lineage) -> None:
-        run_created = version_created = False
-        if not self._is_shown(tree, model, lineage):
+    def next_number(self, name: str) -> int:
+        """The number that MLflow gives to the next version of the model."""
+        return max((version.number for version in self.store.versions(name)), default=0) + 1
+
+    def show(self, one: Missing) -> None:
+        """Show it, or list why not."""
+        try:
             with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-                result = apply(self.store, project(tree, model, Path(folder)))
-            run_created, version_created = result.run_created, result.version_created
+                projection = project(one.tree, one.model, Path(folder))
+                if one.number and self.store.find_version(one.model.name, one.lineage.artifact.md5) is None:
+                    self._make_room(one, one.number)
+                result = apply(self.store, projection)
+        except DovetailError as error:
+            self._problem(f"{one.model.name} of {one.tree.where}", error)
+        else:
+            self._count(one, run_created=result.run_created, version_created=result.version_created)
+
+    def _make_room(self, one: Missing, number: int) -> None:
+        if not self.store.skip_numbers(one.model.name, number):
+            why = f"it was version {number} when it was promoted, and that number is taken"
+            following = f"dovetail history {one.model.name}"
+            self.done.problems.append({"what": f"{one.model.name} of {one.tree.where}", "why": why, "next": following})
+
+    def _count(self, one: Missing, *, run_created: bool, version_created: bool) -> None:
         self.done.runs["created" if run_created else "present"] += 1
-        if tree.experiment is None:
+        if one.is_version:
             self.done.versions["created" if version_created else "present"] += 1
 
-    def _is_shown(self, tree: Snapshot, model: Model, lineage: Lineage) -> bool:
+    def _is_shown(self, one: Missing) -> bool:
         """Whether nothing is left to do, told from tags alone: no byte of the model is read."""
-        run = self.store.find_run(self.store.experiment(model.name), lineage.fingerprint)
+        run = self.store.find_run(self.store.experiment(one.model.name), one.lineage.fingerprint)
         if run is None or not run.complete:
             return False
-        if tree.experiment is not None:
+        if not one.is_version:
             return True
-        version = self.store.find_version(model.name, lineage.artifact.md5)
-        return version is not None and version.number <= self.store.aliases(model.name).get(STAGING, 0)
+        version = self.store.find_version(one.model.name, one.lineage.artifact.md5)
+        return version is not None and version.number <= self.store.aliases(one.model.name).get(STAGING, 0)
 
     def _problem(self, what: str, error: DovetailError) -> None:
         self.done.problems.append({"what": what, "why": error.message, "next": error.next_command})

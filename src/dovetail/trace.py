@@ -7,13 +7,12 @@ from typing import Any
 from dovetail.connection import open_store
 from dovetail.environment import pinned
 from dovetail.errors import DovetailError, UnknownReference
+from dovetail.ledger import PRODUCTION
 from dovetail.lineage import FileRef, Lineage
 from dovetail.reference import ByAlias, ByCommit, ByDigest, ByPath, ByRun, ByVersion, Reference, parse
 from dovetail.register import ENVIRONMENT_FILE, LINEAGE_FILE, STAGING
 from dovetail.store import Shown, Store
 from dovetail.workspace import Workspace
-
-PRODUCTION = "production"
 
 
 @dataclass(frozen=True, slots=True)

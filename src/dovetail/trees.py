@@ -60,6 +60,9 @@ class WorkingTree(Snapshot):
     def environment(self) -> Environment | None:
         return environment.current()
 
+    def is_assigned(self, model: str, alias: str) -> bool:
+        return self._workspace.is_assigned(model, alias)
+
     @property
     def where(self) -> str:
         return "the working tree"
@@ -122,6 +125,9 @@ class Revision(Snapshot):
     @cached_property
     def environment(self) -> Environment | None:
         return environment.pinned(self._text(_PINS)) if _PINS in self._files else None
+
+    def is_assigned(self, model: str, alias: str) -> bool:
+        return self._workspace.is_assigned(model, alias)
 
     @property
     def where(self) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dovetail import ledger
 from dovetail.declared import declared
 from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UserError
 from dovetail.git import Git
@@ -175,6 +176,14 @@ class Workspace:
     def commits_with(self, md5: str, *, experiments: bool = True) -> list[Commit]:
         """The commits whose own dvc.lock names this digest, newest first."""
         return self.git.commits_with(md5, "dvc.lock", experiments=experiments)
+
+    def is_assigned(self, model: str, alias: str) -> bool:
+        """Whether a tag of the ledger says what the alias names."""
+        return (model, alias) in self._assigned
+
+    @cached_property
+    def _assigned(self) -> frozenset[tuple[str, str]]:
+        return frozenset(ledger.read(self.git.tags()).aliases)
 
     def bytes_at(self, model: str, rev: str) -> str:
         """The md5 of the model that the dvc.lock of a commit records.
