@@ -157,6 +157,72 @@ class Gate(_Block):
     on: Literal["value", "low", "high"] = Field("value", description="low, high: the bounds of the 95 % interval")
 
 
+class DataGate(_Block):
+    """Data quality."""
+
+    max_rejected: float = Field(0.0, ge=0, le=1, description="share of rows that the schema may reject")
+
+
+class SignatureGate(_Block):
+    """Whether a card describes what the model takes and gives."""
+
+    required: bool = True
+
+
+class ProvenanceGate(_Block):
+    """Asked of every promotion: a commit holds the model, its data is to be had. More can be asked for."""
+
+    pushed: bool = Field(default=False, description="a remote branch holds the commit")
+    reproduced: bool = Field(default=False, description="`dovetail reproduce` rebuilt it identically")
+
+
+class PickleGate(_Block):
+    """Asked of every promotion: the model's pickle names nothing unexpected."""
+
+    allow: list[str] = Field([], description="packages besides scikit-learn, numpy, scipy, skrub and pandas")
+
+
+class ServingGate(_Block):
+    """Asked of every promotion: the model loads through MLflow and answers its input example. More can be asked for."""
+
+    p99_ms: float | None = Field(None, gt=0, description="time of one row, 99th percentile, in milliseconds")
+    max_mb: float | None = Field(None, gt=0, description="size in megabytes")
+    missing: bool | None = Field(None, description="true: missing values in any column are to be answered")
+
+
+class SliceGate(_Block):
+    """A metric on the test rows with each value of a column."""
+
+    metric: str
+    min: float
+    min_rows: int = Field(1, ge=1, description="slices with fewer rows are passed over")
+
+
+class ChampionGate(_Block):
+    """Asked of every promotion: on the same rows the version that is replaced is not better."""
+
+    metric: str | None = Field(None, description="default: accuracy, or r2 of a regression")
+    margin: float = Field(0.0, ge=0, description="by how much the candidate may be worse")
+    confidence: float = Field(0.95, gt=0, lt=1, description="of the interval of the difference")
+    min_rows: int = Field(20, ge=2, description="fewer rows tell nothing")
+    target: str | None = Field(None, description="the column to predict, where it is not the only one left")
+
+
+class Gates(_Block):
+    """What a version must meet. Each other key is a metric's name, with its bounds."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Gate]
+
+    data: DataGate | None = None
+    signature: SignatureGate | None = None
+    provenance: ProvenanceGate | None = None
+    pickle: PickleGate | None = None
+    serving: ServingGate | None = None
+    slices: dict[str, SliceGate] | None = Field(None, description="by column")
+    champion: ChampionGate | None = None
+
+
 class Model(_Block):
     """One model: split → train → evaluate → register."""
 
@@ -165,7 +231,7 @@ class Model(_Block):
     split: Split
     estimator: ImportPath = Field(description="a scikit-learn compatible classifier or regressor")
     params: dict[str, Any] = Field(description="the estimator's parameters")
-    gates: dict[str, Gate] = Field(description="by metric; they say whether a version may become `staging`")
+    gates: Gates = Field(description="they say whether a version may become `staging`, and `production`")
 
 
 class Params(_Block):
@@ -232,6 +298,7 @@ def _allowed_keys(loc: tuple[int | str, ...]) -> list[str]:
     node: dict[str, Any] = schema
     for part in loc:
         node = node.get("properties", {}).get(part) or node.get("additionalProperties") or node.get("items") or {}
+        node = next((option for option in node.get("anyOf", ()) if option.get("type") != "null"), node)
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
     return list(node.get("properties", {}))

@@ -44,6 +44,8 @@ def test_params_yaml_keeps_the_published_schema_and_the_model():
         ("table: people, url", "table: people, path: p.csv, url", "deliver.1: needs either a path or a table"),
         ("raw: data/raw/people.csv}", "raw: data/raw/people.jsonl}", "people: a copy keeps its format"),
         ("{load: sklearn.datasets.load_iris,", "{load: a.b, url: c,", "iris: needs exactly one of load, sql and url"),
+        ("margin: 1.0", "margn: 1.0", "gates.champion.margn.*allowed there: metric, margin, confidence"),
+        ("accuracy: {min: 0.85}", "accuracy: {min: 0.85, at: low}", "gates.accuracy.at.*allowed there: min, max, on"),
         ("sources:", "sources: [", "is not YAML"),
     ],
 )
