@@ -1,4 +1,7 @@
-"""Run `dovetail …` and die by SIGKILL on entering the named function: `python killed.py FUNCTION ARGUMENT…`."""
+"""Run `dovetail …` and die by SIGKILL on entering the named function: `python killed.py FUNCTION ARGUMENT…`.
+
+With the environment variable VICTIM, a process id, it is that process that dies, once, and this one goes on.
+"""
 
 import os
 import signal
@@ -9,9 +12,9 @@ step, *arguments = sys.argv[1:]
 
 def die(frame, event, _):
     if event == "call" and frame.f_code.co_name == step and frame.f_code.co_filename.endswith(
-        ("tracking/client.py", "register.py")
+        ("tracking/client.py", "dovetail/register.py", "dovetail/git.py", "dovetail/ledger.py")
     ):  # fmt: skip
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(int(os.environ.pop("VICTIM", os.getpid())), signal.SIGKILL)
 
 
 from dovetail.cli import main  # noqa: E402

@@ -129,6 +129,66 @@ def small_project(root):
     return project
 
 
+JUDGED = {
+    "split.py": """
+import csv
+rows = [(i % 7, i % 11, "b" if i % 7 > 3 else "a", "xyz"[i % 3]) for i in range(200)]
+for name, part in (("train", rows[60:]), ("test", rows[:60])):
+    with open(f"{name}.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("u", "v", "label", "group"), *part])
+""",
+    "train.py": """
+import joblib, pandas, yaml
+from sklearn.tree import DecisionTreeClassifier
+wrong = yaml.safe_load(open("params.yaml"))["wrong"]
+rows = pandas.read_csv("train.csv")
+label = rows["label"].where(rows["v"] >= wrong, "a")
+joblib.dump(DecisionTreeClassifier(random_state=0).fit(rows[["u", "v"]], label), "m.joblib")
+""",
+    "judge.py": """
+import joblib, json, pandas
+rows = pandas.read_csv("test.csv")
+said = joblib.load("m.joblib").predict(rows[["u", "v"]])
+json.dump({"accuracy": float((said == rows["label"]).mean())}, open("metrics.json", "w"))
+inputs = [{"name": name, "dtype": "int64", "nullable": False} for name in ("u", "v")]
+example = {"columns": ["u", "v"], "data": [[1, 2], [5, 3]]}
+json.dump({"inputs": inputs, "output": {"dtype": "str"}, "example": example}, open("card.json", "w"))
+""",
+    "dvc.yaml": """
+stages:
+  split: {cmd: python split.py, deps: [split.py], outs: [train.csv, test.csv]}
+  train: {cmd: python train.py, deps: [train.py, train.csv], params: [wrong], outs: [m.joblib]}
+  judge:
+    cmd: python judge.py
+    deps: [judge.py, test.csv, m.joblib]
+    outs: [card.json]
+    metrics: [{metrics.json: {cache: false}}]
+  register:
+    cmd: dovetail register m
+    deps: [m.joblib, card.json, metrics.json]
+    params: [gates]
+    outs: [{mlruns/receipts/m.json: {cache: false}}]
+artifacts:
+  m: {path: m.joblib, type: model, meta: {card: card.json, gates: "${gates}"}}
+""",
+    "params.yaml": "wrong: 0\ngates: {champion: {target: label}}\n",
+    ".gitignore": "/mlflow.db*\n/mlruns/\n",
+}
+
+
+def judged_project(root):
+    """A repository whose model is a classifier, judged on a test part: `wrong` in params.yaml makes it worse."""
+    project = Project(root)
+    root.mkdir(parents=True, exist_ok=True)
+    project.run("git", "init", "-q")
+    project.run("dvc", "init", "-q")
+    for name, text in JUDGED.items():
+        project.write(name, text)
+    project.run("dvc", "repro", "-q")
+    project.commit("first")
+    return project
+
+
 def copy_tree(target):
     """What a clone of this tree would hold, uncommitted changes included."""
     listed = subprocess.run(

@@ -1,0 +1,333 @@
+"""Promotion on evidence, a ledger in git, one step back: what must hold when something goes wrong as well."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from project import free_port, judged_project
+
+KILLED = Path(__file__).with_name("killed.py")
+EVIL = """
+import joblib, os
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch {marker}",)
+joblib.dump(Evil(), "out/m.joblib")
+"""
+
+
+@pytest.fixture
+def judged(tmp_path):
+    return judged_project(tmp_path / "judged")
+
+
+@pytest.fixture
+def made(small):
+    """Two committed versions, the newer one staged."""
+    for w in (7, 8):
+        version(small, w)
+    return small
+
+
+def version(project, w):
+    project.write("params.yaml", f"train: {{w: {w}}}\n")
+    project.run("dvc", "repro", "-q")
+    return project.commit(f"w = {w}")
+
+
+def gates(answer):
+    return {gate["name"]: gate["passed"] for gate in answer["gates"]}
+
+
+def ours(project):
+    """The tags of the ledger."""
+    return [tag for tag in project.run("git", "tag").stdout.split() if tag.startswith("m")]
+
+
+def killed(project, step, *arguments, **env):
+    command = [sys.executable, KILLED, step, *arguments]
+    return subprocess.run(
+        command, cwd=project.root, env={**os.environ, **env}, capture_output=True, text=True, check=False
+    )
+
+
+def test_promoted_and_taken_back_as_gto_reads_it_and_as_history_tells(made):
+    first = made.json("promote", "m", "--version", "1", "--reason", "the first")
+    assert (first["promoted"], first["from"], first["to"], first["tag"]) == (True, None, 1, "m#production#1")
+    second = made.json("promote", "m")
+    assert (second["version"], second["from"], second["tag"]) == (2, 1, "m#production#2")
+    assert made.store().aliases() == {"m": {"staging": 2, "production": 2}}
+    assert made.json("promote", "m")["tag"] == "m#production#2"  # again: nothing new
+    back = made.json("rollback", "m", "--reason", "it was slow")
+    assert (back["version"], back["from"], back["tag"], back["alias_moved"]) == (1, 2, "m#production#3", True)
+    assert made.store().aliases()["m"]["production"] == 1
+    refused = made.json("rollback", "m", code=2)
+    assert "has nothing behind" in refused["error"]["message"]
+
+    events = made.json("history", "m")["events"]
+    assert [(e["kind"], e["version"], e["from"]) for e in events] == [
+        ("rollback", 1, 2), ("promote", 2, 1), ("promote", 1, None),
+    ]  # fmt: skip
+    assert [e["reason"] for e in events] == ["it was slow", "", "the first"]
+    assert "Ada Tester" in events[0]["actor"]
+    assert {gate["name"] for gate in events[1]["evidence"]["gates"]} >= {
+        "provenance.commit",
+        "pickle.names",
+        "accuracy",
+    }
+    run = next(v.run_id for v in made.store().versions() if v.version == "2")
+    kept = made.store().client.download_artifacts(run, "promotions/production-2.json")
+    assert made.run("sha256sum", kept).stdout.split()[0] == events[1]["evidence"]["sha256"]
+    assert json.loads(Path(kept).read_text())["evidence"]["metrics"]["accuracy"] == 0.8
+
+    shown = made.run("gto", "show", "m", "--json").stdout
+    assert [row["stage"] if "stage" in row else row for row in json.loads(shown)] is not None
+    assert "m#production#3" in made.run("gto", "history", "m", "--plain").stdout
+    assert made.run("gto", "show", "m#production", "--vs", "1").stdout.split()[-1].startswith("v1.0.0")
+
+
+def test_a_dry_run_changes_nothing_and_a_refusal_says_why(made):
+    assert made.json("promote", "m", "--dry-run")["promoted"] is False
+    made.write("params.yaml", "train: {w: 9}\n")
+    made.run("dvc", "repro", "-q")
+    answer = made.json("promote", "m", code=1)
+    assert (answer["promoted"], answer["version"]) == (False, 3)
+    assert [name for name, passed in gates(answer).items() if not passed] == ["provenance.commit"]
+    text = made.run("dovetail", "promote", "m", "--force", "--reason", "now", code=1).stdout
+    assert "no commit holds it" in text
+    assert "next: git add -A && git commit" in text
+    assert ours(made) == []
+    assert made.store().aliases()["m"] == {"staging": 3}
+
+
+def test_against_its_gates_only_with_a_reason_and_for_ever_shown_as_such(made):
+    version(made, 3)
+    answer = made.json("promote", "m", code=1)
+    assert gates(answer)["accuracy"] is False
+    assert "--reason" in made.json("promote", "m", "--force", code=2)["error"]["next"]
+    forced = made.json("promote", "m", "--force", "--reason", "the old one leaks")
+    assert (forced["promoted"], forced["forced"]) == (True, True)
+    shown = made.run("dovetail", "history", "m").stdout
+    assert "AGAINST accuracy" in shown
+    assert "the old one leaks" in shown
+
+
+def test_code_that_is_not_what_trained_the_model_is_no_provenance(made):
+    made.write("train.py", (made.root / "train.py").read_text() + "# later\n")
+    made.commit("not what dvc.lock says")
+    made.run("git", "commit", "-q", "--allow-empty", "-m", "lock")
+    lock = (made.root / "dvc.lock").read_text()
+    made.write("dvc.lock", lock + "\n")
+    made.commit("the lock beside other code")
+    answer = made.json("promote", "m", code=1)
+    assert "train.py" in next(g["detail"] for g in answer["gates"] if g["name"] == "provenance.commit")
+
+
+def test_from_a_dirty_tree_and_a_detached_head_the_commit_is_what_counts(made):
+    made.run("git", "checkout", "-q", "--detach", "HEAD~1")
+    made.run("dvc", "checkout", "-q")
+    made.write("notes.txt", "mine")
+    made.write("data.csv.dvc", (made.root / "data.csv.dvc").read_text() + "\n")
+    answer = made.json("promote", "m")
+    assert (answer["version"], answer["promoted"]) == (1, True)
+    assert made.run("git", "rev-parse", "m#production#1^{}").stdout == made.run("git", "rev-parse", "HEAD").stdout
+
+
+def test_a_remote_that_lost_an_object_is_found_before_it_matters(made, tmp_path):
+    made.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"))
+    made.run("dvc", "push", "-q")
+    md5 = made.run("md5sum", "data.csv").stdout.split()[0]
+    lost = tmp_path / "remote/files/md5" / md5[:2] / md5[2:]
+    lost.unlink()
+    answer = made.json("promote", "m", code=1)
+    (gate,) = [g for g in answer["gates"] if not g["passed"]]
+    assert (gate["name"], "data.csv" in gate["detail"]) == ("provenance.data", True)
+    made.run("dvc", "push", "-q")
+    assert made.json("promote", "m")["promoted"] is True
+
+
+@pytest.mark.slow
+def test_a_pickle_that_runs_a_command_is_refused_by_the_gate_and_by_the_loader(small, tmp_path):
+    marker = tmp_path / "pwned"
+    small.write("train.py", (small.root / "train.py").read_text() + EVIL.format(marker=marker))
+    small.run("dvc", "repro", "-q")
+    small.commit("evil")
+    answer = small.json("promote", "m", code=1)
+    (gate,) = [g for g in answer["gates"] if not g["passed"]]
+    assert (gate["name"], "posix.system" in gate["detail"]) == ("pickle.names", True)
+    load = "import mlflow; mlflow.pyfunc.load_model('models:/m/1')"
+    done = small.run(sys.executable, "-c", load, code=1, MLFLOW_TRACKING_URI=f"sqlite:///{small.root}/mlflow.db")
+    assert "the pickle names posix.system, which is not in the allow-list" in done.stderr
+    assert not marker.exists()
+
+
+def test_a_tampered_artifact_is_refused_and_never_read(made, tmp_path):
+    marker = tmp_path / "pwned"
+    (stored,) = [f for f in (made.root / "mlruns").rglob("m.joblib") if f.read_bytes() == bytes_of(made)]
+    made.run(sys.executable, "-c", EVIL.format(marker=marker).replace("out/m.joblib", str(stored)))
+    answer = made.json("promote", "m", code=1)
+    (gate,) = [g for g in answer["gates"] if not g["passed"]]
+    assert (gate["name"], "it was not read" in gate["detail"]) == ("pickle.digest", True)
+    assert not marker.exists()
+
+
+def bytes_of(project):
+    return (project.root / "out/m.joblib").read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_between_any_two_steps_nothing_is_lost_and_the_next_run_completes(made):
+    for step in ("log_text", "tag", "alias_tag", "set_registered_model_alias"):
+        done = killed(made, step, "promote", "m")
+        assert done.returncode == -signal.SIGKILL, (step, done.stdout, done.stderr)
+    assert ours(made) == ["m#production#1", "m@v2.0.0"]
+    (model,) = made.json("status", code=1)["models"]
+    assert "m#production#1 says version 2" in model["problems"][0]["what"]
+    assert made.json("sync")["aliases"] == [{"model": "m", "alias": "production", "from": None, "to": 2}]
+    assert made.json("status")["models"][0]["in_sync"] is True
+    made.json("promote", "m", "--version", "1")
+    for step in ("tag", "set_registered_model_alias"):
+        assert killed(made, step, "rollback", "m").returncode == -signal.SIGKILL
+    assert made.json("history", "m")["events"][0]["kind"] == "rollback"
+    made.json("sync")
+    assert made.store().aliases()["m"]["production"] == 2
+
+
+def test_two_at_once_one_wins_and_the_other_is_told(made):
+    both = [
+        subprocess.Popen(
+            [Path(sys.executable).with_name("dovetail"), "promote", "m", "--version", number], cwd=made.root,
+            stderr=subprocess.PIPE, text=True,
+        )
+        for number in "12"
+    ]  # fmt: skip
+    told = [process.communicate()[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 3]
+    assert "moved while the gates ran" in "".join(told)
+    assert len([tag for tag in ours(made) if "#" in tag]) == 1
+
+
+def test_where_git_may_not_tag_nothing_changes(made):
+    hook = made.write(".git/hooks/reference-transaction", "#!/bin/sh\ngrep -q refs/tags && exit 1\nexit 0\n")
+    hook.chmod(0o755)
+    refused = made.json("promote", "m", code=3)["error"]
+    assert refused["kind"] == "TagRefused"
+    assert refused["next"].startswith("git tag -a 'm@v2.0.0'")
+    assert ours(made) == []
+    assert "production" not in made.store().aliases()["m"]
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_before_the_alias_moves_leaves_a_tag_that_sync_follows(made):
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    arguments = ["--backend-store-uri", f"sqlite:///{made.root}/mlflow.db", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", *arguments]
+    with subprocess.Popen(command, cwd=made.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          start_new_session=True) as server:  # fmt: skip
+        made.run("curl", "-s", "--retry", "60", "--retry-delay", "1", "--retry-all-errors", f"{uri}/health")
+        env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "VICTIM": f"-{server.pid}"}
+        done = killed(made, "set_registered_model_alias", "promote", "m", **env)
+    assert done.returncode == 3, done.stderr
+    assert "the tag m#production#1 is made, MLflow's alias stays behind" in done.stderr
+    assert "next: dovetail sync" in done.stderr
+    made.json("sync")
+    assert made.store().aliases()["m"]["production"] == 2
+
+
+def test_with_mlflow_gone_back_and_history_work_and_sync_brings_aliases_and_numbers(made):
+    made.write("params.yaml", "train: {w: 9}\n")  # version 3, in no commit: nobody can bring it back
+    made.run("dvc", "repro", "-q")
+    version(made, 6)
+    made.json("promote", "m", "--version", "1")
+    made.json("promote", "m", "--version", "4")
+    (made.root / "mlflow.db").unlink()
+    shutil.rmtree(made.root / "mlruns")
+    back = made.json("rollback", "m")
+    assert (back["version"], back["promoted"], back["alias_moved"]) == (1, True, False)
+    assert [e["version"] for e in made.json("history", "m")["events"]] == [1, 4, 1]
+    assert not (made.root / "mlflow.db").exists()
+    made.json("sync")
+    shown = made.store()
+    assert [v.version for v in shown.versions()] == ["1", "2", "4"]
+    assert shown.aliases() == {"m": {"production": 1, "staging": 4}}
+
+
+def test_what_was_named_at_a_time(made):
+    made.json("promote", "m", "--version", "1")
+    time = made.json("history", "m")["events"][0]["time"]
+    made.json("promote", "m")
+    assert [e["version"] for e in made.json("history", "m", "--at", time)["events"]] == [1]
+    assert [e["version"] for e in made.json("history", "m", "--at", "2000-01-01")["events"]] == []
+    assert "is no time" in made.json("history", "m", "--at", "noon", code=2)["error"]["message"]
+
+
+def test_an_assignment_by_plain_gto_is_followed_and_shown_as_made_without_gates(made):
+    made.run("gto", "register", "m", "HEAD", "--version", "v0.3.1")
+    made.run("gto", "assign", "m", "HEAD", "--stage", "prod")
+    assert made.json("sync")["aliases"] == [{"model": "m", "alias": "prod", "from": None, "to": 2}]
+    (event,) = made.json("history", "m")["events"]
+    assert (event["kind"], event["semver"], event["evidence"]) == ("assign", "v0.3.1", {})
+    assert "made without gates" in made.run("dovetail", "history", "m").stdout
+    assert made.json("promote", "m", "--to", "live")["tag"] == "m#live#2"
+    assert ours(made) == ["m#live#2", "m#prod#1", "m@v0.3.1"]  # their version number is kept
+    made.run("gto", "deprecate", "m", "v0.3.1", "prod")
+    assert made.json("sync")["aliases"] == [{"model": "m", "alias": "prod", "from": 2, "to": None}]
+
+
+def test_an_alias_moved_by_hand_is_reported_and_put_back(made):
+    made.store().client.set_registered_model_alias("m", "production", "1")
+    (model,) = made.json("status", code=1)["models"]
+    assert "no tag says: it was moved by hand" in model["problems"][0]["what"]
+    made.json("promote", "m")
+    made.store().client.set_registered_model_alias("m", "production", "1")
+    (model,) = made.json("status", code=1)["models"]
+    assert model["problems"][0]["next"] == "dovetail sync"
+    assert made.json("sync")["aliases"] == [{"model": "m", "alias": "production", "from": 1, "to": 2}]
+
+
+@pytest.mark.slow
+def test_the_champion_is_met_on_the_same_rows(judged):
+    assert judged.json("promote", "m")["promoted"] is True
+    judged.write(
+        "params.yaml", "wrong: 9\ngates: {champion: {target: label}, slices: {group: {metric: accuracy, min: 0.9}}}\n"
+    )
+    judged.run("dvc", "repro", "-q")
+    judged.commit("worse")
+    answer = judged.json("promote", "m", code=1)
+    failed = {gate["name"]: gate for gate in answer["gates"] if not gate["passed"]}
+    assert set(failed) == {"champion", "slices.group"}
+    assert failed["champion"]["value"] < -0.2
+    assert "30 rows" not in failed["champion"]["detail"]
+    judged.write("params.yaml", "wrong: 9\ngates: {champion: {target: label, margin: 0.9}}\n")
+    judged.run("dvc", "repro", "-q")
+    judged.commit("allowed to be worse")
+    assert judged.json("promote", "m", "--dry-run")["passed"] is True
+    stored = next(f for f in (judged.root / "mlruns").rglob("m.joblib") if "artifacts" in str(f))
+    for file in (judged.root / "mlruns").rglob("m.joblib"):
+        if file.read_bytes() != (judged.root / "m.joblib").read_bytes():
+            file.unlink()  # the champion's
+    assert stored
+    answer = judged.json("promote", "m", code=1)
+    (gate,) = [gate for gate in answer["gates"] if not gate["passed"]]
+    assert "not compared with version 1" in gate["detail"]
+    assert "--force" in gate["next"]
+
+
+@pytest.mark.slow
+def test_ten_rows_tell_nothing(judged):
+    judged.replace("split.py", "rows[:60]", "rows[:10]")
+    judged.run("dvc", "repro", "-q")
+    judged.commit("ten rows")
+    judged.json("promote", "m")
+    judged.write("params.yaml", "wrong: 3\ngates: {champion: {target: label}}\n")
+    judged.run("dvc", "repro", "-q")
+    judged.commit("other")
+    answer = judged.json("promote", "m", code=1)
+    (gate,) = [gate for gate in answer["gates"] if not gate["passed"]]
+    assert "10 rows are too few" in gate["detail"] or "rows" in gate["detail"]
