@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from dovetail.lineage import FileRef, Lineage, StageRecord, closure, parse_lock
+from dovetail.lineage import FileRef, Lineage, StageRecord, closure
+from dovetail.records import parse_lock
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """What a dvc.yaml declares of models, metrics and plots, as DVC itself reads it."""
 
-from collections.abc import Callable, Mapping
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from dovetail.errors import UnknownModel
+from dovetail.errors import UnknownModel, UserError
+from dovetail.records import address, join, load_yaml
 from dovetail.snapshot import RECEIPTS, Declared, Model
 
 if TYPE_CHECKING:
@@ -24,11 +24,48 @@ def declared(repo: "Repo") -> Declared:
 
     stages = list(repo.index.stages)
     outs = [(out, relative(out.fs_path)) for stage in stages for out in stage.outs]
+    addresses = {stage: address(_folder(relative(stage.path)), stage.name) for stage in stages if stage.cmd}
     return Declared(
         models=_models(repo, _register_stages(stages, relative)),
-        metrics=frozenset(path for out, path in outs if out.metric),
-        plots=frozenset(path for out, path in outs if out.plot),
+        metrics=frozenset(path for out, path in outs if out.metric) | frozenset(_top_level_metrics(repo)),
+        plots=frozenset(path for out, path in outs if out.plot) | frozenset(_top_level_plots(repo)),
+        params=frozenset(_top_level_params(repo)),
+        outs={path: addresses[out.stage] for out, path in outs if out.stage in addresses},
+        wdirs={
+            name: join("", relative(stage.wdir))
+            for stage, name in addresses.items()
+            if join("", relative(stage.wdir)) != _folder(relative(stage.path))
+        },
     )
+
+
+def _folder(path: str) -> str:
+    return join("", posixpath.dirname(path))
+
+
+def _top_level_metrics(repo: "Repo") -> Iterator[str]:
+    """`metrics:` at the top of a dvc.yaml: files, which need not be an out of any stage."""
+    from dvc.repo.metrics.show import _collect_top_level_metrics
+
+    return (join("", str(repo.fs.as_posix(path))) for path in _collect_top_level_metrics(repo))
+
+
+def _top_level_params(repo: "Repo") -> Iterator[str]:
+    """`params:` at the top of a dvc.yaml: files that DVC shows beside those that stages depend on."""
+    from dvc.repo.params.show import _collect_top_level_params
+
+    return (join("", str(repo.fs.as_posix(path))) for path in _collect_top_level_params(repo))
+
+
+def _top_level_plots(repo: "Repo") -> Iterator[str]:
+    """The files and folders that the `plots:` at the top of a dvc.yaml draw."""
+    from dvc.repo.plots import infer_data_sources
+
+    for dvcfile, entries in repo.index._plots.items():  # noqa: SLF001  (DVC gives it no other way without reading the files)
+        folder = posixpath.dirname(repo.fs.as_posix(repo.fs.relpath(dvcfile, repo.root_dir)))
+        for entry in entries:
+            for name, options in entry.items() if isinstance(entry, Mapping) else ((entry, None),):
+                yield from (join(folder, str(source)) for source in infer_data_sources(name, options))
 
 
 def gates_of(pipeline: str, params: str) -> dict[str, Mapping[str, Any]]:
@@ -39,7 +76,7 @@ def gates_of(pipeline: str, params: str) -> dict[str, Mapping[str, Any]]:
     from dvc.exceptions import DvcException
     from dvc.parsing.context import Context
 
-    content, values = yaml.safe_load(pipeline) or {}, yaml.safe_load(params) or {}
+    content, values = load_yaml(pipeline) or {}, load_yaml(params) or {}
     try:
         artifacts = Context(values).resolve(content.get("artifacts") or {})
     except DvcException:
@@ -78,17 +115,20 @@ def _undeclared(name: str, stage: "Stage", relative: Callable[[str], str]) -> Mo
 
 def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Model]:
     """The `artifacts` of type model, and what has a register stage without such an entry."""
-    found = {}
+    found: dict[str, Model] = {}
+    files: dict[str, str] = {}
     for dvcfile, artifacts in repo.artifacts.read().items():
         for name, artifact in artifacts.items():
             if artifact.type == "model" or name in register_stages:
+                _check_name(name, [file for file in (files.get(name), dvcfile) if file])
+                files[name] = dvcfile
                 meta = artifact.meta or {}
                 found[name] = Model(
                     name=name,
-                    path=(Path(dvcfile).parent / artifact.path).as_posix(),
+                    path=join(posixpath.dirname(dvcfile), artifact.path),
                     desc=artifact.desc,
                     labels=tuple(artifact.labels),
-                    card=meta.get("card"),
+                    card=join(posixpath.dirname(dvcfile), meta["card"]) if meta.get("card") else None,
                     gates=meta.get("gates") or {},
                     beside=register_stages[name].beside if name in register_stages else (),
                 )
@@ -99,3 +139,17 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
                 f"add to dvc.yaml: artifacts: {{{name}: {{path: …, type: model}}}}",
             )
     return {**register_stages, **found}
+
+
+def _check_name(name: str, files: list[str]) -> None:
+    """MLflow's registry has one namespace, and `/` and `:` mean something else in it."""
+    if "/" in name or ":" in name:
+        raise UserError(
+            f"{files[-1]} declares a model {name!r}; MLflow takes no '/' and no ':' in a model's name",
+            f"rename it under artifacts: {name.replace('/', '-').replace(':', '-')}",
+        )
+    if len(files) > 1:
+        raise UserError(
+            f"{' and '.join(sorted(files))} both declare a model {name!r}; MLflow's registry would mix the two",
+            "give one of them another name under artifacts:",
+        )

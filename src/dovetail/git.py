@@ -62,12 +62,12 @@ class Git:
         sha, summary, author, time = line.split(_FIELD)
         return Commit(sha, summary, author, int(time), self._refs.get(sha, ()))
 
-    def commits_with(self, text: str, name: str, *, experiments: bool) -> list[Commit]:
-        """The commits of any branch or tag that wrote a file `name` with `text` in it, newest first."""
+    def commits_with(self, text: str, *names: str, experiments: bool) -> list[Commit]:
+        """The commits of any branch or tag that wrote a file named so with `text` in it, newest first."""
         revs = ["--branches", "--tags", "--remotes", *(self.experiments().values() if experiments else ())]
         head = ["HEAD"] if self("rev-parse", "--verify", "-q", "HEAD") else []
         log = self("log", f"--format={_FIELD}{_FORMAT}", "--raw", "--no-abbrev", "--date-order", *head, *revs, "--",
-                   f":(glob)**/{name}")  # fmt: skip
+                   *(f":(glob)**/{name}" for name in names))  # fmt: skip
         found, content = [], {}
         for entry in filter(None, log.split(f"\n{_FIELD}")):
             first, *changed = entry.lstrip(_FIELD).split("\n")
@@ -134,6 +134,10 @@ class Git:
         """The blob of every file below `root` at a commit, by path."""
         entries = (entry.partition("\t") for entry in self("ls-tree", "-r", "-z", sha).split("\0") if entry)
         return {path: about.split()[2] for about, _, path in entries}
+
+    def paths(self, folder: str) -> list[str]:
+        """The files below `folder` of the working tree that are tracked, or neither tracked nor ignored."""
+        return [path for path in self("ls-files", "-coz", "--exclude-standard", "--", folder).split("\0") if path]
 
     def blob(self, name: str) -> bytes:
         """The content of a blob, read through one `git cat-file` for all."""

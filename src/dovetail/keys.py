@@ -14,6 +14,9 @@ DVC_STAGE = "dovetail.dvc.stage"
 DVC_EXPERIMENT = "dovetail.dvc.experiment"
 ENV_MD5 = "dovetail.env.md5"
 SKIPPED = "dovetail.skipped"  # on a version that was made to use up its number, and deleted
+SIGNATURE = "dovetail.signature"
+
+_SIGNATURE = {True: "from the card", False: "none: the model has no card"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Provenance:
     dirty: bool | None = None
     stage: str | None = None
     experiment: str | None = None
+    signature: bool | None = None  # whether a card describes what the model takes and gives
 
     def tags(self) -> dict[str, str]:
         """The tags that say it; what is not known has no tag."""
@@ -39,6 +43,7 @@ class Provenance:
             DVC_STAGE: self.stage,
             DVC_EXPERIMENT: self.experiment,
             ENV_MD5: self.env_md5,
+            SIGNATURE: None if self.signature is None else _SIGNATURE[self.signature],
         }
         data = {DATA_PREFIX + path: md5 for path, md5 in self.data.items()}
         return {key: value for key, value in tags.items() if value is not None} | data
@@ -57,4 +62,5 @@ class Provenance:
             dirty={"true": True, "false": False}.get(tags.get(GIT_DIRTY, "")),
             stage=tags.get(DVC_STAGE),
             experiment=tags.get(DVC_EXPERIMENT),
+            signature={text: has for has, text in _SIGNATURE.items()}.get(tags.get(SIGNATURE, "")),
         )

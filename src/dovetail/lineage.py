@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
-
+PARAMS_FILE = "params.yaml"  # DVC's default: its params are named by their keys alone
+_PARAMS_SUFFIXES = (".yaml", ".yml", ".json", ".toml", ".py")
 # What a program reads, as opposed to data it works on: a leaf of the graph that is not DVC's own and ends so is code.
 CODE_SUFFIXES = frozenset(
     {".py", ".ipynb", ".r", ".jl", ".sh", ".sql", ".js", ".toml", ".lock", ".yaml", ".yml", ".cfg", ".ini", ".md"}
@@ -70,17 +71,34 @@ class Lineage:
     artifact: FileRef
     stages: tuple[StageRecord, ...]
     reports: frozenset[str] = frozenset()  # paths of metrics and plots: results about data, not data
+    evidence: tuple[FileRef, ...] = ()  # metric files that the register stage reads and no stage made
+    code: frozenset[str] = frozenset()  # folders of code: their names do not say it
+    origins: Mapping[str, str] = field(default_factory=dict)  # where imported data came from, by path
+    folder: FileRef | None = None  # the one that DVC keeps the artifact in, where it does not keep it by itself
+
+    @property
+    def kept(self) -> FileRef:
+        """What dvc.lock or a .dvc file names: the artifact, or the folder with it."""
+        return self.folder or self.artifact
 
     @property
     def fingerprint(self) -> str:
         """The sha256 of the canonical JSON of the stages' records and of the model's own digest."""
-        content = {"artifact": self.artifact.md5, "stages": {s.name: s.as_json() for s in self.stages}}
+        content: dict[str, Any] = {
+            "artifact": self.artifact.md5,
+            "stages": {s.name: s.as_json() for s in self.stages},
+        }
+        if self.evidence:
+            content["evidence"] = {ref.path: ref.md5 for ref in self.evidence}
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def params(self) -> dict[str, str]:
-        """Every param that had a say, flat: `models.iris.params.n_estimators` → `100`."""
-        return {key: value for stage in self.stages for key, value in flatten(stage.params)}
+        """Every param that had a say, flat: `models.iris.params.n_estimators` → `100`.
+
+        A key of another file than params.yaml has the file in front where two files have it: `sub/params.yaml:lr`.
+        """
+        return named((*_split(key), value) for stage in self.stages for key, value in flatten(stage.params))
 
     def as_json(self) -> dict[str, Any]:
         """All of it, sizes included; `from_json` is the inverse."""
@@ -98,6 +116,10 @@ class Lineage:
                 for stage in self.stages
             ],
             "reports": sorted(self.reports),
+            "evidence": [_ref_json(ref) for ref in self.evidence],
+            "code": sorted(self.code),
+            "origins": dict(self.origins),
+            "folder": _ref_json(self.folder) if self.folder else None,
         }
 
     @classmethod
@@ -113,7 +135,16 @@ class Lineage:
             )
             for s in content["stages"]
         )
-        return cls(content["model"], FileRef(**content["artifact"]), tuple(stages), frozenset(content["reports"]))
+        return cls(
+            content["model"],
+            FileRef(**content["artifact"]),
+            tuple(stages),
+            frozenset(content["reports"]),
+            tuple(FileRef(**ref) for ref in content.get("evidence", ())),
+            frozenset(content.get("code", ())),
+            content.get("origins", {}),
+            FileRef(**folder) if (folder := content.get("folder")) else None,
+        )
 
     @property
     def data(self) -> dict[FileRef, str]:
@@ -127,14 +158,23 @@ class Lineage:
             for dep in filter(self._is_data, stage.deps):
                 if stage.makes(self.artifact.path):
                     roles[dep] = "training"
-                elif any(other.path == self.artifact.path for other in stage.deps):
+                elif any(other.overlaps(self.artifact.path) for other in stage.deps):
                     roles.setdefault(dep, "evaluation")
                 else:
                     roles.setdefault(dep, "upstream" if any(s.makes(dep.path) for s in self.stages) else "source")
         return roles
 
+    def is_code(self, ref: FileRef) -> bool:
+        """Whether `ref` is a file or a folder of code or configuration."""
+        return ref.is_code or ref.path in self.code
+
+    def origin(self, ref: FileRef) -> str | None:
+        """Where `dvc import` or `dvc import-url` took `ref` from; None where neither did."""
+        return next((origin for path, origin in self.origins.items() if ref.overlaps(path)), None)
+
     def _is_data(self, ref: FileRef) -> bool:
-        return not ref.is_code and ref.path not in self.reports and ref.path != self.artifact.path
+        is_report = any(ref.path == report or ref.path.startswith(f"{report}/") for report in self.reports)
+        return not self.is_code(ref) and not is_report and not ref.overlaps(self.artifact.path)
 
 
 def _ref_json(ref: FileRef) -> dict[str, Any]:
@@ -150,19 +190,17 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 
-def parse_lock(text: str, folder: str = "") -> dict[str, StageRecord]:
-    """The stages of a dvc.lock, by name; `folder` is where it stands, relative to the repository's root.
+def named(entries: Iterable[tuple[str, str, Any]]) -> dict[str, Any]:
+    """Values of (file, key, value) by key; by `file:key` where several files have the key, but the nameless file."""
+    entries = list(entries)
+    files = Counter(key for _, key in {(file, key) for file, key, _ in entries})
+    return {key if files[key] == 1 or not file else f"{file}:{key}": value for file, key, value in entries}
 
-    Raises:
-        ValueError: when the text is not a dvc.lock of schema 2.0, conflict markers included.
-    """
-    try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # noqa: S506  (both safe)
-        return {
-            _address(folder, name): _stage(folder, name, entry) for name, entry in content.get("stages", {}).items()
-        }
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+
+def _split(param: str) -> tuple[str, str]:
+    """The file and the key of a param; the file is empty for the root's params.yaml."""
+    file, colon, key = param.partition(":")
+    return (file, key) if colon and PurePosixPath(file).suffix in _PARAMS_SUFFIXES else ("", param)
 
 
 def closure(stages: Mapping[str, StageRecord], targets: Iterable[str]) -> tuple[StageRecord, ...]:
@@ -181,35 +219,3 @@ def closure(stages: Mapping[str, StageRecord], targets: Iterable[str]) -> tuple[
     for target in targets:
         visit(target)
     return tuple(ordered)
-
-
-def _address(folder: str, name: str) -> str:
-    return f"{folder}/dvc.yaml:{name}" if folder else name
-
-
-def _stage(folder: str, name: str, entry: Mapping[str, Any]) -> StageRecord:
-    cmd = entry["cmd"]
-    return StageRecord(
-        name=_address(folder, name),
-        cmd=cmd if isinstance(cmd, str) else "\n".join(cmd),
-        deps=_refs(folder, entry.get("deps")),
-        params={k: v for values in (entry.get("params") or {}).values() for k, v in values.items()},
-        outs=_refs(folder, entry.get("outs")),
-    )
-
-
-def _refs(folder: str, entries: Iterable[Mapping[str, Any]] | None) -> tuple[FileRef, ...]:
-    # An uncached file that never had bytes to hash (a missing digest) cannot stand for content.
-    return tuple(
-        FileRef(_join(folder, e["path"]), e["md5"], e.get("size")) for e in entries or () if e.get("md5") is not None
-    )
-
-
-def _join(folder: str, path: str) -> str:
-    parts: list[str] = []
-    for part in PurePosixPath(folder, path).parts:
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        else:
-            parts.append(part)
-    return "/".join(parts)

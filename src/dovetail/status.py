@@ -86,7 +86,7 @@ def _workspace(workspace: Workspace, versions: list[Version], model: Model, prob
     here["version"] = next((v.number for v in versions if v.md5 == lineage.artifact.md5), None)
     if here["version"] is None:
         problems.append(Problem("the workspace's model is no registered version", f"dovetail register {model.name}"))
-    here["committed"] = bool(workspace.commits_with(lineage.artifact.md5, experiments=False))
+    here["committed"] = bool(workspace.commits_with(lineage.kept.md5, experiments=False))
     if not here["committed"]:
         problems.append(Problem("dvc.lock with this model is in no commit", "git add -A && git commit"))
     here["pushed"] = _pushed(workspace, lineage, problems)

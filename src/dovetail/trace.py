@@ -124,7 +124,7 @@ def _up(workspace: Workspace, store: Store, subject: Subject) -> dict[str, Any]:
             **_file(made.artifact),
             "verified": store.stored_md5(subject.shown.id, made.artifact.path) == made.artifact.md5,
         },
-        "commits": [commit.as_json() for commit in workspace.commits_with(made.artifact.md5)],
+        "commits": [commit.as_json() for commit in workspace.commits_with(made.kept.md5)],
         "stages": [
             {
                 "name": stage.name,
@@ -136,7 +136,13 @@ def _up(workspace: Workspace, store: Store, subject: Subject) -> dict[str, Any]:
             for stage in made.stages
         ],
         "data": [
-            {"path": ref.path, "md5": ref.md5, "role": role, "available": available[ref.md5]}
+            {
+                "path": ref.path,
+                "md5": ref.md5,
+                "role": role,
+                "available": available[ref.md5],
+                "origin": made.origin(ref),
+            }
             for ref, role in made.data.items()
         ],
         "params": made.params,

@@ -1,6 +1,8 @@
 """The two kinds of tree: the files as they lie there, and a commit with nothing checked out."""
 
+import hashlib
 import os
+import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -11,7 +13,8 @@ from dovetail import environment
 from dovetail.declared import gates_of
 from dovetail.environment import Environment
 from dovetail.errors import MissingFile, UserError
-from dovetail.lineage import FileRef, StageRecord, parse_lock
+from dovetail.lineage import FileRef, StageRecord
+from dovetail.records import Tracked, folder_md5, parse_dvc, parse_lock
 from dovetail.snapshot import Commit, Declared, Snapshot
 
 if TYPE_CHECKING:
@@ -41,7 +44,21 @@ class WorkingTree(Snapshot):
         files = {
             lock.relative_to(root).as_posix(): lock.read_text(encoding="utf-8") for lock in self._workspace.locks()
         }
-        return _records(files)
+        return _records(files, self.declared.wdirs)
+
+    @cached_property
+    def tracked(self) -> Mapping[str, Tracked]:
+        root = self._workspace.root
+        files = {
+            file.relative_to(root).as_posix(): file.read_text(encoding="utf-8") for file in self._workspace.dvc_files()
+        }
+        return _tracked(files)
+
+    def listing(self, ref: FileRef) -> list[FileRef]:
+        return self._workspace.listing(ref.path)
+
+    def in_git(self, folder: str) -> list[str]:
+        return self._workspace.git.paths(folder)
 
     def file(self, path: str) -> FileRef:
         return self._workspace.hash(path)
@@ -85,9 +102,11 @@ class Revision(Snapshot):
     def declared(self) -> Declared:
         # DVC takes a fifth of a second to read a commit's dvc.yaml. Params change at every other commit, but say
         # something else about the outs only where they are interpolated, which the outs' names then show.
-        pipelines = {path: blob for path, blob in self._files.items() if Path(path).name == "dvc.yaml"}
-        outs = frozenset(out.path for record in self.records.values() for out in record.outs)
-        declared = self._workspace.declared((tuple(pipelines.items()), outs), self.commit.sha)
+        pipelines = self._named("dvc.yaml")
+        outs = frozenset(out.path for record in _records(self._locks, {}).values() for out in record.outs)
+        wdirs = any("wdir:" in self._text(path) for path in pipelines)  # not in dvc.lock: they may follow from params
+        params = tuple(self._named("params.yaml").items()) if wdirs else ()
+        declared = self._workspace.declared((tuple(pipelines.items()), outs, params), self.commit.sha)
         gates = {name: gates for path in pipelines for name, gates in self._gates(path).items()}
         models = {name: replace(m, gates=gates.get(name, m.gates)) for name, m in declared.models.items()}
         return replace(declared, models=models)
@@ -98,15 +117,40 @@ class Revision(Snapshot):
 
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
-        return _records({path: self._text(path) for path in self._files if Path(path).name == "dvc.lock"})
+        return _records(self._locks, self.declared.wdirs)
+
+    @cached_property
+    def tracked(self) -> Mapping[str, Tracked]:
+        return _tracked({path: self._text(path) for path in self._files if Path(path).suffix == ".dvc"})
+
+    def listing(self, ref: FileRef) -> list[FileRef]:
+        inside = self.in_git(ref.path)
+        return [self._of_git(path) for path in inside] if inside else self._workspace.listed(ref)
+
+    def in_git(self, folder: str) -> list[str]:
+        return [path for path in self._files if path.startswith(f"{folder}/")]
 
     def file(self, path: str) -> FileRef:
-        for record in self.records.values():
-            for out in record.outs:
-                if out.path == path:
-                    return out
+        outs = [out for record in self.records.values() for out in record.outs]
+        kept = {ref.path: ref for ref in (*outs, *(entry.ref for entry in self.tracked.values()))}
+        if path in kept:
+            return kept[path]
+        if path in self._files:
+            return self._of_git(path)
+        if inside := self.in_git(path):
+            return FileRef(path, folder_md5(path, map(self._of_git, inside)))
+        for ref in kept.values():
+            if path.startswith(f"{ref.path}/"):
+                for inner in self.listing(ref):
+                    if inner.path == path:
+                        return inner
         sha = self.commit.sha[:8]
         raise MissingFile(f"{path} is in no dvc.lock of commit {sha}", f"git show {sha}:dvc.lock")
+
+    def _of_git(self, path: str) -> FileRef:
+        """A file that git keeps, with the digest that DVC would give it."""
+        content = self._workspace.git.blob(self._files[path])
+        return FileRef(path, hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content))
 
     def read(self, ref: FileRef) -> bytes:
         if ref.path in self._files:
@@ -115,9 +159,10 @@ class Revision(Snapshot):
 
     def materialise(self, ref: FileRef, folder: Path) -> Path:
         target = folder / ref.path
-        if ref.path in self._files:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self.read(ref))
+        if ref.path in self._files or (ref.is_folder and self.in_git(ref.path)):
+            for inner in self.listing(ref) if ref.is_folder else [ref]:
+                (folder / inner.path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / inner.path).write_bytes(self.read(inner))
         else:
             self._workspace.lay(ref, target, link=True)
         return target
@@ -137,19 +182,36 @@ class Revision(Snapshot):
     def time(self) -> int | None:
         return self.commit.time * 1000
 
+    @cached_property
+    def _locks(self) -> Mapping[str, str]:
+        return {path: self._text(path) for path in self._named("dvc.lock")}
+
+    def _named(self, name: str) -> dict[str, str]:
+        """The files of that name in any folder, with their blobs."""
+        return {path: blob for path, blob in self._files.items() if Path(path).name == name}
+
     def _text(self, path: str) -> str:
         return self._workspace.git.blob(self._files[path]).decode()
 
 
-def _records(locks: Mapping[str, str]) -> dict[str, StageRecord]:
+def _records(locks: Mapping[str, str], wdirs: Mapping[str, str]) -> dict[str, StageRecord]:
     found: dict[str, StageRecord] = {}
     for path, text in locks.items():
-        folder = Path(path).parent
         try:
-            found |= parse_lock(text, "" if folder == Path() else folder.as_posix())
+            found |= parse_lock(text, posixpath.dirname(path), wdirs)
         except ValueError as error:
             raise UserError(
                 f"{path} cannot be read: {error}",
                 f"resolve the conflict, or: git checkout HEAD -- {path}, then dvc repro",
             ) from error
+    return found
+
+
+def _tracked(files: Mapping[str, str]) -> dict[str, Tracked]:
+    found: dict[str, Tracked] = {}
+    for path, text in files.items():
+        try:
+            found |= {entry.ref.path: entry for entry in parse_dvc(text, path)}
+        except ValueError as error:
+            raise UserError(f"{path} cannot be read: {error}", f"git checkout HEAD -- {path}") from error
     return found

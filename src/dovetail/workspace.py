@@ -80,7 +80,6 @@ class Workspace:
             MissingFile: when it is not there, or cannot be read.
         """
         from dvc.exceptions import DvcException
-        from dvc_data.hashfile.build import build
         from dvc_data.hashfile.hash import hash_file
 
         file = self.root / path
@@ -88,12 +87,32 @@ class Workspace:
             raise MissingFile(f"{path} is not there", f"dvc repro, or to fetch what dvc.lock records: dvc pull {path}")
         try:
             if file.is_dir():
-                _, meta, tree = build(self._repo.cache.local, str(file), self._repo.fs, "md5", dry_run=True)
+                meta, tree = self._hashed_folder(file)
                 return FileRef(path, tree.hash_info.value, meta.size)
             meta, info = hash_file(str(file), self._repo.fs, "md5", state=self._repo.state)
         except (OSError, DvcException) as error:
             raise MissingFile(f"{path} cannot be read: {error}", f"dvc checkout {path}") from error
         return FileRef(path, info.value, meta.size)
+
+    def _hashed_folder(self, folder: Path) -> tuple[Any, Any]:
+        from dvc_data.hashfile.build import build
+
+        _, meta, tree = build(self._repo.cache.local, str(folder), self._repo.fs, "md5", dry_run=True)
+        return meta, tree
+
+    def listing(self, path: str) -> list[FileRef]:
+        """Every file below the folder `path` of the working tree."""
+        _, tree = self._hashed_folder(self.root / path)
+        return [FileRef("/".join((path, *key)), info.value, meta and meta.size) for key, meta, info in tree]
+
+    def listed(self, folder: FileRef) -> list[FileRef]:
+        """Every file of a folder that DVC keeps.
+
+        Raises:
+            DataUnavailable: when its listing is in no cache and no remote.
+        """
+        entries = json.loads(self.object(folder).read_bytes())
+        return [FileRef(f"{folder.path}/{entry['relpath']}", entry["md5"]) for entry in entries]
 
     def object(self, ref: FileRef) -> Path:
         """The cached bytes of `ref`, fetched from the remote when they are not in the cache.
@@ -126,9 +145,8 @@ class Workspace:
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         if ref.is_folder:
-            for entry in json.loads(self.object(ref).read_bytes()):
-                inner = FileRef(f"{ref.path}/{entry['relpath']}", entry["md5"])
-                self.lay(inner, target / entry["relpath"], link=link)
+            for inner in self.listed(ref):
+                self.lay(inner, target / Path(inner.path).relative_to(ref.path), link=link)
         elif link:
             _link(self.object(ref), target)
         else:
@@ -142,8 +160,9 @@ class Workspace:
             missing = None
         found: dict[str, list[str]] = {}
         for ref in refs:
-            remote = missing is not None and ref not in missing and not self._in_git(ref)
-            places = {"cache": self._cached(ref.md5) is not None, "remote": remote, "git": self._in_git(ref)}
+            kept = self._in_git(ref)
+            remote = missing is not None and ref not in missing and not kept
+            places = {"cache": self._cached(ref.md5) is not None, "remote": remote, "git": kept}
             found[ref.md5] = [place for place, has in places.items() if has]
         return found
 
@@ -167,15 +186,16 @@ class Workspace:
         return [ref for ref in asked if ref.md5 not in there]
 
     def _in_git(self, ref: FileRef) -> bool:
-        return ref.path in self._tracked
+        inside = (path for path in self._tracked if path.startswith(f"{ref.path}/")) if ref.is_folder else ()
+        return ref.path in self._tracked or any(inside)
 
     @cached_property
     def _tracked(self) -> Mapping[str, str]:
         return self.git.files("HEAD") if self.git.commit("HEAD") else {}
 
     def commits_with(self, md5: str, *, experiments: bool = True) -> list[Commit]:
-        """The commits whose own dvc.lock names this digest, newest first."""
-        return self.git.commits_with(md5, "dvc.lock", experiments=experiments)
+        """The commits whose own dvc.lock or .dvc files name this digest, newest first."""
+        return self.git.commits_with(md5, "dvc.lock", "*.dvc", experiments=experiments)
 
     def is_assigned(self, model: str, alias: str) -> bool:
         """Whether a tag of the ledger says what the alias names."""
@@ -215,6 +235,10 @@ class Workspace:
         except (DvcException, OSError) as error:
             names = ", ".join(ref.path for ref in refs)
             raise DataUnavailable(f"the remote did not give {names}: {error}", "dvc pull") from error
+
+    def dvc_files(self) -> list[Path]:
+        """The .dvc files of the working tree."""
+        return sorted({Path(stage.path) for stage in self._repo.index.stages if stage.path.endswith(".dvc")})
 
     def locks(self) -> list[Path]:
         """The dvc.lock beside each dvc.yaml of the working tree that has one."""
