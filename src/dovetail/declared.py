@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import UnknownModel, UserError
-from dovetail.records import address, join, load_yaml
+from dovetail.lineage import FileRef, StageRecord
+from dovetail.records import address, join, load_yaml, one_command, param_name
 from dovetail.snapshot import RECEIPTS, Declared, Model
 
 if TYPE_CHECKING:
@@ -37,6 +38,33 @@ def declared(repo: "Repo") -> Declared:
             if join("", relative(stage.wdir)) != _folder(relative(stage.path))
         },
     )
+
+
+def running(repo: "Repo", name: str, folder: Path, hashed: Callable[[str], FileRef]) -> StageRecord | None:
+    """The stage that DVC runs as `name` in `folder`, as dvc.lock will record it, without its outs.
+
+    DVC gives the name from where `dvc` was typed, so it is the folder that tells stages of several dvc.yaml apart.
+    """
+    from dvc.dependency import ParamsDependency
+
+    short = name.rpartition(":")[2]
+    for stage in repo.index.stages:
+        if stage.cmd and stage.name == short and Path(stage.wdir).resolve() == folder.resolve():
+            wdir, own = (str(repo.fs.as_posix(repo.fs.relpath(p, repo.root_dir))) for p in (stage.wdir, stage.path))
+            params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+            files = [join(wdir, dep.def_path) for dep in stage.deps if dep not in params and dep.protocol == "local"]
+            return StageRecord(
+                name=address(_folder(own), stage.name),
+                cmd=one_command(stage.cmd),
+                deps=tuple(hashed(path) for path in files),
+                params={
+                    param_name(join(wdir, dep.def_path), key): value
+                    for dep in params
+                    for key, value in dep.read_params().items()
+                },
+                outs=(),
+            )
+    return None
 
 
 def _folder(path: str) -> str:

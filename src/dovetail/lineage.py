@@ -53,6 +53,12 @@ class StageRecord:
         """Whether one of the outs is `path`, holds it or lies in it."""
         return any(out.overlaps(path) for out in self.outs)
 
+    @property
+    def inputs(self) -> str:
+        """The sha256 of all that is known before the stage runs: of its name, its command, its deps and its params."""
+        content = {"name": self.name, **self.as_json(), "outs": None}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
     def as_json(self) -> dict[str, Any]:
         """What the fingerprint covers: no sizes, no order of writing."""
         return {
@@ -91,6 +97,11 @@ class Lineage:
         if self.evidence:
             content["evidence"] = {ref.path: ref.md5 for ref in self.evidence}
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def maker(self) -> StageRecord | None:
+        """The stage that made the artifact, if one did."""
+        return next((stage for stage in self.stages if stage.makes(self.artifact.path)), None)
 
     @property
     def params(self) -> dict[str, str]:

@@ -4,7 +4,9 @@ MLflow imports this file whenever it is imported, so it imports nothing heavy.
 """
 
 import os
+import platform
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ if ENV_STAGE in os.environ and ENV_ROOT in os.environ:
     # MLflow chooses its store before it asks any provider, so this import is the last moment to say where it is: in a
     # temporary experiment MLflow's own default lies in a folder that DVC deletes, and the run with it.
     os.environ[ENV_TRACKING_URI] = tracking_uri(Path(os.environ[ENV_ROOT]))
+    # `mlflow run` lets every process below it write into its own run: a stage's run is the stage's.
+    os.environ.pop("MLFLOW_RUN_ID", None)
 
 
 class DvcRunContext(RunContextProvider):
@@ -40,8 +44,36 @@ class DvcRunContext(RunContextProvider):
             keys.DVC_STAGE: os.environ.get(ENV_STAGE),
             keys.DVC_EXPERIMENT: os.environ.get(ENV_EXPERIMENT),
             keys.GIT_COMMIT: commit.sha if commit else None,
+            keys.DVC_INPUTS: _inputs(os.environ[ENV_STAGE], Path.cwd()),
+            keys.DVC_EXECUTION: _execution(),
         }
         return {key: value for key, value in known.items() if value}
+
+
+@cache
+def _inputs(stage: str, folder: Path) -> str | None:
+    """The digest of what the running stage was given: by it `register` finds this run. None where DVC cannot tell."""
+    from dovetail.errors import DovetailError
+    from dovetail.workspace import open_workspace
+
+    try:
+        with open_workspace() as workspace:
+            record = workspace.running(stage, folder)
+    except DovetailError:
+        return None  # a script that tracks is not to fail for it
+    return record.inputs if record else None
+
+
+@cache
+def _execution() -> str | None:
+    """Which `dvc` process runs this stage: what one execution made, a forced repeat makes again."""
+    import psutil
+
+    try:
+        runner = next(parent for parent in psutil.Process().parents() if ENV_STAGE not in parent.environ())
+        return f"{platform.node()} {runner.pid} {runner.create_time():.2f}"
+    except (psutil.Error, StopIteration):
+        return None
 
 
 class DvcDatasetSource(DatasetSource):

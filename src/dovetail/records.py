@@ -112,13 +112,12 @@ def _origin(dep: Mapping[str, Any]) -> str:
 
 
 def _stage(name: str, entry: Mapping[str, Any], folder: str) -> StageRecord:
-    cmd = entry["cmd"]
     return StageRecord(
         name=name,
-        cmd=cmd if isinstance(cmd, str) else "\n".join(cmd),
+        cmd=one_command(entry["cmd"]),
         deps=_refs(folder, entry.get("deps")),
         params={
-            _param(join(folder, file), key): value
+            param_name(join(folder, file), key): value
             for file, values in (entry.get("params") or {}).items()
             for key, value in values.items()
         },
@@ -126,7 +125,12 @@ def _stage(name: str, entry: Mapping[str, Any], folder: str) -> StageRecord:
     )
 
 
-def _param(file: str, key: str) -> str:
+def one_command(cmd: str | Iterable[str]) -> str:
+    """The command of a stage as one text; a list of them has one a line."""
+    return cmd if isinstance(cmd, str) else "\n".join(cmd)
+
+
+def param_name(file: str, key: str) -> str:
     """DVC's own notation: the key alone in the root's params.yaml, `file:key` in any other file."""
     return key if file == PARAMS_FILE else f"{file}:{key}"
 

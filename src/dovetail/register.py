@@ -1,7 +1,7 @@
 """Show a model of the workspace in MLflow: its run, its version, its `staging` alias. Found by content, made once."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -147,18 +147,19 @@ def apply(store: Store, projection: Projection) -> Registration:
     experiment = projection.provenance.experiment
     place = store.experiment(model.name)
     run = found = store.find_run(place, projection.lineage.fingerprint)
+    run = _live(store, projection.lineage, found, tags)
     if run is None:
         name = experiment or f"{model.name}-{projection.lineage.fingerprint[:8]}"
         run = store.create_run(place, name, tags, projection.run.time)
     if not run.complete:
         store.fill_run(run, projection.run)
-        store.link_model(run, _model_of(store, place, run, projection))
+        store.link_model(run, _model_of(store, run, projection))
         store.finish_run(run, projection.run.time)
     version, created = None, False
     if experiment is None:
         version = store.find_version(model.name, projection.artifact.md5)
         if version is None:
-            model_id = _model_of(store, place, run, projection)
+            model_id = _model_of(store, run, projection)
             version, created = store.create_version(model.name, model_id, run, tags, model.desc), True
         if projection.moves_staging:
             _move_staging(store, version, projection.verdicts)
@@ -174,11 +175,29 @@ def apply(store: Store, projection: Projection) -> Registration:
     )
 
 
-def _model_of(store: Store, place: str, run: Run, projection: Projection) -> str:
+def _live(store: Store, lineage: Lineage, found: Run | None, tags: Mapping[str, str]) -> Run | None:
+    """The run that the training script opened itself, adopted; `found` where there is one already.
+
+    The last of the last execution made the bytes that lie there. What else that execution made is shown below it; what
+    earlier ones made of the same inputs are repeats, as all are once a run is found: into MLflow's trash.
+    """
+    live = store.live_runs(lineage.maker.inputs) if lineage.maker else []
+    last = None if found or not live else live[-1]
+    repeats = [other for other in live if last is None or other.execution != last.execution]
+    for other in live:
+        if last and other not in repeats and other != last:
+            store.nest_run(other.run, last.run)
+    run = store.adopt_run(last.run, tags) if last else found
+    for repeat in repeats:
+        store.delete_run(repeat.run)
+    return run
+
+
+def _model_of(store: Store, run: Run, projection: Projection) -> str:
     """The run's logged model, made if it is not there."""
     artifact = projection.artifact
-    return store.find_model(place, run, artifact.md5) or store.log_model(
-        place, run, projection.model.name, artifact, projection.provenance.tags()
+    return store.find_model(run, artifact.md5) or store.log_model(
+        run, projection.model.name, artifact, projection.provenance.tags()
     )
 
 

@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ SQLITE = "sqlite:///"
 SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
 _LOG_BATCH = 100  # params and tags that one log_batch call may carry
 _VALUE_LIMIT = 6000  # characters of a param's value
+_PARENT = "mlflow.parentRunId"
 _NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")  # of a param or a metric: MLflow refuses these characters
 
 
@@ -31,6 +32,16 @@ class Run:
 
     id: str
     complete: bool
+    experiment: str
+    ended: int | None = None  # when the script that opened it was done; None: nobody but Dovetail opened it
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A run that a script opened inside a stage, and the execution of the stage that it belongs to."""
+
+    run: Run
+    execution: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +98,49 @@ class Store:
         return str(self._client.create_experiment(name, artifact_location=location))
 
     def find_run(self, experiment: str, fingerprint: str) -> Run | None:
-        """The oldest run with this fingerprint: where two writers met, both choose the same."""
-        runs = self._client.search_runs(
-            [experiment], f"tags.`{keys.FINGERPRINT}` = '{fingerprint}'", order_by=["attributes.start_time ASC"]
-        )
-        return Run(runs[0].info.run_id, runs[0].info.status == "FINISHED") if runs else None
+        """The oldest run with this fingerprint: where two writers met, both choose the same.
+
+        It is in `experiment`, or wherever the script that opened it put it.
+        """
+        found = self._runs_tagged(keys.FINGERPRINT, fingerprint)
+        mine = [run for run in found if run.info.experiment_id == experiment or keys.DVC_INPUTS in run.data.tags]
+        return _run(mine[0]) if mine else None
+
+    def live_runs(self, inputs: str) -> list[Live]:
+        """The finished runs that scripts opened in the stage with these inputs, adopted ones aside, oldest first."""
+        found = self._runs_tagged(keys.DVC_INPUTS, inputs)
+        return [
+            Live(_run(run), run.data.tags.get(keys.DVC_EXECUTION))
+            for run in found
+            if keys.FINGERPRINT not in run.data.tags
+            and _PARENT not in run.data.tags
+            and (run.info.status == "FINISHED" or keys.MODEL_MD5 in run.data.tags)  # or its adoption was interrupted
+        ]
+
+    def _runs_tagged(self, key: str, value: str) -> list[Any]:
+        experiments = [e.experiment_id for e in _pages(self._client.search_experiments)]
+        question = {"filter_string": f"tags.`{key}` = '{value}'", "order_by": ["attributes.start_time ASC"]}
+        return list(_pages(self._client.search_runs, experiment_ids=experiments, **question))
+
+    def adopt_run(self, run: Run, tags: Mapping[str, str]) -> Run:
+        """Make a script's run the one that is found by its fingerprint, still to be filled."""
+        from mlflow.entities import RunTag
+
+        first = {key: value for key, value in tags.items() if key not in (keys.FINGERPRINT, keys.DVC_STAGE)}
+        self._client.log_batch(run.id, tags=[RunTag(key, value) for key, value in first.items()])
+        self._client.update_run(run.id, "RUNNING")
+        self._client.set_tag(run.id, keys.FINGERPRINT, tags[keys.FINGERPRINT])
+        return replace(run, complete=False)
+
+    def nest_run(self, run: Run, parent: Run) -> None:
+        """Show `run` below `parent`: another of the runs that the same execution of a stage made."""
+        self._client.set_tag(run.id, _PARENT, parent.id)
+
+    def delete_run(self, run: Run) -> None:
+        """Put the run and those below it into MLflow's trash, where `mlflow runs restore` finds them."""
+        for child in self._runs_tagged(_PARENT, run.id):
+            self._client.delete_run(child.info.run_id)
+        self._client.delete_run(run.id)
 
     def create_run(self, experiment: str, name: str, tags: Mapping[str, str], time: int | None) -> Run:
         """A run that is found by its tags from its first moment on."""
@@ -105,15 +154,27 @@ class Store:
         if first and first.id != made:  # somebody on another machine was faster: one of the two has to go
             self._client.delete_run(made)
             return first
-        return Run(made, complete=False)
+        return Run(made, complete=False, experiment=experiment)
 
     def fill_run(self, run: Run, content: RunContent) -> None:
         """Give the run all that it shows. Done again after an interruption it changes nothing that is there."""
         from mlflow.entities import Metric, Param
 
-        started = self._client.get_run(run.id).info.start_time  # one time for all: the same metric twice is one metric
-        metrics = [Metric(_name(key), value, started, 0) for key, value in content.metrics.items()]
-        params = [Param(_name(key), value[:_VALUE_LIMIT]) for key, value in content.params.items()]
+        shown = self._client.get_run(run.id)
+        started = shown.info.start_time  # one time for all: the same metric twice is one metric
+        metrics = []
+        for name, value in ((_name(key), value) for key, value in content.metrics.items()):
+            if name not in shown.data.metrics:
+                metrics.append(Metric(name, value, started, 0))
+            elif shown.data.metrics[name] != value:  # the script's own curve: what counts is its last point
+                last = max(self._client.get_metric_history(run.id, name), key=lambda m: (m.step, m.timestamp))
+                metrics.append(Metric(name, value, last.timestamp + 1, last.step))
+        # MLflow takes no second value for a param: what the script logged stays, lineage.json has the other.
+        params = [
+            Param(name, value[:_VALUE_LIMIT])
+            for name, value in ((_name(key), value) for key, value in content.params.items())
+            if name not in shown.data.params
+        ]
         self._client.log_batch(run.id, metrics=metrics)
         for start in range(0, len(params), _LOG_BATCH):
             self._client.log_batch(run.id, params=params[start : start + _LOG_BATCH])
@@ -126,24 +187,28 @@ class Store:
             self._client.log_text(run.id, text, path)
 
     def finish_run(self, run: Run, time: int | None) -> None:
-        """Mark the run as complete."""
-        self._client.set_terminated(run.id, "FINISHED", time)
+        """Mark the run as complete; a script's run ended when the script did."""
+        self._client.set_terminated(run.id, "FINISHED", run.ended or time)
 
-    def find_model(self, experiment: str, run: Run, md5: str) -> str | None:
+    def find_model(self, run: Run, md5: str) -> str | None:
         """The id of the run's logged model with these bytes; one whose upload was interrupted is removed."""
-        found = self._client.search_logged_models([experiment], f"source_run_id = '{run.id}'")
+        found = [
+            model
+            for model in self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
+            if keys.MODEL_MD5 in model.tags  # what a script logged itself stays as it is
+        ]
         for model in found:
             if model.status != "READY":
                 self._client.delete_logged_model(model.model_id)
         return next((str(m.model_id) for m in found if m.status == "READY" and m.tags.get(keys.MODEL_MD5) == md5), None)
 
-    def log_model(self, experiment: str, run: Run, name: str, content: ModelContent, tags: Mapping[str, str]) -> str:
+    def log_model(self, run: Run, name: str, content: ModelContent, tags: Mapping[str, str]) -> str:
         """Log the model's file, byte for byte, as a pyfunc of the run; it is READY last. Returns its id.
 
         Raises:
             UserError: when the card beside the model does not describe one.
         """
-        logged = self._client.create_logged_model(experiment, name, run.id, dict(tags), model_type="joblib")
+        logged = self._client.create_logged_model(run.experiment, name, run.id, dict(tags), model_type="joblib")
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder, "model")
             model_package.save(local, content, logged, run.id)
@@ -319,6 +384,12 @@ def _pages(search: Callable[..., Any], **question: Any) -> Iterator[Any]:
         yield from page
         if not (token := page.token):
             return
+
+
+def _run(entity: Any) -> Run:
+    complete = entity.info.status == "FINISHED"
+    ended = entity.info.end_time if keys.DVC_INPUTS in entity.data.tags else None
+    return Run(entity.info.run_id, complete, str(entity.info.experiment_id), ended)
 
 
 def _shown(run: Any) -> Shown:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail import ledger
-from dovetail.declared import declared
+from dovetail.declared import declared, running
 from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UserError
 from dovetail.git import Git
-from dovetail.lineage import FileRef
+from dovetail.lineage import FileRef, StageRecord
 from dovetail.snapshot import Commit, Declared
 from dovetail.trees import Revision, WorkingTree
 
@@ -72,6 +72,10 @@ class Workspace:
                 with self._repo.switch(rev):
                     self._declared[index_key] = declared(self._repo)
         return self._declared[index_key]
+
+    def running(self, name: str, folder: Path) -> StageRecord | None:
+        """The stage that DVC runs as `name` in `folder`: its inputs, as dvc.lock will record them."""
+        return running(self._repo, name, folder, self.hash)
 
     def hash(self, path: str) -> FileRef:
         """The file or folder of the working tree; its digest comes from DVC's state, known bytes are not read again.
