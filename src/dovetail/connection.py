@@ -30,7 +30,12 @@ def tracking_uri(root: Path) -> str:
 def mend_moved(root: Path) -> list[str]:
     """Mend the paths in the SQLite store of `root` if its folder was moved; returns the folders that it named."""
     uri = tracking_uri(root)
-    return mend(Path(uri.removeprefix(SQLITE)), root) if uri.startswith(SQLITE) else []
+    if not uri.startswith(SQLITE):
+        return []
+    try:
+        return mend(Path(uri.removeprefix(SQLITE)), root)
+    except sqlite3.Error as error:
+        raise _refused(uri, error) from error
 
 
 def has_store(root: Path) -> bool:
@@ -55,6 +60,8 @@ def open_store(root: Path) -> Iterator[Store]:
     """
     import mlflow
     from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the migrations of a new store are no news to a user
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -66,10 +73,20 @@ def open_store(root: Path) -> Iterator[Store]:
             client = mlflow.MlflowClient(uri)
             client.search_experiments(max_results=1)
         yield Store(client, root, uri)
-    except MlflowException as error:
-        message = _without_secrets(" ".join(str(error).split()))
-        look = f"curl {_without_secrets(uri)}/health" if uri.startswith("http") else "mlflow doctor"
-        raise StoreError(f"MLflow at {_without_secrets(uri)}: {message}", f"{look}, then the same again") from error
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, OSError) as error:
+        raise _refused(uri, error) from error
+
+
+def _refused(uri: str, error: Exception) -> StoreError:
+    """One line of what MLflow, its database, its server or the disk below them said; SQL is nobody's news."""
+    said = _without_secrets(" ".join(str(error).partition("[SQL:")[0].split()))
+    if uri.startswith("http"):
+        look = f"curl {_without_secrets(uri)}/health"
+    elif isinstance(error, OSError):
+        look = f"df -h {Path(uri.removeprefix(SQLITE)).parent}"
+    else:
+        look = "mlflow doctor"
+    return StoreError(f"MLflow at {_without_secrets(uri)}: {said}", f"{look}, then the same again")
 
 
 def _create_sqlite(uri: str) -> None:

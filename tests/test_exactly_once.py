@@ -1,0 +1,99 @@
+"""None lost, none doubled: queues with workers, applied experiments, a tracking server in place of SQLite."""
+
+import contextlib
+import subprocess
+import time
+import urllib.request
+
+import psutil
+import pytest
+from project import BIN, free_port
+
+WEIGHTS = [1, 2, 3, 4, 5, 6, 8, 9]
+
+
+@pytest.mark.slow
+def test_eight_queued_experiments_on_four_workers_are_eight_runs(small):
+    small.run("dvc", "repro", "-q", "register")
+    small.commit("registered")
+    for w in WEIGHTS:
+        small.run("dvc", "exp", "run", "-q", "--queue", "-n", f"w{w}", "-S", f"train.w={w}")
+    before = set(psutil.pids())
+    try:
+        small.run("dvc", "queue", "start", "-q", "-j", "4")
+        assert finished(small, len(WEIGHTS)), small.run("dvc", "queue", "status").stdout
+    finally:
+        end_workers(small.root, before)
+    runs = {run.info.run_name: run for run in small.store().runs() if "dovetail.dvc.experiment" in run.data.tags}
+    assert sorted(runs) == [f"w{w}" for w in WEIGHTS]
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert {run.data.params["train.w"] for run in runs.values()} == {str(w) for w in WEIGHTS}
+    assert small.store().counts() == (len(WEIGHTS) + 1, 1)
+    small.run("dvc", "exp", "apply", "w9")
+    (answer,) = small.json("register")
+    assert (answer["run_created"], answer["version"], answer["aliases"]) == (False, 2, ["staging"])
+    assert small.store().counts() == (len(WEIGHTS) + 1, 2)
+
+
+def finished(project, count):
+    """Wait until DVC's queue has no task left that is not done."""
+    for _ in range(240):
+        lines = project.run("dvc", "queue", "status").stdout.splitlines()
+        if sum("Success" in line for line in lines) == count:
+            return True
+        if any("Failed" in line for line in lines):
+            return False
+        time.sleep(1)
+    return False
+
+
+def end_workers(root, before):
+    """End the workers that DVC started for `root`: they would wait for more work."""
+    for pid in set(psutil.pids()) - before:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if process.cwd().startswith(str(root)) or str(root) in " ".join(process.cmdline()):
+                process.kill()
+
+
+@pytest.fixture
+def served(small, tmp_path):
+    """The small project with a tracking server that keeps the artifacts too."""
+    port = free_port()
+    command = [BIN / "mlflow", "server", "--port", str(port), "--workers", "1", "--backend-store-uri",
+               f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", str(tmp_path / "artifacts")]  # fmt: skip
+    small.env["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
+    with (
+        (tmp_path / "server.log").open("w") as log,
+        subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log) as server,
+    ):
+        try:
+            for _ in range(120):
+                with contextlib.suppress(OSError):
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                    break
+                time.sleep(0.5)
+            yield small
+        finally:
+            for child in psutil.Process(server.pid).children(recursive=True):
+                child.terminate()
+            server.terminate()
+
+
+@pytest.mark.slow
+def test_a_tracking_server_shows_the_same_as_sqlite(served, tmp_path):
+    served.run("dvc", "repro", "-q", "register")
+    served.commit("registered")
+    served.run("dvc", "exp", "run", "-q", "--temp", "-n", "eight", "-S", "train.w=8")
+    served.run("dvc", "repro", "-q", "--force")
+    shown = served.store()
+    runs = {run.data.tags.get("dovetail.dvc.experiment"): run for run in shown.runs()}
+    assert {name: run.data.params for name, run in runs.items()} == {None: {"train.w": "7"}, "eight": {"train.w": "8"}}
+    assert shown.counts() == (2, 1)
+    assert {alias: int(number) for alias, number in shown.aliases()["m"].items()} == {"staging": 1}
+    (stored, _) = sorted((tmp_path / "artifacts").rglob("m.joblib"), key=lambda file: file.stat().st_mtime)
+    assert stored.read_bytes() == (served.root / "out/m.joblib").read_bytes()
+    assert served.json("lineage", "m")["artifact"]["verified"] is True
+    assert served.json("status")["models"][0]["in_sync"] is True
+    assert served.json("sync", "--all")["runs"] == {"created": 0, "present": 2}
+    assert not (served.root / "mlflow.db").exists()
