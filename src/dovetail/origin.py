@@ -11,7 +11,7 @@ from dovetail.workspace import Workspace
 
 def commit_of(workspace: Workspace, made: Lineage) -> Commit | None:
     """The newest commit of a branch or tag that holds the model with all that made it."""
-    for commit in workspace.commits_with(made.artifact.md5, experiments=False):
+    for commit in workspace.commits_with(made.kept.md5, experiments=False):
         tree = workspace.at(commit)
         try:
             if tree.lineage(tree.model(made.model)).fingerprint == made.fingerprint:

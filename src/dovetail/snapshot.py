@@ -192,7 +192,7 @@ class Snapshot(ABC):
             MissingFile: when the model is not there.
             StaleLock: when the model or a file beside it is not what DVC recorded.
         """
-        artifact = self._artifact(model)
+        artifact = self.artifact(model)
         shown = [artifact.path, *model.beside]
         stages = closure(self.records, shown)
         self._check(shown, [out for stage in stages for out in stage.outs])
@@ -218,8 +218,12 @@ class Snapshot(ABC):
         kept = [*outs, *(entry.ref for entry in self.tracked.values())]
         return next((ref for ref in kept if artifact.path.startswith(f"{ref.path}/")), None)
 
-    def _artifact(self, model: Model) -> FileRef:
-        """The model's file; a declared folder stands for the one model in it."""
+    def artifact(self, model: Model) -> FileRef:
+        """The model's file; a declared folder stands for the one model in it.
+
+        Raises:
+            MissingFile: when the file is not there, or the folder does not hold one model.
+        """
         ref = self.file(model.path)
         if not ref.is_folder:
             return ref

@@ -219,7 +219,7 @@ class Workspace:
         if commit is None:
             raise MissingFile(f"git has no commit {rev!r}", "git fetch --tags")
         tree = self.at(commit)
-        return tree.file(tree.model(model).path).md5
+        return tree.artifact(tree.model(model)).md5
 
     def relative(self, path: str) -> str:
         """`path`, as typed in the current folder or from the root, relative to the root."""
