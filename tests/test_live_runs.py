@@ -102,6 +102,7 @@ def test_what_autolog_logged_stays_beside_the_very_bytes(small):
     assert run.data.metrics["accuracy"] == 0.7
     assert {model.model_type for model in shown.models()} >= {"joblib"}
     assert small.json("register")[0]["run_created"] is False
+    assert small.json("lineage", "m")["artifact"]["verified"] is True
 
 
 def test_a_run_that_failed_is_never_taken(small):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from dovetail.errors import DovetailError
+from dovetail.errors import DovetailError, UnknownModel
 from dovetail.ledger import PRODUCTION, Event, Ledger, read
 from dovetail.store import Store, Version
 from dovetail.workspace import Workspace
@@ -76,6 +76,8 @@ class Followed:
         try:
             said = store.find_version(model, self.md5(event))
         except DovetailError as error:
+            if isinstance(error, UnknownModel) and shown is None:
+                return None  # GTO's tag is older than the model's entry in dvc.yaml: there is nothing to follow
             return Disagreement(model, alias, shown, None, event, f"{event.tag.name}: {error.message}")
         if said is None:
             why = f"MLflow has no version with the bytes that {event.tag.name} names"
