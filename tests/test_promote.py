@@ -80,15 +80,13 @@ def test_promoted_and_taken_back_as_gto_reads_it_and_as_history_tells(made):
         "pickle.names",
         "accuracy",
     }
-    run = next(v.run_id for v in made.store().versions() if v.version == "2")
+    run = next(v.run_id for v in made.store().versions() if int(v.version) == 2)
     kept = made.store().client.download_artifacts(run, "promotions/production-2.json")
     assert made.run("sha256sum", kept).stdout.split()[0] == events[1]["evidence"]["sha256"]
     assert json.loads(Path(kept).read_text())["evidence"]["metrics"]["accuracy"] == 0.8
 
-    shown = made.run("gto", "show", "m", "--json").stdout
-    assert [row["stage"] if "stage" in row else row for row in json.loads(shown)] is not None
     assert "m#production#3" in made.run("gto", "history", "m", "--plain").stdout
-    assert made.run("gto", "show", "m#production", "--vs", "1").stdout.split()[-1].startswith("v1.0.0")
+    assert "v1.0.0" in made.run("gto", "show", "m#production", "--plain").stdout
 
 
 def test_a_dry_run_changes_nothing_and_a_refusal_says_why(made):
@@ -254,7 +252,7 @@ def test_with_mlflow_gone_back_and_history_work_and_sync_brings_aliases_and_numb
     assert not (made.root / "mlflow.db").exists()
     made.json("sync")
     shown = made.store()
-    assert [v.version for v in shown.versions()] == ["1", "2", "4"]
+    assert [int(v.version) for v in shown.versions()] == [1, 2, 4]
     assert shown.aliases() == {"m": {"production": 1, "staging": 4}}
 
 
