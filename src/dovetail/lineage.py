@@ -133,6 +133,19 @@ class Lineage:
                     roles.setdefault(dep, "upstream" if any(s.makes(dep.path) for s in self.stages) else "source")
         return roles
 
+    @property
+    def code(self) -> dict[str, str]:
+        """The digest of every file of code that a stage here read."""
+        deps = (dep for stage in self.stages for dep in stage.deps)
+        return {dep.path: dep.md5 for dep in deps if dep.is_code and dep.path not in self.reports}
+
+    @property
+    def outdated(self) -> list[tuple[str, str]]:
+        """Each stage that read a file before that was last made, with the file: a pipeline that was run in part."""
+        made = {out.path: out.md5 for stage in self.stages for out in stage.outs}
+        deps = ((stage.name, dep) for stage in self.stages for dep in stage.deps)
+        return [(name, dep.path) for name, dep in deps if made.get(dep.path, dep.md5) != dep.md5]
+
     def _is_data(self, ref: FileRef) -> bool:
         return not ref.is_code and ref.path not in self.reports and ref.path != self.artifact.path
 

@@ -3,7 +3,6 @@
 import getpass
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ SQLITE = "sqlite:///"
 SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
 _LOG_BATCH = 100  # params and tags that one log_batch call may carry
 _VALUE_LIMIT = 6000  # characters of a param's value
-_NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")  # of a param or a metric: MLflow refuses these characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +110,8 @@ class Store:
         from mlflow.entities import Metric, Param
 
         started = self._client.get_run(run.id).info.start_time  # one time for all: the same metric twice is one metric
-        metrics = [Metric(_name(key), value, started, 0) for key, value in content.metrics.items()]
-        params = [Param(_name(key), value[:_VALUE_LIMIT]) for key, value in content.params.items()]
+        metrics = [Metric(keys.shown_name(key), value, started, 0) for key, value in content.metrics.items()]
+        params = [Param(keys.shown_name(key), value[:_VALUE_LIMIT]) for key, value in content.params.items()]
         self._client.log_batch(run.id, metrics=metrics)
         for start in range(0, len(params), _LOG_BATCH):
             self._client.log_batch(run.id, params=params[start : start + _LOG_BATCH])
@@ -316,7 +314,3 @@ def _dataset_inputs(content: RunContent) -> Iterator[Any]:
 
 def _version(entity: Any) -> Version:
     return Version(entity.name, int(entity.version), entity.run_id, entity.tags.get(keys.MODEL_MD5))
-
-
-def _name(key: str) -> str:
-    return _NOT_IN_A_NAME.sub("_", key)
