@@ -154,11 +154,18 @@ def _metric_entry(name: str, a: _Metric | None, b: _Metric | None) -> dict[str, 
 
 
 def _packages(side: Side, other: Side) -> dict[str, str]:
-    """The packages' versions, and Python's where both know it; none where one side knows nothing."""
-    if side.environment is None or other.environment is None:
+    """The packages' versions, and Python's; none where one side knows nothing.
+
+    A workspace and its runs say what was installed, Python included; a commit says what it pins. Of an installed side
+    only what the other one pins can differ.
+    """
+    here, there = side.environment, other.environment
+    if here is None or there is None:
         return {}
-    python = {"python": side.environment.python} if side.environment.python and other.environment.python else {}
-    return python | side.environment.packages
+    if here.python and there.python:
+        return {"python": here.python, **here.packages}
+    pins = there.packages if here.python else here.packages
+    return {name: version for name, version in here.packages.items() if name in pins}
 
 
 def _verdicts(side: Side) -> list[Verdict]:

@@ -75,18 +75,20 @@ def sides(workspace: Workspace, a: str | None, b: str) -> tuple[Side, Side]:
         reader = _Reader(workspace, stack)
         first, second = (reader.named(a) if a else None), reader.named(b)
         named = first or second
-        model = named.lineage.model if named else _only_model(workspace)
+        model = named.lineage.model if named else _only_model(workspace, a)
         if first is None:
             first = reader.revision(a, model) if a else reader.shown(model, ByAlias(model))
         return first, second or reader.revision(b, model)
 
 
-def _only_model(workspace: Workspace) -> str:
+def _only_model(workspace: Workspace, rev: str | None) -> str:
     models = list(workspace.tree.declared.models)
-    if len(models) != 1:
-        example = f"dovetail diff {models[0]}" if models else "add one under `artifacts:` in dvc.yaml"
-        raise UserError(f"no model is named, and dvc.yaml declares: {', '.join(models) or 'none'}", example)
-    return models[0]
+    if len(models) == 1:
+        return models[0]
+    known = f"no model is named, and dvc.yaml declares: {', '.join(models) or 'none'}"
+    if not models:
+        raise UserError(known, "add one under `artifacts:` in dvc.yaml")
+    raise UserError(known, f"name one on either side: dovetail diff {f'{rev}:' if rev else ''}{models[-1]}")
 
 
 class _Reader:
@@ -135,7 +137,7 @@ class _Reader:
 
         found = resolve(self._workspace, self._store, reference)
         packages = self._store.text(found.shown.id, ENVIRONMENT_FILE)
-        commit = next(iter(self._workspace.commits_with(found.lineage.artifact.md5)), None)
+        commit = self._commit(found.lineage)
         aliases = self._store.aliases(found.model).items()
         return Side(
             ref=text,
@@ -149,6 +151,14 @@ class _Reader:
             aliases=tuple(sorted(alias for alias, number in aliases if number == found.version)),
             run_id=found.shown.id,
         )
+
+    def _commit(self, lineage: Lineage) -> Commit | None:
+        """The last commit with this model. A lock may also name it because `register` did not run since."""
+        for commit in self._workspace.commits_with(lineage.artifact.md5):
+            outs = (out for record in self._workspace.at(commit).records.values() for out in record.outs)
+            if any((out.path, out.md5) == (lineage.artifact.path, lineage.artifact.md5) for out in outs):
+                return commit
+        return None
 
     def _gates(self, model: str, commit: Commit | None) -> Mapping[str, Any] | None:
         tree = self._workspace.at(commit) if commit else self._workspace.tree
