@@ -12,6 +12,8 @@ from project import TRAIN, Project
 
 from dovetail.diff import compare
 from dovetail.environment import Environment
+from dovetail.git import Git
+from dovetail.ledger import PROMOTE, Note, write
 from dovetail.lineage import FileRef, Lineage, StageRecord
 from dovetail.render.diff import text
 from dovetail.render.diff_markdown import markdown
@@ -224,6 +226,18 @@ def test_data_with_the_same_digest_is_not_asked_for(copy):
     shutil.rmtree(copy.root / ".dvc/cache")
     answer = copy.json("diff", "HEAD", "nine")
     assert (answer["data"], answer["same"]["data"]) == ([], 3)
+
+
+def test_where_there_is_no_store_the_promotions_in_git_say_what_production_is(copy):
+    """As in a job that has cloned the repository and no more."""
+    (copy.root / "mlflow.db").unlink()
+    first = copy.run("git", "rev-parse", "HEAD~1").stdout.strip()
+    write(Git(copy.root), "m", "production", first, Note(PROMOTE, 1, None, "8a5a5ac1"))
+    answer = copy.json("diff", "m", "HEAD")
+    assert (answer["a"]["commit"], answer["a"]["aliases"]) == (first, ["production"])
+    assert [metric["a"] for metric in answer["metrics"] if metric["name"] == "accuracy"] == [0.7]
+    assert "dovetail sync" in copy.run("dovetail", "diff", "m@staging", code=2).stderr
+    assert not (copy.root / "mlflow.db").exists()
 
 
 @pytest.fixture

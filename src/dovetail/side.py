@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -100,8 +100,12 @@ class _Reader:
 
     @cached_property
     def _store(self) -> Any:
-        from dovetail.connection import open_store
+        from dovetail.connection import has_store, open_store
 
+        if not has_store(self._workspace.store_root):
+            raise UnknownReference(
+                "MLflow has no store here that could be asked for versions and runs", "dovetail sync"
+            )
         return self._stack.enter_context(open_store(self._workspace.store_root))
 
     def named(self, text: str) -> Side | None:
@@ -131,10 +135,15 @@ class _Reader:
         return side_of(tree, model, text or f"{rev}:{model}")
 
     def shown(self, text: str, reference: Reference) -> Side:
-        """The version or run that MLflow shows."""
+        """The version or run that MLflow shows; without a store what the promotions in git's tags say of an alias."""
+        from dovetail.connection import has_store
         from dovetail.register import ENVIRONMENT_FILE
         from dovetail.trace import resolve
 
+        if isinstance(reference, ByAlias) and not has_store(self._workspace.store_root):
+            commit, alias = self._promoted(reference)
+            if commit:
+                return replace(side_of(self._workspace.at(commit), reference.model, text), aliases=(alias,))
         found = resolve(self._workspace, self._store, reference)
         packages = self._store.text(found.shown.id, ENVIRONMENT_FILE)
         commit = self._commit(found.lineage)
@@ -151,6 +160,17 @@ class _Reader:
             aliases=tuple(sorted(alias for alias, number in aliases if number == found.version)),
             run_id=found.shown.id,
         )
+
+    def _promoted(self, reference: ByAlias) -> tuple[Commit | None, str]:
+        from dovetail.ledger import read
+        from dovetail.register import STAGING
+        from dovetail.trace import PRODUCTION
+
+        git = self._workspace.git
+        ledger = read(git.tags())
+        aliases = (reference.alias,) if reference.alias else (PRODUCTION, STAGING)
+        named = ((alias, ledger.current(reference.model, alias)) for alias in aliases)
+        return next(((git.commit(event.tag.commit), alias) for alias, event in named if event), (None, ""))
 
     def _commit(self, lineage: Lineage) -> Commit | None:
         """The last commit with this model. A lock may also name it because `register` did not run since."""

@@ -38,7 +38,8 @@ def side(about: dict[str, Any]) -> str:
         return f"{about['model']}, run {about['run_id'][:_SHORT]}"
     at = about["commit"][:_SHORT] if about["commit"] else "no commit"
     state = ", with changes" if about["dirty"] else ""
-    return f"{about['ref']} ({at}{state})"
+    aliases = "".join(f" @{alias}" for alias in about["aliases"] if not about["ref"].endswith(f"@{alias}"))
+    return f"{about['ref']}{aliases} ({at}{state})"
 
 
 def contents(entry: dict[str, Any]) -> str:
