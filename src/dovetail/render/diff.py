@@ -66,8 +66,10 @@ def _rows(rows: dict[str, Any]) -> str:
     counts = {what: rows[what] for what in ("added", "removed", "changed") if rows[what]}
     if not counts:
         return "the same rows, in another order or written otherwise"
-    key = f" (by {', '.join(rows['key'])})" if rows["key"] else " (no key: a changed row is a removed and an added one)"
-    return ", ".join(f"{number} {what}" for what, number in counts.items()) + key
+    said = ", ".join(f"{number} {what}" for what, number in counts.items())
+    if rows["key"]:
+        return f"{said} (by {', '.join(rows['key'])})"
+    return f"{said} (no key: a changed row is a removed and an added one)" if len(counts) > 1 else said
 
 
 def _columns(columns: dict[str, Any]) -> list[str]:
