@@ -369,6 +369,8 @@ def test_a_gate_is_held_against_b_and_a_gate_that_moved_is_a_param():
     assert [gate["passed"] for gate in compare(a, b)["gates"]] == [True]
     assert compare(a, b)["params"] == [{"name": "gates.recall@10.min", "a": "0.6", "b": "0.4"}]
     assert compare(a, side(gates=None))["params"] == []
+    undescribed = compare(a, side(gates={"signature": {}, "pickle": {}}, has_card=False))["gates"]
+    assert [(gate["name"], gate["passed"]) for gate in undescribed] == [("signature", False)]  # of pickle ask `promote`
 
 
 def test_a_pipeline_that_was_run_in_part_is_noted():

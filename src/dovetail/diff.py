@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dovetail.contents import Kept, compare_contents
+from dovetail.evidence import Evidence
 from dovetail.gates import Verdict, evaluate
 from dovetail.keys import shown_name
 from dovetail.lineage import FileRef, flatten
@@ -169,7 +170,9 @@ def _packages(side: Side, other: Side) -> dict[str, str]:
 
 
 def _verdicts(side: Side) -> list[Verdict]:
-    return evaluate({shown_name(name): gate for name, gate in (side.gates or {}).items()}, side.metrics)
+    """The gates that numbers answer, as `register` asks them; the others are asked by `promote`."""
+    gates = {shown_name(name): gate for name, gate in (side.gates or {}).items()}
+    return evaluate(gates, Evidence(side.metrics, has_signature=side.has_card))
 
 
 def _notes(a: Side, b: Side) -> Iterator[str]:

@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import Any
 
 from dovetail.environment import Environment, pinned
-from dovetail.errors import UnknownModel, UnknownReference, UserError
+from dovetail.errors import UnknownReference, UserError
 from dovetail.keys import shown_name
 from dovetail.lineage import Lineage
+from dovetail.origin import commit_of
 from dovetail.reference import ByAlias, ByCommit, ByDigest, ByPath, ByRun, ByVersion, Reference, parse
-from dovetail.snapshot import Commit, Snapshot
+from dovetail.snapshot import Commit, Model, Snapshot
 from dovetail.trees import WorkingTree
 from dovetail.workspace import WORKSPACE, Workspace
 
@@ -26,6 +27,7 @@ class Side:
         metrics: under the names that MLflow shows.
         environment: None where nothing says which packages there were.
         gates: as declared there, of a version or a run in its commit; None where nothing says.
+        has_card: whether a card describes the model's signature; None where nothing says.
         commit: whose files of git belong to it; of the workspace HEAD.
         dirty: of the workspace: whether a tracked file differs from HEAD.
     """
@@ -36,6 +38,7 @@ class Side:
     metrics: Mapping[str, float] = field(default_factory=dict)
     environment: Environment | None = None
     gates: Mapping[str, Any] | None = None
+    has_card: bool | None = None
     commit: Commit | None = None
     dirty: bool | None = None
     experiment: str | None = None
@@ -146,7 +149,8 @@ class _Reader:
                 return replace(side_of(self._workspace.at(commit), reference.model, text), aliases=(alias,))
         found = resolve(self._workspace, self._store, reference)
         packages = self._store.text(found.shown.id, ENVIRONMENT_FILE)
-        commit = self._commit(found.lineage)
+        commit = commit_of(self._workspace, found.lineage, experiments=True)
+        declared = self._declared(found.model, commit)
         aliases = self._store.aliases(found.model).items()
         return Side(
             ref=text,
@@ -154,7 +158,8 @@ class _Reader:
             lineage=found.lineage,
             metrics=found.shown.metrics,
             environment=None if packages is None else pinned(packages),
-            gates=self._gates(found.model, commit),
+            gates=declared.gates if declared else None,
+            has_card=declared.card is not None if declared else None,
             commit=commit,
             version=found.version,
             aliases=tuple(sorted(alias for alias, number in aliases if number == found.version)),
@@ -172,20 +177,10 @@ class _Reader:
         named = ((alias, ledger.current(reference.model, alias)) for alias in aliases)
         return next(((git.commit(event.tag.commit), alias) for alias, event in named if event), (None, ""))
 
-    def _commit(self, lineage: Lineage) -> Commit | None:
-        """The last commit with this model. A lock may also name it because `register` did not run since."""
-        for commit in self._workspace.commits_with(lineage.artifact.md5):
-            outs = (out for record in self._workspace.at(commit).records.values() for out in record.outs)
-            if any((out.path, out.md5) == (lineage.artifact.path, lineage.artifact.md5) for out in outs):
-                return commit
-        return None
-
-    def _gates(self, model: str, commit: Commit | None) -> Mapping[str, Any] | None:
+    def _declared(self, model: str, commit: Commit | None) -> Model | None:
+        """What is declared where the model was made, or here, if that is in no commit."""
         tree = self._workspace.at(commit) if commit else self._workspace.tree
-        try:
-            return tree.model(model).gates
-        except UnknownModel:
-            return None
+        return tree.declared.models.get(model)
 
 
 def side_of(tree: Snapshot, name: str, text: str) -> Side:
@@ -200,6 +195,7 @@ def side_of(tree: Snapshot, name: str, text: str) -> Side:
         metrics={shown_name(key): value for key, value in tree.metrics(model, lineage).items()},
         environment=tree.environment,
         gates=model.gates,
+        has_card=model.card is not None,
         commit=tree.commit,
         dirty=tree.dirty if in_workspace else None,
         experiment=tree.experiment,
