@@ -11,10 +11,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path_factory, monkeypatch):
-    _isolate(tmp_path_factory, monkeypatch)
+    isolate(tmp_path_factory, monkeypatch)
 
 
-def _isolate(tmp_path_factory, monkeypatch):
+def isolate(tmp_path_factory, monkeypatch):
+    """For fixtures that outlive a test, which have to ask for it."""
     home = tmp_path_factory.getbasetemp() / "home"
     home.mkdir(exist_ok=True)
     (home / ".gitconfig").write_text(
@@ -35,7 +36,7 @@ def _small_template(tmp_path_factory):
     from project import small_project
 
     with pytest.MonkeyPatch.context() as patch:
-        _isolate(tmp_path_factory, patch)
+        isolate(tmp_path_factory, patch)
         project = small_project(tmp_path_factory.mktemp("template") / "small")
         project.run("dvc", "repro", "-q", "train")
         project.commit("trained")

@@ -156,5 +156,28 @@ def history(model: str, alias: str | None, at: str | None, as_json: bool) -> Non
     _answer(library_call(model, alias, at), as_json=as_json, text=events)
 
 
+@main.command()
+@click.argument("a", required=False, metavar="[A]")
+@click.argument("b", default="workspace", metavar="[B]")
+@click.option("--markdown", is_flag=True, help="Answer with Markdown, for a comment on a pull request.")
+@_json
+def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa: FBT001
+    """What differs from A to B: data with its rows, params, code, metrics, packages.
+
+    Each is a model (iris, iris@production, iris/3), a run (runs:/ID) or a revision, with or without a model (main,
+    HEAD~1:iris): one of git's, an experiment's name, or `workspace`, which is what dvc.lock records of the files that
+    lie there. Without A it is production, else staging; without B the workspace. Data with the same md5 is not read;
+    data that changed is, and fetched for it where it is not in the cache.
+    """
+    from dovetail.diff import diff as library_call
+    from dovetail.render.diff import text
+    from dovetail.render.diff_markdown import markdown as comment
+    from dovetail.workspace import open_workspace
+
+    with open_workspace() as workspace:
+        answer = library_call(workspace, a, b)
+    _answer(answer, as_json=as_json, text=comment if markdown else text)
+
+
 def _answer(content: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json else text(content))

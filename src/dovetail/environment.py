@@ -42,7 +42,7 @@ def current() -> Environment:
     found: dict[str, str] = {}
     for folder in folders:
         name, _, version = folder.stem.partition("-")
-        found.setdefault(name.lower().replace("_", "-"), version)
+        found.setdefault(_canonical(name), version)
     return Environment(platform.python_version(), dict(sorted(found.items())))
 
 
@@ -58,7 +58,7 @@ def pinned(text: str) -> Environment:
             continue
         exact = [s.version for s in asked.specifier if s.operator == "=="]
         if exact and (asked.marker is None or asked.marker.evaluate()):
-            found[asked.name.lower().replace("_", "-")] = exact[0]
+            found[_canonical(asked.name)] = exact[0]
     python = re.search(r"^# Python (\S+)$", text, re.MULTILINE)
     return Environment(python[1] if python else None, found)
 
@@ -70,7 +70,12 @@ def requirements(packages: list[str] | None, environment: Environment | None) ->
     """
     names = sorted({*_ALWAYS, *(_WITHOUT_CARD if packages is None else packages)})
     known = environment.packages if environment else {}
-    return [f"{name}=={found}" for name in names if (found := known.get(name) or _installed(name))]
+    return [f"{name}=={found}" for name in names if (found := known.get(_canonical(name)) or _installed(name))]
+
+
+def _canonical(name: str) -> str:
+    # https://packaging.python.org/en/latest/specifications/name-normalization/
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _installed(name: str) -> str | None:

@@ -1,5 +1,6 @@
 """Every tag key that Dovetail writes to MLflow, once, and the way back from a run's tags."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,13 @@ SKIPPED = "dovetail.skipped"  # on a version that was made to use up its number,
 SIGNATURE = "dovetail.signature"
 
 _SIGNATURE = {True: "from the card", False: "none: the model has no card"}
+
+_NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")  # of a param or a metric: MLflow refuses these characters
+
+
+def shown_name(key: str) -> str:
+    """The name under which MLflow shows the param or metric `key`."""
+    return _NOT_IN_A_NAME.sub("_", key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,19 @@ class Lineage:
         """Where `dvc import` or `dvc import-url` took `ref` from; None where neither did."""
         return next((origin for path, origin in self.origins.items() if ref.overlaps(path)), None)
 
+    @property
+    def programs(self) -> dict[str, str]:
+        """The digest of every file or folder of code that a stage here read."""
+        deps = (dep for stage in self.stages for dep in stage.deps)
+        return {dep.path: dep.md5 for dep in deps if self.is_code(dep) and dep.path not in self.reports}
+
+    @property
+    def outdated(self) -> list[tuple[str, str]]:
+        """Each stage that read a file before that was last made, with the file: a pipeline that was run in part."""
+        made = {out.path: out.md5 for stage in self.stages for out in stage.outs}
+        deps = ((stage.name, dep) for stage in self.stages for dep in stage.deps)
+        return [(name, dep.path) for name, dep in deps if made.get(dep.path, dep.md5) != dep.md5]
+
     def _is_data(self, ref: FileRef) -> bool:
         is_report = any(ref.path == report or ref.path.startswith(f"{report}/") for report in self.reports)
         return not self.is_code(ref) and not is_report and not ref.overlaps(self.artifact.path)

@@ -9,9 +9,9 @@ from dovetail.snapshot import Commit
 from dovetail.workspace import Workspace
 
 
-def commit_of(workspace: Workspace, made: Lineage) -> Commit | None:
-    """The newest commit of a branch or tag that holds the model with all that made it."""
-    for commit in workspace.commits_with(made.kept.md5, experiments=False):
+def commit_of(workspace: Workspace, made: Lineage, *, experiments: bool = False) -> Commit | None:
+    """The newest commit of a branch or tag (or of an experiment) that holds the model with all that made it."""
+    for commit in workspace.commits_with(made.kept.md5, experiments=experiments):
         tree = workspace.at(commit)
         try:
             if tree.lineage(tree.model(made.model)).fingerprint == made.fingerprint:

@@ -182,7 +182,7 @@ class Snapshot(ABC):
             known = ", ".join(self.declared.models) or "none"
             close = get_close_matches(name, self.declared.models, n=1)
             following = f"did you mean {close[0]}?" if close else "add it under `artifacts:` in dvc.yaml"
-            raise UnknownModel(f"dvc.yaml declares no model {name!r}; there are: {known}", following)
+            raise UnknownModel(f"dvc.yaml of {self.where} declares no model {name!r}; there are: {known}", following)
         return self.declared.models[name]
 
     def lineage(self, model: Model) -> Lineage:

@@ -3,7 +3,6 @@
 import getpass
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
 _LOG_BATCH = 100  # params and tags that one log_batch call may carry
 _VALUE_LIMIT = 6000  # characters of a param's value
 _PARENT = "mlflow.parentRunId"
-_NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")  # of a param or a metric: MLflow refuses these characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +161,7 @@ class Store:
         shown = self._client.get_run(run.id)
         started = shown.info.start_time  # one time for all: the same metric twice is one metric
         metrics = []
-        for name, value in ((_name(key), value) for key, value in content.metrics.items()):
+        for name, value in ((keys.shown_name(key), value) for key, value in content.metrics.items()):
             if name not in shown.data.metrics:
                 metrics.append(Metric(name, value, started, 0))
             elif shown.data.metrics[name] != value:  # the script's own curve: what counts is its last point
@@ -172,7 +170,7 @@ class Store:
         # MLflow takes no second value for a param: what the script logged stays, lineage.json has the other.
         params = [
             Param(name, value[:_VALUE_LIMIT])
-            for name, value in ((_name(key), value) for key, value in content.params.items())
+            for name, value in ((keys.shown_name(key), value) for key, value in content.params.items())
             if name not in shown.data.params
         ]
         self._client.log_batch(run.id, metrics=metrics)
@@ -409,7 +407,3 @@ def _dataset_inputs(content: RunContent) -> Iterator[Any]:
 
 def _version(entity: Any) -> Version:
     return Version(entity.name, int(entity.version), entity.run_id, entity.tags.get(keys.MODEL_MD5))
-
-
-def _name(key: str) -> str:
-    return _NOT_IN_A_NAME.sub("_", key)

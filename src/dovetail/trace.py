@@ -83,16 +83,13 @@ def _aliased(store: Store, reference: ByAlias) -> int:
 
 
 def _of_commit(workspace: Workspace, store: Store, reference: ByCommit) -> Subject:
-    commit = workspace.git.commit(reference.rev)
-    if commit is None:
-        raise UnknownReference(f"git knows no revision {reference.rev!r}", "git log --oneline --all")
-    tree = workspace.at(commit)
+    tree = workspace.tree_of(reference.rev)
     found = tree.lineage(tree.model(reference.model))
     run = store.find_run(store.experiment(reference.model), found.fingerprint)
     shown = store.run(run.id) if run else None
     if shown is None:
         raise UnknownReference(
-            f"MLflow shows no run of {reference.model} at {commit.sha[:8]} (fingerprint {found.fingerprint[:8]})",
+            f"MLflow shows no run of {reference.model} in {tree.where} (fingerprint {found.fingerprint[:8]})",
             "dovetail sync --all",
         )
     version = store.find_version(reference.model, found.artifact.md5)

@@ -1,5 +1,6 @@
 """The DVC and git side: the working tree, the commits and the bytes that DVC keeps."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail import ledger
 from dovetail.declared import declared, running
-from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UserError
+from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UnknownReference, UserError
 from dovetail.git import Git
 from dovetail.lineage import FileRef, StageRecord
-from dovetail.snapshot import Commit, Declared
+from dovetail.snapshot import Commit, Declared, Snapshot
 from dovetail.trees import Revision, WorkingTree
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 ENV_ROOT = "DVC_ROOT"  # set by DVC for a stage's command
+WORKSPACE = "workspace"  # DVC's own word for the working tree where a revision is asked for
 
 
 class Workspace:
@@ -49,6 +51,22 @@ class Workspace:
     def at(self, commit: Commit, experiment: str | None = None) -> "Revision":
         """The tree of a commit."""
         return Revision(self, commit, experiment)
+
+    def tree_of(self, rev: str) -> Snapshot:
+        """The tree that `rev` names, as DVC has it: `workspace`, a git revision, an experiment's name.
+
+        Raises:
+            UnknownReference: when it names none.
+        """
+        if rev == WORKSPACE:
+            return self.tree
+        if commit := self.git.commit(rev):
+            return self.at(commit)
+        experiments = self.git.experiments()
+        if rev in experiments and (commit := self.git.commit(experiments[rev])):
+            return self.at(commit, rev)
+        known = f"; experiments: {', '.join(experiments)}" if experiments else ""
+        raise UnknownReference(f"git knows no revision {rev!r}{known}", "git log --oneline --all")
 
     def declared(self, index_key: Any = None, rev: str | None = None) -> Declared:
         """What dvc.yaml declares in the working tree or at `rev`, asked of DVC once for each `index_key`.
@@ -155,6 +173,27 @@ class Workspace:
             _link(self.object(ref), target)
         else:
             shutil.copyfile(self.object(ref), target)
+
+    def locate(self, ref: FileRef, commit: Commit | None, folder: Path) -> Path:
+        """Where the bytes of the file `ref` can be read, and none but these.
+
+        Looked through are DVC's cache, the working tree, git at `commit` (laid out below `folder`) and the remote.
+
+        Raises:
+            DataUnavailable: when they are in none of them.
+        """
+        here = self.root / ref.path
+        if cached := self._cached(ref.md5):
+            return cached
+        if here.is_file() and self.hash(ref.path).md5 == ref.md5:
+            return here
+        blob = self.git.files(commit.sha).get(ref.path) if commit else None
+        content = self.git.blob(blob) if blob else b""
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == ref.md5:
+            laid = folder / ref.md5
+            laid.write_bytes(content)
+            return laid
+        return self.object(ref)
 
     def available(self, refs: Sequence[FileRef]) -> dict[str, list[str]]:
         """Where the bytes of each digest can be had: `cache`, `remote`, `git`. No byte is read."""
