@@ -100,10 +100,10 @@ def md5(file):
 @pytest.fixture(scope="module")
 def _template(tmp_path_factory):
     """A repository that knows nothing of Dovetail: two pipelines, data of three kinds, GTO's tags."""
-    from conftest import _isolate
+    from conftest import isolate
 
     with pytest.MonkeyPatch.context() as patch:
-        _isolate(tmp_path_factory, patch)
+        isolate(tmp_path_factory, patch)
         root = tmp_path_factory.mktemp("existing")
         project = Project(root / "repo")
         project.root.mkdir()
