@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 from dovetail.errors import DovetailError, UnknownModel
-from dovetail.ledger import PRODUCTION, Event, Ledger, read
+from dovetail.ledger import PRODUCTION, Event
 from dovetail.store import Store, Version
 from dovetail.workspace import Workspace
 
@@ -34,11 +33,7 @@ class Followed:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-
-    @cached_property
-    def ledger(self) -> Ledger:
-        """The ledger in git's tags."""
-        return read(self._workspace.git.tags())
+        self.ledger = workspace.ledger
 
     def md5(self, event: Event) -> str:
         """The model's bytes that an event names.
@@ -47,11 +42,6 @@ class Followed:
             DovetailError: when the commit of an assignment made with plain GTO does not hold the model.
         """
         return event.note.md5 if event.note else self._workspace.bytes_at(event.model, event.tag.commit)
-
-    def numbers(self) -> dict[tuple[str, str], int]:
-        """The number that each promoted version of a model has, by its bytes."""
-        notes = [(event.model, event.note) for event in self.ledger.events if event.note]
-        return {(model, note.md5): note.version for model, note in notes if note.version}
 
     def disagreements(self, store: Store, models: set[str]) -> Iterator[Disagreement]:
         """Where MLflow's aliases of the models are not what the ledger says."""

@@ -113,6 +113,11 @@ class Ledger:
         names = dict.fromkeys((event.model, event.alias) for event in self.events)
         return {name: self.current(*name) for name in names}
 
+    def number(self, model: str, md5: str) -> int | None:
+        """The number that the version with these bytes had in MLflow when it was promoted."""
+        notes = (event.note for event in self.of(model) if event.note and event.note.md5 == md5)
+        return next((note.version for note in notes if note.version), None)
+
     def of(self, model: str, alias: str | None = None) -> list[Event]:
         """The events of a model, oldest first."""
         return [event for event in self.events if event.model == model and alias in (None, event.alias)]

@@ -40,6 +40,7 @@ class Projection:
     artifact: ModelContent
     verdicts: tuple[Verdict, ...]
     moves_staging: bool  # not where git tags say what `staging` names
+    number: int | None  # of the version, if it was promoted under one
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,8 @@ def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
             requirements=environment.requirements(card.get("packages") if card else None, packages),
         ),
         verdicts=tuple(gates.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
-        moves_staging=not tree.is_assigned(model.name, STAGING),
+        moves_staging=(model.name, STAGING) not in tree.ledger.aliases,
+        number=tree.ledger.number(model.name, lineage.artifact.md5),
     )
 
 
@@ -160,6 +162,8 @@ def apply(store: Store, projection: Projection) -> Registration:
         version = store.find_version(model.name, projection.artifact.md5)
         if version is None:
             model_id = _model_of(store, run, projection)
+            if projection.number:
+                store.skip_numbers(model.name, projection.number)
             version, created = store.create_version(model.name, model_id, run, tags, model.desc), True
         if projection.moves_staging:
             _move_staging(store, version, projection.verdicts)

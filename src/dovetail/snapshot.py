@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -15,6 +15,9 @@ from dovetail.environment import Environment
 from dovetail.errors import MissingFile, StaleLock, UnknownModel
 from dovetail.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
 from dovetail.records import Tracked, is_in, load_yaml
+
+if TYPE_CHECKING:
+    from dovetail.ledger import Ledger
 
 RECEIPTS = "mlruns/receipts"
 MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle")  # by which a model is found in a folder
@@ -158,9 +161,10 @@ class Snapshot(ABC):
     def environment(self) -> Environment | None:
         """The packages that this tree is run with; None where it does not say."""
 
+    @property
     @abstractmethod
-    def is_assigned(self, model: str, alias: str) -> bool:
-        """Whether a git tag says what the alias of the model names."""
+    def ledger(self) -> "Ledger":
+        """The promotions in git's tags, whichever tree this is."""
 
     @property
     @abstractmethod

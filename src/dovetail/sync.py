@@ -1,7 +1,7 @@
 """Make MLflow say what git and DVC say: every commit a run and a version, every experiment a run, once each."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from dovetail.connection import mend_moved, open_store
 from dovetail.errors import DovetailError, MissingFile, StaleLock
 from dovetail.follow import Followed
-from dovetail.ledger import UNASSIGN
+from dovetail.ledger import UNASSIGN, Ledger
 from dovetail.lineage import Lineage
 from dovetail.register import STAGING, apply, project, writing
 from dovetail.snapshot import Model, Snapshot
@@ -53,7 +53,7 @@ def sync(workspace: Workspace, *, everything: bool = False) -> Synced:
     with open_store(workspace.store_root) as store:
         followed = Followed(workspace)
         before = {name: store.aliases(name) for name in workspace.tree.declared.models}
-        session = _Session(store, done, workspace.scratch, numbers=followed.numbers())
+        session = _Session(store, done, workspace.scratch, workspace.ledger)
         missing = [one for tree in _trees(workspace, everything=everything) for one in session.missing(tree)]
         for one in in_order(missing, next_number=session.next_number):
             with writing(workspace.store_root):
@@ -133,7 +133,7 @@ class _Session:
     store: Store
     done: Synced
     scratch: Path
-    numbers: Mapping[tuple[str, str], int]
+    ledger: Ledger
     seen: set[tuple[str, str, bool]] = field(default_factory=set)
 
     def missing(self, tree: Snapshot) -> Iterator[Missing]:
@@ -151,7 +151,7 @@ class _Session:
             key = (model.name, lineage.fingerprint, tree.experiment is None)
             if key not in self.seen:
                 self.seen.add(key)
-                number = self.numbers.get((model.name, lineage.artifact.md5))
+                number = self.ledger.number(model.name, lineage.artifact.md5)
                 one = Missing(
                     tree, model, lineage, tree.experiment is None, number if tree.experiment is None else None
                 )
@@ -169,19 +169,17 @@ class _Session:
         try:
             with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 projection = project(one.tree, one.model, Path(folder))
-                if one.number and self.store.find_version(one.model.name, one.lineage.artifact.md5) is None:
-                    self._make_room(one, one.number)
                 result = apply(self.store, projection)
         except DovetailError as error:
             self._problem(f"{one.model.name} of {one.tree.where}", error)
         else:
             self._count(one, run_created=result.run_created, version_created=result.version_created)
-
-    def _make_room(self, one: Missing, number: int) -> None:
-        if not self.store.skip_numbers(one.model.name, number):
-            why = f"it was version {number} when it was promoted, and that number is taken"
-            following = f"dovetail history {one.model.name}"
-            self.done.problems.append({"what": f"{one.model.name} of {one.tree.where}", "why": why, "next": following})
+            if one.number and result.version != one.number:
+                why = f"it was version {one.number} when it was promoted, that number is taken: now {result.version}"
+                following = f"dovetail history {one.model.name}"
+                self.done.problems.append(
+                    {"what": f"{one.model.name} of {one.tree.where}", "why": why, "next": following}
+                )
 
     def _count(self, one: Missing, *, run_created: bool, version_created: bool) -> None:
         self.done.runs["created" if run_created else "present"] += 1

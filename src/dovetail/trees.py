@@ -18,6 +18,7 @@ from dovetail.records import Tracked, folder_md5, parse_dvc, parse_lock
 from dovetail.snapshot import Commit, Declared, Snapshot
 
 if TYPE_CHECKING:
+    from dovetail.ledger import Ledger
     from dovetail.workspace import Workspace
 
 ENV_STAGE, ENV_EXPERIMENT = "DVC_STAGE", "DVC_EXP_NAME"  # set by DVC for a stage's command
@@ -77,8 +78,9 @@ class WorkingTree(Snapshot):
     def environment(self) -> Environment | None:
         return environment.current()
 
-    def is_assigned(self, model: str, alias: str) -> bool:
-        return self._workspace.is_assigned(model, alias)
+    @property
+    def ledger(self) -> "Ledger":
+        return self._workspace.ledger
 
     @property
     def where(self) -> str:
@@ -171,8 +173,9 @@ class Revision(Snapshot):
     def environment(self) -> Environment | None:
         return environment.pinned(self._text(_PINS)) if _PINS in self._files else None
 
-    def is_assigned(self, model: str, alias: str) -> bool:
-        return self._workspace.is_assigned(model, alias)
+    @property
+    def ledger(self) -> "Ledger":
+        return self._workspace.ledger
 
     @property
     def where(self) -> str:

@@ -14,6 +14,7 @@ from dovetail import ledger
 from dovetail.declared import declared, running
 from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UnknownReference, UserError
 from dovetail.git import Git
+from dovetail.ledger import Ledger
 from dovetail.lineage import FileRef, StageRecord
 from dovetail.snapshot import Commit, Declared, Snapshot
 from dovetail.trees import Revision, WorkingTree
@@ -240,13 +241,10 @@ class Workspace:
         """The commits whose own dvc.lock or .dvc files name this digest, newest first."""
         return self.git.commits_with(md5, "dvc.lock", "*.dvc", experiments=experiments)
 
-    def is_assigned(self, model: str, alias: str) -> bool:
-        """Whether a tag of the ledger says what the alias names."""
-        return (model, alias) in self._assigned
-
     @cached_property
-    def _assigned(self) -> frozenset[tuple[str, str]]:
-        return frozenset(ledger.read(self.git.tags()).aliases)
+    def ledger(self) -> Ledger:
+        """The promotions in git's tags."""
+        return ledger.read(self.git.tags())
 
     def bytes_at(self, model: str, rev: str) -> str:
         """The md5 of the model that the dvc.lock of a commit records.
