@@ -1,8 +1,11 @@
 """`dovetail reproduce` against the stages alone: what does the clean worktree, the comparison and the tag cost?
 
 In a clone of this tree where `dvc repro register@iris` was run and committed, in turn: `dovetail reproduce iris`, and
-the peer, the commands that dvc.lock records upstream of `register`, one after the other as they stand there. The
-difference of the medians is what `reproduce` adds. Exit code 1 when the target is missed.
+the peer, the commands that dvc.lock records upstream of `register`, one after the other as they stand there.
+
+What `reproduce` adds is told twice: as the difference of the two medians, and within each run, as the process's time
+without that of the stages it ran. On a busy machine the first says little, for the two sides are not measured at the
+same moment; where the two disagree, neither is to be quoted. Exit code 1 unless both keep the target.
 """
 
 import argparse
@@ -35,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one pair")
     pairs = 1 if parser.parse_args().quick else 5
-    ours, peer = [], []
+    ours, peer, within = [], [], []
     with tempfile.TemporaryDirectory(prefix="dovetail-bench-") as folder:
         bench = Bench(Path(folder), environment(Path(folder, "home")))
         clone = bench.clone(this_tree(bench))
@@ -55,12 +58,17 @@ def main() -> int:
             if kept:
                 peer.append(time.perf_counter() - start)
                 ours.append(seconds)
-    added = statistics.median(ours) - statistics.median(peer)
-    for name, times in (("dovetail reproduce", ours), (f"its {len(commands)} stages alone", peer)):
-        print(f"{name:24} {statistics.median(times):6.2f} s ({min(times):.2f}-{max(times):.2f})")
-    print(f"{'added':24} {added:6.2f} s   at most {TARGET:.1f} s  {'met' if added <= TARGET else 'MISSED'}")
+                within.append(seconds - sum(stage["seconds"] for stage in answer["stages"]))
+    added = {
+        "added, by the medians": statistics.median(ours) - statistics.median(peer),
+        "added, within each run": statistics.median(within),
+    }
+    for name, times in (("dovetail reproduce", ours), (f"its {len(commands)} stages alone", peer), ("within", within)):
+        print(f"{name:24} {statistics.median(times):6.2f} s  of {', '.join(f'{t:.2f}' for t in times)}")
+    for name, seconds in added.items():
+        print(f"{name:24} {seconds:6.2f} s  at most {TARGET:.1f} s  {'met' if seconds <= TARGET else 'MISSED'}")
     print(f"{'ratio':24} {statistics.median(ours) / statistics.median(peer):6.2f}x")
-    return int(added > TARGET)
+    return int(max(added.values()) > TARGET)
 
 
 if __name__ == "__main__":
