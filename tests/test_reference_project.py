@@ -124,6 +124,18 @@ def test_old_data_come_back_with_their_old_model_and_their_old_version(clone):
     assert clone.store().counts() == (2, 2)
 
 
+def test_a_version_is_rebuilt_byte_for_byte_in_an_environment_of_its_own(reproduced):
+    answer = reproduced.json("reproduce", "iris", "--fresh-env")
+    assert (answer["verdict"], answer["version"], answer["inputs"]) == ("identical", 1, [])
+    assert [stage["name"].partition("@")[0] for stage in answer["stages"]] == [
+        "fetch", "clean", "split", "train", "evaluate",
+    ]  # fmt: skip
+    assert len(answer["outputs"]) == 11
+    assert answer["environment"]["changed"] == []
+    assert {"dovetail-ml", "mlflow"} & set(answer["environment"]["unpinned"]) == {"dovetail-ml"}
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
+
+
 def test_a_raw_file_versioned_with_dvc_add_needs_no_source(clone):
     clone.write("data/raw/pets.csv", "name,legs\nRex,4\nTweety,2\n,4\n")
     clone.run("dvc", "add", "-q", "data/raw/pets.csv")

@@ -179,5 +179,28 @@ def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa:
     _answer(answer, as_json=as_json, text=comment if markdown else text)
 
 
+@main.command()
+@click.argument("ref")
+@click.option("--fresh-env", is_flag=True, help="Build the environment from the commit's requirements.lock first.")
+@_json
+def reproduce(ref: str, fresh_env: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Rebuild REF (a model, version, run, commit:model) in a clean worktree. Exit code 1: not reproduced."""
+    from dovetail.render.reproduce import reproduced
+    from dovetail.reproduce import reproduce as library_call
+    from dovetail.verdict import REPRODUCED
+    from dovetail.workspace import open_workspace
+
+    with open_workspace() as workspace:
+        answer = library_call(workspace, ref, fresh_env=fresh_env, tell=_progress)
+    _answer(answer, as_json=as_json, text=reproduced)
+    sys.exit(0 if answer["verdict"] in REPRODUCED else 1)
+
+
+def _progress(message: str) -> None:
+    """What long work is at, on a terminal."""
+    if sys.stderr.isatty():
+        click.echo(f"{message} …", err=True)
+
+
 def _answer(content: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json else text(content))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dovetail.errors import UnknownModel, UserError
 from dovetail.lineage import FileRef, StageRecord
 from dovetail.records import address, join, load_yaml, one_command, param_name
-from dovetail.snapshot import RECEIPTS, Declared, Model
+from dovetail.snapshot import RECEIPTS, Declared, Model, Recipe
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -94,6 +94,28 @@ def _top_level_plots(repo: "Repo") -> Iterator[str]:
         for entry in entries:
             for name, options in entry.items() if isinstance(entry, Mapping) else ((entry, None),):
                 yield from (join(folder, str(source)) for source in infer_data_sources(name, options))
+
+
+def recipes(repo: "Repo") -> dict[str, Recipe]:
+    """How each stage is run, by the name that it has in the whole repository, params resolved."""
+    from dvc.dependency import ParamsDependency
+
+    found = {}
+    for stage in (stage for stage in repo.index.stages if stage.cmd):
+        wdir, own = (str(repo.fs.as_posix(repo.fs.relpath(p, repo.root_dir))) for p in (stage.wdir, stage.path))
+        found[address(_folder(own), stage.name)] = Recipe(
+            # DVC runs each line of a text, and each entry of a list, in a shell of its own.
+            commands=tuple(stage.cmd if isinstance(stage.cmd, list) else stage.cmd.splitlines()),
+            folder=wdir,
+            frozen=stage.frozen,
+            params={
+                param_name(join(wdir, dep.def_path), key): value
+                for dep in stage.deps
+                if isinstance(dep, ParamsDependency)
+                for key, value in dep.read_params().items()
+            },
+        )
+    return found
 
 
 def gates_of(pipeline: str, params: str) -> dict[str, Mapping[str, Any]]:

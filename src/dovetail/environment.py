@@ -4,6 +4,7 @@ import hashlib
 import platform
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError
@@ -34,11 +35,33 @@ class Environment:
         return hashlib.md5(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A package, or `python`, whose version is another; None: not there."""
+
+    name: str
+    expected: str | None
+    actual: str | None
+
+
+def changes(expected: Environment, actual: Environment) -> tuple[Change, ...]:
+    """What differs; of packages that mere pins (an environment without Python) do not name they say nothing."""
+    names = {*expected.packages, *(actual.packages if expected.python else ())}
+    pairs = [(name, expected.packages.get(name), actual.packages.get(name)) for name in sorted(names)]
+    python = [("python", expected.python, actual.python)] if expected.python else []
+    return tuple(Change(*pair) for pair in (*python, *pairs) if pair[1] != pair[2])
+
+
 def current() -> Environment:
     """The environment of this process."""
+    return found_in(sys.path)
+
+
+def found_in(places: Iterable[str]) -> Environment:
+    """This Python with the packages that are installed in these folders."""
     # The folder's name says both; reading 200 METADATA files takes a tenth of a second.
     # https://packaging.python.org/en/latest/specifications/recording-installed-packages/
-    folders = (entry for place in sys.path if Path(place).is_dir() for entry in Path(place).glob("*.dist-info"))
+    folders = (entry for place in places if Path(place).is_dir() for entry in Path(place).glob("*.dist-info"))
     found: dict[str, str] = {}
     for folder in folders:
         name, _, version = folder.stem.partition("-")

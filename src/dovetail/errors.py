@@ -8,9 +8,11 @@ DovetailError               names the thing, its value and the next command
 │   ├── MissingFile         a declared file is not there
 │   ├── StaleLock           the workspace is not what dvc.lock records
 │   └── NothingBehind       a rollback without a step to go back
+├── Interrupted             exit code 130: somebody asked it to end
 └── OutsideError            exit code 3: something outside failed
     ├── StoreError          MLflow's store did not answer or refused
     ├── DataUnavailable     bytes that are in no cache and no remote
+    ├── BuildFailed         an environment could not be built from its lock file
     ├── Busy                another Dovetail process holds the lock
     ├── Overtaken           somebody else promoted while the gates ran
     ├── TagExists           somebody else made the tag first
@@ -67,6 +69,12 @@ class NothingBehind(UserError):
     """There is no step to go back."""
 
 
+class Interrupted(DovetailError):
+    """Ctrl-C, or a signal that asks to end."""
+
+    exit_code = 130
+
+
 class OutsideError(DovetailError):
     """Something outside failed."""
 
@@ -77,6 +85,10 @@ class StoreError(OutsideError):
 
 class DataUnavailable(OutsideError):
     """Bytes that are in no cache and no remote that answers."""
+
+
+class BuildFailed(OutsideError):
+    """An environment could not be built from its lock file."""
 
 
 class Busy(OutsideError):

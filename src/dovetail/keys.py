@@ -17,6 +17,10 @@ DVC_INPUTS = "dovetail.dvc.inputs"
 DVC_EXECUTION = "dovetail.dvc.execution"
 ENV_MD5 = "dovetail.env.md5"
 SKIPPED = "dovetail.skipped"  # on a version that was made to use up its number, and deleted
+REPRODUCE_VERDICT = "dovetail.reproduce.verdict"
+REPRODUCE_TIME = "dovetail.reproduce.time"
+REPRODUCE_ENV_MD5 = "dovetail.reproduce.env.md5"
+REPRODUCE_ENV_CHANGED = "dovetail.reproduce.env.changed"
 SIGNATURE = "dovetail.signature"
 
 _SIGNATURE = {True: "from the card", False: "none: the model has no card"}
@@ -74,3 +78,28 @@ class Provenance:
             experiment=tags.get(DVC_EXPERIMENT),
             signature={text: has for has, text in _SIGNATURE.items()}.get(tags.get(SIGNATURE, "")),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """The last attempt to rebuild a version; `tags` and `parse` are inverses."""
+
+    verdict: str
+    time: str  # ISO 8601, UTC
+    env_md5: str  # "none" when nothing could be run
+    env_changed: str  # "numpy 2.1 → 2.2, …", "nothing", or "unknown" where there was nothing to compare
+
+    def tags(self) -> dict[str, str]:
+        """The tags that say it, none of them ever absent: the next attempt's replace them all."""
+        return {
+            REPRODUCE_VERDICT: self.verdict,
+            REPRODUCE_TIME: self.time,
+            REPRODUCE_ENV_MD5: self.env_md5,
+            REPRODUCE_ENV_CHANGED: self.env_changed,
+        }
+
+    @classmethod
+    def parse(cls, tags: Mapping[str, str]) -> "Reproduction | None":
+        """What the tags say; None where no attempt is tagged."""
+        names = (REPRODUCE_VERDICT, REPRODUCE_TIME, REPRODUCE_ENV_MD5, REPRODUCE_ENV_CHANGED)
+        return cls(*(tags[name] for name in names)) if all(name in tags for name in names) else None

@@ -70,6 +70,16 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a stage is run: what dvc.lock does not keep; `params` are the values that now lie in the params files."""
+
+    commands: tuple[str, ...]
+    folder: str
+    frozen: bool
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Declared:
     """What dvc.yaml declares, params resolved."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dovetail.workspace import Workspace
 
 ENV_STAGE, ENV_EXPERIMENT = "DVC_STAGE", "DVC_EXP_NAME"  # set by DVC for a stage's command
-_PINS = "requirements.lock"
+PINS = "requirements.lock"
 
 
 class WorkingTree(Snapshot):
@@ -106,8 +106,8 @@ class Revision(Snapshot):
         # something else about the outs only where they are interpolated, which the outs' names then show.
         pipelines = self._named("dvc.yaml")
         outs = frozenset(out.path for record in _records(self._locks, {}).values() for out in record.outs)
-        wdirs = any("wdir:" in self._text(path) for path in pipelines)  # not in dvc.lock: they may follow from params
-        params = tuple(self._named("params.yaml").items()) if wdirs else ()
+        # Working directories are not in dvc.lock: they may follow from params.
+        params = tuple(self._named("params.yaml").items()) if self._has_wdirs else ()
         declared = self._workspace.declared((tuple(pipelines.items()), outs, params), self.commit.sha)
         gates = {name: gates for path in pipelines for name, gates in self._gates(path).items()}
         models = {name: replace(m, gates=gates.get(name, m.gates)) for name, m in declared.models.items()}
@@ -119,7 +119,12 @@ class Revision(Snapshot):
 
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
-        return _records(self._locks, self.declared.wdirs)
+        # Where no dvc.yaml names a working directory DVC need not be asked for one.
+        return _records(self._locks, self.declared.wdirs if self._has_wdirs else {})
+
+    @property
+    def _has_wdirs(self) -> bool:
+        return any("wdir:" in self._text(path) for path in self._named("dvc.yaml"))
 
     @cached_property
     def tracked(self) -> Mapping[str, Tracked]:
@@ -131,6 +136,10 @@ class Revision(Snapshot):
 
     def in_git(self, folder: str) -> list[str]:
         return [path for path in self._files if path.startswith(f"{folder}/")]
+
+    def keeps(self, path: str) -> bool:
+        """Whether git keeps the file, or a file below the folder, at this commit."""
+        return path in self._files or bool(self.in_git(path))
 
     def file(self, path: str) -> FileRef:
         outs = [out for record in self.records.values() for out in record.outs]
@@ -171,7 +180,7 @@ class Revision(Snapshot):
 
     @cached_property
     def environment(self) -> Environment | None:
-        return environment.pinned(self._text(_PINS)) if _PINS in self._files else None
+        return environment.pinned(self._text(PINS)) if PINS in self._files else None
 
     @property
     def ledger(self) -> "Ledger":

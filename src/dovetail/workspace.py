@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail import ledger
-from dovetail.declared import declared, running
+from dovetail.declared import declared, recipes, running
 from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UnknownReference, UserError
 from dovetail.git import Git
 from dovetail.ledger import Ledger
 from dovetail.lineage import FileRef, StageRecord
-from dovetail.snapshot import Commit, Declared, Snapshot
+from dovetail.snapshot import Commit, Declared, Recipe, Snapshot
 from dovetail.trees import Revision, WorkingTree
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Workspace:
         self.git = Git(self.root)
         self.scratch = Path(repo.tmp_dir)  # on the cache's file system, so that bytes can be linked
         self._declared: dict[Any, Declared] = {}
+        self._keeper = self  # whose cache keeps what the remote gives
 
     @cached_property
     def tree(self) -> "WorkingTree":
@@ -120,7 +121,9 @@ class Workspace:
     def _hashed_folder(self, folder: Path) -> tuple[Any, Any]:
         from dvc_data.hashfile.build import build
 
-        _, meta, tree = build(self._repo.cache.local, str(folder), self._repo.fs, "md5", dry_run=True)
+        _, meta, tree = build(
+            self._repo.cache.local, str(folder), self._repo.fs, "md5", dry_run=True, ignore=self._repo.dvcignore
+        )
         return meta, tree
 
     def listing(self, path: str) -> list[FileRef]:
@@ -137,16 +140,24 @@ class Workspace:
         entries = json.loads(self.object(folder).read_bytes())
         return [FileRef(f"{folder.path}/{entry['relpath']}", entry["md5"]) for entry in entries]
 
+    def known_files(self, ref: FileRef) -> list[FileRef]:
+        """Every file of a folder whose listing the cache has; none of anything else. Nothing is fetched."""
+        return self.listed(ref) if ref.is_folder and self.cached(ref.md5) else []
+
+    def recipes(self) -> dict[str, Recipe]:
+        """How dvc.yaml says that each stage is run, by its name in the whole repository."""
+        return recipes(self._repo)
+
     def object(self, ref: FileRef) -> Path:
         """The cached bytes of `ref`, fetched from the remote when they are not in the cache.
 
         Raises:
             DataUnavailable: when they are in neither.
         """
-        path = self._cached(ref.md5)
+        path = self.cached(ref.md5) or self._keeper.cached(ref.md5)
         if path is None:
             self._pull([ref])
-            path = self._cached(ref.md5)
+            path = self._keeper.cached(ref.md5)
         if path is None:
             raise DataUnavailable(
                 f"{ref.path} (md5 {ref.md5}) is neither in the cache nor in a remote",
@@ -154,7 +165,17 @@ class Workspace:
             )
         return path
 
-    def _cached(self, md5: str) -> Path | None:
+    @contextmanager
+    def keeping_in(self, other: "Workspace") -> Iterator[None]:
+        """During the block what the remote gives is kept in the cache of `other`: this one's stays as it is."""
+        self._keeper = other
+        try:
+            yield
+        finally:
+            self._keeper = self
+
+    def cached(self, md5: str) -> Path | None:
+        """The bytes of this digest in the cache, if they are there."""
         path = Path(self._repo.cache.local.oid_to_path(md5))
         return path if path.is_file() else None
 
@@ -173,7 +194,7 @@ class Workspace:
         elif link:
             _link(self.object(ref), target)
         else:
-            shutil.copyfile(self.object(ref), target)
+            _copy(self.object(ref), target)
 
     def locate(self, ref: FileRef, commit: Commit | None, folder: Path) -> Path:
         """Where the bytes of the file `ref` can be read, and none but these.
@@ -184,7 +205,7 @@ class Workspace:
             DataUnavailable: when they are in none of them.
         """
         here = self.root / ref.path
-        if cached := self._cached(ref.md5):
+        if cached := self.cached(ref.md5):
             return cached
         if here.is_file() and self.hash(ref.path).md5 == ref.md5:
             return here
@@ -206,9 +227,20 @@ class Workspace:
         for ref in refs:
             kept = self._in_git(ref)
             remote = missing is not None and ref not in missing and not kept
-            places = {"cache": self._cached(ref.md5) is not None, "remote": remote, "git": kept}
+            places = {"cache": self.cached(ref.md5) is not None, "remote": remote, "git": kept}
             found[ref.md5] = [place for place, has in places.items() if has]
         return found
+
+    def unobtainable(self, refs: Sequence[FileRef]) -> list[FileRef]:
+        """Those of `refs`, and of the files in folders among them, that neither the cache nor the remote has.
+
+        Raises:
+            DataUnavailable: when the cache lacks one and the remote does not answer.
+        """
+        inner = [file for ref in refs for file in self.known_files(ref)]
+        absent = [ref for ref in (*refs, *inner) if self.cached(ref.md5) is None]
+        missing = self.not_in_remote(absent) if absent else []
+        return absent if missing is None else missing
 
     def not_in_remote(self, refs: Sequence[FileRef]) -> list[FileRef] | None:
         """Those of `refs` that git does not keep and the remote lacks; None where no remote is set.
@@ -270,12 +302,22 @@ class Workspace:
         from dvc_data.hashfile.hash_info import HashInfo
 
         try:
-            self._repo.cloud.pull([HashInfo("md5", ref.md5) for ref in refs])
+            if self._keeper is self:
+                self._repo.cloud.pull([HashInfo("md5", ref.md5) for ref in refs])
+            else:
+                self._keeper.receive(refs, self._repo.cloud.get_remote_odb())
         except NoRemoteError:
             return
         except (DvcException, OSError) as error:
             names = ", ".join(ref.path for ref in refs)
             raise DataUnavailable(f"the remote did not give {names}: {error}", "dvc pull") from error
+
+    def receive(self, refs: Sequence[FileRef], remote: Any) -> None:
+        """Bring `refs` from another repository's remote, as DVC opened it, into the cache."""
+        from dvc_data.hashfile.hash_info import HashInfo
+
+        wanted, cache = [HashInfo("md5", ref.md5) for ref in refs], self._repo.cache.local
+        self._repo.cloud.transfer(remote, cache, wanted, cache_odb=cache, verify=remote.verify)
 
     def dvc_files(self) -> list[Path]:
         """The .dvc files of the working tree."""
@@ -310,6 +352,16 @@ def open_workspace(start: Path | None = None) -> Iterator[Workspace]:
             raise UserError(" ".join(str(error).split()), "mend the file named, then: dvc status") from error
         finally:
             workspace.git.close()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy that takes no time and no space where the file system can share the bytes until one is written to."""
+    from dvc_objects.fs.system import reflink
+
+    try:
+        reflink(str(source), str(target))
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,0 +1,163 @@
+"""A clean copy of a commit, apart from everything of the user's: own git repository, DVC cache and MLflow store."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from filelock import FileLock, Timeout
+
+from dovetail.errors import OutsideError
+from dovetail.processes import deferred, run
+from dovetail.snapshot import Commit
+from dovetail.workspace import Workspace
+
+_FOLDER = "reproduce"  # below DVC's own temporary folder, which git and DVC ignore
+# They would lead a stage back to the user's repository, run, store or account.
+_LEFT_OUT = frozenset(
+    {
+        "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STUDIO_TOKEN", "MLFLOW_RUN_ID",
+        "MLFLOW_EXPERIMENT_ID", "MLFLOW_REGISTRY_URI", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR",
+        "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "VIRTUAL_ENV", "PYTHONHOME",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Worktree:
+    """A copy of a commit and what runs in it.
+
+    Attributes:
+        folder: Holds all of it; gone when it is done with.
+        root: Where dvc.yaml lies.
+        original: The root of the user's repository, whose code must not be run in place of the copy's.
+    """
+
+    folder: Path
+    root: Path
+    original: Path
+
+    @property
+    def log(self) -> Path:
+        """What the stages printed."""
+        return self.folder / "output.log"
+
+    def run(self, stage: str, commands: Sequence[str], folder: str, python: Path) -> int:
+        """Run a stage's commands as DVC does, with the `python` given; returns the exit code of the last one run."""
+        env = self._env(stage, python)
+        for command in commands:
+            if code := run(_shell(command), folder=self.root / folder, env=env, output=self.log):
+                return code
+        return 0
+
+    def _env(self, stage: str, python: Path) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT}
+        outside = [p for p in kept.get("PYTHONPATH", "").split(os.pathsep) if p and not _is_below(p, self.original)]
+        code = [str(self.root / path) for path in own_code(self.original, sys.path, Path(sys.prefix))]
+        return {
+            **kept,
+            "PATH": os.pathsep.join([str(python.parent), kept.get("PATH", os.defpath)]),
+            **({"PYTHONPATH": os.pathsep.join([*code, *outside])} if code or outside else {}),
+            "DVC_ROOT": str(self.root),
+            "DVC_STAGE": stage,
+            "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}",
+        }
+
+
+@contextmanager
+def clean_worktree(workspace: Workspace, commit: Commit) -> Iterator[Worktree]:
+    """Lay the files of `commit` out in a folder of their own, and remove it whatever happens.
+
+    What an earlier one left behind that was killed is removed too. Nothing is written to the user's `.git`: a
+    registered `git worktree` would stay in it after a kill.
+
+    Raises:
+        OutsideError: when git cannot lay the files out.
+    """
+    place = workspace.scratch / _FOLDER
+    place.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(place)
+    name = secrets.token_hex(4)
+    folder = place / name
+    with FileLock(_lock(folder)):  # taken before the folder is there, so that nobody takes it for a leftover
+        try:
+            folder.mkdir()
+            top = Path(workspace.git("rev-parse", "--show-toplevel"))
+            _lay_commit(workspace, commit, folder / "tree")
+            root = folder / "tree" / workspace.root.resolve().relative_to(top.resolve())
+            _keep_apart(root, folder)
+            yield Worktree(folder, root, workspace.root)
+        finally:
+            with deferred():
+                shutil.rmtree(folder, ignore_errors=True)
+                _lock(folder).unlink(missing_ok=True)
+
+
+def own_code(root: Path, places: Sequence[str], environment: Path) -> list[str]:
+    """Where this process finds code of the tree `root`, relative to it: by PYTHONPATH or an editable installation.
+
+    In a copy of the tree the copy's code has to come first: https://github.com/pypa/pip lays a path to the original.
+    """
+    found = [p for p in places if _is_below(p, root) and not _is_below(p, environment)]
+    for record in (file for place in places for file in Path(place).glob("*.dist-info/direct_url.json")):
+        about = json.loads(record.read_text(encoding="utf-8"))
+        source = unquote(urlparse(about.get("url", "")).path)
+        if about.get("dir_info", {}).get("editable") and _is_below(source, root):
+            found.append(str(Path(source, "src")) if Path(source, "src").is_dir() else source)
+    return list(dict.fromkeys(Path(path).relative_to(root).as_posix() for path in found))
+
+
+def _is_below(path: str, folder: Path) -> bool:
+    return Path(path).is_absolute() and Path(path).is_relative_to(folder)
+
+
+def _lay_commit(workspace: Workspace, commit: Commit, tree: Path) -> None:
+    """A repository of its own that reads the user's objects where they are, with `commit` checked out."""
+    objects = workspace.root / workspace.git("rev-parse", "--git-path", "objects")
+    _git(tree.parent, "init", "--quiet", "--template=", str(tree))
+    (tree / ".git/objects/info").mkdir(parents=True, exist_ok=True)
+    (tree / ".git/objects/info/alternates").write_text(f"{objects.resolve()}\n", encoding="utf-8")
+    _git(tree, "-c", f"core.hooksPath={os.devnull}", "-c", "advice.detachedHead=false", "checkout", "--quiet",
+         "--detach", commit.sha)  # fmt: skip
+
+
+def _git(folder: Path, *args: str) -> None:
+    env = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT}
+    done = subprocess.run(["git", *args], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = " ".join(done.stderr.split())
+        raise OutsideError(f"git could not lay the commit out below {folder}: {said}", "git fsck, then the same again")
+
+
+def _keep_apart(root: Path, folder: Path) -> None:
+    """Let DVC, ours and that of a stage which calls it, write its cache and its state beside the tree."""
+    settings = f"[cache]\n    dir = {folder / 'cache'}\n[core]\n    site_cache_dir = {folder / 'site'}\n"
+    (root / ".dvc" / "config.local").write_text(settings, encoding="utf-8")
+
+
+def _remove_leftovers(place: Path) -> None:
+    for folder in (entry for entry in place.iterdir() if entry.is_dir()):
+        try:
+            with FileLock(_lock(folder), timeout=0):  # the lock of a killed process is free
+                shutil.rmtree(folder, ignore_errors=True)
+                _lock(folder).unlink(missing_ok=True)
+        except Timeout:
+            continue
+
+
+def _lock(folder: Path) -> Path:
+    return folder.with_suffix(".lock")
+
+
+def _shell(command: str) -> list[str]:
+    """The command line that DVC makes of it: the user's shell, without its start-up files."""
+    shell = os.environ.get("SHELL") or "/bin/sh"
+    options = {"zsh": ["--no-rcs"], "bash": ["--noprofile", "--norc"], "fish": ["--no-config"]}
+    return [shell, *options.get(Path(shell).name, []), "-c", command]

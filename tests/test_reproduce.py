@@ -1,0 +1,388 @@
+"""The same again from commit and data, or why not; and the user's own files, cache and store stay as they are."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from project import BIN
+
+from dovetail.environment import Change, Environment, changes
+from dovetail.keys import Reproduction
+from dovetail.verdict import Output, cause, changed_metrics, verdict
+from dovetail.worktree import own_code
+
+
+@pytest.fixture
+def registered(small):
+    small.run("dvc", "repro", "-q", "register")
+    small.commit("registered")
+    return small
+
+
+def trained(project, code, *replaced):
+    """The project with other training code, trained and committed; no MLflow is needed for `HEAD:m`."""
+    project.replace("train.py", "\nrows = ", f"\n{code}\nrows = ")
+    if replaced:
+        project.replace("train.py", *replaced)
+    project.run("dvc", "repro", "-q", "train")
+    return project.commit("other code")
+
+
+def everything(project):
+    """All of the user's: files, git's refs, worktrees and index, DVC's cache, and what MLflow shows."""
+    apart = (".dvc/tmp", "mlflow.db")
+    files = {
+        str(f.relative_to(project.root)): f.read_bytes()
+        for f in sorted(project.root.rglob("*"))
+        if f.is_file() and not str(f.relative_to(project.root)).startswith(apart)
+    }
+    git = [
+        project.run("git", "--no-optional-locks", *asked).stdout
+        for asked in (["status", "--porcelain"], ["worktree", "list"])
+    ]
+    left = [entry.name for entry in project.root.glob(".dvc/tmp/reproduce/*")]
+    shown = project.store() if (project.root / "mlflow.db").exists() else None
+    runs = [(r.info.run_id, r.data.tags, r.data.metrics) for r in shown.runs()] if shown else None
+    return files, git, left, runs, shown and (shown.aliases(), len(shown.versions()))
+
+
+def test_a_version_is_identical_is_tagged_and_nothing_else_changes(registered):
+    registered.write("params.yaml", "train: {w: 9}\n")
+    registered.write("train.py", "raise SystemExit('the dirty one')\n")
+    registered.write("notes.txt", "mine\n")
+    before = everything(registered)
+    answer = registered.json("reproduce", "m")
+    assert (answer["verdict"], answer["model"], answer["version"]) == ("identical", "m", 1)
+    assert [o["path"] for o in answer["outputs"]] == ["out/m.joblib", "out/metrics.json", "out/plots"]
+    assert all(o["identical"] and o["expected"] == o["actual"] for o in answer["outputs"])
+    assert answer["environment"] == {**answer["environment"], "identical": True, "changed": []}
+    assert registered.run("git", "show", f"{answer['commit']}:dvc.lock").stdout.count(answer["outputs"][0]["expected"])
+    assert 0 < answer["stages"][0]["seconds"] < answer["seconds"]
+    (version,) = registered.store().versions()
+    tagged = Reproduction.parse(version.tags)
+    assert (tagged.verdict, tagged.env_changed) == ("identical", "nothing")
+    assert tagged.env_md5 == version.tags["dovetail.env.md5"] == answer["environment"]["md5"]
+    assert everything(registered) == before
+
+
+def test_a_commits_model_needs_no_mlflow_and_makes_none(small):
+    before = everything(small)
+    answer = small.json("reproduce", "HEAD:m")
+    assert (answer["verdict"], answer["version"], answer["problems"]) == ("identical", None, [])
+    assert everything(small) == before
+    assert not (small.root / "mlflow.db").exists()
+
+
+def test_an_undeclared_input_is_found_out(registered):
+    trained(registered, 'import os\nw += int(os.environ.get("EXTRA", 0))')
+    registered.run("dvc", "repro", "-q", "register")
+    answer = registered.json("reproduce", "HEAD:m", code=1, EXTRA="2")
+    assert answer["verdict"] == "different"
+    assert answer["first_difference"]["path"] == "out/m.joblib"
+    assert answer["metrics"]["changed"] == [{"name": "accuracy", "expected": 0.7, "actual": 0.9}]
+    assert answer["cause"]["kind"] == "undeclared input"
+    (version,) = registered.store().versions()
+    assert "dovetail.reproduce.verdict" not in version.tags  # the same bytes, but made by other code
+    assert registered.json("reproduce", "HEAD:m")["verdict"] == "identical"
+
+
+def test_a_stage_that_never_makes_the_same_is_found_out(small):
+    trained(small, "import uuid\nw += uuid.uuid4().int % 1000 / 1e6")
+    answer = small.json("reproduce", "HEAD:m", code=1)
+    assert (answer["verdict"], answer["cause"]["kind"]) == ("different", "nondeterminism")
+
+
+def test_other_bytes_with_the_same_metrics(small):
+    trained(small, "import uuid", '"w": w,', '"w": w, "made": uuid.uuid4().hex,')
+    answer = small.json("reproduce", "HEAD:m")
+    assert answer["verdict"] == "same-metrics"
+    assert [o["path"] for o in answer["outputs"] if not o["identical"]] == ["out/m.joblib"]
+    assert (answer["metrics"], answer["cause"]["kind"]) == ({"identical": True, "changed": []}, "nondeterminism")
+
+
+def test_the_first_file_that_is_another_in_a_folder_is_named(small):
+    trained(small, "import os", 'f"x,y\\n1,{w}\\n"', 'os.environ.get("EXTRA", "x")')
+    answer = small.json("reproduce", "HEAD:m", EXTRA="z")
+    assert (answer["verdict"], answer["first_difference"]["path"]) == ("same-metrics", "out/plots/p.csv")
+
+
+def test_a_changed_environment_is_named_and_tagged(registered, tmp_path):
+    def with_version(version):
+        (tmp_path / version / f"fake-{version}.dist-info").mkdir(parents=True)
+        (tmp_path / version / f"fake-{version}.dist-info/METADATA").write_text(f"Name: fake\nVersion: {version}\n")
+        return str(tmp_path / version)
+
+    one, two = with_version("1"), with_version("2")
+    registered.replace("train.py", "\nrows", '\nimport importlib.metadata as i\nw += int(i.version("fake"))\nrows')
+    registered.run("dvc", "repro", "-q", "register", PYTHONPATH=one)
+    registered.commit("depends on a package")
+    answer = registered.json("reproduce", "m/2", code=1, PYTHONPATH=two)
+    assert answer["environment"]["changed"] == [{"name": "fake", "expected": "1", "actual": "2"}]
+    assert (answer["cause"]["kind"], answer["cause"]["detail"]) == ("environment", "fake 1 → 2")
+    tagged = Reproduction.parse(registered.store().versions()[1].tags)
+    assert (tagged.verdict, tagged.env_changed) == ("different", "fake 1 → 2")
+    assert registered.json("reproduce", "m/2", PYTHONPATH=one)["verdict"] == "identical"
+    tagged = Reproduction.parse(registered.store().versions()[1].tags)
+    assert (tagged.verdict, tagged.env_changed) == ("identical", "nothing")
+
+
+def test_code_that_was_not_committed_is_named(small):
+    small.replace("train.py", "\nrows = ", "\nw += 1\nrows = ")
+    small.run("dvc", "repro", "-q", "train")
+    small.run("git", "commit", "-qm", "the lock without the code", "dvc.lock", "out")
+    answer = small.json("reproduce", "HEAD:m", code=1)
+    assert (answer["verdict"], answer["cause"]["kind"]) == ("different", "changed input")
+    assert [i["path"] for i in answer["inputs"]] == ["train.py"]
+
+
+def test_a_param_that_was_not_committed_is_named(small):
+    small.write("params.yaml", "train: {w: 8}\n")
+    small.run("dvc", "repro", "-q", "train")
+    small.run("git", "commit", "-qm", "the lock without the param", "dvc.lock", "out")
+    answer = small.json("reproduce", "HEAD:m", code=1)
+    assert answer["inputs"] == [{"stage": "train", "path": "train.w", "expected": "8", "actual": "7"}]
+    assert answer["cause"]["kind"] == "changed input"
+
+
+def test_the_commit_that_has_the_code_too_is_chosen(registered):
+    registered.replace("train.py", "\nrows = ", "\nw += 1\nrows = ")
+    registered.run("dvc", "repro", "-q", "register")
+    registered.run("git", "commit", "-qm", "the lock without the code", "dvc.lock", "out")
+    head = registered.commit("the code")
+    answer = registered.json("reproduce", "m/2")
+    assert (answer["verdict"], answer["commit"], answer["inputs"]) == ("identical", head, [])
+
+
+def test_what_is_missing_is_listed_and_comes_from_the_remote_without_filling_the_cache(small, tmp_path):
+    small.write("folder/a.txt", "a")
+    small.write("folder/b.txt", "b")
+    small.run("dvc", "add", "-q", "folder")
+    small.replace("dvc.yaml", "deps: [train.py, data.csv]", "deps: [train.py, data.csv, folder]")
+    small.replace("dvc.yaml", "[{out/metrics.json: {cache: false}}]", "[out/metrics.json]")
+    trained(small, 'import os\nw += len(open("folder/b.txt").read() + os.environ.get("EXTRA", ""))')
+    small.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"))
+    small.run("dvc", "push", "-q")
+    small.commit("with a remote")
+    shutil.rmtree(small.root / ".dvc/cache")
+    before = everything(small)
+    assert small.json("reproduce", "HEAD:m")["verdict"] == "identical"
+    answer = small.json("reproduce", "HEAD:m", code=1, EXTRA="x")
+    assert answer["metrics"]["changed"] == [{"name": "accuracy", "expected": 0.8, "actual": 0.9}]
+    assert everything(small) == before
+    shutil.rmtree(tmp_path / "remote/files")
+    answer = small.json("reproduce", "HEAD:m", code=1)
+    assert answer["verdict"] == "impossible"
+    assert [m["what"].split()[0] for m in answer["missing"]] == ["data.csv", "folder"]
+    assert answer["outputs"] == []
+    assert answer["environment"]["identical"] is None  # nothing was run
+
+
+def test_a_stage_that_misses_what_nobody_declared_is_impossible(small):
+    small.write("secret.txt", "1")
+    small.write(".gitignore", "/mlflow.db*\n/mlruns/\n/secret.txt\n")
+    trained(small, 'w += int(open("secret.txt").read())')
+    answer = small.json("reproduce", "HEAD:m", code=1)
+    assert answer["verdict"] == "impossible"
+    assert "secret.txt" in answer["missing"][0]["why"]
+    assert "Traceback" in answer["output"]
+    assert answer["environment"]["md5"]
+    done = small.run("dovetail", "reproduce", "HEAD:m", code=1)
+    assert "missing: stage train: exit code 1" in done.stdout
+
+
+def test_a_version_without_a_commit(registered):
+    registered.write("params.yaml", "train: {w: 8}\n")
+    registered.run("dvc", "repro", "-q", "register")
+    done = registered.run("dovetail", "reproduce", "m/2", code=2)
+    assert "no commit holds out/m.joblib" in done.stderr
+    assert "git commit" in done.stderr
+    registered.run("git", "checkout", "-q", ".")
+    registered.run("dvc", "checkout", "-q")
+    answer = registered.json("reproduce", "m/2", code=1)
+    assert (answer["verdict"], answer["commit"], answer["version"]) == ("impossible", None, 2)
+    assert Reproduction.parse(registered.store().versions()[1].tags).verdict == "impossible"
+
+
+def test_an_experiments_run_is_rebuilt_too(registered):
+    registered.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
+    run = next(r for r in registered.store().runs() if r.info.run_name == "nine")
+    answer = registered.json("reproduce", f"runs:/{run.info.run_id}")
+    assert (answer["verdict"], answer["version"]) == ("identical", None)
+
+
+@pytest.mark.parametrize(
+    ("ref", "says"),
+    [
+        ("v9:m", "git knows no revision 'v9'"),
+        ("HEAD:x", "no model 'x'"),
+        ("workspace:m", "no commit"),
+        ("m", "dovetail sync"),
+    ],
+)
+def test_what_is_unknown_is_said(small, ref, says):
+    assert says in small.run("dovetail", "reproduce", ref, code=2).stderr
+
+
+def test_every_kind_of_stage_runs_where_and_how_dvc_runs_it(small):
+    """A working directory, several commands, a dvc.yaml in a subfolder, code in a folder, a frozen stage."""
+    small.write("lib/code.py", "import sys\nprint(sys.argv[1])\n")
+    small.write(
+        "sub/dvc.yaml", "stages:\n  a:\n    cmd: [mkdir made, 'echo $DVC_STAGE > made/one', cp ../data.csv made/two]\n"
+        "    deps: [../data.csv]\n    outs: [made]\n",
+    )  # fmt: skip
+    small.replace(
+        "dvc.yaml", "stages:\n", "stages:\n  b:\n    wdir: sub\n"
+        "    cmd: python ../lib/code.py $(cat made/one) > b.txt\n"
+        "    deps: [made, ../lib]\n    outs: [{b.txt: {cache: false}}]\n"
+        "  f:\n    cmd: date +%N > frozen.txt\n    deps: [lib]\n    outs: [frozen.txt]\n    frozen: true\n",
+    )  # fmt: skip
+    small.replace("dvc.yaml", "deps: [train.py, data.csv]", "deps: [train.py, data.csv, sub/b.txt, frozen.txt]")
+    small.write("frozen.txt", "1\n")
+    small.run("dvc", "commit", "-q", "-f", "f")
+    trained(small, 'w += len(open("sub/b.txt").read() + open("frozen.txt").read())')
+    answer = small.json("reproduce", "HEAD:m")
+    assert (answer["verdict"], answer["frozen"], answer["inputs"]) == ("identical", ["f"], [])
+    made = [(o["stage"], o["path"]) for o in answer["outputs"]]
+    assert {("sub/dvc.yaml:a", "sub/made"), ("b", "sub/b.txt")} < set(made)
+    assert "frozen.txt" not in [path for _, path in made]
+
+
+def test_the_code_of_the_commit_runs_whatever_the_path_says(small):
+    small.write("src/ours.py", "W = 1\n")
+    small.replace("dvc.yaml", "deps: [train.py,", "deps: [train.py, src/ours.py,")
+    small.replace("train.py", "\nrows = ", "\nimport ours\nw += ours.W\nrows = ")
+    path = str(small.root / "src")
+    small.run("dvc", "repro", "-q", "train", PYTHONPATH=path)
+    small.commit("own code on the path")
+    small.write("src/ours.py", "W = 5\n")
+    assert small.json("reproduce", "HEAD:m", PYTHONPATH=path)["verdict"] == "identical"
+
+
+def started(project, mark):
+    """`dovetail reproduce` in the middle of a stage; the process, and that of the stage."""
+    command = [BIN / "dovetail", "reproduce", "HEAD:m", "--json"]
+    env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "SLEEP": "60"}
+    process = subprocess.Popen(command, cwd=project.root, env=env, stdout=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not mark.exists() or not mark.read_text():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return process, int(mark.read_text())
+
+
+@pytest.fixture
+def sleeper(small, tmp_path):
+    """A stage that says where it runs and, when asked to, sleeps."""
+    mark = tmp_path / "mark"
+    code = f"import os, pathlib, time\npathlib.Path({str(mark)!r}).write_text(str(os.getpid()))"
+    trained(small, f"{code}\ntime.sleep(int(os.environ.get('SLEEP', 0)))")
+    mark.unlink()
+    return small, mark
+
+
+def is_alive(pid):
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_in_the_middle_of_a_stage_it_leaves_nothing(sleeper, number):
+    project, mark = sleeper
+    before = everything(project)
+    process, stage = started(project, mark)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert json.loads(said)["error"]["kind"] == "Interrupted"
+    assert not is_alive(stage)
+    assert everything(project) == before
+
+
+def test_what_a_killed_one_left_the_next_one_removes(sleeper):
+    project, mark = sleeper
+    before = everything(project)
+    process, stage = started(project, mark)
+    process.kill()
+    process.communicate()
+    os.kill(stage, signal.SIGKILL)
+    assert len(everything(project)[2]) == 2  # a folder and its lock
+    assert everything(project)[:2] == before[:2]
+    assert project.json("reproduce", "HEAD:m")["verdict"] == "identical"
+    assert everything(project) == before
+
+
+def test_a_script_that_tracks_itself_writes_to_a_store_of_its_own(registered):
+    trained(registered, "import mlflow\nwith mlflow.start_run():\n    mlflow.log_param('w', w)")
+    before = everything(registered)
+    assert registered.json("reproduce", "HEAD:m")["verdict"] == "identical"
+    assert everything(registered) == before
+
+
+@pytest.mark.slow
+def test_an_environment_from_the_commits_lock_file(small):
+    assert "has no requirements.lock" in small.run("dovetail", "reproduce", "HEAD:m", "--fresh-env", code=2).stderr
+    installed = small.run(
+        "python", "-c", "import importlib.metadata as i; print(*map(i.version, ('joblib', 'cloudpickle', 'pyyaml')))"
+    ).stdout
+    joblib, cloudpickle, pyyaml = installed.split()
+    small.write("requirements.lock", f"joblib=={joblib}\ncloudpickle=={cloudpickle}\npyyaml=={pyyaml}\n")
+    trained(small, 'import importlib.util\nassert importlib.util.find_spec("mlflow") is None or w == 7')
+    answer = small.json("reproduce", "HEAD:m", "--fresh-env")
+    assert answer["verdict"] == "identical"
+    assert answer["environment"] == {**answer["environment"], "identical": True, "fresh": True}
+    small.write("requirements.lock", "no-such-package-of-dovetail==1\n")
+    small.commit("pins that nobody has")
+    before = everything(small)
+    assert "no-such-package" in small.run("dovetail", "reproduce", "HEAD:m", "--fresh-env", code=3).stderr
+    assert everything(small) == before
+
+
+def test_a_verdict_needs_metrics_to_be_the_same_ones():
+    same, other = Output("s", "a", "1", "1"), Output("s", "b", "1", "2")
+    assert verdict([same], {}, {}) == "identical"
+    assert verdict([same, other], {"m": 1.0}, {"m": 1.0}) == "same-metrics"
+    for expected, actual in (({}, {}), (None, None), ({"m": 1.0}, {"m": 1.0 + 2**-52}), ({"m": 1.0}, {})):
+        assert verdict([same, other], expected, actual) == "different"
+    assert changed_metrics({"m": float("nan")}, {"m": float("nan")}) == []
+
+
+def test_the_nearest_cause_is_named():
+    changed = [{"path": "train.py", "expected": "1", "actual": "2"}]
+    new = [Change("numpy", "1", "2")]
+    for asked, kind in [
+        ({"inputs": changed, "repeats": False, "packages": new}, "changed input"),
+        ({"inputs": [], "repeats": False, "packages": new}, "nondeterminism"),
+        ({"inputs": [], "repeats": True, "packages": new}, "environment"),
+        ({"inputs": [], "repeats": True, "packages": []}, "undeclared input"),
+    ]:
+        assert cause("train", **asked, fresh_env=False).kind == kind
+
+
+def test_environments_are_compared_as_far_as_they_are_known():
+    full, pins = Environment("3.11.7", {"a": "1", "b": "2"}), Environment(None, {"a": "1"})
+    assert changes(full, full) == changes(pins, full) == ()
+    other = Environment("3.12.0", {"a": "9", "c": "3"})
+    assert [c.name for c in changes(full, other)] == ["python", "a", "b", "c"]
+    assert changes(pins, other) == (Change("a", "1", "9"),)
+
+
+def test_the_tags_of_a_reproduction_are_read_back():
+    one = Reproduction("identical", "2026-01-01T00:00:00+00:00", "0" * 32, "nothing")
+    assert Reproduction.parse(one.tags()) == one
+    assert Reproduction.parse({}) is None
+
+
+def test_own_code_is_found_by_path_and_by_an_editable_installation(tmp_path):
+    root, site = tmp_path / "root", tmp_path / "site"
+    (root / "src").mkdir(parents=True)
+    for name, url, editable in (("ours", root, True), ("theirs", tmp_path / "other", True), ("copied", root, False)):
+        (site / f"{name}-1.dist-info").mkdir(parents=True)
+        about = {"url": f"file://{url}", "dir_info": {"editable": editable}}
+        (site / f"{name}-1.dist-info/direct_url.json").write_text(json.dumps(about))
+    places = [str(root / "lib"), str(root / ".venv/lib"), str(tmp_path / "elsewhere"), str(site), ""]
+    assert own_code(root, places, root / ".venv") == ["lib", "src"]
