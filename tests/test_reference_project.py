@@ -38,6 +38,15 @@ def clone(reproduced, tmp_path):
     return cloned
 
 
+@pytest.mark.parametrize("stage", ["train@iris", "clean@people"])
+def test_a_stage_uses_what_it_declares_and_nothing_else(reproduced, stage):
+    assert reproduced.json("doctor", "--trace", stage)["problems"] == []
+
+
+def test_nothing_is_broken_after_a_reproduction(reproduced):
+    assert reproduced.json("doctor")["problems"] == []
+
+
 def test_one_run_and_one_staged_version_for_each_model(reproduced):
     shown = reproduced.store()
     runs = {run.data.tags["mlflow.runName"].rpartition("-")[0]: run for run in shown.runs()}

@@ -68,15 +68,16 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 
 @main.command()
 @click.option("--all", "everything", is_flag=True, help="Walk all branches, tags and experiments, not HEAD's history.")
+@click.option("--repair", is_flag=True, help="Read each version's model file too, and make broken versions whole.")
 @_json
-def sync(everything: bool, as_json: bool) -> None:  # noqa: FBT001
+def sync(everything: bool, repair: bool, as_json: bool) -> None:  # noqa: FBT001
     """Make MLflow say what git and DVC say: restore missing runs, versions and aliases."""
     from dovetail.render.view import synced
     from dovetail.sync import sync as library_call
     from dovetail.workspace import open_workspace
 
     with open_workspace() as workspace:
-        done = library_call(workspace, everything=everything)
+        done = library_call(workspace, everything=everything, repair=repair)
     _answer(done.as_json(), as_json=as_json, text=synced)
     sys.exit(1 if done.problems else 0)
 
@@ -93,6 +94,22 @@ def status(as_json: bool) -> None:  # noqa: FBT001
         answer = library_call(workspace)
     _answer(answer, as_json=as_json, text=text)
     sys.exit(0 if all(model["in_sync"] for model in answer["models"]) else 1)
+
+
+@main.command()
+@click.option("--trace", "stage", metavar="STAGE", help="Run STAGE in a copy; tell what it uses and does not declare.")
+@_json
+def doctor(stage: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """What is broken or risky, each with the command that mends it. Exit code 1 if something is."""
+    from dovetail import audit
+    from dovetail import doctor as library
+    from dovetail.render.doctor import doctor as text
+    from dovetail.workspace import open_workspace
+
+    with open_workspace() as workspace:
+        answer = audit.trace(workspace, stage).as_json() if stage else library.doctor(workspace)
+    _answer(answer, as_json=as_json, text=text)
+    sys.exit(1 if answer["problems"] else 0)
 
 
 @main.command()

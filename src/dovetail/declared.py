@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dovetail.errors import UnknownModel, UserError
 from dovetail.lineage import FileRef, StageRecord
 from dovetail.records import address, join, load_yaml, one_command, param_name
-from dovetail.snapshot import RECEIPTS, Declared, Model, Recipe
+from dovetail.snapshot import RECEIPTS, Declared, Model, Out, Recipe, Step
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -116,6 +116,35 @@ def recipes(repo: "Repo") -> dict[str, Recipe]:
             },
         )
     return found
+
+
+def steps(repo: "Repo") -> list[Step]:
+    """Every stage and .dvc file of the working tree."""
+    return [_step(repo, stage) for stage in repo.index.stages]
+
+
+def _step(repo: "Repo", stage: "Stage") -> Step:
+    def relative(path: str) -> str:
+        return Path(path).relative_to(repo.root_dir).as_posix()
+
+    # A file of `dvc import` is its own repository's to keep.
+    foreign = stage.is_repo_import
+    return Step(
+        name=stage.addressing,
+        folder=relative(stage.wdir),
+        commands=tuple([stage.cmd] if isinstance(stage.cmd, str) else stage.cmd or ()),
+        deps=tuple(relative(dep.fs_path) for dep in stage.deps if dep.is_in_repo),
+        outs=tuple(
+            Out(
+                relative(out.fs_path),
+                out.hash_info.value,
+                out.meta.size if out.meta else None,
+                bool(out.use_cache and not foreign),
+            )
+            for out in stage.outs
+            if out.is_in_repo
+        ),
+    )
 
 
 def gates_of(pipeline: str, params: str) -> dict[str, Mapping[str, Any]]:

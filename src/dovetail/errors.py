@@ -4,6 +4,7 @@ DovetailError               names the thing, its value and the next command
 ├── UserError               exit code 2: the user must change something
 │   ├── NotARepository      no DVC repository here
 │   ├── UnknownModel        no such model is declared
+│   ├── UnknownStage        no such stage is in dvc.yaml
 │   ├── UnknownReference    a REF that names nothing
 │   ├── MissingFile         a declared file is not there
 │   ├── StaleLock           the workspace is not what dvc.lock records
@@ -51,6 +52,10 @@ class NotARepository(UserError):
 
 class UnknownModel(UserError):
     """No such model is declared in dvc.yaml."""
+
+
+class UnknownStage(UserError):
+    """No such stage is in dvc.yaml."""
 
 
 class UnknownReference(UserError):

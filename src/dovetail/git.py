@@ -48,6 +48,10 @@ class Git:
                 return cls(folder)
         raise NotARepository(f"{here} is in no DVC repository", "git init && dvc init")
 
+    def reaches(self, sha: str) -> bool:
+        """Whether the commit is in the history of HEAD."""
+        return self("merge-base", "HEAD", sha) == sha
+
     def is_dirty(self) -> bool:
         """Whether a tracked file differs from HEAD."""
         return bool(self("status", "--porcelain", "--untracked-files=no"))

@@ -9,7 +9,6 @@ from dovetail import joblib_model, keys
 from dovetail.errors import UserError
 
 if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
 _SIGNATURE_TYPES = {
@@ -28,8 +27,17 @@ class ModelContent:
     requirements: Sequence[str]
 
 
-def save(folder: Path, content: ModelContent, logged: "LoggedModel", run_id: str) -> None:
-    """Write the MLflow model that `logged` announces to `folder`.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The logged model that the files are of: its id, its run, and the address where they lie."""
+
+    model_id: str
+    run_id: str
+    location: str
+
+
+def save(folder: Path, content: ModelContent, place: Place) -> None:
+    """Write the MLflow model that belongs at `place` to `folder`.
 
     Raises:
         UserError: when the card beside the model does not describe one.
@@ -43,10 +51,10 @@ def save(folder: Path, content: ModelContent, logged: "LoggedModel", run_id: str
         data_path=str(content.file),
         code_paths=[str(joblib_model.__file__)],
         mlflow_model=Model(
-            artifact_path=logged.artifact_location,
-            model_uuid=logged.model_id,
-            model_id=logged.model_id,
-            run_id=run_id,
+            artifact_path=place.location,
+            model_uuid=place.model_id,
+            model_id=place.model_id,
+            run_id=place.run_id,
             metadata={keys.MODEL_MD5: content.md5},
         ),
         signature=_signature(content.card),

@@ -155,13 +155,13 @@ def apply(store: Store, projection: Projection) -> Registration:
         run = store.create_run(place, name, tags, projection.run.time)
     if not run.complete:
         store.fill_run(run, projection.run)
-        store.link_model(run, _model_of(store, run, projection))
+        store.link_model(run, logged_model(store, run, projection))
         store.finish_run(run, projection.run.time)
     version, created = None, False
     if experiment is None:
         version = store.find_version(model.name, projection.artifact.md5)
         if version is None:
-            model_id = _model_of(store, run, projection)
+            model_id = logged_model(store, run, projection)
             if projection.number:
                 store.skip_numbers(model.name, projection.number)
             version, created = store.create_version(model.name, model_id, run, tags, model.desc), True
@@ -197,7 +197,7 @@ def _live(store: Store, lineage: Lineage, found: Run | None, tags: Mapping[str, 
     return run
 
 
-def _model_of(store: Store, run: Run, projection: Projection) -> str:
+def logged_model(store: Store, run: Run, projection: Projection) -> str:
     """The run's logged model, made if it is not there."""
     artifact = projection.artifact
     return store.find_model(run, artifact.md5) or store.log_model(

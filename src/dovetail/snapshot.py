@@ -91,6 +91,31 @@ class Declared:
     wdirs: Mapping[str, str] = field(default_factory=dict)  # of the stages that do not run where their dvc.yaml is
 
 
+@dataclass(frozen=True, slots=True)
+class Out:
+    """An output; `md5` is None where none is recorded, `cached` says whether DVC keeps its bytes."""
+
+    path: str
+    md5: str | None
+    size: int | None
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage as DVC reads it from dvc.yaml, params resolved, or a .dvc file; paths are relative to the root.
+
+    `name` is what DVC's commands take in the current folder. `deps` are the files that it declares, params files among
+    them. A .dvc file has no `commands`.
+    """
+
+    name: str
+    folder: str
+    commands: tuple[str, ...]
+    deps: tuple[str, ...]
+    outs: tuple[Out, ...]
+
+
 class Snapshot(ABC):
     """One tree: what it declares, what its dvc.lock records, and the bytes of both.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail import keys, model_package
 from dovetail.lineage import FileRef
-from dovetail.model_package import ModelContent
+from dovetail.model_package import ModelContent, Place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,9 +54,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What MLflow shows of a run."""
+    """What MLflow shows of a run; one that is not `active` was deleted and can still be brought back."""
 
     id: str
+    active: bool
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     params: Mapping[str, str]
@@ -209,7 +210,7 @@ class Store:
         logged = self._client.create_logged_model(run.experiment, name, run.id, dict(tags), model_type="joblib")
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder, "model")
-            model_package.save(local, content, logged, run.id)
+            model_package.save(local, content, Place(logged.model_id, run.id, logged.artifact_location))
             self._client.log_model_artifacts(logged.model_id, str(local))
         self._client.finalize_logged_model(logged.model_id, "READY")
         return str(logged.model_id)
@@ -307,9 +308,7 @@ class Store:
         for output in outputs.model_outputs if outputs else ():
             with _none_if_missing():
                 location = self._client.get_logged_model(output.model_id).artifact_location
-                file = download_artifacts(f"{location}/data/{Path(path).name}")
-                with Path(file).open("rb") as content:
-                    return hashlib.file_digest(content, "md5").hexdigest()
+                return _md5(download_artifacts(f"{location}/data/{Path(path).name}"))
         return None
 
     def columns(self, name: str, number: int) -> tuple[list[str], list[str]]:
@@ -328,6 +327,37 @@ class Store:
     def write_text(self, run_id: str, path: str, text: str) -> None:
         """Keep a text as an artifact of the run."""
         self._client.log_text(run_id, text, path)
+
+    def served_md5(self, version: Version) -> str | None:
+        """The digest of the model file that `models:/<name>/<version>` gives, read anew; None where it gives none."""
+        from mlflow.artifacts import download_artifacts, list_artifacts
+
+        with _none_if_missing():
+            location = self._client.get_model_version_download_uri(version.model, str(version.number))
+            for file in list_artifacts(f"{location}/data"):
+                return _md5(download_artifacts(f"{location}/{file.path}"))
+        return None
+
+    def lay_anew(self, version: Version, content: ModelContent) -> None:
+        """Put the model's files where `models:/<name>/<version>` looks for them, over what lies there."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        number = str(version.number)
+        location = self._client.get_model_version_download_uri(version.model, number)
+        source = str(self._client.get_model_version(version.model, number).source)
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder, "model")
+            model_package.save(local, content, Place(source.rpartition("/")[2], version.run_id, location))
+            repository: Any = get_artifact_repository(location)  # untyped
+            repository.log_artifacts(str(local))
+
+    def restore_run(self, run_id: str) -> None:
+        """Bring a deleted run back."""
+        self._client.restore_run(run_id)
+
+    def delete_version(self, version: Version) -> None:
+        """Delete the version, and with it the aliases that name it."""
+        self._client.delete_model_version(version.model, str(version.number))
 
     def aliases(self, name: str) -> dict[str, int]:
         """The version that each alias of the model names."""
@@ -391,7 +421,9 @@ def _run(entity: Any) -> Run:
 
 
 def _shown(run: Any) -> Shown:
-    return Shown(run.info.run_id, run.data.tags, run.data.metrics, run.data.params)
+    return Shown(
+        run.info.run_id, run.info.lifecycle_stage == "active", run.data.tags, run.data.metrics, run.data.params
+    )
 
 
 def _dataset_inputs(content: RunContent) -> Iterator[Any]:
@@ -407,3 +439,8 @@ def _dataset_inputs(content: RunContent) -> Iterator[Any]:
 
 def _version(entity: Any) -> Version:
     return Version(entity.name, int(entity.version), entity.run_id, entity.tags.get(keys.MODEL_MD5))
+
+
+def _md5(file: str) -> str:
+    with Path(file).open("rb") as content:
+        return hashlib.file_digest(content, "md5").hexdigest()

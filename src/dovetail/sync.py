@@ -12,6 +12,7 @@ from dovetail.follow import Followed
 from dovetail.ledger import UNASSIGN, Ledger
 from dovetail.lineage import Lineage
 from dovetail.register import STAGING, apply, project, writing
+from dovetail.repair import repair_from
 from dovetail.snapshot import Model, Snapshot
 from dovetail.store import Store
 from dovetail.workspace import Workspace
@@ -28,18 +29,20 @@ class Synced:
     aliases: list[dict[str, Any]] = field(default_factory=list)
     problems: list[dict[str, Any]] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)  # folders that the store named and that were moved here
+    repaired: list[str] = field(default_factory=list)  # versions that lacked their run or their files
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `dovetail sync --json`."""
         return asdict(self)
 
 
-def sync(workspace: Workspace, *, everything: bool = False) -> Synced:
+def sync(workspace: Workspace, *, everything: bool = False, repair: bool = False) -> Synced:
     """Restore what is missing in MLflow, oldest commit first, so that versions get their old numbers.
 
     A SQLite store whose folder was moved is mended first. Walks the history of HEAD and the working tree; with
     `everything` all branches, tags and experiments. What is there stays as it is; what cannot be restored is listed and
-    the rest is done. Interrupted and run again it goes on.
+    the rest is done. Interrupted and run again it goes on. With `repair` every version's model file is read, and what a
+    version lost, or what was changed of it, is laid anew.
 
     Raises:
         StoreError: when MLflow does not answer.
@@ -53,6 +56,11 @@ def sync(workspace: Workspace, *, everything: bool = False) -> Synced:
     with open_store(workspace.store_root) as store:
         followed = Followed(workspace)
         before = {name: store.aliases(name) for name in workspace.tree.declared.models}
+        if repair:
+            with writing(workspace.store_root):
+                repaired = repair_from(_trees(workspace, everything=everything), store, workspace.scratch)
+            done.repaired += repaired.versions
+            done.problems += repaired.problems
         session = _Session(store, done, workspace.scratch, workspace.ledger)
         missing = [one for tree in _trees(workspace, everything=everything) for one in session.missing(tree)]
         for one in in_order(missing, next_number=session.next_number):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail import ledger
-from dovetail.declared import declared, recipes, running
+from dovetail.declared import declared, recipes, running, steps
 from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UnknownReference, UserError
 from dovetail.git import Git
 from dovetail.ledger import Ledger
 from dovetail.lineage import FileRef, StageRecord
-from dovetail.snapshot import Commit, Declared, Recipe, Snapshot
+from dovetail.snapshot import Commit, Declared, Recipe, Snapshot, Step
 from dovetail.trees import Revision, WorkingTree
 
 if TYPE_CHECKING:
@@ -261,6 +262,22 @@ class Workspace:
             raise DataUnavailable(f"the remote does not answer: {error}", "dvc remote list, then dvc push") from error
         return [ref for ref in asked if ref.md5 not in there]
 
+    @property
+    def push_of_all_commits(self) -> str:
+        """The command that pushes what any commit names.
+
+        DVC reads the remote from each commit's own configuration: it leaves out what is older than the remote, says
+        that everything is up to date, and takes a relative path from the root of the file system. A remote in the local
+        configuration counts for all commits.
+        """
+        config, command = self._repo.config, "dvc push --all-commits"
+        name = config["core"].get("remote")
+        if any(name in config.load_one(level).get("remote", {}) for level in ("local", "global", "system")):
+            return command
+        url = config["remote"][name]["url"]
+        place = url if "://" in url else str(Path(url).resolve())
+        return f"dvc remote add --local --force --default {name} {shlex.quote(place)} && {command}"
+
     def _in_git(self, ref: FileRef) -> bool:
         inside = (path for path in self._tracked if path.startswith(f"{ref.path}/")) if ref.is_folder else ()
         return ref.path in self._tracked or any(inside)
@@ -289,6 +306,10 @@ class Workspace:
             raise MissingFile(f"git has no commit {rev!r}", "git fetch --tags")
         tree = self.at(commit)
         return tree.artifact(tree.model(model)).md5
+
+    def typed(self, path: str | Path) -> str:
+        """A path from the root, as it is to be typed in the current folder."""
+        return shlex.quote(os.path.relpath(self.root / path))
 
     def relative(self, path: str) -> str:
         """`path`, as typed in the current folder or from the root, relative to the root."""
@@ -323,9 +344,36 @@ class Workspace:
         """The .dvc files of the working tree."""
         return sorted({Path(stage.path) for stage in self._repo.index.stages if stage.path.endswith(".dvc")})
 
+    @cached_property
+    def steps(self) -> list[Step]:
+        """Every stage and .dvc file of the working tree.
+
+        Raises:
+            UserError: when one cannot be read.
+        """
+        with _dvc_errors():
+            return steps(self._repo)
+
+    @property
+    def has_hardlink_lock(self) -> bool:
+        """Whether DVC's lock is a file that a killed process leaves behind (`core.hardlink_lock`)."""
+        return bool(self._repo.config["core"].get("hardlink_lock"))
+
+    def content(self, ref: FileRef) -> list[FileRef]:
+        """`ref` and, of a folder whose listing is in the cache, the files that are in it."""
+        listing = self.cached(ref.md5) if ref.is_folder else None
+        entries = json.loads(listing.read_bytes()) if listing else []
+        return [ref, *(FileRef(f"{ref.path}/{entry['relpath']}", entry["md5"]) for entry in entries)]
+
     def locks(self) -> list[Path]:
-        """The dvc.lock beside each dvc.yaml of the working tree that has one."""
-        folders = sorted({Path(stage.path).parent for stage in self._repo.index.stages})
+        """The dvc.lock beside each dvc.yaml of the working tree that has one.
+
+        Raises:
+            UserError: when a dvc.yaml cannot be read.
+        """
+        with _dvc_errors():
+            stages = list(self._repo.index.stages)
+        folders = sorted({Path(stage.path).parent for stage in stages})
         return [folder / "dvc.lock" for folder in folders if (folder / "dvc.lock").is_file()]
 
 
@@ -337,7 +385,7 @@ def open_workspace(start: Path | None = None) -> Iterator[Workspace]:
         NotARepository: when it lies in none.
         UserError: when dvc.yaml, params.yaml or a .dvc file cannot be read.
     """
-    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
 
     try:
@@ -347,9 +395,8 @@ def open_workspace(start: Path | None = None) -> Iterator[Workspace]:
     with repo:
         workspace = Workspace(repo)
         try:
-            yield workspace
-        except DvcException as error:
-            raise UserError(" ".join(str(error).split()), "mend the file named, then: dvc status") from error
+            with _dvc_errors():
+                yield workspace
         finally:
             workspace.git.close()
 
@@ -362,6 +409,17 @@ def _copy(source: Path, target: Path) -> None:
         reflink(str(source), str(target))
     except OSError:
         shutil.copyfile(source, target)
+
+
+@contextmanager
+def _dvc_errors() -> Iterator[None]:
+    """Translate what DVC says of a file that it cannot read."""
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except DvcException as error:
+        raise UserError(" ".join(str(error).split()), "mend the file named, then: dvc status") from error
 
 
 def _link(source: Path, target: Path) -> None:

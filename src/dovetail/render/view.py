@@ -24,5 +24,6 @@ def synced(done: dict[str, Any]) -> str:
     ]
     lines += [f"{a['model']}@{a['alias']}: {a['from'] or 'nothing'} → {a['to']}" for a in done["aliases"]]
     lines += [f"moved here from {folder}: paths in the store mended" for folder in done["mended"]]
+    lines += [f"repaired: {version}" for version in done["repaired"]]
     lines += [f"not restored: {p['what']}: {p['why']}; next: {p['next']}" for p in done["problems"]]
     return "\n".join(lines)
