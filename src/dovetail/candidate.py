@@ -43,7 +43,8 @@ def gather(workspace: Workspace, store: Store, contest: Contest) -> Evidence:
     part = testpart.find(workspace, candidate.lineage, inputs, contest.gate(gates.CHAMPION)["target"])
     running = _begin(workspace, store, contest, candidate, part)
     rival = _begin(workspace, store, contest, champion, part) if champion else None
-    whence = origin(workspace, candidate.lineage, contest.commit, None)
+    known = store.version(candidate.model, candidate.version or 0)
+    whence = origin(workspace, candidate.lineage, contest.commit, known.reproduced if known else None)
     found = _result(running)
     return Evidence(
         metrics=candidate.shown.metrics,

@@ -27,12 +27,6 @@ def tracking_uri(root: Path) -> str:
     return uri
 
 
-def store_is_made(root: Path) -> bool:
-    """Whether the store of `root` is there to be asked; a server's always is."""
-    uri = tracking_uri(root)
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
-
-
 def mend_moved(root: Path) -> list[str]:
     """Mend the paths in the SQLite store of `root` if its folder was moved; returns the folders that it named."""
     uri = tracking_uri(root)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from dovetail.checks import data, git, locks, registry, tracking
-from dovetail.connection import open_store, store_is_made
+from dovetail.connection import has_store, open_store
 from dovetail.errors import DovetailError, StoreError
 from dovetail.problem import Problem
 from dovetail.store import Store
@@ -26,6 +26,7 @@ CHECKS: tuple[Callable[[Workspace], Iterator[Problem]], ...] = (
 )
 STORE_CHECKS: tuple[Callable[[Workspace, Store], Iterator[Problem]], ...] = (
     registry.broken_versions,
+    registry.strayed_aliases,
     registry.lost_data,
     registry.unpushed_data,
     registry.uncommitted_versions,
@@ -40,7 +41,7 @@ def doctor(workspace: Workspace) -> dict[str, Any]:
     A store that was not made yet is not made; model files are read anew, data files never.
     """
     problems = list(_found(CHECKS, workspace))
-    if store_is_made(workspace.store_root):
+    if has_store(workspace.store_root):
         try:
             with open_store(workspace.store_root) as store:
                 problems.extend(_found(STORE_CHECKS, workspace, store))

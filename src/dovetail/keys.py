@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dovetail.joblib_model import MD5_KEY
+from dovetail.joblib_model import ALLOW_KEY, MD5_KEY
 
 FINGERPRINT = "dovetail.fingerprint"
 MODEL_MD5 = MD5_KEY  # named in the loader, which travels alone
@@ -22,6 +22,7 @@ REPRODUCE_TIME = "dovetail.reproduce.time"
 REPRODUCE_ENV_MD5 = "dovetail.reproduce.env.md5"
 REPRODUCE_ENV_CHANGED = "dovetail.reproduce.env.changed"
 SIGNATURE = "dovetail.signature"
+PICKLE_ALLOW = ALLOW_KEY
 
 _SIGNATURE = {True: "from the card", False: "none: the model has no card"}
 

@@ -25,6 +25,7 @@ class ModelContent:
     md5: str
     card: Mapping[str, Any] | None
     requirements: Sequence[str]
+    allow: Sequence[str] = ()  # packages that the model's pickle may name besides the usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def save(folder: Path, content: ModelContent, place: Place) -> None:
             model_uuid=place.model_id,
             model_id=place.model_id,
             run_id=place.run_id,
-            metadata={keys.MODEL_MD5: content.md5},
+            metadata={keys.MODEL_MD5: content.md5, keys.PICKLE_ALLOW: list(content.allow)},
         ),
         signature=_signature(content.card),
         input_example=_example(content.card),

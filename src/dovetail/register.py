@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dovetail import environment, gates
+from dovetail import environment, gates, keys
 from dovetail.beside import beside
 from dovetail.connection import import_mlflow, open_store
 from dovetail.environment import Environment
@@ -85,6 +85,7 @@ def register(names: Sequence[str]) -> list[Registration]:
     with writing(plan.store_root), open_store(plan.store_root) as store:
         for projection in plan.projections:
             done.append(apply(store, projection))
+            _allow(store, projection)
             _write_receipt(plan.root / projection.model.receipt, projection.lineage.fingerprint)
     return done
 
@@ -136,6 +137,7 @@ def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
             md5=lineage.artifact.md5,
             card=card,
             requirements=environment.requirements(card.get("packages") if card else None, packages),
+            allow=tuple(gates.settings(model.gates, gates.PICKLE)["allow"]),
         ),
         verdicts=tuple(gates.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
         moves_staging=(model.name, STAGING) not in tree.ledger.aliases,
@@ -177,6 +179,15 @@ def apply(store: Store, projection: Projection) -> Registration:
         aliases=_aliases(store, version),
         gates=projection.verdicts,
     )
+
+
+def _allow(store: Store, projection: Projection) -> None:
+    """Let the version's loader accept what the workspace's gates allow now, where that was something else before."""
+    version = store.find_version(projection.model.name, projection.artifact.md5)
+    allowed = ",".join(projection.artifact.allow)
+    if version is not None and version.allow != allowed:
+        store.lay_anew(version, projection.artifact)
+        store.tag_version(version, {keys.PICKLE_ALLOW: allowed})
 
 
 def _live(store: Store, lineage: Lineage, found: Run | None, tags: Mapping[str, str]) -> Run | None:

@@ -44,12 +44,19 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A registered version found by its model's bytes."""
+    """A registered version found by its model's bytes.
+
+    Attributes:
+        reproduced: What `dovetail reproduce` said of it last.
+        allow: Packages that its pickle may name besides the usual, with commas between them.
+    """
 
     model: str
     number: int
     run_id: str
     md5: str | None
+    reproduced: str | None = None
+    allow: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,7 +445,14 @@ def _dataset_inputs(content: RunContent) -> Iterator[Any]:
 
 
 def _version(entity: Any) -> Version:
-    return Version(entity.name, int(entity.version), entity.run_id, entity.tags.get(keys.MODEL_MD5))
+    return Version(
+        model=entity.name,
+        number=int(entity.version),
+        run_id=entity.run_id,
+        md5=entity.tags.get(keys.MODEL_MD5),
+        reproduced=entity.tags.get(keys.REPRODUCE_VERDICT),
+        allow=entity.tags.get(keys.PICKLE_ALLOW, ""),
+    )
 
 
 def _md5(file: str) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 from dovetail.checks.data import kept
+from dovetail.follow import Followed
 from dovetail.lineage import FileRef, Lineage
 from dovetail.problem import Problem
 from dovetail.register import LINEAGE_FILE
@@ -18,6 +19,14 @@ def broken_versions(workspace: Workspace, store: Store) -> Iterator[Problem]:
         for one in broken(store, name):
             for fault in one.faults:
                 yield Problem("error", _named(store, one.version), fault.value, _repair(workspace, store, one.version))
+
+
+def strayed_aliases(workspace: Workspace, store: Store) -> Iterator[Problem]:
+    """Aliases that are not what the promotions in git's tags say."""
+    for found in Followed(workspace).disagreements(store, set(workspace.tree.declared.models)):
+        following = "dovetail sync" if found.event else f"dovetail promote {found.model} --version {found.shown}"
+        what = f"{found.model}: {found.why}"
+        yield Problem("error", what, "who loads by alias gets what nobody promoted", following)
 
 
 def _repair(workspace: Workspace, store: Store, version: Version) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from dovetail.connection import ENV_TRACKING_URI, store_is_made, tracking_uri
+from dovetail.connection import ENV_TRACKING_URI, has_store, tracking_uri
 from dovetail.problem import Problem
 from dovetail.snapshot import RECEIPTS
 from dovetail.store import SQLITE
@@ -116,7 +116,7 @@ def network_kind(mounts: str, path: Path) -> str | None:
 def lost_store(workspace: Workspace) -> Iterator[Problem]:
     """Receipts of a store that is gone: DVC would not fill a new one."""
     receipts = sorted((workspace.store_root / RECEIPTS).glob("*.json"))
-    if receipts and not store_is_made(workspace.store_root):
+    if receipts and not has_store(workspace.store_root):
         yield Problem(
             "error",
             f"{tracking_uri(workspace.store_root).removeprefix(SQLITE)} is gone",
