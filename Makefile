@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)# DVC runs the stages with whatever `python` comes first
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test check bench ui env compare staging deploy lock clean FORCE
+.PHONY: repro test check bench ui env compare staging deploy lock clean
 .DEFAULT_GOAL := repro
 
 env: $(VENV)/.installed
@@ -40,13 +40,11 @@ ui: env  ## MLflow's UI on what `make repro` made
 MODELS ?= iris penguins diabetes
 REMOTE := $(shell sed -n 's/^ *remote *= *//p' .dvc/config)
 
-build/comparison.md: FORCE env
+compare: env  ## on a pull request: the pipeline, then each model against production in build/comparison.md
 	mkdir -p build
 	$(if $(REMOTE),dvc pull --allow-missing --quiet)
 	dvc repro --quiet
-	for model in $(MODELS); do dovetail diff $$model workspace:$$model --markdown || test $$? = 2; done > $@
-
-compare: build/comparison.md  ## on a pull request: the pipeline, then each model against production, as Markdown
+	for model in $(MODELS); do dovetail diff $$model workspace:$$model --markdown || test $$? = 2; done > build/comparison.md
 
 staging: env  ## on main: the pipeline, each model registered, `staging` moved if its gates pass, data pushed
 	$(if $(REMOTE),dvc pull --allow-missing --quiet)
@@ -61,8 +59,6 @@ deploy: env  ## on a promotion's tag, TAG=iris#production#2: MLflow's alias foll
 	rm -rf build/deploy
 	tag='$(TAG)'; rest="$${tag#*\#}"; mlflow models generate-dockerfile \
 		--model-uri "models:/$${tag%%\#*}@$${rest%%\#*}" --output-directory build/deploy
-
-FORCE:
 
 lock: env  ## new pins, for every platform, without registry addresses
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header --no-emit-index-url \

@@ -166,7 +166,8 @@ def apply(store: Store, projection: Projection) -> Registration:
             model_id = logged_model(store, run, projection)
             if projection.number:
                 store.skip_numbers(model.name, projection.number)
-            version, created = store.create_version(model.name, model_id, run, tags, model.desc), True
+            allowed = {keys.PICKLE_ALLOW: ",".join(projection.artifact.allow)} if projection.artifact.allow else {}
+            version, created = store.create_version(model.name, model_id, run, tags | allowed, model.desc), True
         if projection.moves_staging:
             _move_staging(store, version, projection.verdicts)
     return Registration(

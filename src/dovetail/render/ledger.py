@@ -37,7 +37,7 @@ def _table(gates: list[dict[str, Any]]) -> list[str]:
 
 def moved(answer: dict[str, Any]) -> str:
     """What a promotion or a rollback did."""
-    was = f" (it was {answer['from']})" if answer["from"] else ""
+    was = f" (it was version {answer['from']})" if answer["from"] else ""
     line = f"{answer['model']}@{answer['alias']} is version {answer['version'] or '?'}{was}, tag {answer['tag']}"
     note = [f"  MLflow's alias stays behind: {answer['problem']}; next: {answer['next']}"] if answer["problem"] else []
     return "\n".join([line, *note])
