@@ -160,6 +160,7 @@ def apply(store: Store, projection: Projection) -> Registration:
         store.link_model(run, logged_model(store, run, projection))
         store.finish_run(run, projection.run.time)
     version, created = None, False
+    aliases: dict[str, int] = {}
     if experiment is None:
         version = store.find_version(model.name, projection.artifact.md5)
         if version is None:
@@ -168,8 +169,9 @@ def apply(store: Store, projection: Projection) -> Registration:
                 store.skip_numbers(model.name, projection.number)
             allowed = {keys.PICKLE_ALLOW: ",".join(projection.artifact.allow)} if projection.artifact.allow else {}
             version, created = store.create_version(model.name, model_id, run, tags | allowed, model.desc), True
+        aliases = store.aliases(model.name)
         if projection.moves_staging:
-            _move_staging(store, version, projection.verdicts)
+            aliases |= _move_staging(store, version, projection.verdicts, aliases.get(STAGING, 0))
     return Registration(
         model=model.name,
         fingerprint=projection.lineage.fingerprint,
@@ -177,7 +179,7 @@ def apply(store: Store, projection: Projection) -> Registration:
         run_created=found is None,
         version=version.number if version else None,
         version_created=created,
-        aliases=_aliases(store, version),
+        aliases=tuple(sorted(alias for alias, number in aliases.items() if version and number == version.number)),
         gates=projection.verdicts,
     )
 
@@ -217,17 +219,12 @@ def logged_model(store: Store, run: Run, projection: Projection) -> str:
     )
 
 
-def _move_staging(store: Store, version: Version, verdicts: Sequence[Verdict]) -> None:
+def _move_staging(store: Store, version: Version, verdicts: Sequence[Verdict], current: int) -> dict[str, int]:
     """`staging` goes to a version whose gates pass, never backwards: checking out an old commit moves nothing."""
-    current = store.aliases(version.model).get(STAGING, 0)
     if version.number > current and all(verdict.passed for verdict in verdicts):
         store.set_alias(version.model, STAGING, version.number)
-
-
-def _aliases(store: Store, version: Version | None) -> tuple[str, ...]:
-    if version is None:
-        return ()
-    return tuple(sorted(a for a, number in store.aliases(version.model).items() if number == version.number))
+        return {STAGING: version.number}
+    return {}
 
 
 def _texts(lineage: Lineage, packages: Environment | None) -> dict[str, str]:

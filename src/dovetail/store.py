@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,14 +95,26 @@ class Store:
         self._client = client
         self._root = root
         self.uri = uri
+        self._experiments: dict[str, str] = {}  # what was asked once: MLflow takes 10 ms for each question
+        self._registered: set[str] = set()
 
     def experiment(self, name: str) -> str:
         """The id of the experiment, made if it is not there."""
+        if name in self._experiments:
+            return self._experiments[name]
         if found := self._client.get_experiment_by_name(name):
-            return str(found.experiment_id)
+            self._experiments[name] = str(found.experiment_id)
+            return self._experiments[name]
         # MLflow's default is ./mlruns of whoever comes first, which may be a temporary experiment's folder.
         location = (self._root / "mlruns" / name).as_uri() if self.uri.startswith(SQLITE) else None
-        return str(self._client.create_experiment(name, artifact_location=location))
+        self._experiments[name] = str(self._client.create_experiment(name, artifact_location=location))
+        self.__dict__.pop("_places", None)
+        return self._experiments[name]
+
+    @cached_property
+    def _places(self) -> list[str]:
+        """The ids of all experiments."""
+        return [e.experiment_id for e in _pages(self._client.search_experiments)]
 
     def find_run(self, experiment: str, fingerprint: str) -> Run | None:
         """The oldest run with this fingerprint: where two writers met, both choose the same.
@@ -124,9 +137,8 @@ class Store:
         ]
 
     def _runs_tagged(self, key: str, value: str) -> list[Any]:
-        experiments = [e.experiment_id for e in _pages(self._client.search_experiments)]
         question = {"filter_string": f"tags.`{key}` = '{value}'", "order_by": ["attributes.start_time ASC"]}
-        return list(_pages(self._client.search_runs, experiment_ids=experiments, **question))
+        return list(_pages(self._client.search_runs, experiment_ids=self._places, **question))
 
     def adopt_run(self, run: Run, tags: Mapping[str, str]) -> Run:
         """Make a script's run the one that is found by its fingerprint, still to be filled."""
@@ -249,6 +261,9 @@ class Store:
     def _create_registered_model(self, name: str, description: str | None) -> None:
         from mlflow.exceptions import MlflowException
 
+        if name in self._registered:
+            return
+        self._registered.add(name)
         try:
             self._client.create_registered_model(name, description=description)
         except MlflowException as error:
@@ -295,9 +310,10 @@ class Store:
 
     def runs_with_data(self, md5: str) -> list[Shown]:
         """Every run that was made of the data with this digest, at any distance, newest first."""
-        experiments = [e.experiment_id for e in _pages(self._client.search_experiments)]
         question = f"dataset.digest = '{md5}'"
-        return [_shown(r) for r in _pages(self._client.search_runs, experiment_ids=experiments, filter_string=question)]
+        return [
+            _shown(r) for r in _pages(self._client.search_runs, experiment_ids=self._places, filter_string=question)
+        ]
 
     def text(self, run_id: str, path: str) -> str | None:
         """A text artifact of the run, if it is there."""
