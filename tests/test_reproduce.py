@@ -164,6 +164,7 @@ def test_what_is_missing_is_listed_and_comes_from_the_remote_without_filling_the
     small.run("dvc", "add", "-q", "folder")
     small.replace("dvc.yaml", "deps: [train.py, data.csv]", "deps: [train.py, data.csv, folder]")
     small.replace("dvc.yaml", "[{out/metrics.json: {cache: false}}]", "[out/metrics.json]")
+    small.run("git", "rm", "-q", "--cached", "out/metrics.json")
     trained(small, 'import os\nw += len(open("folder/b.txt").read() + os.environ.get("EXTRA", ""))')
     small.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"))
     small.run("dvc", "push", "-q")
