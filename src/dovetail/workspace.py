@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail import ledger
 from dovetail.declared import declared, recipes, running, steps
-from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UnknownReference, UserError
+from dovetail.errors import Busy, DataUnavailable, MissingFile, NotARepository, UnknownReference, UserError
 from dovetail.git import Git
 from dovetail.ledger import Ledger
 from dovetail.lineage import FileRef, StageRecord
+from dovetail.objects import Objects
 from dovetail.snapshot import Commit, Declared, Recipe, Snapshot, Step
 from dovetail.trees import Revision, WorkingTree
 
@@ -285,6 +286,63 @@ class Workspace:
     @cached_property
     def _tracked(self) -> Mapping[str, str]:
         return self.git.files("HEAD") if self.git.commit("HEAD") else {}
+
+    @cached_property
+    def cache(self) -> Objects:
+        """DVC's cache."""
+        return Objects("cache", self._repo.cache.local)
+
+    def remote(self, name: str | None = None) -> Objects | None:
+        """A remote of DVC, by default its default one; None where none is set.
+
+        Raises:
+            UserError: when there is no remote of that name, or it keeps files by their own names.
+        """
+        from dvc.config import ConfigError, NoRemoteError
+
+        shown = name or self._repo.config["core"].get("remote")
+        try:
+            return Objects(f"remote {shown}", self._repo.cloud.get_remote_odb(name))
+        except NoRemoteError:
+            return None
+        except ConfigError as error:
+            raise UserError(f"remote {shown}: {' '.join(str(error).split())}", "dvc remote list") from error
+
+    @property
+    def foreign_cache(self) -> Path | None:
+        """Where the cache lies if it lies outside of this repository, where others may use it."""
+        place = Path(self._repo.cache.local_cache_dir).resolve()
+        return None if place.is_relative_to(self.root.resolve()) else place
+
+    @property
+    def unfinished(self) -> list[Path]:
+        """The folders of experiments that run, or were killed while they ran: what they made is in no commit yet."""
+        runs = self.scratch / "exps"
+        return sorted(mark.parent for mark in [*runs.glob("*/.dvc"), *runs.glob("standalone/*/.dvc")])
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep DVC's other commands out.
+
+        Raises:
+            Busy: when one of them runs.
+        """
+        from dvc.lock import LockError
+
+        try:
+            self._repo.lock.lock()
+        except LockError as error:
+            raise Busy(f"a dvc command is at work in {self.root}", "the same again, when it has ended") from error
+        try:
+            yield
+        finally:
+            self._repo.lock.unlock()
+
+    def run_cache(self) -> Iterator[str]:
+        """The text of each entry of DVC's run-cache: what stages made, committed or not."""
+        for file in Path(self._repo.stage_cache.cache_dir).rglob("*"):
+            if file.is_file():
+                yield file.read_text(encoding="utf-8", errors="replace")
 
     def commits_with(self, md5: str, *, experiments: bool = True) -> list[Commit]:
         """The commits whose own dvc.lock or .dvc files name this digest, newest first."""
