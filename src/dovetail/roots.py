@@ -20,6 +20,7 @@ WORKING_TREE, BRANCH, REMOTE_BRANCH, TAG, EXPERIMENT, OTHER = (
 )  # fmt: skip
 _KINDS = {"heads": BRANCH, "remotes": REMOTE_BRANCH, "tags": TAG, "exps": EXPERIMENT}
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?:\.dir)?(?![0-9a-f])")
+_SECTION = re.compile(r"^\s*(cmd|deps|params|outs):", re.MULTILINE)
 _STACKS = (
     "refs/stash",
     "refs/exps/stash",
@@ -53,12 +54,25 @@ def digests(text: str) -> frozenset[str]:
     return frozenset(_DIGEST.findall(text))
 
 
+def made(text: str) -> frozenset[str]:
+    """The md5s among them that are those of outs: a stage may still record an older input."""
+    sections = _SECTION.split(text)
+    return frozenset().union(
+        *(digests(body) for name, body in zip(sections[1::2], sections[2::2], strict=True) if name == "outs")
+    )
+
+
 def named(text: str, folder: str) -> list[FileRef]:
     """The files that the text of a dvc.lock or .dvc file in `folder` records, as far as it can be read."""
     try:
         content = load_yaml(text)
     except yaml.YAMLError:
         return []
+    return refs(content, folder)
+
+
+def refs(content: Any, folder: str = "") -> list[FileRef]:
+    """The files that parsed YAML or JSON names, each with its digest."""
     return [ref for entry in _entries(content) for ref in _refs(entry, folder)]
 
 
@@ -120,12 +134,19 @@ class Reader:
     def __init__(self, git: Git) -> None:
         self._git = git
         self._known: dict[str, frozenset[str]] = {}
+        self._made: dict[str, frozenset[str]] = {}
 
     def blob(self, blob: str) -> frozenset[str]:
         """The digests that a blob names."""
         if blob not in self._known:
             self._known[blob] = digests(self.text(blob))
         return self._known[blob]
+
+    def made(self, blob: str) -> frozenset[str]:
+        """The digests that a blob records as outs."""
+        if blob not in self._made:
+            self._made[blob] = made(self.text(blob))
+        return self._made[blob]
 
     def text(self, blob: str) -> str:
         """The text of a blob."""

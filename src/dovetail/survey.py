@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dovetail import endangered, ledger
-from dovetail.claims import Claim, Held, Written, held, of_held, of_history, of_roots
+from dovetail.claims import Claim, Held, Wanted, Written, held, of_held, of_history, of_roots
 from dovetail.endangered import Keepers, Warned
 from dovetail.errors import DovetailError
 from dovetail.objects import Objects
@@ -72,7 +72,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     shas = {root.commit for root in tips if root.commit}
     written = list(git.written(["--all", "--reflog", *sorted(shas)], *DVC_FILES))
     promotions = ledger.read(git.tags())
-    versions = held(reader, store, promotions, written)
+    versions = held(workspace, reader, store, promotions, written)
     sizes = {place: place.sizes() for place in places}
     push_to, warned = _default_remote(workspace)
     expand = _Folders([*places, *([push_to] if push_to else [])], sizes)
@@ -80,8 +80,9 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     needed = {claim.what: expand(claim.digests) for claim in claims}
     candidates = frozenset().union(*sizes.values()).difference(*needed.values())
     kept = git.reachable(shas)
-    holding = kept | {commit.sha for version in versions for commit in version.commits}
-    history = of_history(workspace, reader, written, holding, candidates)
+    holding = {commit.sha for version in versions for commit in version.commits}
+    wanted = Wanted(kept, holding, {version.md5 for version in versions})
+    history = of_history(workspace, reader, written, wanted, candidates)
     needed |= {claim.what: expand(claim.digests) for claim in history}
     trash = store.discarded({*workspace.tree.declared.models, *(v.model for v in versions)}) if store else []
     warnings = [
@@ -135,7 +136,7 @@ def _of_bytes(
     remote: Objects | None,
     expand: _Folders,
 ) -> list[Warned]:
-    here = {version: expand(version.digests) & cached.keys() for version in versions}
+    here = {version: expand(version.digests - version.in_git) & cached.keys() for version in versions}
     try:
         there = remote.holds(frozenset().union(*here.values())) if remote else set()
     except DovetailError as error:

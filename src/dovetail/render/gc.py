@@ -25,8 +25,10 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         )
         if len(rows) > _SHOWN:
             yield f"  … and {len(rows) - _SHOWN} smaller ones; all of them: --json"
-    for entry in answer["keep"]:
+    for entry in answer["keep"][:_SHOWN]:
         yield f"kept for {entry['what']}: {_count(range(entry['objects']))}, {_size(entry['size'])}"
+    if len(answer["keep"]) > _SHOWN:
+        yield f"kept for {len(answer['keep']) - _SHOWN} more; all of them: --json"
     for warning in answer["warnings"]:
         first = "this has to be settled first" if warning["blocks"] else "warning"
         yield f"{first}: {warning['what']}: {warning['why']}; next: {warning['next']}"
