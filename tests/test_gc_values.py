@@ -49,11 +49,11 @@ def test_dvc_gc_is_judged_by_its_strongest_option_that_takes_something():
 
 def test_bytes_that_are_pushed_are_in_no_danger():
     nobody = Keepers.of({})
-    assert list(of_bytes([version()], lambda _: frozenset(), nobody, "remote store")) == []
-    (warning,) = of_bytes([version()], lambda _: frozenset({A}), nobody, "remote store")
-    assert warning.next == "dvc push --all-commits"
+    assert list(of_bytes({version(): frozenset()}, nobody, "remote store", "dvc push")) == []
+    (warning,) = of_bytes({version(): frozenset({A})}, nobody, "remote store", "dvc push")
+    assert warning.next == "dvc push"
     everybody = Keepers.of({"working tree": frozenset({A})})
-    assert list(of_bytes([version()], lambda _: frozenset({A}), everybody, None)) == []
+    assert list(of_bytes({version(): frozenset({A})}, everybody, None, "dvc push")) == []
 
 
 def test_a_commit_that_is_in_no_git_remote_is_said_of_named_versions_alone():

@@ -1,6 +1,6 @@
 """What a version needs and could lose: to a clean-up, to git's or DVC's own, or because it never left this machine."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,6 @@ from typing import Any
 from dovetail.claims import Held
 from dovetail.roots import BRANCH, TAG, WORKING_TREE, Published
 from dovetail.trash import RUN, Discarded
-
-Expand = Callable[[Iterable[str]], frozenset[str]]  # with what the folders among them hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +133,11 @@ class Keepers:
         return "-w (-a keeps it)" if digests - self.workspace else ""
 
 
-def of_bytes(
-    held: Iterable[Held], alone: Callable[[Held], frozenset[str]], keepers: Keepers, remote: str | None
-) -> Iterator[Warned]:
-    """Versions whose bytes lie in this cache `alone` and that a `dvc gc`, which knows no registry, would delete."""
-    push = "dvc push --all-commits" if remote else "dvc remote add -d NAME URL && dvc push --all-commits"
+def of_bytes(alone: Mapping[Held, frozenset[str]], keepers: Keepers, remote: str | None, push: str) -> Iterator[Warned]:
+    """Versions with the bytes of them that lie in this cache `alone`; `push` is the command that ends that."""
     unnamed: dict[tuple[str, str], list[str]] = {}
-    for version in held:
-        options = keepers.lost(only) if (only := alone(version)) else ""
+    for version, only in alone.items():
+        options = keepers.lost(only)
         if version.aliases and only and (remote or options):
             place = f"not in {remote}" if remote else "in no remote"
             after = f"; dvc gc with {options} would make it unrecoverable" if options else ""
@@ -151,5 +146,5 @@ def of_bytes(
             unnamed.setdefault((version.model, options), []).append(str(version.number))
     for (model, options), numbers in unnamed.items():
         what = f"{model} version{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
-        why = f"in no remote, and dvc gc with {options} would delete what it needs: dvc gc does not know the registry"
-        yield Warned(what, why, f"{push}; to clean up: dovetail gc, not dvc gc")
+        why = f"in no remote, and dvc gc with {options} would delete what it needs: it does not know the registry"
+        yield Warned(what, why, push)

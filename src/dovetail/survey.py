@@ -74,8 +74,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     promotions = ledger.read(git.tags())
     versions = held(workspace, reader, store, promotions, written)
     sizes = {place: place.sizes() for place in places}
-    push_to, warned = _default_remote(workspace)
-    expand = _Folders([*places, *([push_to] if push_to else [])], sizes)
+    expand = _Folders(_listing_places(workspace, places), sizes)
     claims = [*of_roots(reader, tips), *of_held(versions)]
     needed = {claim.what: expand(claim.digests) for claim in claims}
     candidates = frozenset().union(*sizes.values()).difference(*needed.values())
@@ -96,8 +95,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
         *endangered.of_trash(trash),
         *_of_commits(workspace, tips, versions, claims[0], known),
         *endangered.of_tags({e.tag.name: f"{m}@{a}" for (m, a), e in promotions.aliases.items() if e}, there),
-        *warned,
-        *(() if warned else _of_bytes(versions, claims, sizes[workspace.cache], push_to, expand)),
+        *_of_bytes(workspace, versions, claims, sizes[workspace.cache], expand),
     ]
     return Survey(reader, sizes, needed, written, kept, trash, warnings)
 
@@ -122,27 +120,32 @@ def _of_commits(
     return endangered.of_commits(versions, lasting, pushed, here.digests)
 
 
-def _default_remote(workspace: Workspace) -> tuple[Objects | None, list[Warned]]:
+def _listing_places(workspace: Workspace, places: Sequence[Objects]) -> list[Objects]:
+    """Where the listings of folders are looked for: the default remote may have those that the cache lacks."""
     try:
-        return workspace.remote(), []
-    except DovetailError as error:
-        return None, [Warned("the default remote", error.message, error.next_command)]
+        remote = workspace.remote()
+    except DovetailError:  # it keeps files by their own names: no listings
+        return list(places)
+    known = {place.name for place in places}
+    return [*places, *([remote] if remote and remote.name not in known else [])]
 
 
 def _of_bytes(
+    workspace: Workspace,
     versions: Sequence[Held],
     claims: Sequence[Claim],
     cached: Mapping[str, int],
-    remote: Objects | None,
     expand: _Folders,
 ) -> list[Warned]:
     here = {version: expand(version.digests - version.in_git) & cached.keys() for version in versions}
     try:
+        remote = workspace.remote()
         there = remote.holds(frozenset().union(*here.values())) if remote else set()
     except DovetailError as error:
         return [Warned("the default remote", error.message, error.next_command)]
     of_kind: dict[str, frozenset[str]] = {}
     for claim in claims:
         of_kind[claim.kind] = of_kind.get(claim.kind, frozenset()) | expand(claim.digests)
-    name = remote.name if remote else None
-    return list(endangered.of_bytes(versions, lambda version: here[version] - there, Keepers.of(of_kind), name))
+    alone = {version: here[version] - there for version in versions}
+    push = workspace.push_command({commit for version in versions if alone[version] for commit in version.commits[:1]})
+    return list(endangered.of_bytes(alone, Keepers.of(of_kind), remote.name if remote else None, push))

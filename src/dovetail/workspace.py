@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -307,6 +307,23 @@ class Workspace:
             return None
         except ConfigError as error:
             raise UserError(f"remote {shown}: {' '.join(str(error).split())}", "dvc remote list") from error
+
+    def push_command(self, commits: Iterable[Commit]) -> str:
+        """What pushes the data of `commits`.
+
+        DVC takes each commit's own .dvc/config for it: a commit older than the remote is passed over in silence.
+        """
+        push, name = "dvc push --all-commits", self._repo.config["core"].get("remote")
+        if name is None:
+            return f"dvc remote add --local --default NAME URL && {push}"
+        own = (self._repo.config.load_one(level) for level in ("system", "global", "local"))
+        if any(name in level.get("remote", {}) for level in own):
+            return push
+        blobs = (self.git.files(commit.sha).get(".dvc/config") for commit in commits)
+        if all(blob and f'remote "{name}"' in self.git.blob(blob).decode() for blob in blobs):
+            return push
+        url = self._repo.config["remote"][name]["url"]
+        return f"dvc remote add --local --force --default {name} {shlex.quote(url)} && {push}"
 
     @property
     def foreign_cache(self) -> Path | None:
