@@ -1,4 +1,4 @@
-"""Run `dovetail …` and die by SIGKILL on entering the named function, FUNCTION:N for the Nth time: `killed.py FUNCTION ARGUMENT…`.
+"""Run `dovetail …` and die by SIGKILL on entering a function, FUNCTION:N for the Nth time: `killed.py FUNCTION ARG…`.
 
 With the environment variable VICTIM, a process id, it is that process that dies, once, and this one goes on.
 """
@@ -15,7 +15,7 @@ entered = itertools.count(1)
 
 def die(frame, event, _):
     if event == "call" and frame.f_code.co_name == step and frame.f_code.co_filename.endswith(
-        ("tracking/client.py", "dovetail/register.py", "dovetail/git.py", "dovetail/ledger.py", "dvc_objects/fs/utils.py")
+        ("tracking/client.py", "dovetail/register.py", "dovetail/git.py", "dovetail/ledger.py", "objects/fs/utils.py")
     ) and next(entered) == int(nth or 1):  # fmt: skip
         os.kill(int(os.environ.pop("VICTIM", os.getpid())), signal.SIGKILL)
 

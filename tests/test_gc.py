@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import isolate
 from project import Project, small_project
 
 from dovetail.git import Git
@@ -75,9 +76,7 @@ def on_a_deleted_branch(project, w=5):
 def estate(tmp_path_factory):
     """Versions of three commits, one promoted; an experiment, a removed one, a deleted branch, a dead end."""
     with pytest.MonkeyPatch.context() as patch:
-        from conftest import _isolate
-
-        _isolate(tmp_path_factory, patch)
+        isolate(tmp_path_factory, patch)
         project = small_project(tmp_path_factory.mktemp("estate") / "small")
         project.made = {name: train(project, w) for name, w in {"seven": 7, "eight": 8}.items()}
         project.run("dovetail", "promote", "m")
@@ -121,6 +120,15 @@ def test_it_says_beforehand_what_dvc_gc_would_make_unrecoverable(estate):
     assert "dvc push" in warnings["m version 1 @production"]["next"]
     assert "-w, -a and -T" in warnings["m version 2"]["why"]
     assert not any(warning["blocks"] for warning in warnings.values())
+
+
+def test_promotions_are_told_from_git_where_mlflow_has_no_store(estate, tmp_path):
+    answer = estate.json("gc", MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/none.db")
+    assert not doomed(answer) & (estate.made["seven"] | estate.made["eight"] | estate.made["nine"])
+    assert len(answer["delete"]) == 3 * len(estate.made["seven"])
+    (warning,) = [w for w in answer["warnings"] if "@production" in w["what"]]
+    assert "(-aT keeps it)" in warning["why"]
+    assert not (tmp_path / "none.db").exists()
 
 
 def test_a_promoted_version_survives_it_and_dvc_gc_afterwards(estate):

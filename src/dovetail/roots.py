@@ -68,11 +68,6 @@ def named(text: str, folder: str) -> list[FileRef]:
         content = load_yaml(text)
     except yaml.YAMLError:
         return []
-    return refs(content, folder)
-
-
-def refs(content: Any, folder: str = "") -> list[FileRef]:
-    """The files that parsed YAML or JSON names, each with its digest."""
     return [ref for entry in _entries(content) for ref in _refs(entry, folder)]
 
 
