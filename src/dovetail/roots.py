@@ -97,7 +97,8 @@ def roots(git: Git) -> list[Root]:
         if "commit" in (kind, peeled_kind):
             found.append(_root(ref, peeled or sha))
     heads = [line.removeprefix("HEAD ") for line in worktrees.splitlines() if line.startswith("HEAD ")]
-    found += [Root(OTHER, "HEAD", sha) for sha in heads if set(sha) != {"0"}]  # zeros: no commit yet
+    known = {"0" * len(sha) for sha in heads} | {root.commit for root in found}  # zeros: no commit yet
+    found += [Root(OTHER, "HEAD", sha) for sha in heads if sha not in known]
     stacks = [ref for ref in _STACKS if git("rev-parse", "--verify", "-q", ref)]
     found += [Root(OTHER, ref, sha) for ref in stacks for sha in git.ask("log", "-g", "--format=%H", ref).split()]
     return found
