@@ -1,19 +1,22 @@
-"""Run `dovetail …` and die by SIGKILL on entering the named function: `python killed.py FUNCTION ARGUMENT…`.
+"""Run `dovetail …` and die by SIGKILL on entering a function, FUNCTION:N for the Nth time: `killed.py FUNCTION ARG…`.
 
 With the environment variable VICTIM, a process id, it is that process that dies, once, and this one goes on.
 """
 
+import itertools
 import os
 import signal
 import sys
 
 step, *arguments = sys.argv[1:]
+step, _, nth = step.partition(":")
+entered = itertools.count(1)
 
 
 def die(frame, event, _):
     if event == "call" and frame.f_code.co_name == step and frame.f_code.co_filename.endswith(
-        ("tracking/client.py", "dovetail/register.py", "dovetail/git.py", "dovetail/ledger.py")
-    ):  # fmt: skip
+        ("tracking/client.py", "dovetail/register.py", "dovetail/git.py", "dovetail/ledger.py", "objects/fs/utils.py")
+    ) and next(entered) == int(nth or 1):  # fmt: skip
         os.kill(int(os.environ.pop("VICTIM", os.getpid())), signal.SIGKILL)
 
 

@@ -196,6 +196,21 @@ def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa:
     _answer(answer, as_json=as_json, text=comment if markdown else text)
 
 
+@main.command("gc")
+@click.option("--force", is_flag=True, help="Delete what the plan shows.")
+@click.option("--cloud", is_flag=True, help="Look at DVC's default remote too.")
+@click.option("--remote", metavar="NAME", help="Look at this remote of DVC too.")
+@click.option("--shared-cache", is_flag=True, help="No other repository uses the cache that lies outside of this one.")
+@_json
+def clean_up(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
+    """Plan one clean-up of DVC's cache and MLflow's trash: what no branch, tag, experiment, version or alias needs."""
+    from dovetail.gc import Wish
+    from dovetail.gc import gc as library_call
+    from dovetail.render.gc import gc as text
+
+    _answer(library_call(Wish(**wish)), as_json=as_json, text=text)
+
+
 @main.command()
 @click.argument("ref")
 @click.option("--fresh-env", is_flag=True, help="Build the environment from the commit's requirements.lock first.")

@@ -17,7 +17,8 @@ DovetailError               names the thing, its value and the next command
     ├── Busy                another Dovetail process holds the lock
     ├── Overtaken           somebody else promoted while the gates ran
     ├── TagExists           somebody else made the tag first
-    └── TagRefused          git cannot make a tag
+    ├── TagRefused          git cannot make a tag
+    └── GitFailed           git cannot answer
 """
 
 
@@ -110,3 +111,7 @@ class TagExists(OutsideError):
 
 class TagRefused(OutsideError):
     """Git cannot make a tag."""
+
+
+class GitFailed(OutsideError):
+    """Git cannot answer: a broken repository, or one that it does not trust."""

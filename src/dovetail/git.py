@@ -3,13 +3,14 @@
 import os
 import shlex
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from dovetail.errors import NotARepository, TagExists, TagRefused
+from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused
 from dovetail.snapshot import Commit, Tag
 
+_REMOTE_SECONDS = 30
 _FIELD, _RECORD, _FORMAT = "\x1f", "\x1e", "%H%x1f%s%x1f%an%x1f%ct"
 
 
@@ -24,6 +25,18 @@ class Git:
         """The output of `git ARGS`, stripped; empty where git says no."""
         command = ["git", "--no-optional-locks", *args]
         return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False).stdout.strip()
+
+    def ask(self, *args: str) -> str:
+        """The output of `git ARGS`, for what must not be mistaken for nothing when git cannot answer.
+
+        Raises:
+            GitFailed: when git says no.
+        """
+        command = ["git", "--no-optional-locks", *args]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise GitFailed(f"git {args[0]}: {' '.join(done.stderr.split())}", "git fsck, then the same again")
+        return done.stdout
 
     @property
     def is_shallow(self) -> bool:
@@ -70,18 +83,32 @@ class Git:
         """The commits of any branch or tag that wrote a file named so with `text` in it, newest first."""
         revs = ["--branches", "--tags", "--remotes", *(self.experiments().values() if experiments else ())]
         head = ["HEAD"] if self("rev-parse", "--verify", "-q", "HEAD") else []
-        log = self("log", f"--format={_FIELD}{_FORMAT}", "--raw", "--no-abbrev", "--date-order", *head, *revs, "--",
-                   *(f":(glob)**/{name}" for name in names))  # fmt: skip
-        found, content = [], {}
-        for entry in filter(None, log.split(f"\n{_FIELD}")):
-            first, *changed = entry.lstrip(_FIELD).split("\n")
-            for blob in (line.split()[3] for line in changed if line.startswith(":")):
+        found: list[Commit] = []
+        content: dict[str, bool] = {}
+        if not self("rev-list", "--max-count=1", *head, *revs):
+            return found  # no commit yet
+        for commit, files in self.written([*head, *revs], *(f":(glob)**/{name}" for name in names)):
+            for blob in files.values():
                 if blob not in content:
-                    content[blob] = set(blob) != {"0"} and text.encode() in self.blob(blob)
-                if content[blob]:
-                    found.append(self._commit(first))
-                    break
+                    content[blob] = text.encode() in self.blob(blob)
+            if any(content[blob] for blob in files.values()):
+                found.append(commit)
         return found
+
+    def written(self, revs: Iterable[str], *pathspecs: str) -> Iterator[tuple[Commit, dict[str, str]]]:
+        """Each commit of `revs` that wrote a file that a pathspec matches, newest first, with the file's path and blob.
+
+        A merge is compared with its first parent, so that what was made while merging is seen; no side branch is left
+        out, as git does where a merge took the other side's file.
+        """
+        shown = ("-z", f"--format={_RECORD}{_FORMAT}", "--raw", "--no-abbrev", "--no-renames", "--relative")
+        walked = ("--date-order", "--full-history", "--diff-merges=first-parent")
+        log = self.ask("log", *shown, *walked, *revs, "--", *pathspecs)
+        for entry in log.split(_RECORD)[1:]:
+            first, *changed = entry.rstrip("\0").split("\0")
+            found = zip(changed[::2], changed[1::2], strict=True)  # ":100644 100644 old new M", path
+            files = {path: about.split()[3] for about, path in found}
+            yield self._commit(first), {path: blob for path, blob in files.items() if set(blob) != {"0"}}
 
     @cached_property
     def _refs(self) -> dict[str, tuple[str, ...]]:
@@ -126,6 +153,38 @@ class Git:
             why = " ".join(done.stderr.split())
             raise TagRefused(f"git does not make the tag {name}: {why}", f"git tag -a {shlex.quote(name)} {commit[:8]}")
 
+    def remote_refs(self, remote: str) -> dict[str, str]:
+        """The commit of each ref that a git remote has now; nothing is fetched.
+
+        Raises:
+            GitFailed: when it does not answer within half a minute.
+        """
+        command, env = ["git", "ls-remote", remote], {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+        following = "git fetch --all --tags, then the same again"
+        try:
+            done = subprocess.run(
+                command, cwd=self.root, env=env, capture_output=True, text=True, check=False, timeout=_REMOTE_SECONDS
+            )
+        except subprocess.TimeoutExpired as error:
+            raise GitFailed(f"git remote {remote} does not answer for {_REMOTE_SECONDS} s", following) from error
+        if done.returncode:
+            raise GitFailed(f"git remote {remote}: {' '.join(done.stderr.split())}", following)
+        lines = (line.split("\t") for line in done.stdout.splitlines())
+        return {ref.removesuffix("^{}"): sha for sha, ref in lines}  # what an annotated tag names comes after the tag
+
+    def known(self, shas: Iterable[str]) -> set[str]:
+        """Those of `shas` that are commits of this repository, whether a ref keeps them or not."""
+        return {sha for sha in set(shas) if self("rev-parse", "--verify", "-q", f"{sha}^{{commit}}")}
+
+    def reachable(self, revs: Iterable[str]) -> set[str]:
+        """The commits that `revs` keep.
+
+        Raises:
+            GitFailed: when git cannot say.
+        """
+        wanted = sorted(set(revs))
+        return set(self.ask("rev-list", *wanted).split()) if wanted else set()
+
     def experiments(self) -> dict[str, str]:
         """The commit of each DVC experiment, by name."""
         lines = self("for-each-ref", f"--format=%(objectname){_FIELD}%(refname)", "refs/exps").splitlines()
@@ -136,7 +195,7 @@ class Git:
 
     def files(self, sha: str) -> dict[str, str]:
         """The blob of every file below `root` at a commit, by path."""
-        entries = (entry.partition("\t") for entry in self("ls-tree", "-r", "-z", sha).split("\0") if entry)
+        entries = (entry.partition("\t") for entry in self.ask("ls-tree", "-r", "-z", sha).split("\0") if entry)
         return {path: about.split()[2] for about, _, path in entries}
 
     def paths(self, folder: str) -> list[str]:

@@ -4,16 +4,17 @@ import getpass
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail import keys, model_package
+from dovetail import keys, model_package, trash
 from dovetail.lineage import FileRef
 from dovetail.model_package import ModelContent, Place
+from dovetail.trash import Discarded
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -333,6 +334,14 @@ class Store:
                 location = self._client.get_logged_model(output.model_id).artifact_location
                 return _md5(download_artifacts(f"{location}/data/{Path(path).name}"))
         return None
+
+    def discarded(self, names: Iterable[str]) -> list[Discarded]:
+        """What lies in the trash of the experiments `names` and still has bytes, and uploads that never ended."""
+        return trash.discarded(self._client, names)
+
+    def empty(self, item: Discarded) -> None:
+        """Delete the bytes of what lies in the trash."""
+        trash.empty(self._client, item)
 
     def columns(self, name: str, number: int) -> tuple[list[str], list[str]]:
         """The columns that a version's signature names: all, and those that may be missing. Empty without one."""

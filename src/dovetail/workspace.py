@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail import ledger
 from dovetail.declared import declared, recipes, running, steps
-from dovetail.errors import DataUnavailable, MissingFile, NotARepository, UnknownReference, UserError
+from dovetail.errors import Busy, DataUnavailable, MissingFile, NotARepository, UnknownReference, UserError
 from dovetail.git import Git
 from dovetail.ledger import Ledger
 from dovetail.lineage import FileRef, StageRecord
+from dovetail.objects import Objects
 from dovetail.snapshot import Commit, Declared, Recipe, Snapshot, Step
 from dovetail.trees import Revision, WorkingTree
 
@@ -285,6 +286,80 @@ class Workspace:
     @cached_property
     def _tracked(self) -> Mapping[str, str]:
         return self.git.files("HEAD") if self.git.commit("HEAD") else {}
+
+    @cached_property
+    def cache(self) -> Objects:
+        """DVC's cache."""
+        return Objects("cache", self._repo.cache.local)
+
+    def remote(self, name: str | None = None) -> Objects | None:
+        """A remote of DVC, by default its default one; None where none is set.
+
+        Raises:
+            UserError: when there is no remote of that name, or it keeps files by their own names.
+        """
+        from dvc.config import ConfigError, NoRemoteError
+
+        shown = name or self._repo.config["core"].get("remote")
+        try:
+            return Objects(f"remote {shown}", self._repo.cloud.get_remote_odb(name))
+        except NoRemoteError:
+            return None
+        except ConfigError as error:
+            raise UserError(f"remote {shown}: {' '.join(str(error).split())}", "dvc remote list") from error
+
+    def push_command(self, commits: Iterable[Commit]) -> str:
+        """What pushes the data of `commits`.
+
+        DVC takes each commit's own .dvc/config for it: a commit older than the remote is passed over in silence.
+        """
+        push, name = "dvc push --all-commits", self._repo.config["core"].get("remote")
+        if name is None:
+            return f"dvc remote add --local --default NAME URL && {push}"
+        own = (self._repo.config.load_one(level) for level in ("system", "global", "local"))
+        if any(name in level.get("remote", {}) for level in own):
+            return push
+        blobs = (self.git.files(commit.sha).get(".dvc/config") for commit in commits)
+        if all(blob and f'remote "{name}"' in self.git.blob(blob).decode() for blob in blobs):
+            return push
+        url = self._repo.config["remote"][name]["url"]
+        return f"dvc remote add --local --force --default {name} {shlex.quote(url)} && {push}"
+
+    @property
+    def foreign_cache(self) -> Path | None:
+        """Where the cache lies if it lies outside of this repository, where others may use it."""
+        place = Path(self._repo.cache.local_cache_dir).resolve()
+        return None if place.is_relative_to(self.root.resolve()) else place
+
+    @property
+    def unfinished(self) -> list[Path]:
+        """The folders of experiments that run, or were killed while they ran: what they made is in no commit yet."""
+        runs = self.scratch / "exps"
+        return sorted(mark.parent for mark in [*runs.glob("*/.dvc"), *runs.glob("standalone/*/.dvc")])
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep DVC's other commands out.
+
+        Raises:
+            Busy: when one of them runs.
+        """
+        from dvc.lock import LockError
+
+        try:
+            self._repo.lock.lock()
+        except LockError as error:
+            raise Busy(f"a dvc command is at work in {self.root}", "the same again, when it has ended") from error
+        try:
+            yield
+        finally:
+            self._repo.lock.unlock()
+
+    def run_cache(self) -> Iterator[str]:
+        """The text of each entry of DVC's run-cache: what stages made, committed or not."""
+        for file in Path(self._repo.stage_cache.cache_dir).rglob("*"):
+            if file.is_file():
+                yield file.read_text(encoding="utf-8", errors="replace")
 
     def commits_with(self, md5: str, *, experiments: bool = True) -> list[Commit]:
         """The commits whose own dvc.lock or .dvc files name this digest, newest first."""
