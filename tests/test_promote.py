@@ -89,6 +89,17 @@ def test_promoted_and_taken_back_as_gto_reads_it_and_as_history_tells(made):
     assert "v1.0.0" in made.run("gto", "show", "m#production", "--plain").stdout
 
 
+def test_a_version_is_tagged_once_however_many_commits_hold_it(made):
+    made.json("promote", "m")
+    made.write("data.csv.dvc", (made.root / "data.csv.dvc").read_text())
+    lock = (made.root / "dvc.lock").read_text()
+    made.write("dvc.lock", lock.replace("schema:", "# written again\nschema:"))
+    made.commit("the same model in another commit")
+    assert made.json("promote", "m")["already"] is True
+    assert made.json("promote", "m", "--to", "live")["tag"] == "m#live#2"
+    assert ours(made) == ["m#live#2", "m#production#1", "m@v2.0.0"]
+
+
 def test_a_dry_run_changes_nothing_and_a_refusal_says_why(made):
     assert made.json("promote", "m", "--dry-run")["promoted"] is False
     made.write("params.yaml", "train: {w: 9}\n")
@@ -184,6 +195,7 @@ def test_killed_between_any_two_steps_nothing_is_lost_and_the_next_run_completes
         done = killed(made, step, "promote", "m")
         assert done.returncode == -signal.SIGKILL, (step, done.stdout, done.stderr)
     assert ours(made) == ["m#production#1", "m@v2.0.0"]
+    assert "production" not in made.store().aliases()["m"]
     (model,) = made.json("status", code=1)["models"]
     assert "m#production#1 says version 2" in model["problems"][0]["what"]
     assert made.json("sync")["aliases"] == [{"model": "m", "alias": "production", "from": None, "to": 2}]

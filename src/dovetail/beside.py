@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -15,13 +16,13 @@ T = TypeVar("T")
 def beside(work: Callable[[], T], meanwhile: Callable[[], object]) -> T:
     """The result of `work`, which is read only and gives a value that can be pickled; `meanwhile` is done here.
 
-    Called before anything heavy is imported, so that the fork is cheap and there are no threads to lose. Where a system
-    cannot fork safely, or the other process died, `work` is done here.
+    Called before anything heavy is imported, so that the fork is cheap. Where it is not safe, for the system or because
+    threads would be lost, and where the other process died, `work` is done here.
 
     Raises:
         DovetailError: what `work` raised.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or threading.active_count() > 1:
         return work()
     receive, send = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=_hand_over, args=(send, work), daemon=True)

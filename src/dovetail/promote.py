@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from dovetail.ledger import FORCE, PROMOTE, Ledger, Note
 from dovetail.origin import commit_of
 from dovetail.reference import ByAlias, ByVersion
 from dovetail.register import STAGING, register, writing
-from dovetail.snapshot import Commit, Model
+from dovetail.snapshot import Model
 from dovetail.store import Store
 from dovetail.trace import Subject, resolve
 from dovetail.workspace import Workspace, open_workspace
@@ -36,9 +37,18 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is known before anything is done; `ledger` is the state that the verdicts were given on."""
+    """What is known before anything is done.
+
+    Attributes:
+        contest: Who is compared; its commit is the newest that holds the candidate, with the gates that count now.
+        home: The commit to tag: one that is tagged for these bytes already, else the same.
+        ledger: The state that the verdicts were given on.
+        evidence: What is known of the candidate.
+        verdicts: What the gates say of it.
+    """
 
     contest: Contest
+    home: str | None
     ledger: Ledger
     evidence: Evidence
     verdicts: Sequence[Verdict]
@@ -68,10 +78,14 @@ def promote(wish: Wish) -> dict[str, Any]:
             candidate = _candidate(workspace, store, wish)
             plan = _plan(workspace, store, candidate, wish)
             tag = None
-            commit = plan.contest.commit
-            if commit and not wish.dry_run and not _is_named(plan, wish) and (plan.passed or wish.force):
+            if wish.dry_run or plan.home is None:
+                pass
+            elif _is_named(plan, wish):
+                assert candidate.version is not None
+                store.set_alias(wish.model, wish.alias, candidate.version)  # an interruption may have left it behind
+            elif plan.passed or wish.force:
                 with writing(workspace.store_root):
-                    tag = _carry_out(workspace, store, plan, commit, wish)
+                    tag = _carry_out(workspace, store, plan, plan.home, wish)
     return _answer(plan, wish, tag)
 
 
@@ -109,17 +123,26 @@ def _plan(workspace: Workspace, store: Store, candidate: Subject, wish: Wish) ->
     champion = resolve(workspace, store, ByVersion(wish.model, number)) if named and number else None
     contest = Contest(candidate, commit, asked, champion)
     evidence = gather(workspace, store, contest)
-    return Plan(contest, tags, evidence, gates.evaluate(asked, evidence))
+    home = (_tagged(workspace, tags, candidate) or commit.sha) if commit else None
+    return Plan(contest, home, tags, evidence, gates.evaluate(asked, evidence))
+
+
+def _tagged(workspace: Workspace, tags: Ledger, candidate: Subject) -> str | None:
+    """The commit that is a version already, in the ledger's tags, of the candidate's bytes."""
+    for sha in tags.versions.get(candidate.model, {}).values():
+        with suppress(DovetailError):  # a commit that holds no such model
+            if workspace.bytes_at(candidate.model, sha) == candidate.lineage.artifact.md5:
+                return sha
+    return None
 
 
 def _is_named(plan: Plan, wish: Wish) -> bool:
     """Whether the ledger says already what is wished."""
     event = plan.ledger.current(wish.model, wish.alias)
-    commit = plan.contest.commit
-    return event is not None and commit is not None and event.tag.commit == commit.sha
+    return event is not None and event.tag.commit == plan.home
 
 
-def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: Commit, wish: Wish) -> str:
+def _carry_out(workspace: Workspace, store: Store, plan: Plan, home: str, wish: Wish) -> str:
     candidate, champion = plan.contest.candidate, plan.contest.champion
     assert candidate.version is not None
     before, now = (state.current(wish.model, wish.alias) for state in (plan.ledger, ledger.read(workspace.git.tags())))
@@ -140,7 +163,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: Commit, w
         evidence=hashlib.sha256((text + "\n").encode()).hexdigest(),
         gates=tuple(shown),
     )
-    tag = ledger.write(workspace.git, wish.model, wish.alias, commit.sha, note)
+    tag = ledger.write(workspace.git, wish.model, wish.alias, home, note)
     try:
         store.set_alias(wish.model, wish.alias, candidate.version)
     except Exception as error:
@@ -158,7 +181,7 @@ def _answer(plan: Plan, wish: Wish, tag: str | None) -> dict[str, Any]:
         "version": candidate.version,
         "from": champion.version if champion else None,
         "to": candidate.version,
-        "commit": plan.contest.commit.sha if plan.contest.commit else None,
+        "commit": plan.home,
         "promoted": tag is not None or named,
         "passed": plan.passed,
         "forced": tag is not None and not plan.passed,
