@@ -36,13 +36,19 @@ class Synced:
         return asdict(self)
 
 
-def sync(workspace: Workspace, *, everything: bool = False, repair: bool = False) -> Synced:
+def sync(
+    workspace: Workspace,
+    *,
+    everything: bool = False,
+    repair: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005  (their names are the contract)
+) -> Synced:
     """Restore what is missing in MLflow, oldest commit first, so that versions get their old numbers.
 
     A SQLite store whose folder was moved is mended first. Walks the history of HEAD and the working tree; with
     `everything` all branches, tags and experiments. What is there stays as it is; what cannot be restored is listed and
     the rest is done. Interrupted and run again it goes on. With `repair` every version's model file is read, and what a
-    version lost, or what was changed of it, is laid anew.
+    version lost, or what was changed of it, is laid anew. `progress` is told how many of how many are done.
 
     Raises:
         StoreError: when MLflow does not answer.
@@ -63,9 +69,10 @@ def sync(workspace: Workspace, *, everything: bool = False, repair: bool = False
             done.problems += repaired.problems
         session = _Session(store, done, workspace.scratch, workspace.ledger)
         missing = [one for tree in _trees(workspace, everything=everything) for one in session.missing(tree)]
-        for one in in_order(missing, next_number=session.next_number):
+        for number, one in enumerate(in_order(missing, next_number=session.next_number), 1):
             with writing(workspace.store_root):
                 session.show(one)
+            progress(number, len(missing))
         with writing(workspace.store_root):
             _follow(store, followed, done, set(before))
         for name, old in before.items():
