@@ -77,7 +77,7 @@ def sync(everything: bool, repair: bool, as_json: bool) -> None:  # noqa: FBT001
     from dovetail.workspace import open_workspace
 
     with open_workspace() as workspace:
-        done = library_call(workspace, everything=everything, repair=repair, progress=_progress)
+        done = library_call(workspace, everything=everything, repair=repair, progress=_count)
     _answer(done.as_json(), as_json=as_json, text=synced)
     sys.exit(1 if done.problems else 0)
 
@@ -234,7 +234,7 @@ def _progress(message: str) -> None:
         click.echo(f"{message} …", err=True)
 
 
-def _progress(done: int, total: int) -> None:
+def _count(done: int, total: int) -> None:
     """A line on a terminal that is written over; nothing in a pipe."""
     if sys.stderr.isatty():
         click.echo(f"\r{done} of {total}" if done < total else "\r\033[K", err=True, nl=False)
