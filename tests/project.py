@@ -15,6 +15,24 @@ BIN = Path(sys.executable).parent
 _asked = itertools.count()
 
 
+def isolate(tmp_path_factory, monkeypatch):
+    """A home and a git identity of its own, none of the machine's settings."""
+    """For fixtures that outlive a test, which have to ask for it."""
+    home = tmp_path_factory.getbasetemp() / "home"
+    home.mkdir(exist_ok=True)
+    (home / ".gitconfig").write_text(
+        "[user]\nname = Ada Tester\nemail = ada@example.org\n[init]\ndefaultBranch = main\n"
+    )
+    for name in [n for n in os.environ if n.startswith(("MLFLOW_", "DVC_", "GIT_", "DOVETAIL_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+
+
 @dataclass
 class Project:
     """A folder with a git and DVC repository in it."""

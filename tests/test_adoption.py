@@ -4,7 +4,7 @@ import hashlib
 import shutil
 
 import pytest
-from project import Project
+from project import Project, isolate
 
 DATA = """
 import pathlib
@@ -100,8 +100,6 @@ def md5(file):
 @pytest.fixture(scope="module")
 def _template(tmp_path_factory):
     """A repository that knows nothing of Dovetail: two pipelines, data of three kinds, GTO's tags."""
-    from conftest import isolate
-
     with pytest.MonkeyPatch.context() as patch:
         isolate(tmp_path_factory, patch)
         root = tmp_path_factory.mktemp("existing")

@@ -5,10 +5,9 @@ import re
 import shutil
 
 import pytest
-from conftest import isolate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from project import TRAIN, Project
+from project import TRAIN, Project, isolate
 
 from dovetail.diff import compare
 from dovetail.environment import Environment
