@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import isolate
-from project import Project, small_project
+from project import Project, isolate, small_project
 
 from dovetail.git import Git
 
