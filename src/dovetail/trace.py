@@ -158,7 +158,9 @@ def _down(workspace: Workspace, store: Store, reference: ByPath | ByDigest) -> d
     aliases: dict[str, dict[str, int]] = {}
     versions = []
     for version in store.versions_of_bytes({run.model_md5 for run in runs if run.model_md5}):
-        named = aliases.setdefault(version.model, store.aliases(version.model))
+        if version.model not in aliases:
+            aliases[version.model] = store.aliases(version.model)
+        named = aliases[version.model]
         versions.append(
             {
                 "model": version.model,
