@@ -175,6 +175,20 @@ def test_a_pickle_that_runs_a_command_is_refused_by_the_gate_and_by_the_loader(s
     assert not marker.exists()
 
 
+def test_the_loader_reads_what_the_gates_allow_and_no_other_module(small):
+    small.write("mine.py", "class Mine:\n    def predict(self, rows):\n        return [1] * len(rows)\n")
+    small.replace("train.py", 'joblib.dump({"w": w, "rows": rows}', "from mine import Mine; joblib.dump(Mine()")
+    small.run("dvc", "repro", "-q")
+    load = "import mlflow; print(mlflow.pyfunc.load_model('models:/m/1').predict([[0], [0]]))"
+    env = {"MLFLOW_TRACKING_URI": f"sqlite:///{small.root}/mlflow.db", "PYTHONPATH": str(small.root)}
+    refused = small.run(sys.executable, "-c", load, code=1, **env)
+    assert "the pickle names mine.Mine, which is not in the allow-list" in refused.stderr
+    small.replace("dvc.yaml", "accuracy: {min: 0.5}", "accuracy: {min: 0.5}, pickle: {allow: [mine]}")
+    small.json("register", "m")
+    assert small.run(sys.executable, "-c", load, **env).stdout.strip() == "[1, 1]"
+    assert [v.tags["dovetail.pickle.allow"] for v in small.store().versions()] == ["mine"]
+
+
 def test_a_tampered_artifact_is_refused_and_never_read(made, tmp_path):
     marker = tmp_path / "pwned"
     (stored,) = [f for f in (made.root / "mlruns").rglob("m.joblib") if f.read_bytes() == bytes_of(made)]
