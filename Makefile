@@ -57,7 +57,7 @@ deploy: env  ## on a promotion's tag, TAG=iris#production#2: MLflow's alias foll
 	dvc repro --quiet
 	dovetail sync
 	rm -rf build/deploy
-	tag='$(TAG)'; rest="$${tag#*\#}"; mlflow models generate-dockerfile \
+	tag='$(TAG)'; rest="$${tag#*\#}"; MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false mlflow models generate-dockerfile \
 		--model-uri "models:/$${tag%%\#*}@$${rest%%\#*}" --output-directory build/deploy
 
 lock: env  ## new pins, for every platform, without registry addresses
