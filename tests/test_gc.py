@@ -253,8 +253,10 @@ def test_the_remote_is_cleaned_when_asked_to_and_takes_the_same_bytes_again(smal
 
 
 def test_a_remote_that_is_not_there_is_named(small):
-    small.json("gc", "--cloud", code=2)
-    small.json("gc", "--remote", "nowhere", code=2)
+    for asked, named in ((("--cloud",), "remote"), (("--remote", "nowhere"), "nowhere")):
+        error = small.json("gc", *asked, code=2)["error"]
+        assert named in error["message"]
+        assert error["next"].startswith("dvc remote")
 
 
 @pytest.fixture

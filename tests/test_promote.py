@@ -304,6 +304,14 @@ def test_an_assignment_by_plain_gto_is_followed_and_shown_as_made_without_gates(
     assert made.json("sync")["aliases"] == [{"model": "m", "alias": "prod", "from": 2, "to": None}]
 
 
+def test_the_champion_is_what_the_ledger_says_not_where_somebody_moved_the_alias(made):
+    made.json("promote", "m", "--version", "1")
+    made.store().client.delete_registered_model_alias("m", "production")
+    assert made.json("promote", "m", "--dry-run")["from"] == 1
+    made.store().client.set_registered_model_alias("m", "production", "2")
+    assert made.json("promote", "m")["from"] == 1
+
+
 def test_an_alias_moved_by_hand_is_reported_and_put_back(made):
     made.store().client.set_registered_model_alias("m", "production", "1")
     (model,) = made.json("status", code=1)["models"]

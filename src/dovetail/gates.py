@@ -63,18 +63,23 @@ def settings(gates: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, Any
     """The keys of a gate of KINDS, defaults filled in.
 
     Raises:
-        UserError: when it has an unknown key.
+        UserError: when it is malformed or has an unknown key.
     """
-    given, known = dict(gates.get(kind) or {}), KINDS[kind]
+    given, known = gates.get(kind) or {}, KINDS[kind]
     if kind == SLICES:
+        _refuse_unknown(kind, given, tuple(given))
         for column, one in given.items():
             _refuse_unknown(f"{kind}.{column}", one, _SLICE)
-        return given
+            if one.get("metric") is None or one.get("min") is None:
+                raise UserError(f"gate '{kind}.{column}' is {dict(one)}", "give it a metric and a min")
+        return dict(given)
     _refuse_unknown(kind, given, tuple(known))
     return {**known, **given, "configured": kind in gates}
 
 
-def _refuse_unknown(name: str, gate: Mapping[str, Any], known: tuple[str, ...]) -> None:
+def _refuse_unknown(name: str, gate: Any, known: tuple[str, ...]) -> None:
+    if not isinstance(gate, Mapping):
+        raise UserError(f"gate {name!r} is {gate!r}", f"write it as {name}: {{{known[0] if known else 'column'}: …}}")
     if unknown := sorted(set(gate) - set(known)):
         raise UserError(f"gate {name!r} has unknown keys {unknown}", f"use {', '.join(known)} in its `gates` entry")
 

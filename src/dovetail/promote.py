@@ -12,6 +12,7 @@ from dovetail.candidate import Contest, gather
 from dovetail.connection import open_store
 from dovetail.errors import DovetailError, MissingFile, Overtaken, StaleLock, StoreError, UnknownReference, UserError
 from dovetail.evidence import Evidence
+from dovetail.follow import Followed
 from dovetail.gates import Verdict
 from dovetail.ledger import FORCE, PROMOTE, Ledger, Note
 from dovetail.origin import commit_of
@@ -114,17 +115,34 @@ def _staged(workspace: Workspace, store: Store, model: Model, why: DovetailError
 
 
 def _plan(workspace: Workspace, store: Store, candidate: Subject, wish: Wish) -> Plan:
-    tags = ledger.read(workspace.git.tags())
+    tags = workspace.ledger
     commit = commit_of(workspace, candidate.lineage)
     tree = workspace.at(commit) if commit else workspace.tree
     asked = tree.model(wish.model).gates
-    number = store.aliases(wish.model).get(wish.alias)
-    named = number is not None and number != candidate.version
-    champion = resolve(workspace, store, ByVersion(wish.model, number)) if named and number else None
-    contest = Contest(candidate, commit, asked, champion)
+    contest = Contest(candidate, commit, asked, _champion(workspace, store, candidate, wish))
     evidence = gather(workspace, store, contest)
     home = (_tagged(workspace, tags, candidate) or commit.sha) if commit else None
     return Plan(contest, home, tags, evidence, gates.evaluate(asked, evidence))
+
+
+def _champion(workspace: Workspace, store: Store, candidate: Subject, wish: Wish) -> Subject | None:
+    """What the candidate would follow: as the ledger says, and only where it says nothing, as MLflow's alias does.
+
+    Raises:
+        UnknownReference: when MLflow does not have the version that the ledger names.
+    """
+    name = (wish.model, wish.alias)
+    number = store.aliases(wish.model).get(wish.alias)
+    if name in workspace.ledger.aliases:
+        event = workspace.ledger.aliases[name]
+        version = store.find_version(wish.model, Followed(workspace).md5(event)) if event else None
+        if event and version is None:
+            what = f"{event.tag.name} names a version of {wish.model} that MLflow does not have"
+            raise UnknownReference(what, "dovetail sync --all")
+        number = version.number if version else None
+    if number is None or number == candidate.version:
+        return None
+    return resolve(workspace, store, ByVersion(wish.model, number))
 
 
 def _tagged(workspace: Workspace, tags: Ledger, candidate: Subject) -> str | None:

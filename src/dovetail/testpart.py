@@ -1,6 +1,7 @@
 """The rows that a model was tested on: which, what to predict of them, and how models did on them."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,8 @@ def find(workspace: Workspace, made: Lineage, inputs: Sequence[str], target: str
 def compare(part: TestPart, ours: Any, theirs: Any, seen: Any, gate: Mapping[str, Any]) -> Compared:
     """Candidate against champion: predictions of shape (rows,), `seen` marks rows that the champion was trained on."""
     actual, candidate, champion = (values[~seen] for values in (part.actual, plain(ours), plain(theirs)))
-    metric = gate["metric"] or ("r2" if actual.dtype.kind == "f" else "accuracy")
+    is_measure = "f" in (actual.dtype.kind, candidate.dtype.kind)  # a regression may well have whole numbers to predict
+    metric = gate["metric"] or ("r2" if is_measure else "accuracy")
     if metric not in comparison.SCORES:
         return Compared(None, error=f"no metric {metric!r}; there are: {', '.join(comparison.SCORES)}")
     rows, dropped = len(actual), int(seen.sum())
@@ -74,8 +76,9 @@ def seen_by(workspace: Workspace, champion: Lineage, table: "pd.DataFrame") -> A
     for ref in (ref for ref, role in champion.data.items() if role == "training"):
         learned = _table(workspace, ref)
         if learned is not None and set(table.columns) <= set(learned.columns):
-            rows = hash_pandas_object(learned[list(table.columns)].astype(table.dtypes), index=False)
-            seen |= hash_pandas_object(table, index=False).isin(rows).to_numpy()
+            with suppress(ValueError, TypeError):  # columns of other types: then none of these rows is the same
+                rows = hash_pandas_object(learned[list(table.columns)].astype(table.dtypes), index=False)
+                seen |= hash_pandas_object(table, index=False).isin(rows).to_numpy()
     return seen
 
 

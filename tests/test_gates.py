@@ -1,0 +1,123 @@
+"""From evidence to verdicts: each gate can say yes and no, and one that is written wrong says how to write it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from dovetail import comparison
+from dovetail.errors import UserError
+from dovetail.evidence import Compared, Evidence, Origin, Served, Slice
+from dovetail.gates import evaluate
+
+GOOD = Evidence(
+    metrics={"accuracy": 0.9, "accuracy_low": 0.7, "rmse": 3.0, "clean.rows_in": 100, "clean.rows_rejected": 2},
+    has_signature=True,
+    origin=Origin("c" * 40, not_in_remote=(), pushed=True, reproduced="identical"),
+    served=Served("a" * 32, "a" * 32, size=2_000_000, missing=True, p99_ms=5.0),
+    compared=Compared(1, "accuracy", rows=50, difference=-0.01, low=-0.05, high=0.03),
+    slices={"sex": (Slice("female", 20, 0.9), Slice("male", 3, 0.2))},
+)
+ALL = {
+    "accuracy": {"min": 0.8},
+    "rmse": {"max": 4},
+    "data": {"max_rejected": 0.05},
+    "signature": {"required": True},
+    "provenance": {"pushed": True, "reproduced": True},
+    "serving": {"p99_ms": 10, "max_mb": 2},
+    "slices": {"sex": {"metric": "accuracy", "min": 0.8, "min_rows": 5}},
+    "champion": {"margin": 0.02},
+}
+
+
+def failed(gates, **changed):
+    return [verdict.name for verdict in evaluate(gates, replace(GOOD, **changed)) if not verdict.passed]
+
+
+def test_all_that_is_good_passes():
+    verdicts = evaluate(ALL, GOOD)
+    assert all(verdict.passed for verdict in verdicts)
+    assert {verdict.name.partition(".")[0] for verdict in verdicts} == {*ALL, "pickle"}
+
+
+@pytest.mark.parametrize(
+    ("gates", "changed", "names"),
+    [
+        ({"accuracy": {"min": 0.8, "on": "low"}}, {}, ["accuracy"]),
+        ({"rmse": {"max": 2}}, {}, ["rmse"]),
+        ({"f1": {"min": 0}}, {}, ["f1"]),
+        ({"data": {}}, {}, ["data"]),
+        ({"data": {"max_rejected": 1}}, {"metrics": {}}, ["data"]),
+        ({"signature": {"required": True}}, {"has_signature": False}, ["signature"]),
+        ({}, {"origin": Origin(None)}, ["provenance.commit"]),
+        ({}, {"origin": Origin("c", differing=("train.py",))}, ["provenance.commit"]),
+        ({}, {"origin": Origin("c", not_cached=("data.csv",))}, ["provenance.data"]),
+        ({}, {"origin": Origin("c", not_in_remote=("data.csv",))}, ["provenance.data"]),
+        ({}, {"origin": Origin("c", remote_problem="no answer")}, ["provenance.data"]),
+        ({"provenance": {"pushed": True}}, {"origin": Origin("c")}, ["provenance.pushed"]),
+        ({"provenance": {"reproduced": True}}, {"origin": Origin("c")}, ["provenance.reproduced"]),
+        ({}, {"served": Served("a", "b")}, ["pickle.digest"]),
+        ({}, {"served": Served("a", None)}, ["pickle.digest"]),
+        ({}, {"served": Served("a", "a", refused="os.system")}, ["pickle.names"]),
+        ({}, {"served": Served("a", "a", error="no")}, ["serving.loads"]),
+        ({}, {"served": Served("a", "a", missing=False)}, ["serving.missing"]),
+        ({"serving": {"p99_ms": 4}}, {}, ["serving.p99_ms"]),
+        ({"serving": {"max_mb": 1.9}}, {}, ["serving.max_mb"]),
+        ({"slices": {"sex": {"metric": "accuracy", "min": 0.8}}}, {}, ["slices.sex"]),
+        ({"slices": {"age": {"metric": "accuracy", "min": 0.8}}}, {"slices": {"age": "no column"}}, ["slices.age"]),
+        ({}, {"compared": Compared(1, "accuracy", 50, 0, -0.2, -0.3, -0.1)}, ["champion"]),
+        ({}, {"compared": Compared(1, "accuracy", 10)}, ["champion"]),
+        ({}, {"compared": Compared(1, error="it does not load")}, ["champion"]),
+        ({"champion": {}}, {"compared": Compared(1, unknown="the target")}, ["champion"]),
+        ({}, {"compared": Compared(1, unknown="the target")}, []),
+        ({}, {"compared": Compared(None)}, []),
+        ({"champion": {"margin": 0.15}}, {"compared": Compared(1, "accuracy", 50, 0, -0.2, -0.3, -0.1)}, []),
+    ],
+)  # fmt: skip
+def test_each_gate_says_no_to_what_it_is_for_and_what_to_do(gates, changed, names):
+    assert failed(gates, **changed) == names
+    assert all(v.next and v.detail for v in evaluate(gates, replace(GOOD, **changed)) if not v.passed)
+
+
+def test_what_was_not_asked_gives_no_verdict():
+    assert [verdict.name for verdict in evaluate(ALL, Evidence(GOOD.metrics))] == ["accuracy", "rmse", "data"]
+
+
+@pytest.mark.parametrize(
+    ("gates", "said"),
+    [
+        ({"accuracy": 0.8}, "gate 'accuracy' is 0.8"),
+        ({"accuracy": {}}, "has neither min nor max"),
+        ({"accuracy": {"mni": 1}}, r"unknown keys \['mni'\]"),
+        ({"champion": {"margn": 1}}, r"gate 'champion' has unknown keys \['margn'\]"),
+        ({"serving": 5}, "gate 'serving' is 5"),
+        ({"slices": {"sex": {"metric": "accuracy"}}}, "gate 'slices.sex' is"),
+        ({"slices": ["sex"]}, "gate 'slices' is"),
+    ],
+)
+def test_a_gate_that_is_written_wrong_is_refused(gates, said):
+    with pytest.raises(UserError, match=said):
+        evaluate(gates, GOOD)
+
+
+def test_the_scores_are_scikit_learns():
+    rng = np.random.default_rng(3)
+    actual, said = rng.choice(["a", "b", "c"], (2, 40))
+    assert comparison.score("accuracy", actual, said) == pytest.approx(metrics.accuracy_score(actual, said))
+    assert comparison.score("f1_macro", actual, said) == pytest.approx(metrics.f1_score(actual, said, average="macro"))
+    expected = metrics.balanced_accuracy_score(actual, said)
+    assert comparison.score("balanced_accuracy", actual, said) == pytest.approx(expected)
+    actual, said = rng.normal(size=(2, 40))
+    assert comparison.score("r2", actual, said) == pytest.approx(metrics.r2_score(actual, said))
+    assert comparison.score("mae", actual, said) == pytest.approx(metrics.mean_absolute_error(actual, said))
+    assert comparison.score("rmse", actual, said) == pytest.approx(metrics.root_mean_squared_error(actual, said))
+
+
+def test_a_difference_is_positive_where_the_candidate_is_better_and_mirrors():
+    actual = np.arange(200.0)
+    near, far = actual + np.tile([1.0, -1.0], 100), actual + np.tile([9.0, -3.0], 100)
+    better, worse = (comparison.difference("rmse", (actual, *pair), 0.95) for pair in ((near, far), (far, near)))
+    assert 0 < better.low < better.value < better.high
+    assert (worse.low, worse.value, worse.high) == pytest.approx((-better.high, -better.value, -better.low), rel=0.05)
+    assert comparison.difference("rmse", (actual, near, near), 0.95) == comparison.Difference(0, 0, 0)
