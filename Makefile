@@ -62,7 +62,7 @@ deploy: env  ## on a promotion's tag, TAG=iris#production#2: MLflow's alias foll
 
 lock: env  ## new pins, for every platform, without registry addresses
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header --no-emit-index-url \
-		--extra pipeline --extra dev pyproject.toml --output-file requirements.lock
+		--extra pipeline --extra serve --extra onnx --extra dev pyproject.toml --output-file requirements.lock
 
 clean:  ## the environment alone; data, models and MLflow's store stay
 	rm -rf $(VENV)
