@@ -1,0 +1,1 @@
+"""What was served, compared with what the version was trained and tested on."""

@@ -1,0 +1,291 @@
+"""What is served is remembered behind the answer, whole files at a time, whatever ends the process that writes."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dovetail.monitoring import served
+from dovetail.serving import merge, rows, segments
+from dovetail.serving.log import PredictionLog, Served
+from dovetail.serving.segments import Segment
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "monitoring" / "m"
+
+
+@pytest.fixture
+def opened(folder):
+    """A log that writes when it is told to."""
+    log = PredictionLog(folder, leave_out=frozenset({"secret"}), flush_seconds=600)
+    yield log
+    log.close()
+
+
+def one(request_id, *, version=1, at=NOON, answer="a", **columns):
+    return Served(
+        request_id, at.timestamp(), version, "predict", columns or {"x": [1.5]}, json.dumps([answer]).encode()
+    )
+
+
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_was_served_is_read_back_with_its_last_label(opened, folder):
+    columns = {"x": np.array([1.5, np.nan, 2.0]), "kind": ["p", None, "q"], "secret": ["s", "s", "s"]}
+    opened.served(Served("r1", NOON.timestamp() + 0.25, 3, "predict", columns, b'["a", "b", "a"]'))
+    opened.served(Served("r2", NOON.timestamp(), 3, "predict_proba", {"x": [1], "kind": ["p"]}, b"[[0.25, 0.75]]"))
+    opened.labelled("r1", ["b", None, "b"], NOON.timestamp() + 9)
+    opened.labelled("r1", ["a"], NOON.timestamp() + 10)
+    opened.close()
+    table = served.read(folder)
+    assert table.drop_columns(["version", "method"]).to_pylist()[1:] == [
+        {"request_id": "r1", "row": 1, "time": NOON + timedelta(seconds=0.25),
+         "input.x": pytest.approx(np.nan, nan_ok=True), "input.kind": None,
+         "prediction": "b", "probabilities": None, "label": None},
+        {"request_id": "r1", "row": 2, "time": NOON + timedelta(seconds=0.25), "input.x": 2.0,
+         "input.kind": "q", "prediction": "a", "probabilities": None, "label": "b"},
+        {"request_id": "r2", "row": 0, "time": NOON, "input.x": 1.0,
+         "input.kind": "p", "prediction": None, "probabilities": [0.25, 0.75], "label": None},
+    ]  # fmt: skip
+    assert table["label"].to_pylist() == ["a", None, "b", None]
+    assert set(table["version"].to_pylist()) == {3}
+    assert table.schema.field("row").type == table.schema.field("version").type == pa.int32()
+    assert table.schema.field("time").type == pa.timestamp("us", "UTC")
+    assert (folder.parent / ".gitignore").read_text() == "*\n"
+    assert opened.dropped == 0
+    assert opened.problem is None
+
+
+def test_versions_may_differ_in_columns_and_types(opened, folder):
+    opened.served(one("r1", x=[1], size=["3"]))
+    opened.served(one("r2", version=2, answer=7, x=[0.5], size=[4]))
+    opened.served(one("r3", version=2, answer=0.5, x=[2], colour=["red"]))
+    opened.close()
+    table = served.read(folder)
+    assert sorted(table["input.x"].to_pylist()) == [0.5, 1.0, 2.0]
+    assert table["input.size"].to_pylist() == ["3", "4", None]
+    assert table["prediction"].to_pylist() == ["a", "7", "0.5"]
+    second = served.read(folder, version=2)
+    assert second["input.size"].to_pylist() == [4, None]
+    assert second["prediction"].to_pylist() == [7.0, 0.5]
+
+
+def test_only_files_of_the_window_are_opened(folder):
+    for hour in range(3):
+        segment = Segment("ab", "v1", hour + 1, hour + 1, *[NOON + timedelta(hours=hour)] * 2)
+        table, _ = rows.predictions([one(f"r{hour}", at=segment.start)], frozenset())
+        merge.write(folder / "predictions", segment, table)
+    first, *_, last = files(folder)
+    (folder / first).write_bytes(b"not Parquet")
+    (folder / last).write_bytes(b"not Parquet")
+    window = {"since": NOON + timedelta(minutes=1), "until": NOON + timedelta(minutes=61)}
+    assert served.read(folder, **window)["request_id"].to_pylist() == ["r1"]
+    assert served.count(folder, served.Window(**window)) == 1
+    with pytest.raises(pa.ArrowInvalid):
+        served.read(folder)
+
+
+def test_a_sample_is_of_the_size_asked_for_and_the_same_each_time(opened, folder):
+    answer = json.dumps([1] * 500).encode()
+    for start in range(0, 5000, 500):
+        columns = {"x": list(range(start, start + 500)), "y": [0] * 500}
+        opened.served(Served(f"r{start}", NOON.timestamp(), 1, "predict", columns, answer))
+    opened.labelled("r500", [1, 1], NOON.timestamp() + 1)
+    opened.close()
+    window = served.Window(version=1)
+    chosen = served.sample(folder, window, ["input.x"], 200)
+    assert chosen.column_names == ["request_id", "row", "time", "input.x"]
+    assert len(set(chosen["input.x"].to_pylist())) == 200
+    assert 2000 < np.mean(chosen["input.x"].to_pylist()) < 3000
+    assert chosen == served.sample(folder, window, ["input.x"], 200)
+    assert len(served.sample(folder, window, ["input.x"], 5000)) == 5000
+    assert served.labelled(folder, window, ["prediction"]).to_pylist() == [
+        {"request_id": "r500", "row": row, "time": NOON, "prediction": 1, "label": 1} for row in (0, 1)
+    ]
+
+
+def test_an_entry_that_no_table_can_be_made_of_costs_nobody_elses_rows(opened, folder):
+    opened.served(one("r1"))
+    opened.served(Served("r2", NOON.timestamp(), 1, "predict", {"x": [1.5, 2.5]}, b"no JSON"))
+    opened.served(Served("r3", NOON.timestamp(), 1, "predict", {"x": [1.5, 2.5]}, b"[1]"))
+    opened.served(one("r4"))
+    opened.close()
+    assert served.read(folder)["request_id"].to_pylist() == ["r1", "r4"]
+    assert opened.dropped == 4
+    assert opened.problem == "4 rows were not what they were said to be"
+
+
+def test_waiting_rows_are_bounded_and_adding_one_takes_no_time(folder):
+    log = PredictionLog(folder, flush_seconds=600, max_rows=1000)
+    entries = [one(f"r{number}") for number in range(20_000)]
+    began = time.perf_counter()
+    for entry in entries:
+        log.served(entry)
+    assert (time.perf_counter() - began) / len(entries) < 10e-6
+    assert log.dropped == 19_000
+    log.close()
+    log.served(one("late"))
+    assert log.dropped == 19_001
+    assert len(served.read(folder)) == 1000
+
+
+def test_a_full_disk_drops_and_counts_and_ends_by_itself(folder):
+    log = PredictionLog(folder, flush_seconds=0.02)
+    log.served(one("r0"))
+    until(lambda: len(served.read(folder)) == 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        log.served(Served("r1", NOON.timestamp(), 1, "predict", {"x": [1.0, 2.0]}, b"[1, 2]"))
+        log.labelled("r1", ["a", "b"], NOON.timestamp())
+        until(lambda: log.dropped == 4)
+        assert log.problem == "File too large"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    log.served(one("r2"))
+    until(lambda: log.problem is None)
+    log.close()
+    assert served.read(folder)["request_id"].to_pylist() == ["r0", "r2"]
+    assert log.dropped == 4
+    assert all(name.endswith(".parquet") for name in files(folder))
+
+
+def test_a_folder_that_cannot_be_made_is_said_and_not_raised(folder):
+    folder.parent.parent.joinpath("monitoring").write_text("a file")
+    log = PredictionLog(folder, flush_seconds=0.02)
+    log.served(one("r1"))
+    until(lambda: log.dropped == 1)
+    assert log.problem in ("Not a directory", "File exists")
+    folder.parent.unlink()
+    log.served(one("r2"))
+    log.close()
+    assert log.problem is None
+    assert len(served.read(folder)) == 1
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from dovetail.serving.log import PredictionLog, Served
+log = PredictionLog(Path(sys.argv[1]), flush_seconds=0.02)
+for number in range(10**9):
+    log.served(Served(f"r{number}", time.time(), 1, "predict", {"x": [number]}, b'[%d]' % number))
+    if number % 50 == 0:
+        print(number, time.time(), flush=True)
+        time.sleep(0.001)
+"""
+
+
+def merged_by(folder):
+    return {segment.writer for segment in segments.listed(folder / "predictions") if segment.is_merged}
+
+
+def test_killed_in_the_middle_it_loses_what_was_not_flushed_and_doubles_nothing(folder):
+    for writer in (1, 2):  # the second one finds what the first left
+        began = datetime.now(UTC)
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
+        until(lambda writer=writer: len(merged_by(folder)) == writer, 60)
+        time.sleep(0.3)
+        killed = time.time()
+        process.send_signal(signal.SIGKILL)
+        said = [line.split() for line in process.communicate()[0].splitlines() if line.count(" ") == 1]
+        table = served.read(folder, since=began)
+        found = sorted(table["prediction"].to_pylist())
+        assert found == list(range(len(found)))  # none twice, none between lost
+        last = max(int(number) for number, at in said if float(at) < killed - 1)
+        assert len(found) > last
+    kept = len(served.read(folder))
+    heir = PredictionLog(folder, flush_seconds=0.02)
+    heir.served(one("heir", at=datetime.now(UTC), answer=-1))
+    hours = {segment.hour for segment in segments.listed(folder / "predictions")}
+    until(lambda: len(segments.listed(folder / "predictions")) <= 3 * len(hours))
+    heir.close()
+    assert len(served.read(folder)) == kept + 1
+    assert all(name.endswith(".parquet") for name in files(folder))
+
+
+def test_a_kill_between_a_merge_and_its_deletions_doubles_no_row(folder):
+    parts = []
+    for number in range(1, 4):
+        parts.append(Segment("ab", "v1", number, number, *[NOON + timedelta(seconds=number)] * 2))
+        merge.write(folder / "predictions", parts[-1], rows.predictions([one(f"r{number}")], frozenset())[0])
+    kept = {part.name: (folder / "predictions" / part.name).read_bytes() for part in parts}
+    merge.merge(folder / "predictions", parts)
+    for name, content in kept.items():
+        (folder / "predictions" / name).write_bytes(content)
+    assert len(files(folder)) == 4
+    assert served.read(folder)["request_id"].to_pylist() == ["r1", "r2", "r3"]
+    merge.adopt(folder, "cd")
+    assert files(folder) == ["predictions/" + segments.merged(parts).name]
+    assert served.read(folder)["request_id"].to_pylist() == ["r1", "r2", "r3"]
+
+
+def test_nobody_merges_what_a_living_writer_writes(folder):
+    log = PredictionLog(folder, flush_seconds=0.02)
+    for number in range(3):
+        log.served(one(f"r{number}"))
+        until(lambda number=number: len(served.read(folder)) == number + 1)
+    before = files(folder)
+    assert len(segments.listed(folder / "predictions")) > 1
+    merge.adopt(folder, "cd")
+    assert files(folder) == before
+    log.close()
+    assert len(files(folder)) == 1
+
+
+def segment(number, group, minute):
+    return Segment("ab", group, number, number, *[NOON + timedelta(minutes=minute)] * 2)
+
+
+SEGMENTS = st.builds(segment, st.integers(1, 200), st.sampled_from(["v1", "v2", "labels"]), st.integers(0, 300))
+
+
+@given(SEGMENTS)
+def test_a_name_says_what_the_file_holds(one):
+    assert segments.parse(one.name) == one
+
+
+@given(st.lists(SEGMENTS, unique_by=lambda segment: segment.first), st.none() | st.just(NOON + timedelta(hours=2)))
+def test_a_merged_file_covers_what_it_was_made_of_and_nothing_else(there, before):
+    for parts in segments.merges(there, before=before):
+        whole = segments.merged(parts)
+        assert [segment for segment in sorted(there) if whole.covers(segment)] == parts
+        assert segments.live([*there, whole]) == [segment for segment in there if segment not in parts] + [whole]
+
+
+def test_the_current_hour_is_merged_by_its_many():
+    there = [Segment("ab", "v1", number, number, NOON, NOON) for number in range(1, segments.MANY)]
+    assert segments.merges(there, before=NOON) == []
+    there.append(Segment("ab", "v1", segments.MANY, segments.MANY, NOON, NOON))
+    assert segments.merges(there, before=NOON) == [there]
+    assert segments.merges(there[:2], before=NOON + timedelta(hours=1)) == [there[:2]]
+
+
+def test_the_file_names_are_no_partitions(tmp_path):
+    folder = tmp_path / "x=1" / "monitoring" / "m"
+    log = PredictionLog(folder)
+    log.served(one("r1"))
+    log.close()
+    assert "x" not in served.read(folder).column_names
