@@ -228,6 +228,28 @@ def reproduce(ref: str, fresh_env: bool, as_json: bool) -> None:  # noqa: FBT001
     sys.exit(0 if answer["verdict"] in REPRODUCED else 1)
 
 
+@main.command()
+@click.argument("ref")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; elsewhere needs tokens.")
+@click.option("--port", default=5001, show_default=True, help="0 takes a free one.")
+@click.option("--poll", default=2.0, show_default=True, help="Seconds between two looks at the alias.")
+@click.option("--max-mb", default=16, show_default=True, help="Largest body in MiB; more is answered with 413.")
+@click.option("--max-rows", default=100_000, show_default=True, help="Most rows of a request; more is 422.")
+@click.option("--max-waiting", default=1_000, show_default=True, help="Most requests that wait; more are 503.")
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds for a request to arrive and be answered.")
+@click.option("--log/--no-log", default=True, help="Keep what was served in monitoring/<model>/; default: do.")
+@click.option("--leave-out", multiple=True, metavar="COLUMN", help="A column that the log does not keep.")
+def serve(ref: str, log: bool, leave_out: Sequence[str], **wish: Any) -> None:  # noqa: FBT001
+    """Serve REF (iris: its production, iris@staging, iris/3) and follow the alias when it moves.
+
+    The protocol is that of `mlflow models serve`. DOVETAIL_SERVE_TOKENS names bearer tokens, with commas between them.
+    """
+    from dovetail.serving.server import run
+    from dovetail.serving.wish import settings
+
+    run(settings(ref, log=log, leave_out=leave_out, **wish), lambda said: click.echo(said, err=True))
+
+
 def _progress(message: str) -> None:
     """What long work is at, on a terminal."""
     if sys.stderr.isatty():

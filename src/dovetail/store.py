@@ -51,6 +51,7 @@ class Version:
     Attributes:
         reproduced: What `dovetail reproduce` said of it last.
         allow: Packages that its pickle may name besides the usual, with commas between them.
+        commit: HEAD when it was registered.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Version:
     md5: str | None
     reproduced: str | None = None
     allow: str = ""
+    commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +301,20 @@ class Store:
         """The version of that number."""
         return next((v for v in self.versions(name) if v.number == number), None)
 
+    def version_of_alias(self, name: str, alias: str) -> Version | None:
+        """The version that the alias names, by one question however many there are."""
+        with _none_if_missing():
+            return _version(self._client.get_model_version_by_alias(name, alias))
+        return None
+
+    def download(self, version: Version, folder: Path) -> None:
+        """Copy the files of `models:/<name>/<version>` to `folder`."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        location = self._client.get_model_version_download_uri(version.model, str(version.number))
+        repository: Any = get_artifact_repository(location)  # untyped
+        repository.download_artifacts("", dst_path=str(folder))
+
     def versions_of_bytes(self, digests: set[str]) -> list[Version]:
         """Every version, of any model, whose bytes have one of these digests."""
         return [v for name in self.models() for v in self.versions(name) if v.md5 in digests]
@@ -477,6 +493,7 @@ def _version(entity: Any) -> Version:
         md5=entity.tags.get(keys.MODEL_MD5),
         reproduced=entity.tags.get(keys.REPRODUCE_VERDICT),
         allow=entity.tags.get(keys.PICKLE_ALLOW, ""),
+        commit=entity.tags.get(keys.GIT_COMMIT),
     )
 
 

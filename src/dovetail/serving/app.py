@@ -1,0 +1,279 @@
+"""The HTTP side: who may ask, what is asked, what is answered. An ASGI application without a framework's detours."""
+
+import asyncio
+import hmac
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version as installed
+from typing import Any
+
+import orjson
+
+from dovetail.serving import openapi
+from dovetail.serving.body import Question, read
+from dovetail.serving.follower import Follower, Loaded
+from dovetail.serving.log import PredictionLog, Served
+from dovetail.serving.metrics import TYPE as METRICS
+from dovetail.serving.metrics import Metrics
+from dovetail.serving.rejected import Rejected
+from dovetail.serving.settings import Settings
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+Answer = tuple[int, str, bytes]  # status, content type, body
+
+_JSON = "application/json"
+_OPEN = frozenset({"/ping", "/health", "/version"})  # what load balancers ask, without a token
+_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
+_BIG = 1 << 18  # bytes from which a body is read aside, so that others are answered meanwhile
+_log = logging.getLogger(__name__)
+
+
+class App:
+    """One server's routes."""
+
+    def __init__(self, settings: Settings, follower: Follower, metrics: Metrics, log: PredictionLog | None) -> None:
+        """Answer with what `follower` holds."""
+        self._settings = settings
+        self._limits = settings.limits
+        self._follower = follower
+        self._metrics = metrics
+        self._log = log
+        self._tokens = [token.encode() for token in settings.tokens]
+        self._waiting = 0
+        self._named: tuple[Loaded | None, str, list[Header]] = (None, "", [])
+        self._get: dict[str, Callable[[], Answer]] = {
+            "/ping": lambda: (200, _JSON, b"\n"),
+            "/health": self._health,
+            "/version": lambda: (200, _JSON, installed("mlflow").encode()),
+            "/metrics": self._counts,
+            "/model": self._model,
+            "/openapi.json": lambda: (200, _JSON, orjson.dumps(self._described())),
+            "/docs": lambda: (200, "text/html; charset=utf-8", openapi.page(self._described()).encode()),
+        }
+        self._post = {"/invocations": self._invocations, "/feedback": self._feedback}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, whatever it is."""
+        if scope["type"] != "http":
+            return
+        began = time.perf_counter()
+        headers = dict(scope["headers"])
+        rows = 0
+        after: Callable[[], None] | None = None
+        version, named = self._who()
+        more: list[Header] = []
+        try:
+            self._admit(scope["path"], headers)
+            if post := self._post.get(self._route(scope)):
+                (status, kind, content), (version, named), more, rows, after = await post(headers, receive)
+            else:
+                status, kind, content = self._get[scope["path"]]()
+        except Rejected as rejected:
+            status, kind, content = rejected.status, _JSON, rejected.body()
+            more = _about(rejected)
+        except Exception:  # noqa: BLE001  (what nobody thought of: the client learns that, the operator where)
+            _log.exception("a request could not be answered")
+            status, kind, content = 500, _JSON, b'{"error_code": "INTERNAL_ERROR", "message": "the server failed"}'
+        if scope["path"] == "/invocations":
+            self._metrics.answered(self._settings.model, version, status, rows, time.perf_counter() - began)
+        length = str(len(content)).encode()
+        start = [(b"content-type", kind.encode()), (b"content-length", length), *named, *more]
+        await send({"type": "http.response.start", "status": status, "headers": start})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
+        if after:
+            after()
+
+    def _who(self) -> tuple[str, list[Header]]:
+        """The version that answers now, and the headers that name it."""
+        loaded, version, headers = self._named
+        if loaded is not self._follower.current:
+            loaded = self._follower.current
+            version, headers = _named(self._settings.model, loaded)
+            self._named = loaded, version, headers
+        return version, headers
+
+    def _admit(self, path: str, headers: dict[bytes, bytes]) -> None:
+        if not self._tokens or path in _OPEN:
+            return
+        kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+        known = [hmac.compare_digest(given.strip(), token) for token in self._tokens]  # all, so that time tells nothing
+        if kind.lower() != b"bearer" or not any(known):
+            raise Rejected(401, "a bearer token is needed", field="authorization", expected="Bearer TOKEN")
+
+    def _route(self, scope: Scope) -> str:
+        path, method = scope["path"], scope["method"]
+        if path not in self._get and path not in self._post:
+            known = ", ".join([*self._post, *self._get])
+            raise Rejected(404, "there is no such path", field="path", expected=known, got=path[:80])
+        allowed = ("POST",) if path in self._post else ("GET", "HEAD")
+        if method not in allowed:
+            expected = ", ".join(allowed)
+            raise Rejected(405, f"{path} takes {expected}", field="method", expected=expected, got=method[:20])
+        return str(path)
+
+    async def _invocations(self, headers: dict[bytes, bytes], receive: Receive) -> Any:
+        if self._waiting >= self._limits.waiting:
+            raise Rejected(503, f"{self._waiting} requests wait already")
+        self._waiting += 1
+        try:
+            body = await self._body(headers, receive)
+            kind = headers.get(b"content-type", b"").decode("latin-1")
+            loaded = self._loaded()
+            if len(body) < _BIG and kind.startswith(_JSON):
+                question = read(body, kind, loaded.signature, self._limits.rows)
+            else:
+                question = await asyncio.to_thread(read, body, kind, loaded.signature, self._limits.rows)
+                loaded = self._loaded() if loaded.predictor.closed else loaded
+            content = await loaded.predictor.predict(question, self._limits.seconds)
+        finally:
+            self._waiting -= 1
+        request_id = uuid.uuid4().hex
+        who = self._who() if loaded is self._follower.current else _named(self._settings.model, loaded)
+        answer = 200, _JSON, b'{"predictions": ' + content + b"}"
+        more = [(b"x-request-id", request_id.encode())]
+        return answer, who, more, question.rows, lambda: self._remember(request_id, loaded, question, content)
+
+    def _remember(self, request_id: str, loaded: Loaded, question: Question, content: bytes) -> None:
+        if self._log:
+            self._log.served(
+                Served(request_id, time.time(), loaded.target.version, question.method, question.columns, content)
+            )
+
+    def _loaded(self) -> Loaded:
+        if self._follower.current is None:
+            raise Rejected(503, "no version is loaded yet")
+        return self._follower.current
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """The request's body, within the limits.
+
+        Raises:
+            Rejected: 413 as soon as it is too large, 408 when it does not arrive in time.
+        """
+        most = self._limits.body_bytes
+        said = headers.get(b"content-length", b"0")
+        if said.isdigit() and int(said) > most:
+            raise _too_large(most)
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                message = await receive()
+                body = message.get("body", b"")
+                if not message.get("more_body"):
+                    whole = body
+                else:
+                    parts, size = [body], len(body)
+                    while message.get("more_body"):
+                        message = await receive()
+                        parts.append(message.get("body", b""))
+                        size += len(parts[-1])
+                        if size > most:
+                            raise _too_large(most)
+                    whole = b"".join(parts)
+        except TimeoutError:
+            raise Rejected(408, f"the body did not arrive in {self._limits.seconds:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise Rejected(400, "the client went away")
+        if len(whole) > most:
+            raise _too_large(most)
+        return bytes(whole)
+
+    async def _feedback(self, headers: dict[bytes, bytes], receive: Receive) -> Any:
+        """True labels for an answer that was given."""
+        if self._log is None:
+            raise Rejected(404, "this server keeps no log, so there is nothing to join a label to")
+        body = await self._body(headers, receive)
+        request_id, labels = _labels(body, self._limits.rows)
+        self._log.labelled(request_id, labels, time.time())
+        return (202, _JSON, b'{"accepted": %d}' % len(labels)), self._who(), [], 0, None
+
+    def _health(self) -> Answer:
+        loaded, problems = self._follower.current, dict(self._follower.problems)
+        if self._log and self._log.problem:
+            problems["log"] = self._log.problem
+        said = {
+            "status": "degraded" if problems else "ok",
+            "model": self._settings.model,
+            "follows": self._settings.what,
+            "version": loaded.target.version if loaded else None,
+            "problems": problems,
+        }
+        return 200 if loaded and loaded.predictor.engine else 503, _JSON, orjson.dumps(said)
+
+    def _counts(self) -> Answer:
+        self._metrics.waiting.set(self._waiting)
+        if self._log:
+            self._metrics.log_dropped.set(self._log.dropped)
+        return 200, METRICS, self._metrics.text()
+
+    def _model(self) -> Answer:
+        loaded = self._loaded()
+        said = {
+            "model": self._settings.model,
+            "version": loaded.target.version,
+            "alias": self._settings.alias,
+            "md5": loaded.target.md5,
+            "commit": loaded.target.commit,
+            "since": loaded.since,
+            "signature": {key: loaded.about[key] for key in ("inputs", "outputs")},
+            "methods": loaded.about["methods"],
+        }
+        return 200, _JSON, orjson.dumps(said)
+
+    def _described(self) -> dict[str, Any]:
+        loaded = self._loaded()
+        return openapi.document(self._settings, loaded.signature, loaded.about, loaded.target.version)
+
+
+def _named(model: str, loaded: Loaded | None) -> tuple[str, list[Header]]:
+    version = str(loaded.target.version) if loaded else ""
+    return version, [(b"x-dovetail-model", model.encode()), (b"x-dovetail-version", version.encode())]
+
+
+def _about(rejected: Rejected) -> list[Header]:
+    if rejected.status == 503:  # noqa: PLR2004  (as HTTP numbers it)
+        return [(b"retry-after", b"1")]
+    if rejected.status == 401:  # noqa: PLR2004
+        return [(b"www-authenticate", b"Bearer")]
+    if rejected.status == 405:  # noqa: PLR2004
+        return [(b"allow", rejected.about["expected"].encode())]
+    # What of the body has not arrived is not waited for.
+    return [(b"connection", b"close")] if rejected.status in (408, 413) else []
+
+
+def _too_large(most: int) -> Rejected:
+    return Rejected(413, f"the body is larger than {most} bytes; send it in parts", field="body",
+                    expected=f"at most {most} bytes")  # fmt: skip
+
+
+def _labels(body: bytes, most_rows: int) -> tuple[str, list[Any]]:
+    """The request and its labels: `{"request_id", "labels": [one for each row, null where it is not known]}`.
+
+    Raises:
+        Rejected: when it is something else.
+    """
+    form = '{"request_id": "…", "labels": […]}'
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Rejected(400, f"the body is not JSON: {error}", expected=form) from None
+    if not isinstance(said, dict) or set(said) != {"request_id", "labels"}:
+        raise Rejected(422, "feedback is not what it has to be", expected=form)
+    request_id, labels = said["request_id"], said["labels"]
+    if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
+        raise Rejected(422, "request_id is not one that this server gave", field="request_id",
+                       expected="the X-Request-Id of an answer", got=json.dumps(request_id)[:80])  # fmt: skip
+    if not isinstance(labels, list) or not 0 < len(labels) <= most_rows:
+        raise Rejected(422, "labels is not a list with an entry for each row", field="labels",
+                       expected=f"a list of 1 to {most_rows} labels")  # fmt: skip
+    for row, label in enumerate(labels):
+        if not (label is None or isinstance(label, str | int | float | bool)):
+            raise Rejected(422, f"labels, row {row}: a label is text, a number, true, false or null", field="labels",
+                           expected="a scalar")  # fmt: skip
+    return request_id, labels

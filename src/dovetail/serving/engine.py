@@ -1,0 +1,212 @@
+"""The process that holds one version's model: reads it under guard, predicts, knows no HTTP and no MLflow.
+
+A model that crashes, hangs or leaks takes this process with it, not the server; and what a pickle does, it does here.
+"""
+
+import hashlib
+import json
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from dovetail.joblib_model import METHODS, read
+from dovetail.serving import forests, wire
+from dovetail.serving.body import ARRAY, JSON
+from dovetail.serving.body import read as read_body
+from dovetail.serving.rejected import Rejected
+from dovetail.serving.signature import Signature
+
+LOADER = "joblib_model"
+_EXAMPLE = "serving_input_example.json"
+
+
+def main() -> None:
+    """Answer the server's questions until it closes the connection."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the server ends first, and what it has begun with it
+        signal.signal(number, signal.SIG_IGN)
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    import joblib  # noqa: F401  (here, while the server still asks which version it is)
+    import pandas as pd  # noqa: F401
+    import sklearn.base
+
+    # The pipeline's params were checked when it was fitted; each predict would check them again.
+    sklearn.set_config(skip_parameter_validation=True)
+    forests.quicken()
+    held: Held | None = None
+    with suppress(BrokenPipeError, ConnectionResetError):
+        while (asked := wire.receive(connection)) is not None:
+            kind, *arguments = asked
+            if kind == "load":
+                held, parts = _load(*arguments)
+            else:
+                parts = held.predict(*arguments) if held else [(False, b'{"message": "no model is loaded"}')]
+            connection.sendall(wire.answer(parts))
+
+
+def _load(folder: str, md5: str, allow: Sequence[str]) -> tuple["Held | None", list[wire.Part]]:
+    try:
+        held = Held(Path(folder), md5, allow)
+        held.warm()
+        return held, [(True, json.dumps(held.about).encode())]
+    except Exception as error:  # noqa: BLE001  (a model can raise anything)
+        return None, [(False, json.dumps({"message": _one_line(error)}).encode())]
+
+
+class Held:
+    """One version's model in memory."""
+
+    def __init__(self, folder: Path, md5: str, allow: Sequence[str]) -> None:
+        """Read the MLflow model in `folder`.
+
+        Raises:
+            ValueError: when its bytes are not those of `md5`, or it is of a kind that is not served.
+        """
+        import pandas as pd
+        import yaml
+
+        about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        flavor = about["flavors"].get("python_function", {})
+        if flavor.get("loader_module") != LOADER:
+            raise ValueError("it was not registered by Dovetail; use mlflow models serve")
+        content = (folder / flavor["data"]).read_bytes()
+        actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if actual != md5:
+            raise ValueError(
+                f"{flavor['data']} (md5 {actual}) is not what was registered ({md5}); it was not unpickled"
+            )
+        self.model = read(content, allow)
+        methods = [name for name in METHODS if hasattr(self.model, name)]
+        described = {key: json.loads(about["signature"][key]) for key in ("inputs", "outputs")
+                     if (about.get("signature") or {}).get(key)}  # fmt: skip
+        self.signature = Signature.of(described, methods)
+        self._names = pd.Index([column.name for column in self.signature.columns or ()])  # takes longer than a tree
+        self._types = {column.name: column.type for column in self.signature.columns or ()}
+        example = folder / _EXAMPLE
+        self._example = example.read_bytes() if example.exists() else None
+        self._parallel = [(part, part.n_jobs) for part in _parts(self.model) if getattr(part, "n_jobs", None)]
+        self._few: bool | None = None
+        self.about = {
+            "inputs": described.get("inputs"), "outputs": described.get("outputs"), "methods": methods,
+            "example": read_example(self._example),
+        }  # fmt: skip
+
+    def warm(self) -> None:
+        """Predict the input example, so that the first request finds everything imported.
+
+        Raises:
+            ValueError: when the model does not answer its own example.
+        """
+        if self._example is None:
+            return
+        try:
+            asked = read_body(self._example, JSON, self.signature, sys.maxsize)
+        except Rejected as error:
+            raise ValueError(f"its input example is not what its signature says: {error.message}") from None
+        for _ in range(2):
+            ((well, content),) = self.predict(asked.method, [asked.rows], asked.columns)
+            if not well:
+                raise ValueError(f"it does not answer its input example: {json.loads(content)['message']}")
+
+    def predict(self, method: str, sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[wire.Part]:
+        """The answers to requests of `sizes` rows each, whose rows lie behind each other in `columns`.
+
+        All of them in one prediction; where that fails each by itself, so that one bad request spoils no other.
+        """
+        try:
+            said = self._predict(method, sum(sizes), columns)
+        except Exception as error:  # noqa: BLE001  (a model can raise anything)
+            if len(sizes) == 1:
+                return [(False, json.dumps({"message": _one_line(error)}).encode())]
+            return [self.predict(method, [size], part)[0] for size, part in _each(sizes, columns)]
+        if len(sizes) == 1:
+            return [(True, _dump(said))]
+        ends = list(accumulate(sizes))
+        return [(True, _dump(said[end - size : end])) for size, end in zip(sizes, ends, strict=True)]
+
+    def _predict(self, method: str, rows: int, columns: Mapping[str, list[Any]]) -> list[Any]:
+        forests.expect(rows)
+        if self._parallel and self._few != (few := rows <= forests.SMALL):
+            self._few = few
+            for part, jobs in self._parallel:
+                part.n_jobs = 1 if few else jobs
+        said = _jsonable(getattr(self.model, method)(self._frame(columns)))
+        if len(said) != rows and self.signature.columns is not None:
+            raise ValueError(f"{len(said)} predictions for {rows} rows")
+        return said
+
+    def _frame(self, columns: Mapping[str, list[Any]]) -> Any:
+        """The rows as the model was trained on them: a table, or the bare list that was sent."""
+        import numpy as np
+        import pandas as pd
+
+        if ARRAY in columns:
+            return np.asarray(columns[ARRAY])
+        if set(self._types.values()) == {"double"} and len(columns) == len(
+            self._types
+        ):  # one block, a third of the time
+            return pd.DataFrame(np.array(list(columns.values()), dtype="float64").T, columns=self._names)
+        return pd.DataFrame({name: _series(values, self._types.get(name)) for name, values in columns.items()})
+
+
+_DTYPES = {
+    "double": "float64", "float": "float32", "long": "int64", "integer": "int32", "string": "str", "boolean": "bool",
+    "datetime": "datetime64[ns]",
+}  # fmt: skip
+
+
+def _series(values: list[Any], type_: str | None) -> Any:
+    import pandas as pd
+
+    return pd.Series(values, dtype=_DTYPES[type_]) if type_ else pd.Series(values)
+
+
+def _jsonable(predicted: Any) -> list[Any]:
+    """Predictions as MLflow's server writes them: a list with an entry for each row."""
+    import pandas as pd
+
+    if isinstance(predicted, pd.Series):
+        predicted = predicted.to_frame()
+    if isinstance(predicted, pd.DataFrame):
+        return list(predicted.to_dict(orient="records"))
+    return list(predicted.tolist() if hasattr(predicted, "tolist") else predicted)
+
+
+def _dump(said: list[Any]) -> bytes:
+    import orjson
+
+    return orjson.dumps(said, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
+
+
+def _each(sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[tuple[int, dict[str, list[Any]]]]:
+    found, start = [], 0
+    for size in sizes:
+        found.append((size, {name: values[start : start + size] for name, values in columns.items()}))
+        start += size
+    return found
+
+
+def _parts(model: Any) -> list[Any]:
+    """The estimator and those within it."""
+    if not hasattr(model, "get_params"):
+        return [model]
+    return [model, *(part for part in model.get_params(deep=True).values() if hasattr(part, "get_params"))]
+
+
+def read_example(content: bytes | None) -> Any:
+    """The input example as JSON can say it: what is missing is null."""
+    if content is None:
+        return None
+    return json.loads(content, parse_constant=lambda _: None)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+if __name__ == "__main__":
+    main()

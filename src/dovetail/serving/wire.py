@@ -1,0 +1,83 @@
+"""Frames between the server and the process that holds a model: a length, then that many bytes.
+
+The server pickles what it asks, the model's process answers in plain bytes: nothing that it says is ever unpickled.
+"""
+
+import pickle
+import socket
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+_LENGTH = struct.Struct("!I")
+_PART = struct.Struct("!?I")
+
+
+class Malformed(ValueError):
+    """Bytes that `answer` did not make."""
+
+
+Part = tuple[bool, bytes]  # whether it went well, and JSON
+
+
+def question(asked: tuple[Any, ...]) -> bytes:
+    """A frame for the model's process."""
+    return _frame(pickle.dumps(asked, protocol=5))
+
+
+def answer(parts: Iterable[Part]) -> bytes:
+    """A frame for the server."""
+    return _frame(b"".join(_PART.pack(well, len(content)) + content for well, content in parts))
+
+
+def parts(payload: bytes) -> list[Part]:
+    """What `answer` put in.
+
+    Raises:
+        Malformed: when it is nothing that `answer` made.
+    """
+    found, start = [], 0
+    while start < len(payload):
+        try:
+            well, length = _PART.unpack_from(payload, start)
+        except struct.error as error:
+            raise Malformed(str(error)) from error
+        start += _PART.size
+        found.append((well, payload[start : start + length]))
+        start += length
+    return found
+
+
+def receive(connection: socket.socket) -> Any:
+    """The next question; None when the server is gone."""
+    head = _exactly(connection, _LENGTH.size)
+    if head is None:
+        return None
+    payload = _exactly(connection, _LENGTH.unpack(head)[0])
+    return None if payload is None else pickle.loads(payload)  # noqa: S301  (the server's own process wrote it)
+
+
+def split(buffer: bytearray) -> bytes | None:
+    """The payload of the first frame in `buffer`, taken out of it; None while it is not whole."""
+    if len(buffer) < _LENGTH.size:
+        return None
+    end = _LENGTH.size + _LENGTH.unpack_from(buffer)[0]
+    if len(buffer) < end:
+        return None
+    payload = bytes(buffer[_LENGTH.size : end])
+    del buffer[:end]
+    return payload
+
+
+def _frame(payload: bytes) -> bytes:
+    return _LENGTH.pack(len(payload)) + payload
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes | None:
+    content = bytearray(size)
+    view, have = memoryview(content), 0
+    while have < size:
+        if not (got := connection.recv_into(view[have:])):
+            return None
+        have += got
+    return bytes(content)

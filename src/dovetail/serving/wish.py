@@ -1,0 +1,55 @@
+"""What was typed, as settings: which model, which store, which limits."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dovetail.connection import ENV_TRACKING_URI
+from dovetail.errors import NotARepository, UserError
+from dovetail.git import Git
+from dovetail.ledger import PRODUCTION, read
+from dovetail.reference import ByAlias, ByVersion, parse
+from dovetail.serving.settings import ENV_TOKENS, MIB, Limits, Settings
+
+
+def settings(ref: str, *, log: bool, leave_out: Sequence[str], **wish: Any) -> Settings:
+    """The settings of a server for `ref`, a model's alias or version.
+
+    Raises:
+        UserError: when `ref` names something that is not served.
+    """
+    named = parse(ref, frozenset({ref}))
+    if not isinstance(named, ByAlias | ByVersion):
+        raise UserError(f"{ref} is no alias and no version of a model", "dovetail serve MODEL@production")
+    root = _root()
+    alias = (named.alias or PRODUCTION) if isinstance(named, ByAlias) else None
+    event = read(Git(root).tags()).current(named.model, alias) if alias else None
+    return Settings(
+        root=root,
+        model=named.model,
+        alias=alias,
+        version=named.version if isinstance(named, ByVersion) else None,
+        promoted=event.note.md5 if event and event.note else None,
+        host=wish["host"],
+        port=wish["port"],
+        poll=wish["poll"],
+        tokens=tuple(filter(None, (token.strip() for token in os.environ.get(ENV_TOKENS, "").split(",")))),
+        limits=Limits(wish["max_mb"] * MIB, wish["max_rows"], wish["max_waiting"], wish["timeout"]),
+        log=root / "monitoring" / named.model if log else None,
+        leave_out=frozenset(leave_out),
+    )
+
+
+def _root() -> Path:
+    """The repository's root. A machine that only serves has no repository, but a server to ask.
+
+    Raises:
+        NotARepository: when there is neither.
+    """
+    try:
+        return Git.of_dvc().root
+    except NotARepository:
+        if ENV_TRACKING_URI in os.environ:
+            return Path.cwd()
+        raise
