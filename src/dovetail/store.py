@@ -51,7 +51,7 @@ class Version:
     Attributes:
         reproduced: What `dovetail reproduce` said of it last.
         allow: Packages that its pickle may name besides the usual, with commas between them.
-        commit: HEAD when it was registered.
+        commit: HEAD when it was registered, if no tracked file differed from it.
     """
 
     model: str
@@ -493,7 +493,7 @@ def _version(entity: Any) -> Version:
         md5=entity.tags.get(keys.MODEL_MD5),
         reproduced=entity.tags.get(keys.REPRODUCE_VERDICT),
         allow=entity.tags.get(keys.PICKLE_ALLOW, ""),
-        commit=entity.tags.get(keys.GIT_COMMIT),
+        commit=entity.tags.get(keys.GIT_COMMIT) if entity.tags.get(keys.GIT_DIRTY) == "false" else None,
     )
 
 

@@ -196,7 +196,7 @@ class App:
     def _health(self) -> Answer:
         loaded, problems = self._follower.current, dict(self._follower.problems)
         if self._log and self._log.problem:
-            problems["log"] = self._log.problem
+            problems["log"] = f"{self._settings.log}: {self._log.problem}"
         said = {
             "status": "degraded" if problems else "ok",
             "model": self._settings.model,

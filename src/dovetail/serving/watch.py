@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,66 +16,95 @@ from typing import Any
 
 from dovetail.connection import has_store, import_mlflow, open_store, tracking_uri
 from dovetail.errors import DovetailError, StoreError, UnknownReference
-from dovetail.ledger import PRODUCTION
+from dovetail.git import Git
+from dovetail.ledger import PRODUCTION, read
 from dovetail.serving.copies import Target, keep, name_of
-from dovetail.store import SQLITE
+from dovetail.store import SQLITE, Store, Version
 
 
 def main() -> None:
     """Look again and again at what the arguments, one JSON object, name."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the server's to act on
         signal.signal(number, signal.SIG_IGN)
-    asked = json.loads(sys.argv[1])
-    root = Path(asked["root"])
+    watch = Watch(json.loads(sys.argv[1]))
     import_mlflow()
-    store_file = _identity(root)
-    checked: set[Path] = set()  # copies that were read through: once, not with each look
-    while True:
-        if _identity(root) not in (None, store_file):
-            sys.exit()  # somebody made the store anew: MLflow goes on reading the file that was deleted
+    store_file = watch.store_file()
+    while watch.store_file() in (None, store_file):  # made anew: MLflow would go on reading the file that was deleted
         try:
-            _say({"found": asdict(_look(root, asked, checked))})
+            _say({"found": asdict(watch.look())})
         except DovetailError as error:
             unknown = isinstance(error, UnknownReference)
             _say({"error": error.message, "next": error.next_command, "unknown": unknown})
-        ready, _, _ = select.select([sys.stdin], [], [], asked["poll"])
+        store_file = store_file or watch.store_file()
+        ready, _, _ = select.select([sys.stdin], [], [], watch.poll)
         if ready and not sys.stdin.read(1):
-            sys.exit()
+            break
 
 
-def _look(root: Path, asked: dict[str, Any], checked: set[Path]) -> Target:
-    model, alias, number = asked["model"], asked["alias"], asked["version"]
-    what = f"{model}@{alias}" if alias else f"{model}/{number}"
-    if not has_store(root):
-        raise StoreError(f"there is no MLflow store at {tracking_uri(root)}", "dovetail sync")
-    place = Path(asked["keep"])
-    with open_store(root) as store:
-        version = store.version_of_alias(model, alias) if alias else store.version(model, number)
+class Watch:
+    """What to look at, and what was seen of it before."""
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self.poll: float = asked["poll"]
+        self._root = Path(asked["root"])
+        self._keep = Path(asked["keep"])
+        self._model: str = asked["model"]
+        self._alias: str | None = asked["alias"]
+        self._number: int | None = asked["version"]
+        self._what = f"{self._model}@{self._alias}" if self._alias else f"{self._model}/{self._number}"
+        self._last: Target | None = None
+
+    def look(self) -> Target:
+        """The version that is named, its files brought.
+
+        Raises:
+            UnknownReference: when none is, or one that Dovetail did not register.
+            StoreError: when MLflow does not answer.
+            OutsideError: when the files are not what was registered.
+        """
+        if not has_store(self._root):
+            raise StoreError(f"there is no MLflow store at {tracking_uri(self._root)}", "dovetail sync")
+        with open_store(self._root) as store:
+            version, md5 = self._version(store)
+            folder = self._keep / name_of(version.number, md5)
+            allow = tuple(filter(None, version.allow.split(",")))
+            last = self._last
+            if last and (last.version, last.md5, last.allow) == (version.number, md5, allow) and folder.exists():
+                return last
+            keep(folder, md5, partial(store.download, version))
+        self._last = Target(version.number, md5, self._commit(version), allow, str(folder))
+        return self._last
+
+    def _version(self, store: Store) -> tuple[Version, str]:
+        if self._alias:
+            version = store.version_of_alias(self._model, self._alias)
+        else:
+            version = store.version(self._model, self._number or 0)
         if version is None:
-            promote = f"dovetail promote {model}" + ("" if alias in (None, PRODUCTION) else f" --to {alias}")
-            raise UnknownReference(f"{what} names no version", promote if alias else "dovetail status")
+            promote = f"dovetail promote {self._model}" + (f" --to {self._alias}" if self._alias != PRODUCTION else "")
+            raise UnknownReference(f"{self._what} names no version", promote if self._alias else "dovetail status")
         if version.md5 is None:
             raise UnknownReference(
-                f"{what} is version {version.number}, which Dovetail did not register",
-                f"mlflow models serve -m models:/{what}",
+                f"{self._what} is version {version.number}, which Dovetail did not register",
+                f"mlflow models serve -m models:/{self._what}",
             )
-        folder = place / name_of(version.number, version.md5)
-        if folder not in checked or not folder.exists():
-            keep(folder, version.md5, partial(store.download, version))
-            checked.add(folder)
-    allow = tuple(filter(None, version.allow.split(",")))
-    return Target(version.number, version.md5, version.commit, allow, str(folder))
+        return version, version.md5
 
+    def _commit(self, version: Version) -> str | None:
+        """The commit that was promoted; else HEAD when it was registered, which may have lacked the last changes."""
+        event = read(Git(self._root).tags()).current(self._model, self._alias) if self._alias else None
+        promoted = event and event.note and event.note.md5 == version.md5
+        return event.tag.commit if event and promoted else version.commit
 
-def _identity(root: Path) -> int | None:
-    """Which file the SQLite store is; None for a server, or while there is none."""
-    uri = tracking_uri(root)
-    if not uri.startswith(SQLITE):
-        return None
-    try:
-        return Path(uri.removeprefix(SQLITE)).stat().st_ino
-    except OSError:
-        return None
+    def store_file(self) -> int | None:
+        """Which file the SQLite store is; None for a server, or while there is none."""
+        uri = tracking_uri(self._root)
+        if not uri.startswith(SQLITE):
+            return None
+        try:
+            return Path(uri.removeprefix(SQLITE)).stat().st_ino
+        except OSError:
+            return None
 
 
 def _say(content: dict[str, Any]) -> None:

@@ -1,0 +1,234 @@
+"""A server under load while something around it moves, breaks or goes away: what must still be true."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from project import Project, isolate
+from serving import COLUMNS, SPLIT, Server, ask, copied, point, served_project
+
+pytestmark = [pytest.mark.xdist_group("serving faults"), pytest.mark.slow]
+NAMES = {"1": "one:", "2": "two:"}
+SLOW = {"dataframe_split": {"columns": COLUMNS, "data": [[9.5, 3, "red", True]] * 100_000}}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(tmp_path_factory, patch)
+        made = served_project(tmp_path_factory.mktemp("served") / "made")
+        yield Project(made.root.rename(made.root.with_name("template")))  # so that the paths in a copy can be mended
+
+
+@pytest.fixture
+def project(template, tmp_path):
+    return copied(template, tmp_path / "p")
+
+
+class Crowd:
+    """Clients that ask again and again; each answer has to be of the version that it names."""
+
+    def __init__(self, server, clients=6):
+        self.statuses = []
+        self.versions = []
+        self.wrong = []
+        self._server = server
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._client) for _ in range(clients)]
+
+    def _client(self):
+        connection = self._server.connection()
+        while not self._over.is_set():
+            try:
+                answer = ask(connection, "/invocations", SPLIT)
+            except (OSError, http.client.HTTPException) as error:
+                self.wrong.append(error)
+                return
+            self.statuses.append(answer.status)
+            if answer.status == 200:
+                self.versions.append(answer.version)
+                if not all(said.startswith(NAMES[answer.version]) for said in answer.json["predictions"]):
+                    self.wrong.append(answer)
+            elif answer.status != 503 or answer.headers["retry-after"] != "1":
+                self.wrong.append(answer)
+        connection.close()
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def model_file(project, version):
+    """The registry's copy of a version's model file."""
+    source = project.store().client.get_model_version_download_uri("m", str(version))
+    return Path(source.removeprefix("file://")) / "data" / "m.joblib"
+
+
+def test_follows_the_alias_without_one_failed_or_mixed_answer(project):
+    with Server(project) as server, Crowd(server) as crowd:
+        for version in (2, 1, 2):
+            point(project, version)
+            server.until(lambda to=version: server.predict().version == str(to))
+            time.sleep(0.3)
+    assert not crowd.wrong
+    assert set(crowd.statuses) == {200}
+    assert set(crowd.versions) == {"1", "2"}
+
+
+def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_tried_again(project):
+    file = model_file(project, 2)
+    content = file.read_bytes()
+    file.write_bytes(content[:-100])
+    with Server(project) as server:
+        point(project, 2)
+        health = server.until(lambda: server.health() if server.health()["problems"] else None)
+        assert health["status"] == "degraded"
+        assert "is not what was registered" in health["problems"]["store"]
+        assert server.predict().version == "1"
+        assert server.metric("dovetail_store_up") == 0
+        file.write_bytes(content)
+        server.until(lambda: server.predict().version == "2")
+        server.until(lambda: server.health()["status"] == "ok")
+
+
+def test_a_version_that_does_not_answer_its_example_leaves_the_old_one(project):
+    example = model_file(project, 2).parents[1] / "serving_input_example.json"
+    example.write_text(json.dumps({"dataframe_split": {"columns": ["size"], "data": [[1.0]]}}))
+    with Server(project) as server:
+        point(project, 2)
+        server.until(lambda: "input example" in server.health()["problems"].get("load", ""))
+        assert server.metric("dovetail_load_failures_total") >= 1
+        assert (server.predict().version, server.ask("/health").status) == ("1", 200)
+        point(project, 1)
+        server.until(lambda: server.health()["status"] == "ok")
+
+
+def test_an_artifact_tampered_with_while_it_is_served_is_never_unpickled(project):
+    with Server(project) as server:
+        model_file(project, 1).write_bytes(b"not a model")
+        for copy in (project.root / "mlruns/serving").rglob("m.joblib"):
+            copy.write_bytes(b"cos\nsystem\n(S'touch tampered'\ntR.")
+        assert server.predict().version == "1"
+        os.kill(server.children("dovetail.serving.engine")[0], signal.SIGKILL)  # now it has to be read again
+        server.until(lambda: "is not what was registered" in str(server.health()["problems"]))
+    assert not (project.root / "tampered").exists()
+    with Server(project, wait=False) as server:
+        assert server.process.wait(60) == 3
+        assert b"is not what was registered" in server.process.stderr.read()
+
+
+def test_answers_while_the_store_is_away(project):
+    store, away = project.root / "mlflow.db", project.root / "away.db"
+    store.rename(away)
+    failed = project.run("dovetail", "serve", "m", "--port", "0", code=3)
+    assert "there is no MLflow store" in failed.stderr
+    away.rename(store)
+    with Server(project) as server:
+        assert server.end() == 0
+    store.rename(away)
+    with Server(project) as server:  # from the last good copy
+        server.until(lambda: "no MLflow store" in server.health()["problems"].get("store", ""))
+        assert server.predict().version == "1"
+        away.rename(store)
+        server.until(lambda: server.health()["status"] == "ok")
+        store.rename(away)
+        server.until(lambda: server.health()["status"] == "degraded")
+        assert server.predict().version == "1"
+        shutil.copy(away, store)  # another file, as `dovetail sync` would make it
+        point(project, 2)
+        server.until(lambda: server.predict().version == "2")
+        assert not store.with_name("mlflow.db-journal").exists()
+
+
+def test_a_process_that_dies_is_replaced(project):
+    with Server(project) as server, Crowd(server) as crowd:
+        for module in ("dovetail.serving.engine", "dovetail.serving.watch", "dovetail.serving.engine"):
+            answered = len(crowd.statuses)
+            os.kill(server.until(lambda of=module: server.children(of))[0], signal.SIGKILL)
+            server.until(lambda since=answered: crowd.statuses[since + 20 :][-1:] == [200])
+        point(project, 2)
+        server.until(lambda: server.predict().version == "2")
+        assert server.metric("dovetail_engine_restarts_total") == 2
+    assert not crowd.wrong
+    assert set(crowd.statuses) <= {200, 503}
+
+
+def test_sigterm_finishes_what_it_has_begun(project):
+    with Server(project) as server, contextlib.closing(server.connection()) as connection:
+        connection.request("POST", "/invocations", json.dumps(SLOW).encode(), {"content-type": "application/json"})
+        server.until(lambda: server.metric("dovetail_waiting_requests") == 1)
+        server.process.send_signal(signal.SIGTERM)
+        answer = connection.getresponse()
+        assert (answer.status, len(json.loads(answer.read())["predictions"])) == (200, 100_000)
+        assert server.process.wait(30) == 0
+    from dovetail.monitoring.served import read
+
+    assert read(project.root / "monitoring" / "m").num_rows == 100_000  # what waited for the log is in it
+
+
+def test_too_much_at_once_is_refused_and_not_queued(project):
+    with Server(project, "--max-waiting", "2", "--timeout", "20") as server:
+        answers = []
+
+        def client():
+            answers.append(server.predict(SLOW))
+
+        clients = [threading.Thread(target=client) for _ in range(8)]
+        for each in clients:
+            each.start()
+        for each in clients:
+            each.join()
+        assert {answer.status for answer in answers} == {200, 503}
+        assert {answer.headers.get("retry-after") for answer in answers if answer.status == 503} == {"1"}
+        assert server.predict().status == 200
+
+
+def test_a_prediction_that_overruns_its_time_is_given_up(project):
+    with Server(project, "--timeout", "0.3", "--max-rows", "500000") as server:
+        split = SLOW["dataframe_split"]
+        answer = server.predict({"dataframe_split": {**split, "data": split["data"] * 4}})
+        assert answer.status == 503, answer.body
+        assert "in time" in answer.json["message"]
+        server.until(lambda: server.predict().status == 200)
+
+
+def test_a_log_that_cannot_be_written_costs_no_answer(project):
+    project.write("monitoring/m", "in the way")
+    with Server(project) as server:
+        assert {server.predict().status for _ in range(5)} == {200}
+        problem = server.until(lambda: server.health()["problems"].get("log"))
+        assert "monitoring/m: File exists" in problem
+        assert server.metric("dovetail_log_dropped_rows") >= 4
+        (project.root / "monitoring/m").unlink()
+        server.predict()
+        server.until(lambda: server.health()["status"] == "ok" and server.predict())
+        assert any((project.root / "monitoring/m").rglob("*.parquet"))
+
+
+def test_a_killed_server_leaves_a_log_that_can_be_read_and_nothing_running(project):
+    import psutil
+
+    from dovetail.monitoring.served import read
+
+    with Server(project) as server:
+        asked = [server.predict().headers["x-request-id"] for _ in range(20)]
+        time.sleep(2.5)
+        last = server.predict().headers["x-request-id"]
+        children = [psutil.Process(pid) for pid in server.children("dovetail.serving")]
+        server.process.kill()
+    found = {row["request_id"] for row in read(project.root / "monitoring" / "m").to_pylist()}
+    assert set(asked) <= found <= {*asked, last}
+    assert not psutil.wait_procs(children, timeout=10)[1]
