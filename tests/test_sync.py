@@ -98,7 +98,8 @@ def test_a_branch_that_is_not_checked_out_is_found_with_all(history):
 def test_killed_on_the_way_and_run_again_it_completes(history):
     before = view(history)
     forget(history)
-    for step in ("create_run", "log_inputs", "finalize_logged_model", "create_model_version"):
+    steps = "create_run", "log_inputs", "copy:2", "finalize_logged_model", "create_model_version"
+    for step in (*steps, "set_registered_model_alias"):
         command = [sys.executable, KILLED, step, "sync", "--all"]
         assert subprocess.run(command, cwd=history.root, check=False).returncode == -signal.SIGKILL
     history.run("dovetail", "sync", "--all")

@@ -3,15 +3,16 @@
 import getpass
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail import keys, model_package, trash
+from dovetail import artifacts, keys, model_package, trash
+from dovetail.absence import Absence
 from dovetail.lineage import FileRef
 from dovetail.model_package import ModelContent, Place
 from dovetail.trash import Discarded
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
-_LOG_BATCH = 100  # params and tags that one log_batch call may carry
+_BATCH_METRICS, _BATCH_PARAMS = 900, 100  # that one log_batch call may carry
+_PAGE = 1000  # runs that are read at once, a quarter of a second
 _VALUE_LIMIT = 6000  # characters of a param's value
 _PARENT = "mlflow.parentRunId"
 
@@ -34,6 +36,7 @@ class Run:
     complete: bool
     experiment: str
     ended: int | None = None  # when the script that opened it was done; None: nobody but Dovetail opened it
+    new: Any = field(default=None, compare=False, repr=False)  # as MLflow has just made it: it holds nothing yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class Store:
         self.uri = uri
         self._experiments: dict[str, str] = {}  # what was asked once: MLflow takes 10 ms for each question
         self._registered: set[str] = set()
+        self._absent: dict[str, Absence] | None = None
 
     def experiment(self, name: str) -> str:
         """The id of the experiment, made if it is not there."""
@@ -124,13 +128,13 @@ class Store:
 
         It is in `experiment`, or wherever the script that opened it put it.
         """
-        found = self._runs_tagged(keys.FINGERPRINT, fingerprint)
+        found = self._asked(keys.FINGERPRINT, fingerprint, self._runs_tagged, self._values_of_tag)
         mine = [run for run in found if run.info.experiment_id == experiment or keys.DVC_INPUTS in run.data.tags]
         return _run(mine[0]) if mine else None
 
     def live_runs(self, inputs: str) -> list[Live]:
         """The finished runs that scripts opened in the stage with these inputs, adopted ones aside, oldest first."""
-        found = self._runs_tagged(keys.DVC_INPUTS, inputs)
+        found = self._asked(keys.DVC_INPUTS, inputs, self._runs_tagged, self._values_of_tag)
         return [
             Live(_run(run), run.data.tags.get(keys.DVC_EXECUTION))
             for run in found
@@ -143,6 +147,40 @@ class Store:
         question = {"filter_string": f"tags.`{key}` = '{value}'", "order_by": ["attributes.start_time ASC"]}
         return list(_pages(self._client.search_runs, experiment_ids=self._places, **question))
 
+    def _values_of_tag(self, key: str) -> set[str] | None:
+        page = self._client.search_runs(self._places, f"tags.`{key}` LIKE '%'", max_results=_PAGE)
+        return None if page.token else {run.data.tags[key] for run in page}
+
+    @contextmanager
+    def recalling(self) -> Iterator[None]:
+        """Within the block, what was not there need not be asked for again and again.
+
+        That is for reading, or for writing under the lock. It covers a store that lies in the repository; elsewhere
+        others may write at any time, and each question is asked.
+        """
+        own = self.uri.startswith(SQLITE) and Path(self.uri.removeprefix(SQLITE)).is_relative_to(self._root.resolve())
+        self._absent = {} if own else None
+        try:
+            yield
+        finally:
+            self._absent = None
+
+    def _asked(
+        self, kind: str, value: str, ask: Callable[[str, str], list[Any]], read: Callable[[str], set[str] | None]
+    ) -> list[Any]:
+        """What `ask(kind, value)` answers, without asking where that is known to be nothing."""
+        if self._absent is None:
+            return ask(kind, value)
+        absence = self._absent.setdefault(kind, Absence(lambda: read(kind)))
+        found = [] if absence.has(value) else ask(kind, value)
+        if not found:
+            absence.miss()
+        return found
+
+    def _is_there(self, kind: str, value: str) -> None:
+        if self._absent and kind in self._absent:
+            self._absent[kind].end(value)
+
     def adopt_run(self, run: Run, tags: Mapping[str, str]) -> Run:
         """Make a script's run the one that is found by its fingerprint, still to be filled."""
         from mlflow.entities import RunTag
@@ -151,6 +189,7 @@ class Store:
         self._client.log_batch(run.id, tags=[RunTag(key, value) for key, value in first.items()])
         self._client.update_run(run.id, "RUNNING")
         self._client.set_tag(run.id, keys.FINGERPRINT, tags[keys.FINGERPRINT])
+        self._is_there(keys.FINGERPRINT, tags[keys.FINGERPRINT])
         return replace(run, complete=False)
 
     def nest_run(self, run: Run, parent: Run) -> None:
@@ -170,18 +209,22 @@ class Store:
         shown = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: tags.get(keys.DVC_STAGE, "dovetail register")}
         if keys.GIT_COMMIT in tags:
             shown[MLFLOW_GIT_COMMIT] = tags[keys.GIT_COMMIT]
-        made = self._client.create_run(experiment, time, {**shown, **tags}, name).info.run_id
+        made = self._client.create_run(experiment, time, {**shown, **tags}, name)
+        run = Run(made.info.run_id, complete=False, experiment=experiment, new=made)
+        self._is_there(keys.FINGERPRINT, tags[keys.FINGERPRINT])
+        if self._absent is not None:  # nobody else writes
+            return run
         first = self.find_run(experiment, tags[keys.FINGERPRINT])
-        if first and first.id != made:  # somebody on another machine was faster: one of the two has to go
-            self._client.delete_run(made)
+        if first and first.id != run.id:  # somebody on another machine was faster: one of the two has to go
+            self._client.delete_run(run.id)
             return first
-        return Run(made, complete=False, experiment=experiment)
+        return run
 
     def fill_run(self, run: Run, content: RunContent) -> None:
         """Give the run all that it shows. Done again after an interruption it changes nothing that is there."""
         from mlflow.entities import Metric, Param
 
-        shown = self._client.get_run(run.id)
+        shown = run.new or self._client.get_run(run.id)
         started = shown.info.start_time  # one time for all: the same metric twice is one metric
         metrics = []
         for name, value in ((keys.shown_name(key), value) for key, value in content.metrics.items()):
@@ -196,16 +239,14 @@ class Store:
             for name, value in ((keys.shown_name(key), value) for key, value in content.params.items())
             if name not in shown.data.params
         ]
-        self._client.log_batch(run.id, metrics=metrics)
-        for start in range(0, len(params), _LOG_BATCH):
-            self._client.log_batch(run.id, params=params[start : start + _LOG_BATCH])
+        for some, others in zip_longest(_in_parts(metrics, _BATCH_METRICS), _in_parts(params, _BATCH_PARAMS)):
+            self._client.log_batch(run.id, metrics=some or (), params=others or ())
         self._client.log_inputs(run.id, datasets=list(_dataset_inputs(content)))
-        for path, file in content.artifacts.items():
-            log = self._client.log_artifacts if file.is_dir() else self._client.log_artifact
-            folder = Path(path) if file.is_dir() else Path(path).parent
-            log(run.id, str(file), None if folder == Path() else folder.as_posix())
-        for path, text in content.texts.items():
-            self._client.log_text(run.id, text, path)
+        with artifacts.laid(shown.info.artifact_uri) as folder:
+            for path, file in content.artifacts.items():
+                artifacts.copy(file, folder / path)
+            for path, text in content.texts.items():
+                (folder / path).write_text(text, encoding="utf-8")
 
     def finish_run(self, run: Run, time: int | None) -> None:
         """Mark the run as complete; a script's run ended when the script did."""
@@ -230,10 +271,8 @@ class Store:
             UserError: when the card beside the model does not describe one.
         """
         logged = self._client.create_logged_model(run.experiment, name, run.id, dict(tags), model_type="joblib")
-        with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder, "model")
-            model_package.save(local, content, Place(logged.model_id, run.id, logged.artifact_location))
-            self._client.log_model_artifacts(logged.model_id, str(local))
+        with artifacts.laid(logged.artifact_location) as folder:
+            model_package.save(folder, content, Place(logged.model_id, run.id, logged.artifact_location))
         self._client.finalize_logged_model(logged.model_id, "READY")
         return str(logged.model_id)
 
@@ -241,25 +280,28 @@ class Store:
         """Name the logged model as the run's output, once it is whole."""
         from mlflow.entities import LoggedModelOutput
 
-        outputs = self._client.get_run(run.id).outputs
+        outputs = None if run.new else self._client.get_run(run.id).outputs
         if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
             self._client.log_outputs(run.id, [LoggedModelOutput(model_id, step=0)])
 
     def find_version(self, name: str, md5: str) -> Version | None:
         """The first version of the model `name` that has these bytes."""
-        found = self._client.search_model_versions(f"name = '{name}' and tag.`{keys.MODEL_MD5}` = '{md5}'")
+        found = self._asked(name, md5, self._versions_of, lambda name: {v.md5 for v in self.versions(name) if v.md5})
         return min((_version(v) for v in found), key=lambda v: v.number, default=None)
+
+    def _versions_of(self, name: str, md5: str) -> list[Any]:
+        return list(self._client.search_model_versions(f"name = '{name}' and tag.`{keys.MODEL_MD5}` = '{md5}'"))
 
     def create_version(
         self, name: str, model_id: str, run: Run, tags: Mapping[str, str], description: str | None
     ) -> Version:
         """Register the logged model as the next version; its tags are there from its first moment on."""
         self._create_registered_model(name, description)
-        return _version(
-            self._client.create_model_version(
-                name, f"models:/{model_id}", run.id, dict(tags), description=description, model_id=model_id
-            )
+        made = self._client.create_model_version(
+            name, f"models:/{model_id}", run.id, dict(tags), description=description, model_id=model_id
         )
+        self._is_there(name, tags[keys.MODEL_MD5])
+        return _version(made)
 
     def _create_registered_model(self, name: str, description: str | None) -> None:
         from mlflow.exceptions import MlflowException
@@ -388,16 +430,11 @@ class Store:
 
     def lay_anew(self, version: Version, content: ModelContent) -> None:
         """Put the model's files where `models:/<name>/<version>` looks for them, over what lies there."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         number = str(version.number)
         location = self._client.get_model_version_download_uri(version.model, number)
         source = str(self._client.get_model_version(version.model, number).source)
-        with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder, "model")
-            model_package.save(local, content, Place(source.rpartition("/")[2], version.run_id, location))
-            repository: Any = get_artifact_repository(location)  # untyped
-            repository.log_artifacts(str(local))
+        with artifacts.laid(location) as folder:
+            model_package.save(folder, content, Place(source.rpartition("/")[2], version.run_id, location))
 
     def restore_run(self, run_id: str) -> None:
         """Bring a deleted run back."""
@@ -460,6 +497,10 @@ def _pages(search: Callable[..., Any], **question: Any) -> Iterator[Any]:
         yield from page
         if not (token := page.token):
             return
+
+
+def _in_parts(entities: list[Any], most: int) -> Iterator[list[Any]]:
+    return (entities[start : start + most] for start in range(0, len(entities), most))
 
 
 def _run(entity: Any) -> Run:
