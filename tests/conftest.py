@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from project import Project, isolate, small_project
+from project import Project, copy_of, isolate, set_aside, small_project
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,3 +29,20 @@ def small(_small_template, tmp_path):
     """A small project, trained and committed, not yet registered."""
     shutil.copytree(_small_template, tmp_path / "small", symlinks=True)
     return Project(tmp_path / "small")
+
+
+@pytest.fixture(scope="session")
+def _registered_template(_small_template, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(tmp_path_factory, patch)
+        project = Project(tmp_path_factory.mktemp("registered") / "small")
+        shutil.copytree(_small_template, project.root, symlinks=True)
+        project.run("dvc", "repro", "-q", "register")
+        project.commit("registered")
+        return set_aside(project)
+
+
+@pytest.fixture
+def registered(_registered_template, tmp_path):
+    """The small project, registered and committed."""
+    return copy_of(_registered_template, tmp_path / "small")

@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dovetail.connection import mend_moved
+
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 _asked = itertools.count()
@@ -220,6 +222,20 @@ def copy_tree(target):
     project.run("git", "init", "-q")
     project.commit("as it is")
     return project
+
+
+def set_aside(project):
+    """A project whose store is to be copied with it: a store is mended where it was moved, so nothing may lie there."""
+    (project.root / "mlruns").rename(project.root.with_name("mlruns"))
+    return project.root
+
+
+def copy_of(template, target):
+    """A copy of what was set aside, with its store, cache and experiments; a remote it has in common with others."""
+    shutil.copytree(template, target, symlinks=True)
+    shutil.copytree(template.with_name("mlruns"), target / "mlruns")
+    assert mend_moved(target) == [str(template)]
+    return Project(target)
 
 
 def free_port():

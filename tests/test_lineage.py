@@ -8,13 +8,6 @@ from dovetail.lineage import FileRef, Lineage, StageRecord, closure
 from dovetail.records import parse_lock
 
 
-@pytest.fixture
-def registered(small):
-    small.run("dvc", "repro", "-q", "register")
-    small.commit("registered")
-    return small
-
-
 def test_up_from_a_version_to_its_raw_data(registered):
     answer = registered.json("lineage", "m")
     head = registered.run("git", "rev-parse", "HEAD").stdout.strip()

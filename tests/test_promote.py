@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from project import free_port, judged_project
+from project import Project, copy_of, free_port, isolate, judged_project, set_aside
 
 KILLED = Path(__file__).with_name("killed.py")
 EVIL = """
@@ -26,12 +26,21 @@ def judged(tmp_path):
     return judged_project(tmp_path / "judged")
 
 
+@pytest.fixture(scope="module")
+def template(_small_template, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(tmp_path_factory, patch)
+        project = Project(tmp_path_factory.mktemp("made") / "small")
+        shutil.copytree(_small_template, project.root, symlinks=True)
+        for w in (7, 8):
+            version(project, w)
+        return set_aside(project)
+
+
 @pytest.fixture
-def made(small):
+def made(template, tmp_path):
     """Two committed versions, the newer one staged."""
-    for w in (7, 8):
-        version(small, w)
-    return small
+    return copy_of(template, tmp_path / "small")
 
 
 def version(project, w):

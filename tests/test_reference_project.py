@@ -9,8 +9,11 @@ import urllib.request
 import polars as pl
 import pytest
 from project import BIN, Project, copy_tree, free_port
+from saved import WARNINGS, saved_by_mlflow, tree
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reference project")]
+from dovetail.model_package import ModelContent, Place
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reference project"), *WARNINGS]
 MODELS = ["diabetes", "iris", "penguins"]
 
 
@@ -195,6 +198,17 @@ def test_mlflow_loads_what_was_registered_and_refuses_what_was_tampered_with(clo
     stored.chmod(0o644)
     stored.write_bytes(stored.read_bytes() + b"x")
     assert "is not what was registered" in clone.run("python", "-c", code, code=1).stderr
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_registered_files_are_what_mlflow_itself_would_save(reproduced, tmp_path, name):
+    (file,) = (reproduced.root / "mlruns").rglob(f"{name}.joblib")
+    registered = tree(file.parents[1])
+    files, said = registered
+    card = json.loads((reproduced.root / f"models/{name}.json").read_text())
+    content = ModelContent(file, md5(file), card, files["requirements.txt"].decode().splitlines())
+    saved_by_mlflow(tmp_path / "model", content, Place(said["model_id"], said["run_id"], said["artifact_path"]))
+    assert tree(tmp_path / "model") == registered
 
 
 def test_mlflow_serves_what_is_staged(reproduced):

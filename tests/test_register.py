@@ -11,8 +11,8 @@ import pytest
 
 # Every write to MLflow, in the order in which `register` does them, then the receipt.
 STEPS = [
-    "create_experiment", "create_run", "log_batch", "log_inputs", "log_artifacts", "log_text", "create_logged_model",
-    "log_model_artifacts", "finalize_logged_model", "log_outputs", "set_terminated", "create_registered_model",
+    "create_experiment", "create_run", "log_batch", "log_inputs", "laid", "copy:1", "laid:2", "create_logged_model",
+    "laid:3", "copy:2", "laid:4", "finalize_logged_model", "log_outputs", "set_terminated", "create_registered_model",
     "create_model_version", "set_registered_model_alias", "_write_receipt",
 ]  # fmt: skip
 KILLED = Path(__file__).with_name("killed.py")

@@ -17,13 +17,6 @@ from dovetail.verdict import Output, cause, changed_metrics, verdict
 from dovetail.worktree import own_code
 
 
-@pytest.fixture
-def registered(small):
-    small.run("dvc", "repro", "-q", "register")
-    small.commit("registered")
-    return small
-
-
 def trained(project, code, *replaced):
     """The project with other training code, trained and committed; no MLflow is needed for `HEAD:m`."""
     project.replace("train.py", "\nrows = ", f"\n{code}\nrows = ")

@@ -7,21 +7,30 @@ import sys
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import Project, copy_of, isolate, set_aside
 
 KILLED = Path(__file__).with_name("killed.py")
 
 
+@pytest.fixture(scope="module")
+def template(_small_template, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(tmp_path_factory, patch)
+        project = Project(tmp_path_factory.mktemp("history") / "small")
+        shutil.copytree(_small_template, project.root, symlinks=True)
+        project.run("dvc", "remote", "add", "-q", "-d", "store", str(project.root.with_name("remote")))
+        for w in (7, 8, 3):
+            project.write("params.yaml", f"train: {{w: {w}}}\n")
+            project.run("dvc", "repro", "-q", "register")
+            project.commit(f"w = {w}")
+        project.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
+        return set_aside(project)
+
+
 @pytest.fixture
-def history(small, tmp_path):
+def history(template, tmp_path):
     """Three commits with a version each, the last below the gate, and an experiment."""
-    small.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"))
-    for w in (7, 8, 3):
-        small.write("params.yaml", f"train: {{w: {w}}}\n")
-        small.run("dvc", "repro", "-q", "register")
-        small.commit(f"w = {w}")
-    small.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
-    return small
+    return copy_of(template, tmp_path / "small")
 
 
 def view(project):
@@ -98,7 +107,8 @@ def test_a_branch_that_is_not_checked_out_is_found_with_all(history):
 def test_killed_on_the_way_and_run_again_it_completes(history):
     before = view(history)
     forget(history)
-    for step in ("create_run", "log_inputs", "finalize_logged_model", "create_model_version"):
+    steps = "create_run", "log_inputs", "copy:2", "finalize_logged_model", "create_model_version"
+    for step in (*steps, "set_registered_model_alias"):
         command = [sys.executable, KILLED, step, "sync", "--all"]
         assert subprocess.run(command, cwd=history.root, check=False).returncode == -signal.SIGKILL
     history.run("dovetail", "sync", "--all")
@@ -116,10 +126,12 @@ def test_bytes_that_are_nowhere_are_listed_and_the_rest_is_done(history):
     assert "dvc push" in problem["next"]
 
 
-def test_bytes_come_from_the_remote_when_the_cache_is_empty(history, tmp_path):
+def test_bytes_come_from_the_remote_when_the_cache_is_empty(history, template, tmp_path):
     history.run("dvc", "push", "-q", "--all-commits")
+    shutil.move(template.with_name("remote"), tmp_path / "remote")  # no other copy is to find it
     clone = Project(tmp_path / "clone")
     history.run("git", "clone", "-q", ".", str(clone.root))
+    clone.run("dvc", "remote", "modify", "--local", "store", "url", str(tmp_path / "remote"))
     answer = clone.json("sync")
     assert answer["versions"] == {"created": 3, "present": 0}
     assert answer["problems"] == []

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from dovetail.keys import Provenance
 from dovetail.lineage import Lineage
 from dovetail.model_package import ModelContent
 from dovetail.snapshot import Model, Snapshot
-from dovetail.store import Run, RunContent, Store, Version
+from dovetail.store import Run, RunContent, Store
 from dovetail.workspace import open_workspace
 
 STAGING = "staging"
@@ -41,6 +41,11 @@ class Projection:
     verdicts: tuple[Verdict, ...]
     moves_staging: bool  # not where git tags say what `staging` names
     number: int | None  # of the version, if it was promoted under one
+
+    @property
+    def earns_staging(self) -> bool:
+        """Whether `staging` is to name the version, if it names no newer one."""
+        return self.moves_staging and all(verdict.passed for verdict in self.verdicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,17 @@ def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
 
 
 def apply(store: Store, projection: Projection) -> Registration:
-    """Carry a projection out. An experiment makes a run, no version: a sweep of fifty must not make fifty."""
+    """Carry a projection out: run, version and `staging`."""
+    done = record(store, projection)
+    if done.version is None:
+        return done
+    name = projection.model.name
+    aliases = move_staging(store, name, done.version) if projection.earns_staging else store.aliases(name)
+    return replace(done, aliases=tuple(sorted(alias for alias, number in aliases.items() if number == done.version)))
+
+
+def record(store: Store, projection: Projection) -> Registration:
+    """Make the run and the version. An experiment makes a run alone: a sweep of fifty must not make fifty versions."""
     model, tags = projection.model, projection.provenance.tags()
     experiment = projection.provenance.experiment
     place = store.experiment(model.name)
@@ -155,23 +170,21 @@ def apply(store: Store, projection: Projection) -> Registration:
     if run is None:
         name = experiment or f"{model.name}-{projection.lineage.fingerprint[:8]}"
         run = store.create_run(place, name, tags, projection.run.time)
+    model_id = None
     if not run.complete:
         store.fill_run(run, projection.run)
-        store.link_model(run, logged_model(store, run, projection))
+        model_id = logged_model(store, run, projection)
+        store.link_model(run, model_id)
         store.finish_run(run, projection.run.time)
     version, created = None, False
-    aliases: dict[str, int] = {}
     if experiment is None:
         version = store.find_version(model.name, projection.artifact.md5)
         if version is None:
-            model_id = logged_model(store, run, projection)
+            model_id = model_id or logged_model(store, run, projection)
             if projection.number:
                 store.skip_numbers(model.name, projection.number)
             allowed = {keys.PICKLE_ALLOW: ",".join(projection.artifact.allow)} if projection.artifact.allow else {}
             version, created = store.create_version(model.name, model_id, run, tags | allowed, model.desc), True
-        aliases = store.aliases(model.name)
-        if projection.moves_staging:
-            aliases |= _move_staging(store, version, projection.verdicts, aliases.get(STAGING, 0))
     return Registration(
         model=model.name,
         fingerprint=projection.lineage.fingerprint,
@@ -179,7 +192,7 @@ def apply(store: Store, projection: Projection) -> Registration:
         run_created=found is None,
         version=version.number if version else None,
         version_created=created,
-        aliases=tuple(sorted(alias for alias, number in aliases.items() if version and number == version.number)),
+        aliases=(),
         gates=projection.verdicts,
     )
 
@@ -214,17 +227,17 @@ def _live(store: Store, lineage: Lineage, found: Run | None, tags: Mapping[str, 
 def logged_model(store: Store, run: Run, projection: Projection) -> str:
     """The run's logged model, made if it is not there."""
     artifact = projection.artifact
-    return store.find_model(run, artifact.md5) or store.log_model(
-        run, projection.model.name, artifact, projection.provenance.tags()
-    )
+    found = None if run.new else store.find_model(run, artifact.md5)
+    return found or store.log_model(run, projection.model.name, artifact, projection.provenance.tags())
 
 
-def _move_staging(store: Store, version: Version, verdicts: Sequence[Verdict], current: int) -> dict[str, int]:
-    """`staging` goes to a version whose gates pass, never backwards: checking out an old commit moves nothing."""
-    if version.number > current and all(verdict.passed for verdict in verdicts):
-        store.set_alias(version.model, STAGING, version.number)
-        return {STAGING: version.number}
-    return {}
+def move_staging(store: Store, model: str, number: int) -> dict[str, int]:
+    """`staging` goes to the version, never backwards: checking out an old commit moves nothing. Returns all aliases."""
+    aliases = store.aliases(model)
+    if number > aliases.get(STAGING, 0):
+        store.set_alias(model, STAGING, number)
+        aliases[STAGING] = number
+    return aliases
 
 
 def _texts(lineage: Lineage, packages: Environment | None) -> dict[str, str]:

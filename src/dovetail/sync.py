@@ -11,10 +11,11 @@ from dovetail.errors import DovetailError, MissingFile, StaleLock
 from dovetail.follow import Followed
 from dovetail.ledger import UNASSIGN, Ledger
 from dovetail.lineage import Lineage
-from dovetail.register import STAGING, apply, project, writing
+from dovetail.register import STAGING, move_staging, project, record, writing
 from dovetail.repair import repair_from
 from dovetail.snapshot import Model, Snapshot
 from dovetail.store import Store
+from dovetail.turns import turns
 from dovetail.workspace import Workspace
 
 _WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml")
@@ -68,12 +69,17 @@ def sync(
             done.repaired += repaired.versions
             done.problems += repaired.problems
         session = _Session(store, done, workspace.scratch, workspace.ledger)
-        missing = [one for tree in _trees(workspace, everything=everything) for one in session.missing(tree)]
-        for number, one in enumerate(in_order(missing, next_number=session.next_number), 1):
-            with writing(workspace.store_root):
-                session.show(one)
-            progress(number, len(missing))
+        with store.recalling():
+            missing = [one for tree in _trees(workspace, everything=everything) for one in session.missing(tree)]
+        ordered = enumerate(in_order(missing, next_number=session.next_number), 1)
+        for turn in turns(workspace.store_root, ordered):
+            with store.recalling():
+                for number, one in turn:
+                    session.show(one)
+                    progress(number, len(missing))
         with writing(workspace.store_root):
+            for model, version in session.earned.items():
+                move_staging(store, model, version)
             _follow(store, followed, done, set(before))
         for name, old in before.items():
             new = store.aliases(name)
@@ -150,6 +156,8 @@ class _Session:
     scratch: Path
     ledger: Ledger
     seen: set[tuple[str, str, bool]] = field(default_factory=set)
+    staging: dict[str, int] = field(default_factory=dict)  # what it named when it was first asked for
+    earned: dict[str, int] = field(default_factory=dict)  # by model: what it is to name in the end
 
     def missing(self, tree: Snapshot) -> Iterator[Missing]:
         """The models of `tree` that no tree before had and that MLflow does not show whole."""
@@ -184,11 +192,13 @@ class _Session:
         try:
             with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 projection = project(one.tree, one.model, Path(folder))
-                result = apply(self.store, projection)
+                result = record(self.store, projection)
         except DovetailError as error:
             self._problem(f"{one.model.name} of {one.tree.where}", error)
         else:
             self._count(one, run_created=result.run_created, version_created=result.version_created)
+            if result.version and projection.earns_staging:
+                self.earned[one.model.name] = max(result.version, self.earned.get(one.model.name, 0))
             if one.number and result.version != one.number:
                 why = f"it was version {one.number} when it was promoted, that number is taken: now {result.version}"
                 following = f"dovetail history {one.model.name}"
@@ -209,7 +219,10 @@ class _Session:
         if not one.is_version:
             return True
         version = self.store.find_version(one.model.name, one.lineage.artifact.md5)
-        return version is not None and version.number <= self.store.aliases(one.model.name).get(STAGING, 0)
+        name = one.model.name
+        if name not in self.staging:
+            self.staging[name] = self.store.aliases(name).get(STAGING, 0)
+        return version is not None and version.number <= self.staging[name]
 
     def _problem(self, what: str, error: DovetailError) -> None:
         self.done.problems.append({"what": what, "why": error.message, "next": error.next_command})
