@@ -115,8 +115,8 @@ def test_the_candidate_can_be_explained_compared_rebuilt_and_checked_out(retrain
     assert project.json("reproduce", "m/2")["verdict"] == "identical"
     project.run("git", "checkout", "-q", answer["branch"])
     project.run("dvc", "checkout", "-q")
-    assert "register" not in project.run("dvc", "status").stdout.replace("mlruns/receipts", "")
-    assert project.json("status", code=1)["models"][0]["workspace"]["version"] == 2  # production is another
+    assert project.run("dvc", "status", "train").stdout.strip() == "Data and pipelines are up to date."
+    assert project.json("status")["models"][0]["workspace"]["version"] == 2
 
 
 def test_one_at_a_time_with_a_pause_and_no_row_twice(retrained):
@@ -309,6 +309,7 @@ def ask(project, data="feedback", log=LOG, **wish):
         return retrain(workspace, Request("m", str(data), **wish), lambda folder: log)
 
 
+@pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC 3.67 asks pygtrie so
 def test_feedback_comes_back_under_the_raw_names_and_only_once(fed):
     answer = ask(fed, log=LOG.slice(0, 3))
     assert answer["rows"]["added"] == 2
