@@ -65,7 +65,9 @@ def test_json_lines_and_compressed_files(tmp_path):
         {"a": 2, "b": "y"},
     ]
     new.write_text('{"b": 3, "a": 2}\n')
-    with pytest.raises(UserError, match=r"column b does not fit raw.jsonl.gz, which holds string there: it has integer"):
+    with pytest.raises(
+        UserError, match=r"column b does not fit raw.jsonl.gz, which holds string there: it has integer"
+    ):
         add(raw, new)
 
 

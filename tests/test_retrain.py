@@ -5,18 +5,18 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from project import BIN, Project, isolate, small_project
 
-from dovetail.errors import UserError
+from dovetail.errors import MissingFile, UserError
+from dovetail.monitoring import served
 from dovetail.retrain import Request, retrain
 from dovetail.retraining.cut import cut
+from dovetail.serving.log import PredictionLog, Served
 from dovetail.workspace import open_workspace
 
 NEW = "a,b\n5,6\n7,8\n"
@@ -141,9 +141,10 @@ def test_a_source_file_in_git_stays_there(small, new):
     small.commit("data in git")
     answer = small.json("retrain", "m", "--with", new)
     branch = answer["branch"]
-    assert subprocess.run(
-        ["git", "show", f"{branch}:data.csv"], cwd=small.root, capture_output=True, check=True
-    ).stdout == b"a,b\r\n1,2\r\n3,4\n5,6\r\n7,8\r\n"
+    assert (
+        subprocess.run(["git", "show", f"{branch}:data.csv"], cwd=small.root, capture_output=True, check=True).stdout
+        == b"a,b\r\n1,2\r\n3,4\n5,6\r\n7,8\r\n"
+    )
     assert rows_of_model(small, branch) == 4
     assert "data.csv.dvc" not in small.run("git", "ls-tree", "--name-only", branch).stdout
 
@@ -283,51 +284,54 @@ def test_interrupted_or_killed_it_leaves_all_as_it_was_and_another_waits(small, 
 
 
 RENAMED = "meta: {retrain: {columns: {x: a, y: b}, label: y}, "
-LOG = pa.table(
-    {
-        "request_id": ["p", "p", "q", "r"],
-        "row": [0, 1, 0, 0],
-        "input.x": [5, 7, 9, 11],
-        "prediction": ["6", "6", "6", "6"],
-        "label": ["6", None, "10", "12"],
-    }
-)
+
+
+def predict(project, request, asked, labels):
+    """What `dovetail serve` remembers of a request, and of the labels that came for it."""
+    log = PredictionLog(project.root / "monitoring/m", flush_seconds=600)
+    log.served(Served(request, time.time(), 1, "predict", {"x": asked}, json.dumps(["6"] * len(asked)).encode()))
+    log.labelled(request, labels, time.time())
+    log.close()
 
 
 @pytest.fixture
-def fed(small, monkeypatch):
-    """A project whose model calls its columns otherwise, with the folder of a prediction log."""
+def fed(small):
+    """A project whose model calls its columns otherwise, and was asked about three rows; two have labels."""
     small.replace("dvc.yaml", "meta: {", RENAMED)
     small.commit("renamed")
-    (small.root / "monitoring/m").mkdir(parents=True)
-    monkeypatch.chdir(small.root)
+    predict(small, "p", [5, 7, 9], ["6", None, "10"])
     return small
 
 
-def ask(project, data="feedback", log=LOG, **wish):
+def ask(project, data="feedback", **wish):
     with open_workspace(project.root) as workspace:
-        return retrain(workspace, Request("m", str(data), **wish), lambda folder: log)
+        return retrain(workspace, Request("m", str(data), **wish), served.read)
 
 
-@pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # DVC 3.67 asks pygtrie so
 def test_feedback_comes_back_under_the_raw_names_and_only_once(fed):
-    answer = ask(fed, log=LOG.slice(0, 3))
+    answer = fed.json("retrain", "m", "--with", "feedback")
     assert answer["rows"]["added"] == 2
     fed.run("git", "merge", "-q", answer["branch"])
     fed.run("dvc", "checkout", "-q")
     assert (fed.root / "data.csv").read_text() == "a,b\n1,2\n3,4\n5,6\n9,10\n"
-    assert "nothing new" in ask(fed, log=LOG.slice(0, 3), pause=0)["refused"]
+    assert "nothing new" in ask(fed, pause=0)["refused"]
+    predict(fed, "q", [11], ["12"])
     assert ask(fed, dry_run=True)["rows"]["added"] == 1
+    shutil.rmtree(fed.root / "monitoring/m/predictions")
+    assert "nothing new" in ask(fed, pause=0)["refused"]
+    shutil.rmtree(fed.root / "monitoring/m")
+    with pytest.raises(MissingFile, match="dovetail serve m"):
+        ask(fed, pause=0)
 
 
 def test_feedback_that_cannot_be_brought_back_is_refused(fed):
     fed.replace("dvc.yaml", "columns: {x: a, y: b}, label: y", "label: b")
     fed.commit("no names")
-    with pytest.raises(UserError, match="feedback lacks a; data.csv lacks x.*artifacts.m.meta.retrain.columns.*FILE"):
+    with pytest.raises(UserError, match=r"feedback lacks a; data.csv lacks x.*artifacts.m.meta.retrain.columns.*FILE"):
         ask(fed)
     fed.replace("dvc.yaml", "retrain: {label: b}, ", "")
     fed.commit("no label")
-    with pytest.raises(UserError, match="label of m is not known.*set artifacts.m.meta.retrain.label"):
+    with pytest.raises(UserError, match=r"label of m is not known.*set artifacts.m.meta.retrain.label"):
         ask(fed)
 
 

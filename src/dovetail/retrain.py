@@ -139,7 +139,10 @@ def _rows(
     if not folder.is_dir():
         what = f"{folder} is not there: no served {target.model} has written a prediction log"
         raise MissingFile(what, f"dovetail serve {target.model}")
-    return from_feedback(read_log(folder), target, known)
+    try:
+        return from_feedback(read_log(folder), target, known)
+    except OSError as error:
+        raise MissingFile(f"the prediction log {folder} cannot be read: {error}", f"ls -l {folder}") from error
 
 
 def _label(tree: Revision, model: Model, wanted: Settings, shape: Shape) -> str | None:
@@ -210,7 +213,7 @@ def _answer(
     return {
         "model": request.model,
         "source": order.rows.source if order else request.data,
-        "base": order.tree.commit.sha if order and order.tree.commit else None,
+        "base": order.tree.commit.sha if order else None,
         "branch": None,
         "commit": None,
         "into": path,

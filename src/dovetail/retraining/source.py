@@ -104,7 +104,10 @@ def from_feedback(log: pa.Table, target: Target, known: Collection[str]) -> Rows
     Raises:
         UserError: when the log's columns are not all those of the raw table.
     """
-    labelled = log.filter(pc.is_valid(log["label"]))
+    if not log.num_rows:
+        return None
+    order = [(name, "ascending") for name in ("time", "request_id", "row")]  # the same rows make the same bytes
+    labelled = log.filter(pc.is_valid(log["label"])).sort_by(order)
     requests, numbers = (labelled[name].to_pylist() for name in ("request_id", "row"))
     keys = [f"{request}:{row}" for request, row in zip(requests, numbers, strict=True)]
     fresh = [number for number, key in enumerate(keys) if key not in known]
