@@ -255,7 +255,14 @@ def serve(ref: str, log: bool, leave_out: Sequence[str], **wish: Any) -> None:  
 @click.option("--with", "data", required=True, metavar="DATA", help="A file of labelled rows, or the word feedback.")
 @click.option("--into", metavar="PATH", help="The raw table that gets the rows, where there are several.")
 @click.option("--from", "base", default="HEAD", show_default=True, metavar="REV", help="The commit to begin with.")
-@click.option("--pause", default=24.0, show_default=True, metavar="HOURS", help="To wait after the last one; 0: none.")
+@click.option(
+    "--pause",
+    type=click.FloatRange(0),
+    default=24.0,
+    show_default=True,
+    metavar="HOURS",
+    help="To wait after the last one; 0: none.",
+)
 @click.option("--dry-run", is_flag=True, help="Check the rows and change nothing.")
 @_json
 def retrain(as_json: bool, **wish: Any) -> None:  # noqa: FBT001

@@ -76,7 +76,7 @@ def run(workspace: Workspace, order: Order, store: str, tell: Callable[[str], No
                 files = [*_new_files(copy, added), order.raw.memory]
             text = branches.message(order.model.name, str(order.rows), order.raw.ref.path, order.raw.ref.md5, data)
             commit = place.commit(order.branch, text, files, who)
-            workspace.git.take_branch(place.root, order.branch)
+            workspace.git.take_branch(place.repository, order.branch)
     return Made(commit, data, made)
 
 

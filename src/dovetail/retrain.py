@@ -58,34 +58,36 @@ def retrain(
 
 
 def _retrain(workspace: Workspace, request: Request, read_log: ReadLog, tell: Callable[[str], None]) -> dict[str, Any]:
-    now = datetime.now(UTC)
-    if not request.dry_run and (refused := _too_early(workspace, request, now)):
-        return _answer(request, None, refused=refused)
-    order, before = _order(workspace, request, read_log, now)
-    if order is None:
-        why = f"nothing new: no labelled row of {request.model} that was not added before"
-        return _answer(request, None, refused=(why, "label predictions, or give a file"))
-    for candidate in waiting(workspace.git, request.model, order.raw.memory):
-        if set(order.rows.keys) <= candidate.added:
-            following = f"merge it, or forget it: git branch -D {candidate.branch}"
-            return _answer(
-                request, order, before, refused=(f"nothing new: {candidate.branch} added these rows", following)
-            )
-    if request.dry_run:
-        return _answer(request, order, before)
-    made = None
+    now, order = datetime.now(UTC), None
     try:
         with interruptible():
+            if not request.dry_run and (refused := _too_early(workspace, request, now)):
+                return _answer(request, None, refused=refused)
+            order, before = _order(workspace, request, read_log, now)
+            refused = _nothing_new(workspace, request, order)
+            if order is None or refused or request.dry_run:
+                return _answer(request, order, before, refused)
             made = run(workspace, order, tracking_uri(workspace.store_root), tell)
             tell("asking the gates")
             return _judged(workspace, request, order, before, made)
     except KeyboardInterrupt as error:
-        if made is None and workspace.git.commit(order.branch) is None:
-            raise Interrupted(
-                f"{request.model} was not retrained, everything is as it was", "the same again"
-            ) from error
-        what = f"{order.branch} is made, its gates were not asked"
-        raise Interrupted(what, f"dovetail promote {request.model} --dry-run") from error
+        if order is None or workspace.git.commit(order.branch) is None:
+            what, following = f"{request.model} was not retrained, everything is as it was", "the same again"
+        else:
+            what, following = f"{order.branch} is made, its gates were not asked", f"git show {order.branch}"
+        raise Interrupted(what, following) from error
+
+
+def _nothing_new(workspace: Workspace, request: Request, order: Order | None) -> tuple[str, str] | None:
+    """Why there is nothing to add: HEAD has it all, or a branch that waits has."""
+    if order is None:
+        why = f"nothing new: no labelled row of {request.model} that was not added before"
+        return why, "label predictions, or give a file"
+    for candidate in waiting(workspace.git, request.model, order.raw.memory):
+        if set(order.rows.keys) <= candidate.added:
+            following = f"merge it, or forget it: {candidate.deletion}"
+            return f"nothing new: {candidate.branch} added these rows", following
+    return None
 
 
 def _too_early(workspace: Workspace, request: Request, now: datetime) -> tuple[str, str] | None:

@@ -19,6 +19,7 @@ from dovetail.processes import deferred, run
 from dovetail.snapshot import Commit
 from dovetail.workspace import Workspace
 
+_TREE = "tree"
 APART, SHARING = "reproduce", "retrain"  # folders below DVC's own temporary one, which git and DVC ignore
 # They would lead a stage back to the user's repository, run, store or account.
 _LEFT_OUT = frozenset(
@@ -47,6 +48,11 @@ class Worktree:
     original: Path
     real_root: Path
     store: str
+
+    @property
+    def repository(self) -> Path:
+        """The copy's git repository, in which `root` may be a folder."""
+        return self.folder / _TREE
 
     @property
     def log(self) -> Path:
@@ -124,8 +130,8 @@ def _laid_out(workspace: Workspace, commit: Commit, place: Path) -> Iterator[tup
         try:
             folder.mkdir()
             top = Path(workspace.git("rev-parse", "--show-toplevel"))
-            _lay_commit(workspace, commit, folder / "tree")
-            yield folder, folder / "tree" / workspace.root.resolve().relative_to(top.resolve())
+            _lay_commit(workspace, commit, folder / _TREE)
+            yield folder, folder / _TREE / workspace.root.resolve().relative_to(top.resolve())
         finally:
             with deferred():
                 shutil.rmtree(folder, ignore_errors=True)

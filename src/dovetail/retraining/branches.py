@@ -19,6 +19,14 @@ class Candidate:
     branch: str
     added: frozenset[str]
 
+    @property
+    def deletion(self) -> str:
+        """The command that forgets it: it is a branch here, or one that a remote has."""
+        if self.branch.startswith(f"{_PREFIX}/"):
+            return f"git branch -D {self.branch}"
+        remote, _, name = self.branch.partition("/")
+        return f"git push {remote} --delete {name}"
+
 
 def branch_name(model: str, time: datetime) -> str:
     """The branch of a retraining of `model`: `retrain/iris/20260531T180000Z`."""
