@@ -16,6 +16,7 @@ from project import BIN, Project, isolate, small_project
 
 from dovetail.errors import MissingFile, UserError
 from dovetail.monitoring import served
+from dovetail.render.retrain import retrained as retrained_text
 from dovetail.retrain import Request, retrain
 from dovetail.retraining.cut import cut
 from dovetail.serving.log import PredictionLog, Served
@@ -371,6 +372,25 @@ def test_settings_that_mean_nothing_are_refused(fed, tmp_path, setting, said):
     fed.commit("wrong")
     with pytest.raises(UserError, match=said):
         ask(fed, tmp_path / "new.csv")
+
+
+def test_a_branch_that_git_will_not_take_is_refused_beforehand(fed):
+    fed.run("git", "branch", "retrain")
+    with pytest.raises(UserError, match=r"a branch retrain stands in the way.*git branch -m retrain"):
+        ask(fed)
+
+
+def test_what_people_read(retrained):
+    project, _, answer = retrained
+    text = retrained_text(answer)
+    assert f"data.csv: 2 rows, 2 more from new.csv; md5 {answer['data']['a'][:8]} → {answer['data']['b'][:8]}" in text
+    assert f"m version 2 on {answer['branch']} passes its gates (production is version 1)" in text
+    assert text.endswith("next: dovetail promote m --version 2")
+    refusing = [{**gate, "passed": gate["name"] != "champion"} for gate in answer["gates"]]
+    assert "does not pass champion" in retrained_text({**answer, "gates": refusing, "later": [], "passed": False})
+    early = project.run("dovetail", "retrain", "m", "--with", "../new.csv", code=1).stdout
+    assert "may begin at" in early
+    assert "next: the same again then" in early
 
 
 def test_a_dry_run_says_what_would_be_added(fed, tmp_path):

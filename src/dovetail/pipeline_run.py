@@ -149,7 +149,7 @@ def _commands(order: Order, place: Worktree, added: Sequence[str]) -> tuple[list
     wanted = list(dict.fromkeys(stage for path, stage in makers.items() if any(is_in(file, path) for file in shown)))
     if not wanted:
         raise UserError(f"no stage makes {model.path}", f"add a stage that trains {model.name} to dvc.yaml")
-    repro = f"{shlex.quote(sys.executable)} -m dvc repro"
+    repro = f"{shlex.quote(sys.executable)} -P -m dvc repro"  # no module of the user's in place of DVC's
     register = makers.get(model.receipt)
     return (
         [f"{repro} {shlex.join(wanted)}"],

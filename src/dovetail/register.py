@@ -274,4 +274,5 @@ def alone(root: Path, name: str, seconds: float) -> Iterator[None]:
         with FileLock(path, timeout=seconds):
             yield
     except Timeout as error:
-        raise Busy(f"another dovetail has held {path} for {seconds} s", "the same again, later") from error
+        since = f"has held {path} for {seconds} s" if seconds else f"holds {path}"
+        raise Busy(f"another dovetail {since}", "the same again, later") from error

@@ -13,7 +13,7 @@ from dovetail.pipeline_run import Made, Order, run
 from dovetail.processes import interruptible
 from dovetail.promote import Wish, promote
 from dovetail.register import alone
-from dovetail.retraining.branches import branch_name, keys, last, waiting
+from dovetail.retraining import branches
 from dovetail.retraining.raw import RawTable, choose, raw_tables, tables_in
 from dovetail.retraining.shape import Shape, shape_of
 from dovetail.retraining.source import FEEDBACK, ReadLog, Rows, Settings, Target, from_feedback, from_file, settings
@@ -83,7 +83,7 @@ def _nothing_new(workspace: Workspace, request: Request, order: Order | None) ->
     if order is None:
         why = f"nothing new: no labelled row of {request.model} that was not added before"
         return why, "label predictions, or give a file"
-    for candidate in waiting(workspace.git, request.model, order.raw.memory):
+    for candidate in branches.waiting(workspace.git, request.model, order.raw.memory):
         if set(order.rows.keys) <= candidate.added:
             following = f"merge it, or forget it: {candidate.deletion}"
             return f"nothing new: {candidate.branch} added these rows", following
@@ -91,7 +91,7 @@ def _nothing_new(workspace: Workspace, request: Request, order: Order | None) ->
 
 
 def _too_early(workspace: Workspace, request: Request, now: datetime) -> tuple[str, str] | None:
-    newest = last(workspace.git, request.model)
+    newest = branches.last(workspace.git, request.model)
     if newest is None or not request.pause:
         return None
     free = datetime.fromtimestamp(newest.time, UTC) + timedelta(hours=request.pause)
@@ -108,6 +108,8 @@ def _order(workspace: Workspace, request: Request, read_log: ReadLog, now: datet
         raise UnknownReference(f"git knows no revision {request.base!r}", "git log --oneline --all")
     tree = workspace.at(commit)
     model = tree.model(request.model)
+    name = branches.branch_name(model.name, now)
+    branches.check(workspace.git, name)
     wanted = settings(model.name, model.retrain)
     lineage = tree.lineage(model)
     raw = choose(raw_tables(tree, lineage), request.into or wanted.into, model.name)
@@ -123,13 +125,12 @@ def _order(workspace: Workspace, request: Request, read_log: ReadLog, now: datet
         before = sum(open_table(place, file.path).count() for place, file in zip(places, files, strict=True))
     if rows is None or set(rows.keys) <= known:
         return None, before
-    name = branch_name(model.name, now)
     return Order(tree, model, lineage, raw, files[0], rows, name), before
 
 
 def _known(workspace: Workspace, tree: Revision, raw: RawTable) -> frozenset[str]:
     assert tree.commit is not None
-    return keys(workspace.git("show", f"{tree.commit.sha}:./{raw.memory}"))
+    return branches.keys(workspace.git("show", f"{tree.commit.sha}:./{raw.memory}"))
 
 
 def _rows(

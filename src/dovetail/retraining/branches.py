@@ -4,7 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 
+from dovetail.errors import UserError
 from dovetail.git import Git
 from dovetail.snapshot import Commit
 
@@ -31,6 +33,19 @@ class Candidate:
 def branch_name(model: str, time: datetime) -> str:
     """The branch of a retraining of `model`: `retrain/iris/20260531T180000Z`."""
     return f"{_PREFIX}/{model}/{time.astimezone(UTC).strftime(_TIME)}"
+
+
+def check(git: Git, name: str) -> None:
+    """See beforehand that git will take a branch of this name.
+
+    Raises:
+        UserError: when it will not.
+    """
+    if not git("check-ref-format", "--branch", name):
+        raise UserError(f"git takes no branch {name!r}", "give the model a name without spaces under artifacts:")
+    for parent in map(str, PurePosixPath(name).parents):
+        if git("rev-parse", "--verify", "-q", f"refs/heads/{parent}"):
+            raise UserError(f"a branch {parent} stands in the way of {name}", f"git branch -m {parent} another-name")
 
 
 def message(model: str, told: str, path: str, before: str, after: str) -> str:
