@@ -9,7 +9,9 @@ import pyarrow.parquet
 import pytest
 
 from dovetail.errors import UserError
+from dovetail.lineage import FileRef
 from dovetail.retraining.append import append
+from dovetail.retraining.raw import DVC, GIT, RawTable, choose
 from dovetail.retraining.shape import fit, read, shape_of
 
 TEXT = "id,size,when,note\n007,1,2026-01-01,\n008,2,2026-01-02,NA\n"
@@ -96,3 +98,13 @@ def test_what_does_not_fit_is_said(tmp_path, rows, said):
     pa.parquet.write_table(pa.table(rows), new)
     with pytest.raises(UserError, match=said):
         add(raw, new, "k")
+
+
+def test_of_several_tables_one_is_chosen_and_else_all_are_named():
+    one, other = (RawTable(FileRef(path, "0"), keeper, path) for path, keeper in (("a.csv", GIT), ("b.csv", DVC)))
+    assert choose([one, other], "b.csv", "m") is other
+    assert choose([one], None, "m") is one
+    with pytest.raises(UserError, match=r"m reads several raw tables; there are: a.csv, b.csv; next: .* --into PATH"):
+        choose([one, other], None, "m")
+    with pytest.raises(UserError, match=r"m reads no table that rows can be added to"):
+        choose([], None, "m")
