@@ -122,7 +122,9 @@ def test_the_candidate_can_be_explained_compared_rebuilt_and_checked_out(retrain
     project.run("git", "checkout", "-q", answer["branch"])
     project.run("dvc", "checkout", "-q")
     assert project.run("dvc", "status", "train").stdout.strip() == "Data and pipelines are up to date."
-    assert project.json("status")["models"][0]["workspace"]["version"] == 2
+    (shown,) = project.json("status", code=1)["models"]
+    assert (shown["workspace"]["version"], shown["staging"]["version"], shown["production"]["version"]) == (2, 2, 1)
+    assert [problem for problem in shown["problems"] if "push" not in str(problem)] == []
 
 
 def test_data_that_is_not_pushed_yet_is_no_fault_of_the_candidate(retrained):
