@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)# DVC runs the stages with whatever `python` comes first
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test check bench ui env compare staging deploy lock clean
+.PHONY: repro test check bench ui env compare staging deploy retrain lock clean
 .DEFAULT_GOAL := repro
 
 env: $(VENV)/.installed
@@ -59,6 +59,25 @@ deploy: env  ## on a promotion's tag, TAG=iris#production#2: MLflow's alias foll
 	rm -rf build/deploy
 	tag='$(TAG)'; rest="$${tag#*\#}"; MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false mlflow models generate-dockerfile \
 		--model-uri "models:/$${tag%%\#*}@$${rest%%\#*}" --output-directory build/deploy
+
+# One run of a schedule, MODEL=iris. LOG is where the prediction log lies, if it is not in monitoring/ already.
+WITH ?= feedback
+FOUND := build/retrain
+ASK := import json; a = json.load(open("$(FOUND)/answer.json")); print
+
+retrain: env  ## on a schedule: where the inputs of MODEL drift, a candidate on a branch, pushed, told in build/retrain
+	rm -rf $(FOUND) && mkdir -p $(FOUND) && touch $(FOUND)/branch
+	$(if $(LOG),rsync --archive '$(LOG)/' monitoring/)
+	$(if $(REMOTE),dvc pull --allow-missing --quiet)
+	dovetail sync || test $$? = 1
+	dovetail monitor $(MODEL) > $(FOUND)/drift.txt || { test $$? = 1 && touch $(FOUND)/drifts; }
+	test ! -e $(FOUND)/drifts || dovetail retrain $(MODEL) --with $(WITH) --json > $(FOUND)/answer.json || test $$? = 1
+	test ! -e $(FOUND)/drifts || python -c '$(ASK)(a["branch"] or "")' > $(FOUND)/branch
+	cat $(FOUND)/drift.txt; test ! -e $(FOUND)/answer.json || cat $(FOUND)/answer.json
+	branch=$$(cat $(FOUND)/branch); test -z "$$branch" || { git push origin "$$branch" \
+		&& $(if $(REMOTE),dvc push --all-branches,true) && { cat $(FOUND)/drift.txt; echo; \
+		dovetail promote $(MODEL) --version $$(python -c '$(ASK)(a["version"])') --dry-run || test $$? = 1; } \
+		| sed 's/^/    /' > $(FOUND)/pull-request.md; }
 
 lock: env  ## new pins, for every platform, without registry addresses
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header --no-emit-index-url \

@@ -128,6 +128,17 @@ def test_the_make_targets_that_are_named_exist_and_each_is_explained():
     assert named == targets
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / ".github/workflows").iterdir()), ids=lambda file: file.name)
+def test_a_workflow_calls_make_targets_that_exist_and_nothing_else_but_github(file):
+    targets = set(re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
+    jobs = yaml.safe_load(file.read_text())["jobs"].values()
+    scripts = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    called = {name for script in scripts for name in re.findall(r"^make (\w+)", script)}
+    assert called
+    assert called <= targets
+    assert all(script.startswith("make ") or "gh pr " in script for script in scripts)
+
+
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
 def test_links_and_named_files_exist(file):
     text = FENCED.sub("", file.read_text())

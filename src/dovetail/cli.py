@@ -250,6 +250,39 @@ def serve(ref: str, log: bool, leave_out: Sequence[str], **wish: Any) -> None:  
     run(settings(ref, log=log, leave_out=leave_out, **wish), lambda said: click.echo(said, err=True))
 
 
+@main.command()
+@click.argument("model")
+@click.option("--with", "data", required=True, metavar="DATA", help="A file of labelled rows, or the word feedback.")
+@click.option("--into", metavar="PATH", help="The raw table that gets the rows, where there are several.")
+@click.option("--from", "base", default="HEAD", show_default=True, metavar="REV", help="The commit to begin with.")
+@click.option(
+    "--pause",
+    type=click.FloatRange(0),
+    default=24.0,
+    show_default=True,
+    metavar="HOURS",
+    help="To wait after the last one; 0: none.",
+)
+@click.option("--dry-run", is_flag=True, help="Check the rows and change nothing.")
+@_json
+def retrain(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
+    """Add labelled rows to the data of MODEL on a branch, run the pipeline, show the candidate's gates.
+
+    DATA is a file (CSV, Parquet, JSON lines), or `feedback`: what the prediction log holds with a label. Nothing is
+    promoted, and the working tree stays as it is. Exit code 1: a gate refuses it, it is too early, nothing is new.
+    """
+    from dovetail.monitoring.served import read
+    from dovetail.render.retrain import retrained
+    from dovetail.retrain import Request
+    from dovetail.retrain import retrain as library_call
+    from dovetail.workspace import open_workspace
+
+    with open_workspace() as workspace:
+        answer = library_call(workspace, Request(**wish), read, _progress)
+    _answer(answer, as_json=as_json, text=retrained)
+    sys.exit(1 if answer["refused"] or answer["passed"] is False else 0)
+
+
 def _progress(message: str) -> None:
     """What long work is at, on a terminal."""
     if sys.stderr.isatty():

@@ -209,6 +209,7 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
                     labels=tuple(artifact.labels),
                     card=join(posixpath.dirname(dvcfile), meta["card"]) if meta.get("card") else None,
                     gates=meta.get("gates") or {},
+                    retrain=meta.get("retrain") or {},
                     beside=register_stages[name].beside if name in register_stages else (),
                 )
     for name, model in register_stages.items():

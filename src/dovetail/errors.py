@@ -8,6 +8,7 @@ DovetailError               names the thing, its value and the next command
 │   ├── UnknownReference    a REF that names nothing
 │   ├── MissingFile         a declared file is not there
 │   ├── StaleLock           the workspace is not what dvc.lock records
+│   ├── PipelineFailed      a stage refused the rows that were added
 │   └── NothingBehind       a rollback without a step to go back
 ├── Interrupted             exit code 130: somebody asked it to end
 └── OutsideError            exit code 3: something outside failed
@@ -69,6 +70,10 @@ class MissingFile(UserError):
 
 class StaleLock(UserError):
     """The workspace is not what dvc.lock records."""
+
+
+class PipelineFailed(UserError):
+    """A stage refused the rows that were added."""
 
 
 class NothingBehind(UserError):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused
+from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused, UserError
 from dovetail.snapshot import Commit, Tag
 
 _REMOTE_SECONDS = 30
@@ -152,6 +152,30 @@ class Git:
                 raise TagExists(f"the tag {name} is there already: somebody was faster", "the same again")
             why = " ".join(done.stderr.split())
             raise TagRefused(f"git does not make the tag {name}: {why}", f"git tag -a {shlex.quote(name)} {commit[:8]}")
+
+    def identity(self) -> dict[str, str]:
+        """The environment variables that tell git, in another repository, who commits in this one.
+
+        Raises:
+            UserError: when git does not know it.
+        """
+        found: dict[str, str] = {}
+        for role in ("AUTHOR", "COMMITTER"):
+            name, mark, rest = self("var", f"GIT_{role}_IDENT").rpartition(" <")
+            if not mark:
+                raise UserError("git does not know who commits here", "git config user.name … and user.email …")
+            found |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": rest.partition(">")[0]}
+        return found
+
+    def take_branch(self, repository: Path, branch: str) -> None:
+        """Make a new branch of one in another repository, whole or not at all.
+
+        Raises:
+            GitFailed: when there is another one of this name, or it cannot be written.
+        """
+        ref = f"refs/heads/{branch}"
+        quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--recurse-submodules=no")
+        self.ask("fetch", *quiet, str(repository), f"{ref}:{ref}")
 
     def remote_refs(self, remote: str) -> dict[str, str]:
         """The commit of each ref that a git remote has now; nothing is fetched.

@@ -256,11 +256,23 @@ def _write_receipt(path: Path, fingerprint: str) -> None:
 
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """One writer at a time on this machine; a killed one's lock is released by the operating system."""
-    path = root / ".dvc" / "tmp" / "dovetail.lock"
+    """One writer at a time on this machine."""
+    with alone(root, "dovetail", _LOCK_SECONDS):
+        yield
+
+
+@contextmanager
+def alone(root: Path, name: str, seconds: float) -> Iterator[None]:
+    """Hold the lock `name` of the repository at `root`; a killed one's is released by the operating system.
+
+    Raises:
+        Busy: when another process does not let go of it within `seconds`.
+    """
+    path = root / ".dvc" / "tmp" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path, timeout=_LOCK_SECONDS):
+        with FileLock(path, timeout=seconds):
             yield
     except Timeout as error:
-        raise Busy(f"another dovetail has held {path} for {_LOCK_SECONDS} s", "the same again, later") from error
+        since = f"has held {path} for {seconds} s" if seconds else f"holds {path}"
+        raise Busy(f"another dovetail {since}", "the same again, later") from error

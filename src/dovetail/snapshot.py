@@ -34,6 +34,7 @@ class Model:
     labels: tuple[str, ...] = ()
     card: str | None = None
     gates: Mapping[str, Any] = field(default_factory=dict)
+    retrain: Mapping[str, Any] = field(default_factory=dict)  # which table new rows go to, and how
     beside: tuple[str, ...] = ()  # what the register stage depends on besides: metrics, plots, the card
 
     @property

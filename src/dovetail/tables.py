@@ -18,7 +18,7 @@ from dovetail.errors import MissingFile
 
 _CSV_BLOCK = 8 << 20  # bytes that are parsed at a time, and from the first of which CSV's types are guessed
 _JSON_ROWS = 50_000  # parsed at a time
-_JSON_TYPES: dict[type, str] = {
+KIND_OF: dict[type, str] = {  # JSON's word for what Python reads
     str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"
 }  # fmt: skip
 
@@ -50,10 +50,11 @@ class Table:
 
 def is_table(name: str) -> bool:
     """Whether a file that is called so holds rows."""
-    return _format(name) in _READERS
+    return format_of(name) in _READERS
 
 
-def _format(name: str) -> str:
+def format_of(name: str) -> str:
+    """The ending that says how a file is written, that of compression left out."""
     return PurePosixPath(name.lower().removesuffix(".gz")).suffix
 
 
@@ -65,7 +66,7 @@ def open_table(file: Path, name: str) -> Table:
     """
     opened = partial(gzip.open if name.lower().endswith(".gz") else open, file, "rb")
     with _readable(name):
-        table = _READERS[_format(name)](opened)
+        table = _READERS[format_of(name)](opened)
 
     def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with _readable(name):
@@ -141,7 +142,7 @@ def _json_lines(opened: _Open) -> Table:
     kinds: dict[str, set[str]] = {}
     for row in rows():
         for name, value in row.items():
-            kinds.setdefault(name, set()).update({_JSON_TYPES[type(value)]} if value is not None else ())
+            kinds.setdefault(name, set()).update({KIND_OF[type(value)]} if value is not None else ())
     return Table(
         columns={name: " | ".join(sorted(found)) or "null" for name, found in kinds.items()},
         fields=dict.fromkeys(kinds, pa.string()),

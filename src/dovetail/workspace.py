@@ -415,6 +415,54 @@ class Workspace:
         wanted, cache = [HashInfo("md5", ref.md5) for ref in refs], self._repo.cache.local
         self._repo.cloud.transfer(remote, cache, wanted, cache_odb=cache, verify=remote.verify)
 
+    def share_cache(self, root: Path, site: Path) -> None:
+        """Let the DVC repository at `root` work in this one's cache, with this machine's settings.
+
+        Its state is kept in `site`: by default DVC would leave one behind for each folder that there ever was.
+        """
+        from dvc.config import Config
+
+        with Config(str(root / ".dvc")).edit("local") as settings:
+            for section, values in self._repo.config.load_one("local").items():
+                settings[section] = {**settings.get(section, {}), **values}
+            settings["cache"]["dir"] = self._repo.cache.local_cache_dir
+            settings["core"]["site_cache_dir"] = str(site)
+
+    def check_out(self, refs: Sequence[FileRef]) -> None:
+        """Lay the recorded bytes of `refs` in the working tree as DVC does, from the cache; links where it is set so.
+
+        Raises:
+            DataUnavailable: when the cache lacks one.
+        """
+        from dvc.exceptions import DvcException
+
+        try:
+            if refs:
+                self._repo.checkout([str(self.root / ref.path) for ref in refs], force=True)
+        except DvcException as error:
+            raise DataUnavailable(" ".join(str(error).split()), "dvc pull") from error
+
+    def add(self, paths: Sequence[str]) -> None:
+        """What `dvc add` does.
+
+        Raises:
+            UserError: when DVC does not take one.
+        """
+        self._repo.scm_context.quiet = True  # or it tells, on standard output, what to add to git
+        with _dvc_errors():
+            self._repo.add([str(self.root / path) for path in paths])
+
+    def fetch(self, refs: Sequence[FileRef]) -> None:
+        """See that the cache holds the bytes of `refs`, files or folders; what it lacks comes from the remote.
+
+        Raises:
+            DataUnavailable: when one is in neither.
+        """
+        for ref in refs:
+            self.object(ref)
+            for file in self.listed(ref) if ref.is_folder else ():
+                self.object(file)
+
     def dvc_files(self) -> list[Path]:
         """The .dvc files of the working tree."""
         return sorted({Path(stage.path) for stage in self._repo.index.stages if stage.path.endswith(".dvc")})

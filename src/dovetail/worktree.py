@@ -1,4 +1,4 @@
-"""A clean copy of a commit, apart from everything of the user's: own git repository, DVC cache and MLflow store."""
+"""A clean copy of a commit in a git repository of its own, apart from the user's tree and, if asked, from all else."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from dovetail.processes import deferred, run
 from dovetail.snapshot import Commit
 from dovetail.workspace import Workspace
 
-_FOLDER = "reproduce"  # below DVC's own temporary folder, which git and DVC ignore
+_TREE = "tree"
+APART, SHARING = "reproduce", "retrain"  # folders below DVC's own temporary one, which git and DVC ignore
 # They would lead a stage back to the user's repository, run, store or account.
 _LEFT_OUT = frozenset(
     {
@@ -38,11 +39,20 @@ class Worktree:
         folder: Holds all of it; gone when it is done with.
         root: Where dvc.yaml lies.
         original: The root of the user's repository, whose code must not be run in place of the copy's.
+        real_root: What DVC_ROOT says: whose MLflow store and receipts count.
+        store: MLflow's tracking URI.
     """
 
     folder: Path
     root: Path
     original: Path
+    real_root: Path
+    store: str
+
+    @property
+    def repository(self) -> Path:
+        """The copy's git repository, in which `root` may be a folder."""
+        return self.folder / _TREE
 
     @property
     def log(self) -> Path:
@@ -57,6 +67,18 @@ class Worktree:
                 return code
         return 0
 
+    def commit(self, branch: str, message: str, files: Sequence[str], who: Mapping[str, str]) -> str:
+        """Commit what changed of the files that git keeps, and `files`, on a new branch; returns the commit.
+
+        Raises:
+            OutsideError: when git does not take it.
+        """
+        _git(self.root, "switch", "--quiet", "--create", branch)
+        _git(self.root, "add", "--update", ":/")
+        _git(self.root, "add", "--force", "--", *files)
+        _git(self.root, "-c", f"core.hooksPath={os.devnull}", "commit", "--quiet", "--message", message, **who)
+        return _git(self.root, "rev-parse", "HEAD").strip()
+
     def _env(self, stage: str, python: Path) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT}
         outside = [p for p in kept.get("PYTHONPATH", "").split(os.pathsep) if p and not _is_below(p, self.original)]
@@ -65,35 +87,51 @@ class Worktree:
             **kept,
             "PATH": os.pathsep.join([str(python.parent), kept.get("PATH", os.defpath)]),
             **({"PYTHONPATH": os.pathsep.join([*code, *outside])} if code or outside else {}),
-            "DVC_ROOT": str(self.root),
+            "DVC_ROOT": str(self.real_root),
             "DVC_STAGE": stage,
-            "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}",
+            "MLFLOW_TRACKING_URI": self.store,
         }
 
 
 @contextmanager
 def clean_worktree(workspace: Workspace, commit: Commit) -> Iterator[Worktree]:
-    """Lay the files of `commit` out in a folder of their own, and remove it whatever happens.
+    """Lay the files of `commit` out in a folder of their own, with a DVC cache and an MLflow store of its own.
 
-    What an earlier one left behind that was killed is removed too. Nothing is written to the user's `.git`: a
-    registered `git worktree` would stay in it after a kill.
+    The folder is removed whatever happens; what an earlier one left behind that was killed is removed too. Nothing is
+    written to the user's `.git`: a registered `git worktree` would stay in it after a kill.
 
     Raises:
         OutsideError: when git cannot lay the files out.
     """
-    place = workspace.scratch / _FOLDER
+    with _laid_out(workspace, commit, workspace.scratch / APART) as (folder, root):
+        _keep_apart(root, folder)
+        yield Worktree(folder, root, workspace.root, root, f"sqlite:///{folder / 'mlflow.db'}")
+
+
+@contextmanager
+def sharing_worktree(workspace: Workspace, commit: Commit, store: str) -> Iterator[Worktree]:
+    """The same, but what is made there goes to the user's DVC cache and to the MLflow store at `store`.
+
+    Raises:
+        OutsideError: when git cannot lay the files out.
+    """
+    with _laid_out(workspace, commit, workspace.scratch / SHARING) as (folder, root):
+        workspace.share_cache(root, folder / "site")
+        yield Worktree(folder, root, workspace.root, workspace.store_root, store)
+
+
+@contextmanager
+def _laid_out(workspace: Workspace, commit: Commit, place: Path) -> Iterator[tuple[Path, Path]]:
+    """A folder below `place`, and the root of the DVC repository in it."""
     place.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(place)
-    name = secrets.token_hex(4)
-    folder = place / name
+    folder = place / secrets.token_hex(4)
     with FileLock(_lock(folder)):  # taken before the folder is there, so that nobody takes it for a leftover
         try:
             folder.mkdir()
             top = Path(workspace.git("rev-parse", "--show-toplevel"))
-            _lay_commit(workspace, commit, folder / "tree")
-            root = folder / "tree" / workspace.root.resolve().relative_to(top.resolve())
-            _keep_apart(root, folder)
-            yield Worktree(folder, root, workspace.root)
+            _lay_commit(workspace, commit, folder / _TREE)
+            yield folder, folder / _TREE / workspace.root.resolve().relative_to(top.resolve())
         finally:
             with deferred():
                 shutil.rmtree(folder, ignore_errors=True)
@@ -128,12 +166,13 @@ def _lay_commit(workspace: Workspace, commit: Commit, tree: Path) -> None:
          "--detach", commit.sha)  # fmt: skip
 
 
-def _git(folder: Path, *args: str) -> None:
-    env = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT}
+def _git(folder: Path, *args: str, **variables: str) -> str:
+    env = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT} | variables
     done = subprocess.run(["git", *args], cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         said = " ".join(done.stderr.split())
-        raise OutsideError(f"git could not lay the commit out below {folder}: {said}", "git fsck, then the same again")
+        raise OutsideError(f"git {args[0]} failed in the clean copy {folder}: {said}", "git fsck, then the same again")
+    return done.stdout
 
 
 def _keep_apart(root: Path, folder: Path) -> None:

@@ -20,10 +20,11 @@ def promotion(answer: dict[str, Any]) -> str:
     else:
         names = ", ".join(gate["name"] for gate in failed)
         end = f"{name} stays {answer['from'] or 'nothing'}: version {answer['version']} does not pass {names}"
-    return "\n".join([*_table(answer["gates"]), end])
+    return "\n".join([*gates_table(answer["gates"]), end])
 
 
-def _table(gates: list[dict[str, Any]]) -> list[str]:
+def gates_table(gates: list[dict[str, Any]]) -> list[str]:
+    """A line for each gate, and for one that says no another with what to do."""
     rows = [("pass" if gate["passed"] else "FAIL", gate["name"], gate["limit"], gate["detail"]) for gate in gates]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     lines = []

@@ -1,0 +1,110 @@
+"""Rows that are added to a table look like those that are there, and change none of them."""
+
+import gzip
+import json
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from dovetail.errors import UserError
+from dovetail.lineage import FileRef
+from dovetail.retraining.append import append
+from dovetail.retraining.raw import DVC, GIT, RawTable, choose
+from dovetail.retraining.shape import fit, read, shape_of
+
+TEXT = "id,size,when,note\n007,1,2026-01-01,\n008,2,2026-01-02,NA\n"
+
+
+def add(raw, new, label=None):
+    shape = shape_of(raw, raw.name)
+    append(raw, fit(read(new, shape, {}), shape, new.name, label))
+
+
+def test_csv_goes_over_as_it_is_written(tmp_path):
+    raw, new = tmp_path / "raw.csv", tmp_path / "new.tsv"
+    raw.write_text(TEXT)
+    new.write_text('size\tid\tnote\twhen\n2.50\t009\t"a, b"\t2026-01-03\n\t010\tNA\t\n')
+    add(raw, new)
+    assert raw.read_text() == TEXT + '009,2.50,2026-01-03,"a, b"\n010,,,NA\n'
+
+
+def test_parquet_into_csv(tmp_path):
+    raw, new = tmp_path / "raw.csv", tmp_path / "new.parquet"
+    raw.write_text(TEXT)
+    pd.DataFrame({"id": [9], "size": [float("nan")], "when": ["2026-01-03"], "note": [None]}).to_parquet(new)
+    add(raw, new)
+    assert raw.read_text() == TEXT + "9,,2026-01-03,\n"
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_into_parquet_in_its_own_types(tmp_path, ending):
+    raw, new = tmp_path / "raw.parquet", tmp_path / f"new.{ending}"
+    kinds = pd.Series(["a", "b", "a"], dtype="category")
+    pd.DataFrame({"n": pd.Series([1, 2, 3], dtype="int16"), "x": [0.5, 1.5, 2.5], "k": kinds}).to_parquet(raw)
+    before = pa.parquet.read_schema(raw)
+    rows = [{"n": 4, "x": 3.0, "k": "c"}, {"n": 5, "x": None, "k": "a"}]
+    if ending == "csv":
+        new.write_text("k,x,n\nc,3,4\na,,5\n")
+    elif ending == "jsonl":
+        new.write_text("\n".join(json.dumps(row) for row in rows))
+    else:
+        pa.parquet.write_table(pa.Table.from_pylist(rows), new)
+    add(raw, new)
+    assert pa.parquet.read_schema(raw).equals(before, check_metadata=True)
+    assert pa.parquet.read_table(raw).to_pylist()[3:] == rows
+    assert len(pd.read_parquet(raw)) == 5
+
+
+def test_json_lines_and_compressed_files(tmp_path):
+    raw, new = tmp_path / "raw.jsonl.gz", tmp_path / "new.jsonl"
+    raw.write_bytes(gzip.compress(b'{"a": 1.5, "b": "x"}\n'))
+    new.write_text('{"b": "y", "a": 2}\n')
+    add(raw, new)
+    assert [json.loads(line) for line in gzip.decompress(raw.read_bytes()).splitlines()] == [
+        {"a": 1.5, "b": "x"},
+        {"a": 2, "b": "y"},
+    ]
+    new.write_text('{"b": 3, "a": 2}\n')
+    with pytest.raises(
+        UserError, match=r"column b does not fit raw.jsonl.gz, which holds string there: it has integer"
+    ):
+        add(raw, new)
+
+
+def test_what_a_file_is_a_link_to_stays_as_it_is(tmp_path):
+    cached, raw, new = tmp_path / "cached", tmp_path / "raw.csv", tmp_path / "new.csv"
+    cached.write_text("a\n1\n")
+    raw.hardlink_to(cached)
+    new.write_text("a\n2\n")
+    add(raw, new)
+    assert (cached.read_text(), raw.read_text()) == ("a\n1\n", "a\n1\n2\n")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({"n": [1.5], "k": ["a"]}, "column n does not fit raw.parquet, which holds int64 there"),
+        ({"n": [1], "k": [None]}, "row 1 has no k, which is the label"),
+        ({"n": [None], "k": ["a"]}, "column n has missing values, raw.parquet takes none"),
+        ({"n": [], "k": []}, "holds no rows"),
+    ],
+)
+def test_what_does_not_fit_is_said(tmp_path, rows, said):
+    raw, new = tmp_path / "raw.parquet", tmp_path / "new.parquet"
+    schema = pa.schema([pa.field("n", pa.int64(), nullable=False), pa.field("k", pa.string())])
+    pa.parquet.write_table(pa.table({"n": [1], "k": ["x"]}, schema=schema), raw)
+    pa.parquet.write_table(pa.table(rows), new)
+    with pytest.raises(UserError, match=said):
+        add(raw, new, "k")
+
+
+def test_of_several_tables_one_is_chosen_and_else_all_are_named():
+    one, other = (RawTable(FileRef(path, "0"), keeper, path) for path, keeper in (("a.csv", GIT), ("b.csv", DVC)))
+    assert choose([one, other], "b.csv", "m") is other
+    assert choose([one], None, "m") is one
+    with pytest.raises(UserError, match=r"m reads several raw tables; there are: a.csv, b.csv; next: .* --into PATH"):
+        choose([one, other], None, "m")
+    with pytest.raises(UserError, match=r"m reads no table that rows can be added to"):
+        choose([], None, "m")
