@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail import keys, model_package, trash
+from dovetail import keys, model_package, series, trash
 from dovetail.lineage import FileRef
 from dovetail.model_package import ModelContent, Place
+from dovetail.series import Observed
 from dovetail.trash import Discarded
 
 if TYPE_CHECKING:
@@ -371,6 +372,12 @@ class Store:
         """Set tags of a version."""
         for key, value in tags.items():
             self._client.set_model_version_tag(version.model, str(version.number), key, value)
+
+    def observe(self, observed: Observed, metrics: Mapping[str, float], time: float) -> str:
+        """Add a point to each metric of the version's monitoring, at `time` in seconds; returns the id of its run."""
+        run_id = series.run_of(self._client, self.experiment(f"{observed.model}-monitoring"), observed)
+        series.add(self._client, run_id, metrics, time)
+        return run_id
 
     def write_text(self, run_id: str, path: str, text: str) -> None:
         """Keep a text as an artifact of the run."""

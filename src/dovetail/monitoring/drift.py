@@ -33,7 +33,7 @@ class Column:
 
     Attributes:
         name: The column's, or `prediction`.
-        kind: `number`, `date` or `category`.
+        kind: `number`, `date` or `category`; None where nothing was served.
         rows: Served rows in which it has a value.
         test: Which test `statistic` and `p` are of.
         p_corrected: `p` for as many columns as there are.
@@ -47,7 +47,7 @@ class Column:
     """
 
     name: str
-    kind: str
+    kind: str | None
     rows: int
     test: str | None = None
     statistic: float | None = None

@@ -61,7 +61,7 @@ def kind_of(values: Any) -> str:
 
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return DATE
-    if pd.api.types.is_bool_dtype(values.dtype) or pd.api.types.is_complex_dtype(values.dtype):
+    if isinstance(values.dtype, (pd.CategoricalDtype, pd.StringDtype)) or pd.api.types.is_bool_dtype(values.dtype):
         return CATEGORY
     if pd.api.types.is_numeric_dtype(values.dtype):
         return NUMBER
@@ -76,9 +76,9 @@ def sample(values: Any, kind: str) -> Sample:
     if kind == CATEGORY:
         present = [text(value) for value in values.array if not _is_missing(value)]
         return Sample(np.asarray(present, dtype=str), len(values) - len(present))
-    numbers = _seconds(values) if kind == DATE else _numbers(values)
-    finite = numbers[np.isfinite(numbers)]
-    return Sample(finite, len(numbers) - len(finite))
+    found = _seconds(values) if kind == DATE else numbers(values)
+    finite = found[np.isfinite(found)]
+    return Sample(finite, len(found) - len(finite))
 
 
 def text(value: Any) -> str:
@@ -90,12 +90,14 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def _numbers(values: Any) -> Array:
+def numbers(values: Any) -> Array:
+    """Values of any kind as floats; what is no number is NaN."""
     import pandas as pd
 
-    if values.dtype == object:
+    values = pd.Series(values)
+    if not pd.api.types.is_numeric_dtype(values.dtype):
         values = pd.Series([_number(value) for value in values.array], dtype=float)
-    return np.asarray(pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan))
+    return np.asarray(values.to_numpy(dtype=float, na_value=np.nan))
 
 
 def _number(value: Any) -> float:
