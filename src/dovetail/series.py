@@ -10,6 +10,7 @@ from dovetail import keys
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_LOGGED = "models:/"
 _BATCH = 500  # metrics that one log_batch call may carry, half of what MLflow allows
 
 
@@ -67,6 +68,6 @@ def _link(client: "MlflowClient", run_id: str, observed: Observed) -> None:
     """Name the version's logged model as the run's input: MLflow then shows the one with the other."""
     from mlflow.entities import LoggedModelInput
 
-    version = client.get_model_version(observed.model, str(observed.version))
-    if version.model_id:
-        client.log_inputs(run_id, models=[LoggedModelInput(version.model_id)])
+    source = str(client.get_model_version(observed.model, str(observed.version)).source)
+    if source.startswith(_LOGGED):  # the version itself does not say which logged model it is
+        client.log_inputs(run_id, models=[LoggedModelInput(source.removeprefix(_LOGGED))])

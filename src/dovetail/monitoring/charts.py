@@ -14,8 +14,9 @@ _BASE, _TOP = 110, 8  # of the bars
 _BINS = 24
 _MOST = 7  # categories with a bar of their own
 _LINE = 24  # height of a category
-_LABEL = 112  # width of a category's name
+_LABEL = 112  # width of a category's name, at most
 _LETTERS = 16  # that fit in it
+_LARGEST = 1e307  # of a scale: its length has to be a number
 _TAILS = 0.005  # of the values lie beyond each end of the scale; they are counted in the outermost bars
 
 
@@ -63,29 +64,19 @@ def _histogram(pair: Pair) -> str:
                     f'width="{step - 2 * inset:.1f}" height="{height:.1f}" rx="1"/>'
                 )
     parts.append(f'<line class="axis" x1="0" x2="{_WIDTH}" y1="{_BASE}" y2="{_BASE}"/>')
-    ticks = zip(
-        ("", "mid", "end"), (0, _WIDTH / 2, _WIDTH), (edges[0], (edges[0] + edges[-1]) / 2, edges[-1]), strict=True
-    )
-    parts += [f'<text class="{kind}" x="{x:.0f}" y="{_BASE + 16}">{_tick(pair, at)}</text>' for kind, x, at in ticks]
+    ends = (edges[0], edges[-1]) if len(shares[0]) == _BINS else (edges[0] + 0.5, edges[-1] - 0.5)  # see _edges
+    ticks = (("", 0, ends[0]), ("mid", _WIDTH // 2, ends[0] / 2 + ends[1] / 2), ("end", _WIDTH, ends[1]))
+    parts += [f'<text class="{kind}" x="{x}" y="{_BASE + 16}">{_tick(pair, at)}</text>' for kind, x, at in ticks]
     return _svg(_HEIGHT, f"Histogram of {pair.name}: training and served", parts)
 
 
 def _edges(reference: Array, served: Array) -> Array:
-    """The edges of bars of equal width, over all but the tails of either; a bar for each value where these are few."""
-    ends = [
-        np.quantile(values, [_TAILS, 1 - _TAILS], method="nearest") for values in (reference, served) if len(values)
-    ]
-    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-    values = np.unique(np.concatenate([reference, served]))
-    if (
-        len(values) <= _BINS
-        and len(values) > 1
-        and float(high - low).is_integer()
-        and np.all(values == np.rint(values))
-    ):
-        bars = int(min(high - low + 1, _BINS + 1))
-        if bars == high - low + 1:
-            return np.asarray(np.linspace(low - 0.5, high + 0.5, bars + 1))
+    """The edges of bars of equal width, over all but the tails of either; one for each of a few whole numbers."""
+    sides = [values for values in (reference, served) if len(values)]
+    ends = [np.quantile(values, [_TAILS, 1 - _TAILS], method="nearest") for values in sides]
+    low, high = max(min(end[0] for end in ends), -_LARGEST), min(max(end[1] for end in ends), _LARGEST)
+    if 0 < high - low < _BINS - 1 and all(np.all(values == np.rint(values)) for values in sides):
+        return np.asarray(np.arange(low - 0.5, high + 1))
     if high <= low:
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
     return np.asarray(np.linspace(low, high, _BINS + 1))
@@ -100,7 +91,8 @@ def _shares(values: Array, edges: Array) -> Array:
 
 def _tick(pair: Pair, value: float) -> str:
     if pair.kind == DATE:
-        return datetime.fromtimestamp(value, UTC).strftime("%-d %b %Y")
+        date = datetime.fromtimestamp(value, UTC)
+        return f"{date.day} {date:%b %Y}"
     return f"{value:.4g}"
 
 
@@ -114,18 +106,19 @@ def _categories(pair: Pair) -> str:
     shares = [totals(sample.counts, names) / max(len(sample.values), 1) for sample in (pair.reference, pair.served)]
     shown = [*names, f"{len(both) - len(names):,} others"][: len(names) + (len(both) > len(names))]
     tallest = max(max(share[: len(shown)]) for share in shares) or 1.0
+    left = min(_LABEL, 14 + 7 * max(map(len, shown)))
+    room = _WIDTH - left - 44
     parts = []
     for place, name in enumerate(shown):
         y = place * _LINE + 6
         is_new = place < len(names) and name not in pair.reference.counts
-        parts.append(f'<text class="end{" new" if is_new else ""}" x="{_LABEL - 8}" y="{y + 13}">{_short(name)}</text>')
-        for kind, share, top, height in (("reference", shares[0], 0, 18), ("served", shares[1], 5, 8)):
-            width = share[place] / tallest * (_WIDTH - _LABEL - 44)
-            parts.append(
-                f'<rect class="{kind}" x="{_LABEL}" y="{y + top}" width="{width:.1f}" height="{height}" rx="1.5"/>'
-            )
-        longest = max(share[place] for share in shares) / tallest * (_WIDTH - _LABEL - 44)
-        parts.append(f'<text x="{_LABEL + longest + 5:.1f}" y="{y + 13}">{shares[1][place]:.1%}</text>')
+        parts.append(f'<text class="end{" new" if is_new else ""}" x="{left - 8}" y="{y + 13}">{_short(name)}</text>')
+        widths = [share[place] / tallest * room for share in shares]
+        for kind, width, top, height in (("reference", widths[0], 0, 18), ("served", widths[1], 5, 8)):
+            box = f'x="{left}" y="{y + top}" width="{width:.1f}" height="{height}"'
+            parts.append(f'<rect class="{kind}" {box} rx="1.5"/>')
+        if len(pair.served.values):
+            parts.append(f'<text x="{left + max(widths) + 5:.1f}" y="{y + 13}">{shares[1][place]:.1%}</text>')
     return _svg(_LINE * len(shown) + 8, f"Shares of the values of {pair.name}: training and served", parts)
 
 

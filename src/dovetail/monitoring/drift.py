@@ -40,7 +40,7 @@ class Column:
         distance: Between the distributions, from 0 to 1: Kolmogorov and Smirnov's, of categories the total variation.
         psi: The population stability index.
         wasserstein: In standard deviations of the reference; None of categories.
-        missing: Rows without a value.
+        missing: Rows without a value; None where there are no rows.
         unseen: The share of served values that the reference does not have; None of numbers.
         drifted: Whether this is an alarm.
         reason: Why it is one, or why nothing can be said; empty where all is well.
@@ -77,7 +77,7 @@ def compare(pairs: Iterable[Pair], min_rows: int) -> list[Column]:
 def _measured(pair: Pair, min_rows: int) -> tuple[Column, dict[str, Test]]:
     """What is measured of a column, and its tests by what they are of."""
     reference, served = pair.reference, pair.served
-    missing = Missing(reference.missing_share, served.missing_share)
+    missing = Missing(reference.missing_share, served.missing_share) if served.rows else None
     column, tests = Column(pair.name, pair.kind, len(served.values), missing=missing), {}
     if reference.rows and served.rows >= min_rows:
         counts = (reference.missing, reference.rows, served.missing, served.rows)

@@ -1,6 +1,7 @@
 """How well a version does on the rows whose true label came, beside how well it did on its test set. Pure."""
 
 import math
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,14 +49,19 @@ def compare(name: str, test: tuple[Any, Any], served: tuple[Any, Any], min_rows:
 
 
 def _interval(name: str, actual: Any, predicted: Any, min_rows: int) -> Interval | None:
+    from scipy.stats import DegenerateDataWarning
+
     if len(actual) < min_rows:
         return None
     arrays = [_texts(values) if name in comparison.OF_LABELS else numbers(values) for values in (actual, predicted)]
     if any(array.dtype.kind == "f" and not np.isfinite(array).all() for array in arrays):
         return None
-    with np.errstate(invalid="ignore"):
+    if not math.isfinite(comparison.score(name, arrays[0], arrays[1])):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # a resample without a score: told by its NaN
         found = comparison.interval(name, arrays[0], arrays[1], CONFIDENCE)
-    return found if all(map(math.isfinite, (found.value, found.low, found.high))) else None
+    return found if math.isfinite(found.low) and math.isfinite(found.high) else None
 
 
 def _texts(values: Any) -> Array:

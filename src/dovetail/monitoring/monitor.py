@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dovetail.connection import open_store
-from dovetail.errors import MissingFile, UnknownReference, UserError
+from dovetail.connection import has_store, open_store, tracking_uri
+from dovetail.errors import MissingFile, StoreError, UnknownReference, UserError
 from dovetail.keys import Monitoring
 from dovetail.monitoring.look import Looked, look
 from dovetail.monitoring.page import page
@@ -52,11 +52,14 @@ def monitor(workspace: Workspace, wish: Wish, known: dict[str, Reference] | None
     known = {} if known is None else known
     now = datetime.now(UTC)
     since = moment(wish.since, now)
+    if not has_store(workspace.store_root):
+        raise StoreError(f"there is no MLflow store at {tracking_uri(workspace.store_root)}", "dovetail sync")
     with open_store(workspace.store_root) as store:
         subject = _version(workspace, store, wish.ref)
         observed = Observed(subject.model, subject.version or 0, subject.lineage.artifact.md5)
         key = f"{observed.model}/{observed.version} {observed.md5}"
         if key not in known:
+            known.clear()  # nobody looks at an older one again
             known[key] = reference(workspace, store, subject)
         with _log_of(workspace, subject.model) as folder:
             looked = look(known[key], folder, Window(since, now, subject.version), wish.min_rows)

@@ -73,7 +73,8 @@ def page(answer: dict[str, Any], pairs: Sequence[Pair]) -> str:
 <main>
 <header><h1>{name}: <b>{answer["verdict"]}</b>, {_headline(answer)}</h1><p>{_told(answer)}</p></header>
 <div class="legend"><span><i style="background: var(--reference)"></i>training</span>
-<span><i style="background: var(--served)"></i>served</span></div>
+<span><i style="background: var(--served)"></i>served</span>
+<span><i style="background: var(--alarm)"></i>served, drifted</span></div>
 <div class="grid">
 {"".join(cards)}
 </div>
@@ -95,9 +96,7 @@ def _headline(answer: dict[str, Any]) -> str:
 
 
 def _told(answer: dict[str, Any]) -> str:
-    since, until = (
-        answer[key].replace("T", " ").replace(":00Z", " UTC").replace("Z", " UTC") for key in ("since", "until")
-    )
+    since, until = (f"{answer[key][:16].replace('T', ' ')} UTC" for key in ("since", "until"))
     return f"{answer['rows']:,} rows answered, {answer['labelled']:,} of them labelled, from {since} to {until}"
 
 
@@ -152,7 +151,7 @@ def _footer(answer: dict[str, Any]) -> Iterator[str]:
     trained = answer["reference"]
     yield (
         f"Compared with {escape(trained['path'])} (md5 {trained['md5']}, {trained['rows']:,} rows), "
-        "which this version was trained on."
+        "which this version was trained on; predictions and the metric with those on its test set."
     )
     if answer["sampled"] < answer["rows"]:
         yield f"Of the rows answered {answer['sampled']:,} were drawn at random."
