@@ -25,6 +25,9 @@ SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
 _LOG_BATCH = 100  # params and tags that one log_batch call may carry
 _VALUE_LIMIT = 6000  # characters of a param's value
 _PARENT = "mlflow.parentRunId"
+_OF_MODELS = {
+    "mlflow.experimentKind": "custom_model_development"
+}  # else `mlflow ui` shows one of few runs as of prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class Store:
             return self._experiments[name]
         # MLflow's default is ./mlruns of whoever comes first, which may be a temporary experiment's folder.
         location = (self._root / "mlruns" / name).as_uri() if self.uri.startswith(SQLITE) else None
-        self._experiments[name] = str(self._client.create_experiment(name, artifact_location=location))
+        self._experiments[name] = str(self._client.create_experiment(name, location, _OF_MODELS))
         self.__dict__.pop("_places", None)
         return self._experiments[name]
 

@@ -145,7 +145,7 @@ def _metrics(looked: Looked) -> dict[str, float]:
         "drift": float(looked.verdict == "drift"),
     }
     for column in looked.compared:
-        for name in ("psi", "statistic", "p_corrected", "distance", "wasserstein", "unseen"):
+        for name in ("psi", "statistic", "p_corrected", "wasserstein", "unseen"):
             found[f"{name}/{column.name}"] = getattr(column, name)
         found[f"missing/{column.name}"] = column.missing.served if column.missing and column.p is not None else None
     if looked.metric and looked.metric.served:
