@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.monitoring import drift, metric, served
+from dovetail.monitoring.draw import draw
 from dovetail.monitoring.drift import Column
 from dovetail.monitoring.metric import Metric
 from dovetail.monitoring.reference import MOST_ROWS, Reference, Tested
@@ -101,7 +102,10 @@ def _predicted(table: "pa.Table") -> "pa.Table":
 
 
 def _metric(tested: Tested, truth: "pa.Table", min_rows: int) -> Metric:
-    said = (_column(truth, LABEL), _column(truth, PREDICTION))
+    import pyarrow as pa
+
+    drawn = pa.concat_tables([truth.slice(0, 0), *draw([truth], len(truth), MOST_ROWS)])
+    said = (_column(drawn, LABEL), _column(drawn, PREDICTION))
     return metric.compare(tested.metric, (tested.actual, tested.predicted), said, min_rows)
 
 

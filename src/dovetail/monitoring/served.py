@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LABEL = "label"
 T = TypeVar("T")
 _TRIES = 5  # a file that was listed may have been merged away before it is opened
+_AT_ONCE = 500_000  # rows
 _KEYS = ("request_id", "row")
 
 
@@ -149,14 +150,19 @@ def _files(folder: Path, window: Window) -> Iterator[tuple[Path, Segment]]:
 
 
 def _groups(path: Path, columns: Sequence[str] | None) -> Iterator["pa.Table"]:
-    """The file's row groups, one after the other, so that a big file is never in memory whole."""
+    """The file, some row groups at a time, so that a big one is never in memory whole."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         there = file.schema_arrow.names
         wanted = None if columns is None else [name for name in there if name in {*_KEYS, "time", *columns}]
+        groups, size = [], 0
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=wanted)
+            groups.append(group)
+            size += file.metadata.row_group(group).num_rows
+            if size >= _AT_ONCE or group == file.num_row_groups - 1:
+                yield file.read_row_groups(groups, columns=wanted)
+                groups, size = [], 0
 
 
 def _length(path: Path, segment: Segment, window: Window) -> int:
