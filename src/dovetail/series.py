@@ -48,12 +48,12 @@ def run_of(client: "MlflowClient", experiment: str, observed: Observed) -> str:
 
 
 def add(client: "MlflowClient", run_id: str, metrics: Mapping[str, float], seconds: float) -> None:
-    """Add a point to each metric; its step is the second, so that two looks are two points."""
+    """Add a point to each metric; its step is the seconds since the first look, so that a plot is true to time."""
     from mlflow.entities import Metric
 
-    points = [
-        Metric(keys.shown_name(name), value, round(seconds * 1000), round(seconds)) for name, value in metrics.items()
-    ]
+    time = round(seconds * 1000)
+    step = max(0, time - client.get_run(run_id).info.start_time) // 1000
+    points = [Metric(keys.shown_name(name), value, time, step) for name, value in metrics.items()]
     for start in range(0, len(points), _BATCH):
         client.log_batch(run_id, metrics=points[start : start + _BATCH])
 

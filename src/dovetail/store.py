@@ -114,7 +114,7 @@ class Store:
             return self._experiments[name]
         # MLflow's default is ./mlruns of whoever comes first, which may be a temporary experiment's folder.
         location = (self._root / "mlruns" / name).as_uri() if self.uri.startswith(SQLITE) else None
-        self._experiments[name] = str(self._client.create_experiment(name, location, _OF_MODELS))
+        self._experiments[name] = str(self._client.create_experiment(name, artifact_location=location))
         self.__dict__.pop("_places", None)
         return self._experiments[name]
 

@@ -33,7 +33,7 @@ h2 small { font-size: .78rem; font-weight: 600; color: var(--soft); white-space:
 .drifted h2 small { color: var(--alarm); }
 .why { font-size: .875rem; }
 .drifted .why { color: var(--alarm); }
-svg { width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif; }
+svg { width: 100%; max-width: 27rem; height: auto; display: block; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--soft); font-variant-numeric: tabular-nums; }
 text.mid { text-anchor: middle; } text.end { text-anchor: end; } text.new { fill: var(--alarm); font-weight: 600; }
 rect.reference { fill: var(--reference); } rect.served { fill: var(--served); }
