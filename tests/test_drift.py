@@ -71,6 +71,13 @@ def test_a_million_rows_do_not_alarm_over_nothing():
         assert not column.drifted
 
 
+def test_values_beyond_all_others_alarm_though_the_distributions_are_close():
+    reference = {"x": pd.Series([i % 7 for i in range(140)])}
+    served = {"x": pd.Series([i % 7 + (3 if i % 3 == 0 else 0) for i in range(1350)])}
+    assert compared(reference, served)["x"].p_corrected > ALPHA  # Kolmogorov and Smirnov's
+    assert compared(reference, served)["x"].reason.startswith("the distribution has moved: PSI")
+
+
 def test_too_few_rows_say_nothing():
     rng = np.random.default_rng(0)
     found = compared(columns(rng, ROWS), columns(rng, 99, shift=1))

@@ -12,7 +12,7 @@ from dovetail.monitoring import statistics
 from dovetail.monitoring.sample import CATEGORY, Pair
 from dovetail.monitoring.statistics import Test
 
-VALUES, MISSING, UNSEEN = "values", "missing", "unseen"
+VALUES, BINS, MISSING, UNSEEN = "values", "bins", "missing", "unseen"  # what a test is of
 ALPHA = 0.01
 LARGE_STABILITY = 0.2  # the population stability index that credit scoring acts on: Siddiqi 2006
 LARGE_DISTANCE = 0.1  # of distribution functions, or of shares in total
@@ -95,6 +95,7 @@ def _measured(pair: Pair, min_rows: int) -> tuple[Column, dict[str, Test]]:
         )
     else:
         tests[VALUES] = statistics.kolmogorov_smirnov(reference.values, served.values)
+        tests[BINS] = statistics.chi_square(*statistics.binned(reference.values, served.values))
         column = replace(
             column,
             psi=statistics.number_stability(reference.values, served.values),
@@ -106,7 +107,10 @@ def _measured(pair: Pair, min_rows: int) -> tuple[Column, dict[str, Test]]:
 
 def _judged(column: Column, p: Mapping[str, float], min_rows: int) -> Column:
     """The verdict, from the corrected p-values."""
-    reasons = [reason for key, reason in _reasons(column) if p.get(key, 1.0) < ALPHA]
+    sure = {test for test, value in p.items() if value < ALPHA}
+    moved = ", ".join(text for test, text in _moves(column) if test in sure)
+    reasons = [f"the distribution has moved: {moved}"] if moved else []
+    reasons += [text for test, text in _shares(column) if test in sure]
     column = replace(column, p_corrected=p.get(VALUES), drifted=bool(reasons))
     if not reasons and VALUES not in p:
         few = f"too few rows: {column.rows} of {min_rows}"
@@ -114,13 +118,16 @@ def _judged(column: Column, p: Mapping[str, float], min_rows: int) -> Column:
     return replace(column, reason="; ".join(reasons))
 
 
-def _reasons(column: Column) -> Iterator[tuple[str, str]]:
-    """The differences that are worth knowing of, if they are sure, by the test that tells."""
-    if column.psi is not None and column.distance is not None:
-        if column.psi >= LARGE_STABILITY:
-            yield VALUES, f"the distribution has moved: PSI {column.psi:.2f}"
-        elif column.distance >= LARGE_DISTANCE:
-            yield VALUES, f"the distribution has moved: distance {column.distance:.2f}"
+def _moves(column: Column) -> Iterator[tuple[str, str]]:
+    """The distances that are large, each with the test that tells whether it is sure."""
+    if column.psi is not None and column.psi >= LARGE_STABILITY:
+        yield VALUES if column.kind == CATEGORY else BINS, f"PSI {column.psi:.2f}"
+    if column.distance is not None and column.distance >= LARGE_DISTANCE:
+        yield VALUES, f"distance {column.distance:.2f}"
+
+
+def _shares(column: Column) -> Iterator[tuple[str, str]]:
+    """The shares that differ by much, likewise."""
     if column.missing and abs(column.missing.served - column.missing.reference) >= LARGE_SHARE:
         yield MISSING, f"missing in {column.missing.served:.1%} of the rows, {column.missing.reference:.1%} in training"
     if column.unseen is not None and column.unseen >= LARGE_SHARE:
