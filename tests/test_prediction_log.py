@@ -210,7 +210,7 @@ def test_killed_in_the_middle_it_loses_what_was_not_flushed_and_doubles_nothing(
         time.sleep(0.3)
         killed = time.time()
         process.send_signal(signal.SIGKILL)
-        said = [line.split() for line in process.communicate()[0].splitlines() if line.count(" ") == 1]
+        said = [line.split() for line in process.communicate()[0].split("\n")[:-1]]  # the last may be cut
         table = served.read(folder, since=began)
         found = sorted(table["prediction"].to_pylist())
         assert found == list(range(len(found)))  # none twice, none between lost

@@ -5,6 +5,7 @@ import gc
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -281,6 +282,33 @@ def retrain(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
         answer = library_call(workspace, Request(**wish), read, _progress)
     _answer(answer, as_json=as_json, text=retrained)
     sys.exit(1 if answer["refused"] or answer["passed"] is False else 0)
+
+
+@main.command()
+@click.argument("ref")
+@click.option("--since", default="7d", show_default=True, help="From when on: 7d, 12h or 30m ago, or a time (ISO).")
+@click.option("--min-rows", default=100, show_default=True, type=click.IntRange(2), help="Fewer rows tell nothing.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the page to this file, too.")
+@click.option("--watch", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Look again and again.")
+@_json
+def monitor(ref: str, watch: float | None, as_json: bool, **wish: Any) -> None:  # noqa: FBT001
+    """Compare what REF (a model or version) answered with what it was trained and tested on. Exit code 1 on drift."""
+    from dovetail.monitoring import monitor as library
+    from dovetail.render import monitor as render
+    from dovetail.workspace import open_workspace
+
+    asked = library.Wish(ref, **wish)
+    with open_workspace() as workspace:
+        if watch is None:
+            answer = library.monitor(workspace, asked)
+            _answer(answer, as_json=as_json, text=render.monitored)
+            sys.exit(1 if answer["verdict"] == "drift" else 0)
+        from dovetail.monitoring.watch import watch as library_call
+
+        def told(answer: dict[str, Any]) -> None:
+            click.echo(json.dumps(answer, ensure_ascii=False) if as_json else render.line(answer))
+
+        library_call(workspace, asked, watch, told, lambda error: click.echo(f"dovetail: {error}", err=True))
 
 
 def _progress(message: str) -> None:

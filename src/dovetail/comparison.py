@@ -58,6 +58,7 @@ SCORES: Mapping[str, Callable[[Array, Array], Array]] = {
     "mae": _minus_mae,
     "rmse": _minus_rmse,
 }
+OF_LABELS = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,39 @@ class Difference:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A metric in its usual sense, an error positive, and between which values it lies."""
+
+    value: float
+    low: float
+    high: float
+
+
+def default_metric(*arrays: Array) -> str:
+    """Where nobody names one: r2 if actual or predicted values are no whole numbers, else accuracy."""
+    return "r2" if "f" in {array.dtype.kind for array in arrays} else "accuracy"
+
+
 def score(metric: str, actual: Array, predicted: Array) -> float:
     """The metric in its usual sense: an error is positive."""
     value = float(SCORES[metric](actual, predicted))
-    return -value if metric in ("mae", "rmse") else value
+    return -value if is_error(metric) else value
+
+
+def is_error(metric: str) -> bool:
+    """Whether less is better."""
+    return metric in ("mae", "rmse")
+
+
+def interval(metric: str, actual: Array, predicted: Array, confidence: float) -> Interval:
+    """The metric on rows, at least two, with the percentile interval that `difference` has."""
+    if metric in OF_LABELS:
+        actual, predicted = _coded(actual, predicted)
+    low, high = _bootstrap(SCORES[metric], (actual, predicted), confidence)
+    if is_error(metric):
+        low, high = -high, -low
+    return Interval(score(metric, actual, predicted), low, high)
 
 
 def difference(metric: str, arrays: tuple[Array, Array, Array], confidence: float) -> Difference:
@@ -81,21 +111,30 @@ def difference(metric: str, arrays: tuple[Array, Array, Array], confidence: floa
     Efron & Tibshirani 1993, ch. 13; drawn by scipy.stats.bootstrap. `arrays` are the actual values and what candidate
     and champion predicted, each of shape (rows,), at least two rows.
     """
-    from scipy.stats import bootstrap
-
-    labels = metric in ("accuracy", "balanced_accuracy", "f1_macro")
-    actual, candidate, champion = _coded(*arrays) if labels else [np.asarray(a, dtype=float) for a in arrays]
+    is_label = metric in OF_LABELS
+    actual, candidate, champion = _coded(*arrays) if is_label else [np.asarray(a, dtype=float) for a in arrays]
     if np.array_equal(candidate, champion):
         return Difference(0.0, 0.0, 0.0)
-    of, rows = SCORES[metric], len(actual)
+    of = SCORES[metric]
 
-    def better(actual: Array, candidate: Array, champion: Array, axis: int) -> Array:
+    def better(actual: Array, candidate: Array, champion: Array) -> Array:
+        return np.asarray(of(actual, candidate) - of(actual, champion))
+
+    low, high = _bootstrap(better, (actual, candidate, champion), confidence)
+    return Difference(float(better(actual, candidate, champion)), low, high)
+
+
+def _bootstrap(statistic: Callable[..., Array], arrays: tuple[Array, ...], confidence: float) -> tuple[float, float]:
+    from scipy.stats import bootstrap
+
+    def of(*arrays: Array, axis: int) -> Array:
         del axis  # the last one, which SCORES works along
-        return of(actual, candidate) - of(actual, champion)
+        return statistic(*arrays)
 
+    rows = len(arrays[0])
     found = bootstrap(
-        (actual, candidate, champion),
-        better,
+        arrays,
+        of,
         paired=True,
         vectorized=True,
         n_resamples=max(200, min(_RESAMPLES, _MOST_DRAWS // rows)),
@@ -104,7 +143,7 @@ def difference(metric: str, arrays: tuple[Array, Array, Array], confidence: floa
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return Difference(float(better(actual, candidate, champion, -1)), float(found.low), float(found.high))
+    return float(found.low), float(found.high)
 
 
 def _coded(*arrays: Array) -> list[Array]:

@@ -21,6 +21,10 @@ REPRODUCE_VERDICT = "dovetail.reproduce.verdict"
 REPRODUCE_TIME = "dovetail.reproduce.time"
 REPRODUCE_ENV_MD5 = "dovetail.reproduce.env.md5"
 REPRODUCE_ENV_CHANGED = "dovetail.reproduce.env.changed"
+MONITOR_VERSION = "dovetail.monitor.version"  # on the run that a version's monitoring adds to
+MONITOR_VERDICT = "dovetail.monitor.verdict"
+MONITOR_TIME = "dovetail.monitor.time"
+MONITOR_RUN = "dovetail.monitor.run"
 SIGNATURE = "dovetail.signature"
 PICKLE_ALLOW = ALLOW_KEY
 
@@ -103,4 +107,23 @@ class Reproduction:
     def parse(cls, tags: Mapping[str, str]) -> "Reproduction | None":
         """What the tags say; None where no attempt is tagged."""
         names = (REPRODUCE_VERDICT, REPRODUCE_TIME, REPRODUCE_ENV_MD5, REPRODUCE_ENV_CHANGED)
+        return cls(*(tags[name] for name in names)) if all(name in tags for name in names) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """The last look at what a version answers; `tags` and `parse` are inverses."""
+
+    verdict: str
+    time: str  # ISO 8601, UTC
+    run: str  # the id of the run that has its metrics over time
+
+    def tags(self) -> dict[str, str]:
+        """The tags that say it."""
+        return {MONITOR_VERDICT: self.verdict, MONITOR_TIME: self.time, MONITOR_RUN: self.run}
+
+    @classmethod
+    def parse(cls, tags: Mapping[str, str]) -> "Monitoring | None":
+        """What the tags say; None where nobody has looked."""
+        names = (MONITOR_VERDICT, MONITOR_TIME, MONITOR_RUN)
         return cls(*(tags[name] for name in names)) if all(name in tags for name in names) else None

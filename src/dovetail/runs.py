@@ -16,6 +16,7 @@ from dovetail.run_content import RunContent, dataset_inputs, params
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_OF_MODELS = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow's UI takes one of few runs for prompts
 _BATCH_METRICS, _BATCH_PARAMS = 900, 100  # that one log_batch call may carry
 _PAGE = 1000  # runs that are read at once, a quarter of a second
 _PARENT = "mlflow.parentRunId"
@@ -72,7 +73,7 @@ class Runs(Asking):
             return self._experiments[name]
         # MLflow's default is ./mlruns of whoever comes first, which may be a temporary experiment's folder.
         location = (self._root / "mlruns" / name).as_uri() if self.uri.startswith(SQLITE) else None
-        self._experiments[name] = str(self._client.create_experiment(name, artifact_location=location))
+        self._experiments[name] = str(self._client.create_experiment(name, artifact_location=location, tags=_OF_MODELS))
         self.__dict__.pop("_places", None)
         return self._experiments[name]
 

@@ -1,13 +1,14 @@
 """The MLflow side: runs, logged models, versions and aliases, found by content."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dovetail import trash
+from dovetail import series, trash
 from dovetail.asking import SQLITE
 from dovetail.registry import Registry, Version, columns_of
 from dovetail.run_content import SOURCE_TYPE, RunContent
 from dovetail.runs import Live, Run, Runs, Shown
+from dovetail.series import Observed
 from dovetail.trash import Discarded
 
 __all__ = ["SOURCE_TYPE", "SQLITE", "Live", "Run", "RunContent", "Shown", "Store", "Version", "load_model"]
@@ -15,6 +16,12 @@ __all__ = ["SOURCE_TYPE", "SQLITE", "Live", "Run", "RunContent", "Shown", "Store
 
 class Store(Runs, Registry):
     """One repository's MLflow store. Every write either happens whole or can be repeated without doubling."""
+
+    def observe(self, observed: Observed, metrics: Mapping[str, float], time: float) -> str:
+        """Add a point to each metric of the version's monitoring, at `time` in seconds; returns the id of its run."""
+        run_id = series.run_of(self._client, self.experiment(f"{observed.model}-monitoring"), observed)
+        series.add(self._client, run_id, metrics, time)
+        return run_id
 
     def discarded(self, names: Iterable[str]) -> list[Discarded]:
         """What lies in the trash of the experiments `names` and still has bytes, and uploads that never ended."""

@@ -56,8 +56,7 @@ def find(workspace: Workspace, made: Lineage, inputs: Sequence[str], target: str
 def compare(part: TestPart, ours: Any, theirs: Any, seen: Any, gate: Mapping[str, Any]) -> Compared:
     """Candidate against champion: predictions of shape (rows,), `seen` marks rows that the champion was trained on."""
     actual, candidate, champion = (values[~seen] for values in (part.actual, plain(ours), plain(theirs)))
-    is_measure = "f" in (actual.dtype.kind, candidate.dtype.kind)  # a regression may well have whole numbers to predict
-    metric = gate["metric"] or ("r2" if is_measure else "accuracy")
+    metric = gate["metric"] or comparison.default_metric(actual, candidate)
     if metric not in comparison.SCORES:
         return Compared(None, error=f"no metric {metric!r}; there are: {', '.join(comparison.SCORES)}")
     rows, dropped = len(actual), int(seen.sum())

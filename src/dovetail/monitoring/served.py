@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dovetail.monitoring.draw import draw
 from dovetail.serving import rows, segments
 from dovetail.serving.segments import Segment
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 LABEL = "label"
 T = TypeVar("T")
 _TRIES = 5  # a file that was listed may have been merged away before it is opened
+_AT_ONCE = 500_000  # rows
 _KEYS = ("request_id", "row")
-_SEED = 0  # the same rows are chosen each time that the same files are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +102,16 @@ def count(folder: Path, window: Window) -> int:
 def _answers(
     folder: Path, window: Window, columns: Sequence[str] | None, *, most: int | None = None, known: Any = None
 ) -> "pa.Table":
-    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    found = list(_files(folder, window))
-    sizes = [pq.read_metadata(path).num_rows for path, _ in found] if most is not None else []
-    chosen = _chosen(sum(sizes), most) if most is not None and sum(sizes) > most else None
-    tables, offset = [], 0
-    for path, _ in found:
-        for table in _groups(path, columns):
-            size, kept = len(table), table
-            if chosen is not None:
-                kept = table.take(pa.array(chosen[(chosen >= offset) & (chosen < offset + size)] - offset))
-            if known is not None:
-                kept = kept.filter(pc.is_in(kept["request_id"], known))
-            offset += size
-            tables.append(window.of(kept))
-    return rows.union(tables) if tables else _none()
-
-
-def _chosen(size: int, most: int) -> Any:
-    import numpy as np
-
-    return np.sort(np.random.default_rng(_SEED).choice(size, most, replace=False, shuffle=False))
+    found = [path for path, _ in _files(folder, window)]
+    tables: Iterator[pa.Table] = (table for path in found for table in _groups(path, columns))
+    if most is not None:
+        tables = draw(tables, sum(pq.read_metadata(path).num_rows for path in found), most)
+    if known is not None:
+        tables = (table.filter(pc.is_in(table["request_id"], known)) for table in tables)
+    return rows.union([window.of(table) for table in tables]) if found else _none()
 
 
 def _labels(folder: Path, answered: Window) -> "pa.Table":
@@ -163,14 +150,19 @@ def _files(folder: Path, window: Window) -> Iterator[tuple[Path, Segment]]:
 
 
 def _groups(path: Path, columns: Sequence[str] | None) -> Iterator["pa.Table"]:
-    """The file's row groups, one after the other, so that a big file is never in memory whole."""
+    """The file, some row groups at a time, so that a big one is never in memory whole."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         there = file.schema_arrow.names
         wanted = None if columns is None else [name for name in there if name in {*_KEYS, "time", *columns}]
+        groups, size = [], 0
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=wanted)
+            groups.append(group)
+            size += file.metadata.row_group(group).num_rows
+            if size >= _AT_ONCE or group == file.num_row_groups - 1:
+                yield file.read_row_groups(groups, columns=wanted)
+                groups, size = [], 0
 
 
 def _length(path: Path, segment: Segment, window: Window) -> int:

@@ -87,11 +87,17 @@ def parse(name: str) -> Segment | None:
 
 def listed(folder: Path) -> list[Segment]:
     """Every file of a folder, covered ones too, in order; none if there is no folder."""
-    try:
-        names = [path.name for path in folder.iterdir()]
-    except FileNotFoundError:
-        return []
+    names = _names(folder)
+    while names != (again := _names(folder)):  # a listing may miss both a merged file and a part deleted meanwhile
+        names = again
     return sorted(segment for segment in map(parse, names) if segment)
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    except FileNotFoundError:
+        return set()
 
 
 def covered(segments: Sequence[Segment]) -> list[Segment]:

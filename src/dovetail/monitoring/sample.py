@@ -1,0 +1,136 @@
+"""A column of the training data and the same column as it was served, brought to one kind of value. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+NUMBER, DATE, CATEGORY = "number", "date", "category"
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One column's values that are there, as numbers or as text, and how many rows have none.
+
+    Missing are null, NaN, infinity and, in a column of numbers, what is no number. A date is its seconds since 1970.
+    """
+
+    values: Array
+    missing: int
+
+    @property
+    def rows(self) -> int:
+        """With the missing ones."""
+        return len(self.values) + self.missing
+
+    @property
+    def missing_share(self) -> float:
+        """Of all rows; 0 where there are none."""
+        return self.missing / self.rows if self.rows else 0.0
+
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """How often each value is there."""
+        return Counter(self.values.tolist())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two sides of a column."""
+
+    name: str
+    kind: str
+    reference: Sample
+    served: Sample
+
+
+def pair(name: str, reference: Any, served: Any) -> Pair:
+    """What is compared of a column; the reference, a pandas.Series as the other, says of which kind it is."""
+    kind = kind_of(reference)
+    return Pair(name, kind, sample(reference, kind), sample(served, kind))
+
+
+def kind_of(values: Any) -> str:
+    """Numbers, dates, or categories: text, booleans and all else."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return DATE
+    if isinstance(values.dtype, (pd.CategoricalDtype, pd.StringDtype)) or pd.api.types.is_bool_dtype(values.dtype):
+        return CATEGORY
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return NUMBER
+    present = [value for value in values.array if not _is_missing(value)]
+    if present and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present):
+        return NUMBER  # integers beyond 64 bits are objects
+    return DATE if present and all(isinstance(value, date) for value in present) else CATEGORY
+
+
+def sample(values: Any, kind: str) -> Sample:
+    """The values of a pandas.Series as ones of that kind."""
+    if kind == CATEGORY:
+        present = [text(value) for value in values.array if not _is_missing(value)]
+        return Sample(np.asarray(present, dtype=str), len(values) - len(present))
+    found = _seconds(values) if kind == DATE else numbers(values)
+    finite = found[np.isfinite(found)]
+    return Sample(finite, len(found) - len(finite))
+
+
+def text(value: Any) -> str:
+    """A category as text: the same whether it came as 1, 1.0 or True of numpy or of JSON."""
+    if isinstance(value, (bool, np.bool_)):
+        return str(bool(value)).lower()
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def numbers(values: Any) -> Array:
+    """Values of any kind as floats; what is no number is NaN."""
+    import pandas as pd
+
+    values = pd.Series(values)
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        values = pd.Series([_number(value) for value in values.array], dtype=float)
+    return np.asarray(values.to_numpy(dtype=float, na_value=np.nan))
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
+
+
+def _seconds(values: Any) -> Array:
+    import pandas as pd
+
+    if not pd.api.types.is_datetime64_any_dtype(values.dtype):
+        texts = [str(value) if isinstance(value, (str, date)) else None for value in values.array]
+        values = pd.Series(texts, dtype=object)
+    times = pd.Series(pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601"))
+    seconds = times.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
+    return np.where(times.isna().to_numpy(), np.nan, seconds)
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    is_number = isinstance(value, (float, np.floating))
+    return value is None or value is pd.NA or value is pd.NaT or (is_number and not bool(np.isfinite(value)))
+
+
+def most_frequent(counts: Mapping[str, int], most: int) -> list[str]:
+    """The values that are there most often, the most frequent first; of equals the first by the alphabet."""
+    return sorted(counts, key=lambda value: (-counts[value], value))[:most]
+
+
+def totals(counts: Mapping[str, int], values: Iterable[str]) -> Array:
+    """How often each of the values is there, and behind them how often anything else is."""
+    named = [counts.get(value, 0) for value in values]
+    return np.array([*named, sum(counts.values()) - sum(named)])

@@ -1,0 +1,152 @@
+"""What is the same does not alarm, what has moved does, and no column breaks the comparison."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dovetail.monitoring import statistics
+from dovetail.monitoring.drift import ALPHA, compare
+from dovetail.monitoring.sample import pair
+
+ROWS = 400
+
+
+def columns(rng, rows, shift=0.0):
+    """A table of every kind of column, of which `shift` moves each."""
+    words = np.array(["red", "green", "blue", "rare"])
+    start = pd.Timestamp("2026-01-01")
+    return {
+        "number": pd.Series(rng.normal(shift, 1, rows)),
+        "skewed": pd.Series(rng.exponential(1 + shift, rows)),
+        "whole": pd.Series(rng.integers(0, 5, rows) + round(shift)),
+        "gaps": pd.Series(np.where(rng.random(rows) < 0.2 + 0.2 * shift, np.nan, rng.normal(0, 1, rows))),
+        "text": pd.Series(rng.choice(words, rows, p=np.array([5 - 2 * shift, 3 + 2 * shift, 1.9, 0.1]) / 10)),
+        "flag": pd.Series(rng.random(rows) < 0.3 + 0.2 * shift),
+        "date": pd.Series(start + pd.to_timedelta(rng.random(rows) * 30 + 10 * shift, unit="D")),
+        "names": pd.Series([f"name {number}" for number in rng.integers(0, 10**6, rows)]),
+    }
+
+
+def compared(reference, served, min_rows=100):
+    found = compare([pair(name, reference[name], served[name]) for name in reference], min_rows)
+    return {column.name: column for column in found}
+
+
+def test_the_same_distribution_alarms_no_oftener_than_alpha():
+    alarms = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        found = compared(columns(rng, 2 * ROWS), columns(rng, ROWS))
+        alarms += any(column.drifted for column in found.values())
+    assert alarms <= 300 * ALPHA + 3 * math.sqrt(300 * ALPHA)
+
+
+def test_p_values_of_the_same_distribution_are_uniform():
+    rng = np.random.default_rng(0)
+    p = [[column.p for column in compared(columns(rng, 2 * ROWS), columns(rng, ROWS)).values()] for _ in range(200)]
+    for name, values in zip(columns(rng, 1), np.array(p).T, strict=True):
+        assert (values < 0.1).mean() < 0.17, name  # 0.1 and three standard errors of it
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_has_moved_alarms_in_every_column_but_that_of_names(seed):
+    rng = np.random.default_rng(seed)
+    found = compared(columns(rng, 2 * ROWS), columns(rng, ROWS, shift=1))
+    assert {name for name, column in found.items() if not column.drifted} == {"names"}
+    assert found["number"].reason.startswith("the distribution has moved: PSI")
+    assert found["number"].wasserstein == pytest.approx(1, abs=0.25)
+    assert "missing in" in found["gaps"].reason
+
+
+def test_a_million_rows_do_not_alarm_over_nothing():
+    rng = np.random.default_rng(0)
+    reference = {"x": pd.Series(rng.normal(0, 1, 1_000_000)), "kind": pd.Series(rng.random(1_000_000) < 0.5)}
+    served = {"x": pd.Series(rng.normal(0.02, 1, 1_000_000)), "kind": pd.Series(rng.random(1_000_000) < 0.505)}
+    for column in compared(reference, served).values():
+        assert column.p_corrected < 1e-6
+        assert not column.drifted
+
+
+def test_values_beyond_all_others_alarm_though_the_distributions_are_close():
+    reference = {"x": pd.Series([i % 7 for i in range(140)])}
+    served = {"x": pd.Series([i % 7 + (3 if i % 3 == 0 else 0) for i in range(1350)])}
+    assert compared(reference, served)["x"].p_corrected > ALPHA  # Kolmogorov and Smirnov's
+    assert compared(reference, served)["x"].reason.startswith("the distribution has moved: PSI")
+
+
+def test_too_few_rows_say_nothing():
+    rng = np.random.default_rng(0)
+    found = compared(columns(rng, ROWS), columns(rng, 99, shift=1))
+    for column in found.values():
+        assert not column.drifted
+        assert column.reason.startswith("too few rows")
+        assert column.psi is column.p is None
+
+
+def test_values_that_are_new_are_told_from_a_column_of_which_every_value_is():
+    old = {"kind": pd.Series(["a", "b"] * 200), "names": pd.Series([f"n{i}" for i in range(400)])}
+    new = {"kind": pd.Series(["a", "b", "a", "c"] * 50), "names": pd.Series([f"m{i}" for i in range(200)])}
+    found = compared(old, new)
+    assert found["kind"].unseen == 0.25
+    assert "25.0% of the values are unseen in training" in found["kind"].reason
+    assert found["names"].unseen == 1
+    assert not found["names"].drifted
+
+
+def test_what_is_missing_throughout_alarms_and_what_was_never_there_does_not():
+    nothing = pd.Series([None] * 300, dtype=object)
+    reference = {"lost": pd.Series(range(300)), "never": nothing, "found": nothing}
+    served = {"lost": nothing, "never": nothing, "found": pd.Series(range(300))}
+    found = compared(reference, served)
+    assert found["lost"].reason == "missing in 100.0% of the rows, 0.0% in training"
+    assert not found["never"].drifted
+    assert found["never"].reason == "too few rows: 0 of 100"
+    assert found["found"].drifted
+
+
+def test_numbers_that_came_as_text_are_numbers_and_whole_ones_categories_alike():
+    reference = {"x": pd.Series([1.0, 2.5, 3.0] * 100), "code": pd.Series(["1", "2"] * 150)}
+    served = {"x": pd.Series(["1", "2.5", "3"] * 100), "code": pd.Series([1.0, 2.0] * 150)}
+    for column in compared(reference, served).values():
+        assert column.p == 1
+        assert column.psi == pytest.approx(0)
+
+
+ODD = st.sampled_from(
+    [0, 1, -1, 2**70, -(2**70), 1e308, -1e308, 5e-324, math.nan, math.inf, -math.inf, None, True, False, "", "x", "1",
+     "2026-01-01", pd.Timestamp("2026-01-01"), pd.Timestamp.max, pd.NaT, pd.NA, b"\\xff", [1], {"a": 1}]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ODD, min_size=0, max_size=30), st.lists(ODD, min_size=0, max_size=30), st.integers(1, 5))
+def test_no_column_breaks_the_comparison(reference, served, min_rows):
+    for one, other in ((reference, served), (reference, reference)):
+        guessed = pair("guessed", pd.Series(one), pd.Series(other))
+        objects = pair("objects", pd.Series(one, dtype=object), pd.Series(other, dtype=object))
+        found = compare([guessed, objects], min_rows)
+        for column in found:
+            numbers = (column.statistic, column.p, column.p_corrected, column.psi, column.wasserstein, column.distance)
+            assert all(number is None or math.isfinite(number) for number in numbers)
+            assert not (column.drifted and one is other)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=40), st.integers(0, 5))
+def test_every_value_falls_into_one_bin(values, more):
+    edges = statistics.bins(np.array(values))
+    assert statistics.histogram(np.array(values + values[:more]), edges).sum() == len(values) + min(more, len(values))
+    assert statistics.number_stability(np.array(values), np.array(values)) == 0
+
+
+def test_the_formulas_give_what_is_printed_of_them():
+    # The worked example of Siddiqi 2006: shares of 10, 20, 30 and 40 % that become 20, 20, 30 and 30 %.
+    index = statistics.stability(np.array([10, 20, 30, 40]), np.array([20, 20, 30, 30]))
+    assert index == pytest.approx(0.1 * math.log(2) - 0.1 * math.log(0.75))
+    assert statistics.wasserstein(np.array([0.0, 2.0]), np.array([3.0, 5.0])) == pytest.approx(3)
+    assert statistics.wasserstein(np.array([1.0, 1.0]), np.array([3.0, 5.0])) is None
+    assert statistics.total_variation({"a": 50, "b": 50}, {"a": 100}) == pytest.approx(0.5)
+    assert statistics.corrected([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.0533333, 0.0533333, 0.5])

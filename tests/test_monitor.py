@@ -1,0 +1,304 @@
+"""`dovetail monitor` on real repositories: what was served beside what the version was trained and tested on."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from project import BIN, Project, isolate, judged_project
+
+from dovetail import keys
+from dovetail.comparison import Interval
+from dovetail.errors import StoreError, UnknownReference, UserError
+from dovetail.monitoring import metric
+from dovetail.monitoring.monitor import Wish, moment, monitor
+from dovetail.monitoring.page import page
+from dovetail.monitoring.sample import pair
+from dovetail.serving.log import PredictionLog, Served
+from dovetail.workspace import open_workspace
+
+# MLflow says so of the loader's own type hints; the process that tries the model inherits that warnings are errors.
+pytestmark = pytest.mark.filterwarnings("ignore:(?s).*MLflow doesn't validate the data:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def _template(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(tmp_path_factory, patch)
+        return judged_project(tmp_path_factory.mktemp("template") / "judged").root
+
+
+@pytest.fixture
+def judged(_template, tmp_path, monkeypatch):
+    """A classifier of `u` and `v`, right on all of its test set, registered as version 1."""
+    shutil.copytree(_template, tmp_path / "judged", symlinks=True)
+    monkeypatch.chdir(tmp_path / "judged")
+    return Project(tmp_path / "judged")
+
+
+def serve(project, *, shift=0, version=1, request_id="r"):
+    """Let the log say that the version answered rows like those it was trained on, `u` moved by `shift`."""
+    u, v = [(i % 7) + shift for i in range(300)], [i % 11 for i in range(300)]
+    said = ["b" if value > 3 else "a" for value in u]
+    log = PredictionLog(project.root / "monitoring" / "m")
+    answer = json.dumps(said).encode()
+    log.served(Served(request_id, time.time(), version, "predict", {"u": u, "v": v}, answer))
+    log.labelled(request_id, ["b" if value - shift > 3 else "a" for value in u], time.time())
+    log.close()
+    assert log.problem is None
+
+
+def look(project, *, known=None, **wish):
+    with open_workspace(project.root) as workspace:
+        return monitor(workspace, Wish("m", **wish), known)
+
+
+def by_name(answer):
+    return {column["name"]: column for column in answer["columns"]}
+
+
+def test_what_is_served_as_trained_is_stable_and_what_has_moved_is_drift(judged):
+    silent = judged.json("monitor", "m@staging")
+    assert (silent["verdict"], silent["rows"]) == ("silent", 0)
+    assert {column["reason"] for column in silent["columns"]} == {"nothing was served"}
+
+    serve(judged)
+    stable = look(judged)
+    assert stable["notes"] == []
+    assert (stable["verdict"], stable["rows"], stable["labelled"]) == ("stable", 300, 300)
+    assert stable["reference"] == {"path": "train.csv", "md5": stable["reference"]["md5"], "rows": 140}
+    assert stable["metric"]["served"] == stable["metric"]["test"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+    serve(judged, shift=3, request_id="moved")
+    drift = judged.json("monitor", "m", "--html", "pages/m.html", code=1)
+    assert (drift["verdict"], drift["rows"], drift["page"]) == ("drift", 600, "pages/m.html")
+    columns = by_name(drift)
+    assert columns["u"]["drifted"]
+    assert columns["u"]["psi"] > 0.2
+    assert not columns["v"]["drifted"]
+    assert drift["prediction"]["drifted"]
+    assert drift["metric"]["drifted"]
+    assert drift["metric"]["served"]["high"] < 1
+
+    runs = [run for run in judged.store().runs() if keys.MONITOR_VERSION in run.data.tags]
+    assert [run.info.run_id for run in runs] == [drift["run_id"]] == [silent["run_id"]]
+    client = judged.store().client
+    grown = client.get_metric_history(drift["run_id"], "psi/u")
+    assert [point.value for point in grown] == [by_name(stable)["u"]["psi"], columns["u"]["psi"]]
+    assert [point.value for point in client.get_metric_history(drift["run_id"], "drifted_columns")] == [0, 0, 1]
+    assert client.get_experiment(runs[0].info.experiment_id).name == "m-monitoring"
+    assert [file.path for file in client.list_artifacts(drift["run_id"])] == ["monitor.html"]
+    (version,) = judged.store().versions()
+    told = keys.Monitoring.parse(version.tags)
+    assert told == keys.Monitoring("drift", drift["until"], drift["run_id"])
+    (model,) = client.get_run(drift["run_id"]).inputs.model_inputs
+    assert version.source == f"models:/{model.model_id}"
+
+    shown = (judged.root / "pages/m.html").read_text()
+    assert shown == client_text(client, drift["run_id"])
+
+
+def client_text(client, run_id):
+    from mlflow.artifacts import load_text
+
+    return load_text(f"{client.get_run(run_id).info.artifact_uri}/monitor.html")
+
+
+def test_nobody_takes_the_monitoring_for_a_run_of_the_pipeline(judged):
+    serve(judged)
+    run_id = look(judged)["run_id"]
+    assert judged.json("sync")["runs"] == {"created": 0, "present": 1}
+    assert judged.json("doctor")["problems"] == []
+    assert judged.json("gc")["delete"] == []
+    assert judged.json("lineage", "m/1")["run_id"] != run_id
+    assert judged.run("git", "status", "--short").stdout == ""
+    assert judged.store().counts() == (2, 1)
+
+
+def test_only_what_this_version_answered_and_in_this_time_counts(judged):
+    serve(judged, shift=3, version=2)
+    assert look(judged)["rows"] == 0
+    serve(judged)
+    assert look(judged)["rows"] == 300
+    assert look(judged, since="2099-01-01")["rows"] == 0
+
+
+def test_the_data_is_brought_by_lineage_and_not_taken_from_the_folder(judged):
+    serve(judged)
+    (judged.root / "train.csv").unlink()
+    (judged.root / "train.csv").write_text("u,v,label,group\n9,9,a,x\n")
+    assert look(judged)["verdict"] == "stable"
+    judged.run("dvc", "remote", "add", "-d", "backup", str(judged.root.parent / "backup"))
+    judged.run("dvc", "push", "-q", "train", "split", "judge")
+    shutil.rmtree(judged.root / ".dvc/cache")
+    assert look(judged)["verdict"] == "stable"
+
+
+def test_columns_that_the_log_leaves_out_are_said_and_few_rows_are_no_alarm(judged):
+    log = PredictionLog(judged.root / "monitoring" / "m", leave_out=frozenset({"v"}))
+    log.served(Served("r", time.time(), 1, "predict", {"u": [9] * 99, "v": [1] * 99}, json.dumps(["b"] * 99).encode()))
+    log.close()
+    few = look(judged)
+    assert few["verdict"] == "silent"
+    assert by_name(few)["u"]["reason"] == "too few rows: 99 of 100"
+    assert by_name(few)["v"]["reason"].startswith("not in the prediction log")
+    assert look(judged, min_rows=50)["verdict"] == "drift"
+
+
+def test_what_is_read_once_is_not_read_again(judged):
+    serve(judged)
+    known = {}
+    look(judged, known=known)
+    (kept,) = known.values()
+    shutil.rmtree(judged.root / ".dvc/cache")
+    assert look(judged, known=known)["verdict"] == "stable"
+    assert next(iter(known.values())) is kept
+
+
+def test_what_cannot_be_told_is_one_line_with_the_next_command(judged):
+    with open_workspace(judged.root) as workspace:
+        with pytest.raises(UnknownReference, match="m has no version 7"):
+            monitor(workspace, Wish("m/7"))
+        with pytest.raises(UserError, match="--since 'soon' is no time"):
+            monitor(workspace, Wish("m", since="soon"))
+        (judged.root / "mlflow.db").rename(judged.root / "away.db")
+        with pytest.raises(StoreError, match="there is no MLflow store"):
+            monitor(workspace, Wish("m"))
+
+
+def test_watching_outlives_a_store_that_is_away(judged):
+    serve(judged)
+    watching = subprocess.Popen(
+        [BIN / "dovetail", "monitor", "m", "--watch", "0.2"], cwd=judged.root, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, bufsize=1,
+    )  # fmt: skip
+    try:
+        assert "m/1: stable" in watching.stdout.readline()
+        (judged.root / "mlflow.db").rename(judged.root / "away.db")
+        assert "no MLflow store" in watching.stderr.readline()
+        (judged.root / "away.db").rename(judged.root / "mlflow.db")
+        serve(judged, shift=3, request_id="moved")
+        while "m/1: drift in u" not in (said := watching.stdout.readline()):
+            assert "m/1: stable" in said
+    finally:
+        watching.send_signal(signal.SIGTERM)
+        watching.communicate(timeout=30)
+    assert watching.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("7d", datetime(2026, 2, 22, 12, tzinfo=UTC)),
+        ("90m", datetime(2026, 3, 1, 10, 30, tzinfo=UTC)),
+        ("2026-02-01", datetime(2026, 2, 1, tzinfo=UTC)),
+        ("2026-02-01T06:00+02:00", datetime(2026, 2, 1, 4, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_ago_or_iso(text, time):
+    assert moment(text, datetime(2026, 3, 1, 12, tzinfo=UTC)) == time
+
+
+def test_the_metric_has_drifted_where_the_intervals_do_not_meet():
+    test = (["a", "b"] * 100, ["a", "b"] * 95 + ["b", "a"] * 5)
+    alike = metric.compare("accuracy", test, (["a", "b"] * 100, ["a", "b"] * 93 + ["b", "a"] * 7), 100)
+    assert not alike.drifted
+    worse = metric.compare("accuracy", test, (["a", "b"] * 100, ["a", "b"] * 50 + ["b", "a"] * 50), 100)
+    assert worse.drifted
+    assert worse.served.low < worse.served.value == 0.5 < worse.served.high < worse.test.low
+    few = metric.compare("accuracy", test, (["a"] * 99, ["b"] * 99), 100)
+    assert (few.drifted, few.reason) == (False, "too few labels: 99 of 100")
+    numbers = list(range(200))
+    error = metric.compare("mae", (numbers, numbers), ([str(n) for n in numbers], [n + 1.0 for n in numbers]), 100)
+    assert error.drifted
+    assert error.served == Interval(1, 1, 1)
+    assert metric.compare("r2", (numbers, numbers), ([1.0] * 200, [1.0] * 200), 100).reason.startswith("r2 is not")
+    assert metric.compare("mae", (numbers, numbers), (["x"] * 200, numbers), 100).served is None
+
+
+class Tags(HTMLParser):
+    """What a page is made of, and that each tag that opens is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.attributes = [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        self.attributes += attrs
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.add(tag)
+        self.attributes += attrs
+
+
+def answer_with(*columns):
+    return {
+        "model": "m<b>", "version": 3, "since": "2026-03-01T00:00:00Z", "until": "2026-03-08T00:00:00Z", "rows": 1234,
+        "sampled": 1000, "labelled": 0, "verdict": "drift", "columns": columns, "prediction": None, "metric": None,
+        "reference": {"path": "data/<x>.csv", "md5": "ab" * 16, "rows": 5}, "notes": ["no <test> set"],
+    }  # fmt: skip
+
+
+def test_the_page_needs_nothing_else_and_believes_no_name():
+    evil = "<script>alert(1)</script>\"'&"
+    pairs = [
+        pair(evil, pd.Series([evil, "x"] * 9), pd.Series([evil, "y"] * 9)),
+        pair("huge", pd.Series([1e308, -1e308, 0]), pd.Series([2.0**70])),
+        pair("one", pd.Series([1.5]), pd.Series([1.5])),
+        pair("none", pd.Series([None]), pd.Series([None])),
+        pair("date", pd.Series([pd.Timestamp.max, pd.Timestamp.min]), pd.Series([], dtype=object)),
+    ]
+    columns = [
+        {"name": one.name, "kind": one.kind, "drifted": True, "reason": evil, "psi": 0.5, "p_corrected": 1e-9,
+         "missing": None, "unseen": 0.5, "wasserstein": None}
+        for one in pairs
+    ]  # fmt: skip
+    text = page(answer_with(*columns), pairs)
+    found = Tags(text)
+    assert found.open == []
+    assert not found.seen & {"script", "link", "img", "iframe"}
+    assert not [value for name, value in found.attributes if name in ("src", "href") or name.startswith("on")]
+    assert "nan" not in text
+    assert "url(" not in text
+    assert "in 5 of 5 columns" in text
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no browser here")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_lays_the_page_out_within_its_width(tmp_path, width):
+    names = [f"a_column_with_quite_a_long_name_{number}" for number in range(7)]
+    pairs = [pair(name, pd.Series(range(300)), pd.Series(range(100, 400))) for name in names]
+    columns = [
+        {"name": name, "kind": "number", "drifted": True, "reason": "the distribution has moved: PSI 1.24", "psi": 1.24,
+         "p_corrected": 1e-9, "missing": {"served": 0.5}, "unseen": None, "wasserstein": 1.0}
+        for name in names
+    ]  # fmt: skip
+    file = tmp_path / "page.html"
+    measure = "<script>document.title = [innerWidth, document.documentElement.scrollWidth].join(' ')</script>"
+    file.write_text(page(answer_with(*columns), pairs).replace("</body>", f"{measure}</body>"))
+    frame = tmp_path / "frame.html"  # a window of a browser cannot be as narrow as a phone: a frame can
+    frame.write_text(
+        f'<iframe src="page.html" style="width:{width}px;height:900px;border:0" onload="document.title='
+        'this.contentDocument.title"></iframe>'
+    )
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         "--allow-file-access-from-files", "--virtual-time-budget=3000", "--dump-dom", frame.as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    title = done.stdout.partition("<title>")[2].partition("</title>")[0]
+    inside, needed = map(int, title.split())
+    assert inside == width
+    assert needed <= inside
