@@ -21,7 +21,11 @@ README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 MARK = "=== block"
-SERVERS = {"mlflow ui": "api/2.0/mlflow/registered-models/search", "mlflow models serve": "ping"}  # once they are up
+SERVERS = {  # the port that the README names, and what is asked to know that it is up
+    "mlflow ui": ("5000", "api/2.0/mlflow/registered-models/search"),
+    "mlflow models serve": ("5001", "ping"),
+    "dovetail serve": ("5002", "ping"),
+}
 NAMED_IN_EXAMPLES = ("pets", "NAME")
 
 
@@ -85,13 +89,14 @@ def follow(newcomer, commands, tmp_path):
 
 def ours(line, ports):
     """The line, but a server goes to the background and every server to a port that is free here."""
-    for command, health in SERVERS.items():
+    for command, (named, health) in SERVERS.items():
+        port = str(ports[command])
         if line.startswith(command):
-            port = ports[command]
-            own = f"{line} --port {port} --workers 1" if command == "mlflow ui" else line.replace("5001", str(port))
+            own = f"{line} --port {port} --workers 1" if command == "mlflow ui" else line.replace(named, port)
             wait = f"timeout 90 bash -c 'until curl -sf http://127.0.0.1:{port}/{health}; do sleep 0.2; done'"
             return f"{own} & {wait}"
-    return line.replace(":5001/", f":{ports['mlflow models serve']}/")
+        line = line.replace(f"127.0.0.1:{named}", f"127.0.0.1:{port}")
+    return line
 
 
 def assert_shows(output, shown):

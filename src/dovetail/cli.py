@@ -238,9 +238,9 @@ def reproduce(ref: str, fresh_env: bool, as_json: bool) -> None:  # noqa: FBT001
 @click.option("--max-rows", default=100_000, show_default=True, help="Most rows of a request; more is 422.")
 @click.option("--max-waiting", default=1_000, show_default=True, help="Most requests that wait; more are 503.")
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds for a request to arrive and be answered.")
-@click.option("--log/--no-log", default=True, help="Keep what was served in monitoring/<model>/; default: do.")
+@click.option("--no-log", is_flag=True, help="Keep nothing of what was served; else it goes to monitoring/MODEL/.")
 @click.option("--leave-out", multiple=True, metavar="COLUMN", help="A column that the log does not keep.")
-def serve(ref: str, log: bool, leave_out: Sequence[str], **wish: Any) -> None:  # noqa: FBT001
+def serve(ref: str, leave_out: Sequence[str], **wish: Any) -> None:
     """Serve REF (iris: its production, iris@staging, iris/3) and follow the alias when it moves.
 
     The protocol is that of `mlflow models serve`. DOVETAIL_SERVE_TOKENS names bearer tokens, with commas between them.
@@ -248,7 +248,7 @@ def serve(ref: str, log: bool, leave_out: Sequence[str], **wish: Any) -> None:  
     from dovetail.serving.server import run
     from dovetail.serving.wish import settings
 
-    run(settings(ref, log=log, leave_out=leave_out, **wish), lambda said: click.echo(said, err=True))
+    run(settings(ref, leave_out=leave_out, **wish), lambda said: click.echo(said, err=True))
 
 
 @main.command()

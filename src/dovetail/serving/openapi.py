@@ -170,7 +170,7 @@ _STYLE = """
 :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.4rem}h2{font-size:1.05rem;margin:2rem 0 .25rem}code,pre{font:14px/1.45 ui-monospace,monospace}
 pre{padding:.75rem;overflow-x:auto;border-radius:6px;background:#8882}table{border-collapse:collapse;width:100%}
-td,th{text-align:left;padding:.25rem .75rem .25rem 0;border-bottom:1px solid #8884;vertical-align:top}
+td{padding:.25rem .75rem .25rem 0;border-bottom:1px solid #8884}td:first-child{width:10rem}
 """
 
 
@@ -211,5 +211,5 @@ def _kind(value: dict[str, Any]) -> str:
 def _curl(example: Any) -> str:
     if not example:
         return ""
-    body = html.escape(json.dumps(example, ensure_ascii=False))
+    body = html.escape(json.dumps(example, ensure_ascii=False).replace("], [", "],\n  ["))
     return f"<pre>curl localhost:…/invocations -H 'content-type: application/json' -d '{body}'</pre>"

@@ -13,7 +13,7 @@ from dovetail.reference import ByAlias, ByVersion, parse
 from dovetail.serving.settings import ENV_TOKENS, MIB, Limits, Settings
 
 
-def settings(ref: str, *, log: bool, leave_out: Sequence[str], **wish: Any) -> Settings:
+def settings(ref: str, *, leave_out: Sequence[str], **wish: Any) -> Settings:
     """The settings of a server for `ref`, a model's alias or version.
 
     Raises:
@@ -36,7 +36,7 @@ def settings(ref: str, *, log: bool, leave_out: Sequence[str], **wish: Any) -> S
         poll=wish["poll"],
         tokens=tuple(filter(None, (token.strip() for token in os.environ.get(ENV_TOKENS, "").split(",")))),
         limits=Limits(wish["max_mb"] * MIB, wish["max_rows"], wish["max_waiting"], wish["timeout"]),
-        log=root / "monitoring" / named.model if log else None,
+        log=root / "monitoring" / named.model if not wish["no_log"] else None,
         leave_out=frozenset(leave_out),
     )
 
