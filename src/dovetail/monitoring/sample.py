@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 NUMBER, DATE, CATEGORY = "number", "date", "category"
 Array = np.ndarray[Any, Any]
+_ROUNDING = 1e-6  # of the standard deviation: what a number may lose on its way
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,27 @@ class Pair:
 def pair(name: str, reference: Any, served: Any) -> Pair:
     """What is compared of a column; the reference, a pandas.Series as the other, says of which kind it is."""
     kind = kind_of(reference)
-    return Pair(name, kind, sample(reference, kind), sample(served, kind))
+    one, other = sample(reference, kind), sample(served, kind)
+    if kind != CATEGORY:
+        other = replace(other, values=aligned(one.values, other.values))
+    return Pair(name, kind, one, other)
+
+
+def aligned(reference: Array, served: Array) -> Array:
+    """What was served, each value that differs from one of the reference by nothing but rounding taken for that.
+
+    JSON as pandas writes it has ten decimals, and a model may take numbers of 32 bits: where a column has few values a
+    difference in the eleventh digit would move all of them.
+    """
+    known = np.unique(reference)
+    if not len(known):
+        return served
+    with np.errstate(over="ignore", invalid="ignore"):
+        near = _ROUNDING * float(np.std(reference) if len(known) > 1 else np.abs(known[0]))
+        places = np.searchsorted(known, served).clip(1, max(len(known) - 1, 1))
+        below, above = known[places - 1], known[places.clip(max=len(known) - 1)]
+        nearest = np.where(np.abs(served - below) <= np.abs(above - served), below, above)
+        return np.where(np.abs(nearest - served) <= near, nearest, served)
 
 
 def kind_of(values: Any) -> str:

@@ -140,7 +140,7 @@ def wasserstein(reference: Array, served: Array) -> float | None:
     with np.errstate(over="ignore"):
         moved_to = served / scale
     spread = float(np.std(reference / scale))
-    if spread == 0 or not np.isfinite(moved_to).all():
+    if spread == 0 or reference.min() == reference.max() or not np.isfinite(moved_to).all():
         return None
     distance = float(wasserstein_distance(reference / scale, moved_to)) / spread
     return distance if math.isfinite(distance) else None
