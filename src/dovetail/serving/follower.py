@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -17,9 +18,11 @@ from dovetail.serving.predictor import Engine, EngineLost, Predictor
 from dovetail.serving.settings import Settings
 from dovetail.serving.signature import Signature
 
+_log = logging.getLogger(__name__)
 _TICK = 0.1  # seconds between two looks at who has waited too long
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before something that failed is tried again
 _STORE_SECONDS = 60.0  # that MLflow is waited for at the start, where there is no copy to begin with
+_LOAD_SECONDS = 300.0  # for a version to be read and to answer its example
 _COPY_SECONDS = 10.0  # … and where there is one
 
 
@@ -65,6 +68,7 @@ class Follower:
         if copy and (copy.version == self._settings.version or copy.md5 == self._settings.promoted):
             with suppress(ValueError, EngineLost):
                 self._swap(await self._loaded(copy))
+                return
         try:
             await asyncio.wait_for(asyncio.shield(self._first), _COPY_SECONDS if copy else _STORE_SECONDS)
         except (StoreError, OutsideError, TimeoutError) as error:
@@ -93,7 +97,15 @@ class Follower:
     def _begin(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (
+            error := task.exception()
+        ):  # nobody thought of it: no longer following is worth knowing
+            self.problems["server"] = f"{type(error).__name__}: {error}"
+            _log.error("a task of the server ended", exc_info=error)
 
     async def _watch(self) -> None:
         """Hear what the process says that asks MLflow; start it again when it ends."""
@@ -104,15 +116,22 @@ class Follower:
         }  # fmt: skip
         command = [sys.executable, "-m", "dovetail.serving.watch", json.dumps(asked)]
         while True:
-            process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
             try:
-                while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
-                    self._heard(json.loads(line))
-            finally:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+                await self._listen(command)
+            except OSError as error:  # out of processes or files
+                self.problems["store"] = f"MLflow cannot be asked: {error}"
             await asyncio.sleep(_FIRST_PAUSE)
+
+    async def _listen(self, command: list[str]) -> None:
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
+        try:
+            while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
+                with suppress(json.JSONDecodeError):  # something else that a library has printed
+                    self._heard(json.loads(line))
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
     def _heard(self, said: dict[str, Any]) -> None:
         if "found" in said:
@@ -168,7 +187,11 @@ class Follower:
         spare, self._spare = self._spare, None
         engine = await spare if spare else await Engine.start()
         try:
-            about = await engine.load(target.folder, target.md5, target.allow)
+            async with asyncio.timeout(_LOAD_SECONDS):
+                about = await engine.load(target.folder, target.md5, target.allow)
+        except TimeoutError:
+            engine.close()
+            raise EngineLost(f"it was not loaded in {_LOAD_SECONDS:.0f} s") from None
         except BaseException:
             engine.close()
             raise
@@ -176,7 +199,8 @@ class Follower:
 
     def _swap(self, loaded: Loaded) -> None:
         old, self.current = self.current, loaded
-        self.problems.pop("load", None)
+        for solved in ("load", "engine"):
+            self.problems.pop(solved, None)
         self._metrics.serving(self._settings.model, loaded.target)
         copies.remember(self._settings.keep, loaded.target)
         if old:
@@ -205,6 +229,7 @@ class Follower:
                 engine, _ = await self._engine(target)
             except (ValueError, EngineLost) as error:
                 self.problems["engine"] = f"the process of version {target.version} was lost: {error}"
+                copies.drop_broken(target)  # the next look brings it anew
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue

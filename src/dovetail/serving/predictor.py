@@ -37,10 +37,18 @@ class Engine(asyncio.Protocol):
 
     @classmethod
     async def start(cls) -> "Engine":
-        """A new process, empty."""
+        """A new process, empty.
+
+        Raises:
+            EngineLost: when the machine has no room for one.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
-            process = _spawn(theirs)
+            try:
+                process = _spawn(theirs)
+            except OSError as error:
+                ours.close()
+                raise EngineLost(f"a process cannot be started: {error}") from error
         ours.setblocking(False)  # noqa: FBT003  (socket's signature)
         _, engine = await asyncio.get_running_loop().create_connection(cls, sock=ours)
         engine._process = process  # noqa: SLF001  (its own)
