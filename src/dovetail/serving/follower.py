@@ -168,7 +168,7 @@ class Follower:
         spare, self._spare = self._spare, None
         engine = await spare if spare else await Engine.start()
         try:
-            about = await engine.load(target.folder, target.md5, target.allow)
+            about = await engine.load(target)
         except BaseException:
             engine.close()
             raise
