@@ -102,7 +102,10 @@ def _ensemble(scope: Any, operator: Any, container: Any, output: str, targets: i
     container.add_node("Cast", [rounded], [rows], op_version=13, to=TensorProto.DOUBLE)
     model = operator.raw_operator
     trees = [part.tree_ for part in getattr(model, "estimators_", [model])]
-    container.add_node("TreeEnsemble", [rows], [output], op_domain=_ML, op_version=3, **_attributes(trees, targets))
+    total, number = (scope.get_unique_variable_name(name) for name in ("total", "number"))
+    container.add_node("TreeEnsemble", [rows], [total], op_domain=_ML, op_version=3, **_attributes(trees, targets))
+    container.add_initializer(number, TensorProto.DOUBLE, [1], [float(len(trees))])
+    container.add_node("Div", [total, number], [output], op_version=14)  # last, as in scikit-learn: the same bits
 
 
 def _attributes(trees: list[Any], targets: int) -> dict[str, Any]:
@@ -129,7 +132,7 @@ def _attributes(trees: list[Any], targets: int) -> dict[str, Any]:
                 then = max(child, 0)
                 lists[f"nodes_{side}nodeids"].append(place[then])
                 lists[f"nodes_{side}leafs"].append(int(left[then] < 0))
-        weights += [float(tree.value[leaf, 0, target]) / len(trees) for leaf in leaves]
+        weights += [float(tree.value[leaf, 0, target]) for leaf in leaves]
         lists["leaf_targetids"] += [target] * len(leaves)
     return {
         **lists,
