@@ -210,6 +210,7 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
                     card=join(posixpath.dirname(dvcfile), meta["card"]) if meta.get("card") else None,
                     gates=meta.get("gates") or {},
                     retrain=meta.get("retrain") or {},
+                    serving=meta.get("serving") or {},
                     beside=register_stages[name].beside if name in register_stages else (),
                 )
     for name, model in register_stages.items():

@@ -27,6 +27,9 @@ MONITOR_TIME = "dovetail.monitor.time"
 MONITOR_RUN = "dovetail.monitor.run"
 SIGNATURE = "dovetail.signature"
 PICKLE_ALLOW = ALLOW_KEY
+ONNX = "dovetail.onnx"
+ONNX_MD5 = "dovetail.onnx.md5"
+ONNX_SAME = "same on"  # how ONNX begins where the compiled model may be used
 
 _SIGNATURE = {True: "from the card", False: "none: the model has no card"}
 

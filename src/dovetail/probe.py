@@ -3,16 +3,13 @@
 A pickle can do anything to the process that reads it, so none is ever read by the one that decides.
 """
 
-import multiprocessing
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from dovetail import apart
 from dovetail.joblib_model import NotAllowedError, read
 
 _SECONDS = 120
@@ -59,43 +56,29 @@ class Found:
 class Running:
     """A trial under way."""
 
-    process: BaseProcess
-    answer: Connection
+    process: apart.Running
 
     def result(self) -> Found:
         """Wait for what came of it; a process that dies or hangs is an answer, too."""
         try:
-            if not self.answer.poll(_SECONDS):
-                return Found(error=f"no answer in {_SECONDS} s")
-            found: Found = self.answer.recv()
-        except EOFError:
-            self.process.join()
-            return Found(error=f"the process that loaded it died ({self.process.exitcode})")
-        else:
-            return found
-        finally:
-            self.process.kill()
-            self.process.join()
-            self.answer.close()
+            found: Found = self.process.result(_SECONDS)
+        except apart.NoAnswer as failure:
+            return Found(error=str(failure))
+        return found
 
 
 def start(trial: Trial) -> Running:
-    """Begin the trial. Where a system forks safely, what this process has imported is there already."""
-    answer, theirs = multiprocessing.Pipe(duplex=False)
-    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    process = context.Process(target=_run, args=(trial, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    return Running(process, answer)
+    """Begin the trial."""
+    return Running(apart.start(_run, trial))
 
 
-def _run(trial: Trial, answer: Connection) -> None:
+def _run(trial: Trial) -> Found:
     try:
-        answer.send(_try(trial))
+        return _try(trial)
     except NotAllowedError as error:
-        answer.send(Found(refused=error.name))
+        return Found(refused=error.name)
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
-        answer.send(Found(error=f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        return Found(error=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _try(trial: Trial) -> Found:

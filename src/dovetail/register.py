@@ -1,8 +1,9 @@
 """Show a model of the workspace in MLflow: its run, its version, its `staging` alias. Found by content, made once."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,18 +11,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dovetail import environment, gates, keys
+from dovetail import compiled, compiling, environment, gates, keys
 from dovetail.beside import beside
 from dovetail.connection import import_mlflow, open_store
 from dovetail.environment import Environment
-from dovetail.errors import Busy
+from dovetail.errors import Busy, DovetailError
 from dovetail.evidence import Evidence
 from dovetail.gates import Verdict
 from dovetail.keys import Provenance
 from dovetail.lineage import Lineage
 from dovetail.model_package import ModelContent
 from dovetail.snapshot import Model, Snapshot
-from dovetail.store import Run, RunContent, Store
+from dovetail.store import Run, RunContent, Store, Version
 from dovetail.workspace import open_workspace
 
 STAGING = "staging"
@@ -41,6 +42,7 @@ class Projection:
     verdicts: tuple[Verdict, ...]
     moves_staging: bool  # not where git tags say what `staging` names
     number: int | None  # of the version, if it was promoted under one
+    to_compile: compiling.Order | None = None  # where dvc.yaml asks for it
 
     @property
     def earns_staging(self) -> bool:
@@ -60,6 +62,7 @@ class Registration:
     version_created: bool
     aliases: tuple[str, ...]
     gates: tuple[Verdict, ...]
+    onnx: str = ""  # what was said of the compiled model; empty where nobody asked for one
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `dovetail register --json` for one model."""
@@ -72,6 +75,7 @@ class Registration:
             "version_created": self.version_created,
             "aliases": list(self.aliases),
             "gates": [verdict.as_json() for verdict in self.gates],
+            "onnx": self.onnx or None,
         }
 
 
@@ -115,6 +119,8 @@ def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
     card = tree.card(model)
     metrics = tree.metrics(model, lineage)
     packages = tree.environment
+    file = tree.materialise(lineage.artifact, folder)
+    allow = tuple(gates.settings(model.gates, gates.PICKLE)["allow"])
     return Projection(
         model=model,
         lineage=lineage,
@@ -138,16 +144,33 @@ def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
             time=tree.time,
         ),
         artifact=ModelContent(
-            file=tree.materialise(lineage.artifact, folder),
+            file=file,
             md5=lineage.artifact.md5,
             card=card,
             requirements=environment.requirements(card.get("packages") if card else None, packages),
-            allow=tuple(gates.settings(model.gates, gates.PICKLE)["allow"]),
+            allow=allow,
         ),
         verdicts=tuple(gates.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
         moves_staging=(model.name, STAGING) not in tree.ledger.aliases,
         number=tree.ledger.number(model.name, lineage.artifact.md5),
+        to_compile=compiling.Order(str(file), allow, _types(card), tuple(_evaluated(tree, lineage, folder)))
+        if compiling.is_wanted(model.name, model.serving) and tree.experiment is None
+        else None,
     )
+
+
+def _types(card: Mapping[str, Any] | None) -> dict[str, str] | None:
+    try:
+        return {column["name"]: column["dtype"] for column in card["inputs"]} if card else None
+    except (KeyError, TypeError):  # making the version says so
+        return None
+
+
+def _evaluated(tree: Snapshot, lineage: Lineage, folder: Path) -> Iterator[tuple[str, str]]:
+    """The files that the model was evaluated on, as far as they are to be had, with their names."""
+    for ref in (ref for ref, role in lineage.data.items() if role == "evaluation" and not ref.is_folder):
+        with suppress(DovetailError):
+            yield str(tree.materialise(ref, folder)), ref.path
 
 
 def apply(store: Store, projection: Projection) -> Registration:
@@ -176,7 +199,7 @@ def record(store: Store, projection: Projection) -> Registration:
         model_id = logged_model(store, run, projection)
         store.link_model(run, model_id)
         store.finish_run(run, projection.run.time)
-    version, created = None, False
+    version, created, verdict = None, False, ""
     if experiment is None:
         version = store.find_version(model.name, projection.artifact.md5)
         if version is None:
@@ -185,6 +208,7 @@ def record(store: Store, projection: Projection) -> Registration:
                 store.skip_numbers(model.name, projection.number)
             allowed = {keys.PICKLE_ALLOW: ",".join(projection.artifact.allow)} if projection.artifact.allow else {}
             version, created = store.create_version(model.name, model_id, run, tags | allowed, model.desc), True
+        verdict = compile_version(store, version, projection)
     return Registration(
         model=model.name,
         fingerprint=projection.lineage.fingerprint,
@@ -194,7 +218,26 @@ def record(store: Store, projection: Projection) -> Registration:
         version_created=created,
         aliases=(),
         gates=projection.verdicts,
+        onnx=verdict,
     )
+
+
+def compile_version(store: Store, version: Version, projection: Projection, *, anew: bool = False) -> str:
+    """Compile the version's model where dvc.yaml asks for it and that was not done, or is to be done `anew`.
+
+    Returns what is said of it: whether the compiled model says the same as the model.
+    """
+    if projection.to_compile is None or (compiling.is_final(version.onnx) and not anew):
+        return version.onnx
+    outcome = compiling.run(projection.to_compile)
+    if compiling.is_final(version.onnx) and not compiling.is_final(outcome.verdict):
+        return version.onnx  # what was said counts on: its file is used if it is still there, by its digest
+    tags = {}
+    if outcome.content:
+        store.lay_beside(version, compiled.FILE, outcome.content)
+        tags[keys.ONNX_MD5] = hashlib.md5(outcome.content, usedforsecurity=False).hexdigest()
+    store.tag_version(version, tags | {keys.ONNX: outcome.verdict})  # the verdict last: with it, it is done
+    return outcome.verdict
 
 
 def _allow(store: Store, projection: Projection) -> None:

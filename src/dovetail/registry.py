@@ -22,6 +22,8 @@ class Version:
         reproduced: What `dovetail reproduce` said of it last.
         allow: Packages that its pickle may name besides the usual, with commas between them.
         commit: HEAD when it was registered, if no tracked file differed from it.
+        onnx: What was said of it when it was compiled; empty where nobody asked for that.
+        onnx_md5: Of the compiled file; None where there is none to use.
     """
 
     model: str
@@ -31,6 +33,8 @@ class Version:
     reproduced: str | None = None
     allow: str = ""
     commit: str | None = None
+    onnx: str = ""
+    onnx_md5: str | None = None
 
 
 class Registry(Asking):
@@ -148,6 +152,13 @@ class Registry(Asking):
         with artifacts.laid(location) as folder:
             model_package.save(folder, content, Place(source.rpartition("/")[2], version.run_id, location))
 
+    def lay_beside(self, version: Version, path: str, content: bytes) -> None:
+        """Put one more file, `path`, among those of `models:/<name>/<version>`; the others stay as they are."""
+        location = self._client.get_model_version_download_uri(version.model, str(version.number))
+        with artifacts.laid(location) as folder:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+
     def delete_version(self, version: Version) -> None:
         """Delete the version, and with it the aliases that name it."""
         self._client.delete_model_version(version.model, str(version.number))
@@ -173,6 +184,7 @@ def columns_of(signature: Any) -> tuple[list[str], list[str]]:
 
 
 def _version(entity: Any) -> Version:
+    said = entity.tags.get(keys.ONNX, "")
     return Version(
         model=entity.name,
         number=int(entity.version),
@@ -181,4 +193,6 @@ def _version(entity: Any) -> Version:
         reproduced=entity.tags.get(keys.REPRODUCE_VERDICT),
         allow=entity.tags.get(keys.PICKLE_ALLOW, ""),
         commit=entity.tags.get(keys.GIT_COMMIT) if entity.tags.get(keys.GIT_DIRTY) == "false" else None,
+        onnx=said,
+        onnx_md5=entity.tags.get(keys.ONNX_MD5) if said.startswith(keys.ONNX_SAME) else None,
     )

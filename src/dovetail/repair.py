@@ -11,7 +11,7 @@ from typing import Any
 from dovetail import keys
 from dovetail.errors import DovetailError
 from dovetail.lineage import Lineage
-from dovetail.register import LINEAGE_FILE, Projection, apply, logged_model, project
+from dovetail.register import LINEAGE_FILE, Projection, apply, compile_version, logged_model, project
 from dovetail.snapshot import Model, Snapshot
 from dovetail.store import Run, Store, Version
 
@@ -124,6 +124,7 @@ def mend(store: Store, one: Broken, projection: Projection) -> None:
         store.fill_run(run, projection.run)
     if {Fault.FILES, Fault.BYTES} & set(one.faults):
         store.lay_anew(one.version, projection.artifact)
+        compile_version(store, one.version, projection, anew=True)  # what lay beside the model may be gone with it
 
 
 def _replace(store: Store, version: Version, projection: Projection) -> None:
@@ -137,6 +138,7 @@ def _replace(store: Store, version: Version, projection: Projection) -> None:
     new = next(same, None) or store.create_version(
         name, logged_model(store, made, projection), made, tags, projection.model.desc
     )
+    compile_version(store, new, projection)
     for alias, number in store.aliases(name).items():
         if number == version.number:
             store.set_alias(name, alias, new.number)

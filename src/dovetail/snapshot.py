@@ -35,6 +35,7 @@ class Model:
     card: str | None = None
     gates: Mapping[str, Any] = field(default_factory=dict)
     retrain: Mapping[str, Any] = field(default_factory=dict)  # which table new rows go to, and how
+    serving: Mapping[str, Any] = field(default_factory=dict)  # how `dovetail serve` is to answer
     beside: tuple[str, ...] = ()  # what the register stage depends on besides: metrics, plots, the card
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -16,6 +16,10 @@ import pyarrow.parquet
 
 from dovetail.errors import MissingFile
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WHOLE = {".parquet": "read_parquet", ".csv": "read_csv", ".tsv": "read_table"}  # pandas' readers
 _CSV_BLOCK = 8 << 20  # bytes that are parsed at a time, and from the first of which CSV's types are guessed
 _JSON_ROWS = 50_000  # parsed at a time
 KIND_OF: dict[type, str] = {  # JSON's word for what Python reads
@@ -51,6 +55,18 @@ class Table:
 def is_table(name: str) -> bool:
     """Whether a file that is called so holds rows."""
     return format_of(name) in _READERS
+
+
+def frame(file: Path, name: str) -> "pd.DataFrame | None":
+    """All of the table in `file`, which is called `name` where it belongs; None where pandas has no reader for it.
+
+    Raises:
+        ValueError: when it is not what its name's ending says.
+    """
+    import pandas as pd
+
+    reader = _WHOLE.get(PurePosixPath(name).suffix)
+    return None if reader is None else getattr(pd, reader)(file)
 
 
 def format_of(name: str) -> str:

@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail import comparison
 from dovetail.errors import DovetailError
 from dovetail.evidence import Compared, Slice
 from dovetail.lineage import FileRef, Lineage
+from dovetail.tables import frame
 from dovetail.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".tsv": "read_table"}
 _FEWEST = 2  # rows that a bootstrap takes
 
 
@@ -107,10 +106,7 @@ def plain(values: Any) -> Any:
 
 
 def _table(workspace: Workspace, ref: FileRef) -> "pd.DataFrame | None":
-    import pandas as pd
-
-    reader = _READERS.get(Path(ref.path).suffix)
     try:
-        return None if reader is None else getattr(pd, reader)(workspace.object(ref))
+        return frame(workspace.object(ref), ref.path)
     except (DovetailError, ValueError, OSError):
         return None

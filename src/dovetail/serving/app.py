@@ -223,6 +223,8 @@ class App:
             "since": loaded.since,
             "signature": {key: loaded.about[key] for key in ("inputs", "outputs")},
             "methods": loaded.about["methods"],
+            "compiled": loaded.about["compiled"],
+            "not_compiled": loaded.about["not_compiled"],
         }
         return 200, _JSON, orjson.dumps(said)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from dovetail import compiled
 from dovetail.errors import OutsideError
 
 _LAST = "last.json"
@@ -26,6 +27,7 @@ class Target:
         commit: HEAD when it was registered, where that is known.
         allow: Packages that its pickle may name besides the usual.
         folder: The MLflow model.
+        onnx: What the registry says that its compiled model's bytes are; None where it is not to be used.
     """
 
     version: int
@@ -33,6 +35,7 @@ class Target:
     commit: str | None
     allow: tuple[str, ...]
     folder: str
+    onnx: str | None = None
 
     @classmethod
     def parse(cls, said: dict[str, object]) -> "Target":
@@ -45,13 +48,15 @@ def name_of(version: int, md5: str) -> str:
     return f"{version}-{md5}"
 
 
-def keep(folder: Path, md5: str, fetch: Callable[[Path], None]) -> None:
+def keep(folder: Path, md5: str, onnx: str | None, fetch: Callable[[Path], None]) -> None:
     """Let `folder` be the copy of a version: fetched if it is not there or not what was registered.
+
+    A compiled model that is not what was registered is fetched again, but needed it is not.
 
     Raises:
         OutsideError: when what is fetched is not what was registered.
     """
-    if is_whole(folder, md5):
+    if is_whole(folder, md5) and (onnx is None or _md5(folder / compiled.FILE) == onnx):
         return
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -76,10 +81,16 @@ def is_whole(folder: Path, md5: str) -> bool:
     """Whether the copy's model file has the digest."""
     try:
         about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-        content = (folder / about["flavors"]["python_function"]["data"]).read_bytes()
+        return _md5(folder / about["flavors"]["python_function"]["data"]) == md5
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
         return False
-    return hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
+
+
+def _md5(file: Path) -> str | None:
+    try:
+        return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    except OSError:
+        return None
 
 
 def drop_broken(target: Target) -> bool:

@@ -14,9 +14,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from dovetail import compiled
+from dovetail.compiled import Compiled, is_same
 from dovetail.joblib_model import METHODS, read
 from dovetail.serving import forests, wire
-from dovetail.serving.body import ARRAY, JSON
+from dovetail.serving.body import ARRAY, JSON, Question
 from dovetail.serving.body import read as read_body
 from dovetail.serving.rejected import Rejected
 from dovetail.serving.signature import Signature
@@ -48,9 +50,9 @@ def main() -> None:
             connection.sendall(wire.answer(parts))
 
 
-def _load(folder: str, md5: str, allow: Sequence[str]) -> tuple["Held | None", list[wire.Part]]:
+def _load(folder: str, md5: str, allow: Sequence[str], onnx: str | None) -> tuple["Held | None", list[wire.Part]]:
     try:
-        held = Held(Path(folder), md5, allow)
+        held = Held(Path(folder), md5, allow, onnx)
         held.warm()
         return held, [(True, json.dumps(held.about).encode())]
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
@@ -60,8 +62,8 @@ def _load(folder: str, md5: str, allow: Sequence[str]) -> tuple["Held | None", l
 class Held:
     """One version's model in memory."""
 
-    def __init__(self, folder: Path, md5: str, allow: Sequence[str]) -> None:
-        """Read the MLflow model in `folder`.
+    def __init__(self, folder: Path, md5: str, allow: Sequence[str], onnx: str | None = None) -> None:
+        """Read the MLflow model in `folder`, and the compiled one beside it if its bytes are those of `onnx`.
 
         Raises:
             ValueError: when its bytes are not those of `md5`, or it is of a kind that is not served.
@@ -94,6 +96,11 @@ class Held:
             "inputs": described.get("inputs"), "outputs": described.get("outputs"), "methods": methods,
             "example": read_example(self._example),
         }  # fmt: skip
+        self._compiled, not_compiled = _open(folder / compiled.FILE, onnx) if onnx else (None, None)
+        self._say(not_compiled)
+
+    def _say(self, not_compiled: str | None) -> None:
+        self.about |= {"compiled": "onnx" if self._compiled else None, "not_compiled": not_compiled}
 
     def warm(self) -> None:
         """Predict the input example, so that the first request finds everything imported.
@@ -107,10 +114,20 @@ class Held:
             asked = read_body(self._example, JSON, self.signature, sys.maxsize)
         except Rejected as error:
             raise ValueError(f"its input example is not what its signature says: {error.message}") from None
+        compiled_model, self._compiled = self._compiled, None
+        ours = self._example_answers(asked)
+        if compiled_model:
+            self._compiled = compiled_model
+            if not is_same(ours, self._example_answers(asked)):
+                self._compiled = None
+                self._say("it does not say the same of the input example here")
+
+    def _example_answers(self, asked: Question) -> Any:
         for _ in range(2):
             ((well, content),) = self.predict(asked.method, [asked.rows], asked.columns)
             if not well:
                 raise ValueError(f"it does not answer its input example: {json.loads(content)['message']}")
+        return json.loads(content)
 
     def predict(self, method: str, sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[wire.Part]:
         """The answers to requests of `sizes` rows each, whose rows lie behind each other in `columns`.
@@ -129,6 +146,8 @@ class Held:
         return [(True, _dump(said[end - size : end])) for size, end in zip(sizes, ends, strict=True)]
 
     def _predict(self, method: str, rows: int, columns: Mapping[str, list[Any]]) -> list[Any]:
+        if self._compiled and (answer := self._compiled.answer(method, columns)) is not None:
+            return answer
         forests.expect(rows)
         if self._parallel and self._few != (few := rows <= forests.SMALL):
             self._few = few
@@ -151,6 +170,18 @@ class Held:
         ):  # one block, a third of the time
             return pd.DataFrame(np.array(list(columns.values()), dtype="float64").T, columns=self._names)
         return pd.DataFrame({name: _series(values, self._types.get(name)) for name, values in columns.items()})
+
+
+def _open(file: Path, md5: str) -> tuple[Compiled | None, str | None]:
+    """The compiled model, or why it is not used."""
+    try:
+        content = file.read_bytes()
+        actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if actual != md5:
+            return None, f"{compiled.FILE} (md5 {actual}) is not what was registered ({md5})"
+        return Compiled(content), None
+    except Exception as error:  # noqa: BLE001  (onnxruntime raises its own, or is not there; scikit-learn answers)
+        return None, _one_line(error)
 
 
 _DTYPES = {

@@ -188,7 +188,7 @@ class Follower:
         engine = await spare if spare else await Engine.start()
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
-                about = await engine.load(target.folder, target.md5, target.allow)
+                about = await engine.load(target)
         except TimeoutError:
             engine.close()
             raise EngineLost(f"it was not loaded in {_LOAD_SECONDS:.0f} s") from None

@@ -14,6 +14,7 @@ from typing import Any
 
 from dovetail.serving import wire
 from dovetail.serving.body import ARRAY, Question
+from dovetail.serving.copies import Target
 from dovetail.serving.rejected import Rejected
 
 _TOGETHER = 4_096  # rows of one prediction, unless a single request has more
@@ -67,7 +68,7 @@ class Engine(asyncio.Protocol):
         else:
             self._transport.write(frame)
 
-    async def load(self, folder: str, md5: str, allow: tuple[str, ...]) -> dict[str, Any]:
+    async def load(self, target: Target) -> dict[str, Any]:
         """Let the process read a model; what it takes and gives.
 
         Raises:
@@ -75,7 +76,10 @@ class Engine(asyncio.Protocol):
             EngineLost: when reading it ended the process.
         """
         done: asyncio.Future[list[wire.Part] | None] = asyncio.get_running_loop().create_future()
-        self.ask(wire.question(("load", folder, md5, allow)), lambda p: None if done.done() else done.set_result(p))
+        self.ask(
+            wire.question(("load", target.folder, target.md5, target.allow, target.onnx)),
+            lambda p: None if done.done() else done.set_result(p),
+        )
         parts = await done
         if parts is None:
             raise EngineLost("the process that loaded it died")

@@ -69,10 +69,16 @@ class Watch:
             folder = self._keep / name_of(version.number, md5)
             allow = tuple(filter(None, version.allow.split(",")))
             last = self._last
-            if last and (last.version, last.md5, last.allow) == (version.number, md5, allow) and folder.exists():
+            same = last and (last.version, last.md5, last.allow, last.onnx) == (
+                version.number,
+                md5,
+                allow,
+                version.onnx_md5,
+            )
+            if last and same and folder.exists():
                 return last
-            keep(folder, md5, partial(store.download, version))
-        self._last = Target(version.number, md5, self._commit(version), allow, str(folder))
+            keep(folder, md5, version.onnx_md5, partial(store.download, version))
+        self._last = Target(version.number, md5, self._commit(version), allow, str(folder), version.onnx_md5)
         return self._last
 
     def _version(self, store: Store) -> tuple[Version, str]:
