@@ -96,9 +96,9 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_tried_again(p
         point(project, 2)
         health = server.until(lambda: server.health() if server.health()["problems"] else None)
         assert health["status"] == "degraded"
-        assert "is not what was registered" in health["problems"]["store"]
+        assert "is not what was registered" in health["problems"]["load"]
         assert server.predict().version == "1"
-        assert server.metric("dovetail_store_up") == 0
+        assert server.metric("dovetail_load_failures_total") >= 1
         file.write_bytes(content)
         server.until(lambda: server.predict().version == "2")
         server.until(lambda: server.health()["status"] == "ok")
@@ -128,6 +128,17 @@ def test_an_artifact_tampered_with_while_it_is_served_is_never_unpickled(project
     with Server(project, wait=False) as server:
         assert server.process.wait(60) == 3
         assert b"is not what was registered" in server.process.stderr.read()
+
+
+def test_a_copy_tampered_with_is_brought_anew(project):
+    with Server(project) as server:
+        for copy in (project.root / "mlruns/serving").rglob("m.joblib"):
+            copy.write_bytes(b"cos\nsystem\n(S'touch tampered'\ntR.")
+        os.kill(server.children("dovetail.serving.engine")[0], signal.SIGKILL)
+        server.until(lambda: server.metric("dovetail_engine_restarts_total"))
+        server.until(lambda: server.health()["status"] == "ok")
+        assert server.predict().version == "1"
+    assert not (project.root / "tampered").exists()
 
 
 def test_answers_while_the_store_is_away(project):
@@ -194,6 +205,60 @@ def test_too_much_at_once_is_refused_and_not_queued(project):
         assert {answer.status for answer in answers} == {200, 503}
         assert {answer.headers.get("retry-after") for answer in answers if answer.status == 503} == {"1"}
         assert server.predict().status == 200
+
+
+def test_to_wait_long_is_no_reason_to_end_the_process(project):
+    with Server(project, "--timeout", "1") as server:
+        answers = []
+
+        def client():
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                answers.append(server.predict(SLOW).status)
+
+        clients = [threading.Thread(target=client) for _ in range(6)]
+        for each in clients:
+            each.start()
+        for each in clients:
+            each.join()
+        assert answers.count(200) > 4
+        assert set(answers) <= {200, 408, 503}
+        assert server.metric("dovetail_engine_restarts_total") == 0
+
+
+def test_those_who_wait_outlive_a_process_that_dies(project):
+    with Server(project) as server:
+        answers = []
+        bodies = [SLOW, *([SPLIT] * 5)]
+
+        def client(body):
+            answers.append(server.predict(body).status)
+
+        clients = [threading.Thread(target=client, args=(body,)) for body in bodies]
+        clients[0].start()
+        server.until(lambda: server.metric("dovetail_batch_requests_count") == 1)
+        for each in clients[1:]:
+            each.start()
+        server.until(lambda: server.metric("dovetail_waiting_requests") == len(bodies))
+        os.kill(server.children("dovetail.serving.engine")[0], signal.SIGKILL)
+        for each in clients:
+            each.join()
+        assert sorted(answers) == [200] * 5 + [503]
+
+
+def test_running_out_of_files_passes(project):
+    import resource
+
+    with Server(project) as server:
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (40, 4096))
+        with contextlib.ExitStack() as stack:
+            for _ in range(60):
+                connection = stack.enter_context(contextlib.closing(server.connection(seconds=2)))
+                with contextlib.suppress(OSError):
+                    connection.connect()
+            os.kill(server.children("dovetail.serving.engine")[0], signal.SIGKILL)
+            time.sleep(2)
+        server.until(lambda: server.predict().status == 200)
 
 
 def test_a_prediction_that_overruns_its_time_is_given_up(project):

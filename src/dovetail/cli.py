@@ -232,12 +232,42 @@ def reproduce(ref: str, fresh_env: bool, as_json: bool) -> None:  # noqa: FBT001
 @main.command()
 @click.argument("ref")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; elsewhere needs tokens.")
-@click.option("--port", default=5001, show_default=True, help="0 takes a free one.")
-@click.option("--poll", default=2.0, show_default=True, help="Seconds between two looks at the alias.")
-@click.option("--max-mb", default=16, show_default=True, help="Largest body in MiB; more is answered with 413.")
-@click.option("--max-rows", default=100_000, show_default=True, help="Most rows of a request; more is 422.")
-@click.option("--max-waiting", default=1_000, show_default=True, help="Most requests that wait; more are 503.")
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds for a request to arrive and be answered.")
+@click.option("--port", default=5001, type=click.IntRange(0, 65535), show_default=True, help="0 takes a free one.")
+@click.option(
+    "--poll",
+    default=2.0,
+    type=click.FloatRange(0.05),
+    show_default=True,
+    help="Seconds between two looks at the alias.",
+)
+@click.option(
+    "--max-mb",
+    default=16,
+    type=click.IntRange(1),
+    show_default=True,
+    help="Largest body in MiB; more is answered with 413.",
+)
+@click.option(
+    "--max-rows",
+    default=100_000,
+    type=click.IntRange(1),
+    show_default=True,
+    help="Most rows of a request; more is 422.",
+)
+@click.option(
+    "--max-waiting",
+    default=1_000,
+    type=click.IntRange(1),
+    show_default=True,
+    help="Most requests that wait; more are 503.",
+)
+@click.option(
+    "--timeout",
+    default=30.0,
+    type=click.FloatRange(0.05),
+    show_default=True,
+    help="Seconds for a request to arrive and be answered.",
+)
 @click.option("--no-log", is_flag=True, help="Keep nothing of what was served; else it goes to monitoring/MODEL/.")
 @click.option("--leave-out", multiple=True, metavar="COLUMN", help="A column that the log does not keep.")
 def serve(ref: str, leave_out: Sequence[str], **wish: Any) -> None:

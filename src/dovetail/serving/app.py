@@ -2,12 +2,11 @@
 
 import asyncio
 import hmac
-import json
 import logging
-import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import version as installed
 from typing import Any
 
@@ -15,6 +14,7 @@ import orjson
 
 from dovetail.serving import openapi
 from dovetail.serving.body import Question, read
+from dovetail.serving.feedback import labels_of
 from dovetail.serving.follower import Follower, Loaded
 from dovetail.serving.log import PredictionLog, Served
 from dovetail.serving.metrics import TYPE as METRICS
@@ -30,8 +30,8 @@ Answer = tuple[int, str, bytes]  # status, content type, body
 
 _JSON = "application/json"
 _OPEN = frozenset({"/ping", "/health", "/version"})  # what load balancers ask, without a token
-_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 _BIG = 1 << 18  # bytes from which a body is read aside, so that others are answered meanwhile
+_READ = "dovetail.read"  # in a request's scope: its body is here, whole
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +47,7 @@ class App:
         self._log = log
         self._tokens = [token.encode() for token in settings.tokens]
         self._waiting = 0
+        self._bytes = 0  # of the bodies under way
         self._named: tuple[Loaded | None, str, list[Header]] = (None, "", [])
         self._get: dict[str, Callable[[], Answer]] = {
             "/ping": lambda: (200, _JSON, b"\n"),
@@ -72,17 +73,20 @@ class App:
         try:
             self._admit(scope["path"], headers)
             if post := self._post.get(self._route(scope)):
-                (status, kind, content), (version, named), more, rows, after = await post(headers, receive)
+                (status, kind, content), (version, named), more, rows, after = await post(scope, headers, receive)
             else:
                 status, kind, content = self._get[scope["path"]]()
         except Rejected as rejected:
             status, kind, content = rejected.status, _JSON, rejected.body()
+            version, named = rejected.who or (version, named)
             more = _about(rejected)
         except Exception:  # noqa: BLE001  (what nobody thought of: the client learns that, the operator where)
             _log.exception("a request could not be answered")
             status, kind, content = 500, _JSON, b'{"error_code": "INTERNAL_ERROR", "message": "the server failed"}'
         if scope["path"] == "/invocations":
             self._metrics.answered(self._settings.model, version, status, rows, time.perf_counter() - began)
+        if not scope.get(_READ) and (b"content-length" in headers or b"transfer-encoding" in headers):
+            more = [*more, (b"connection", b"close")]  # what has not arrived of the body is not waited for
         length = str(len(content)).encode()
         start = [(b"content-type", kind.encode()), (b"content-length", length), *named, *more]
         await send({"type": "http.response.start", "status": status, "headers": start})
@@ -118,27 +122,41 @@ class App:
             raise Rejected(405, f"{path} takes {expected}", field="method", expected=expected, got=method[:20])
         return str(path)
 
-    async def _invocations(self, headers: dict[bytes, bytes], receive: Receive) -> Any:
-        if self._waiting >= self._limits.waiting:
-            raise Rejected(503, f"{self._waiting} requests wait already")
-        self._waiting += 1
-        try:
-            body = await self._body(headers, receive)
-            kind = headers.get(b"content-type", b"").decode("latin-1")
+    async def _invocations(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Any:
+        self._refuse_a_crowd()
+        async with self._body(scope, headers, receive) as body:
+            self._refuse_a_crowd()
+            self._waiting += 1
             loaded = self._loaded()
-            if len(body) < _BIG and kind.startswith(_JSON):
-                question = read(body, kind, loaded.signature, self._limits.rows)
-            else:
-                question = await asyncio.to_thread(read, body, kind, loaded.signature, self._limits.rows)
-                loaded = self._loaded() if loaded.predictor.closed else loaded
-            content = await loaded.predictor.predict(question, self._limits.seconds)
-        finally:
-            self._waiting -= 1
+            try:
+                kind = headers.get(b"content-type", b"").decode("latin-1")
+                loaded, question = await self._read(body, kind, loaded)
+                content = await loaded.predictor.predict(question)
+            except Rejected as rejected:
+                rejected.who = _named(self._settings.model, loaded)
+                raise
+            finally:
+                self._waiting -= 1
         request_id = uuid.uuid4().hex
         who = self._who() if loaded is self._follower.current else _named(self._settings.model, loaded)
         answer = 200, _JSON, b'{"predictions": ' + content + b"}"
         more = [(b"x-request-id", request_id.encode())]
         return answer, who, more, question.rows, lambda: self._remember(request_id, loaded, question, content)
+
+    def _refuse_a_crowd(self) -> None:
+        if self._waiting >= self._limits.waiting:
+            raise Rejected(503, f"{self._waiting} requests wait already")
+
+    async def _read(self, body: bytes, kind: str, loaded: Loaded) -> tuple[Loaded, Question]:
+        """The question, and the version whose signature it was checked against."""
+        rows = self._limits.rows
+        if len(body) < _BIG and kind.startswith(_JSON):
+            return loaded, read(body, kind, loaded.signature, rows)
+        question = await asyncio.to_thread(read, body, kind, loaded.signature, rows)
+        while loaded.predictor.closed:  # another version took over meanwhile, which may take something else
+            loaded = self._loaded()
+            question = await asyncio.to_thread(read, body, kind, loaded.signature, rows)
+        return loaded, question
 
     def _remember(self, request_id: str, loaded: Loaded, question: Question, content: bytes) -> None:
         if self._log:
@@ -151,46 +169,46 @@ class App:
             raise Rejected(503, "no version is loaded yet")
         return self._follower.current
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The request's body, within the limits.
+    @asynccontextmanager
+    async def _body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> AsyncIterator[bytes]:
+        """The request's body, within the limits; it counts among what is under way until the block ends.
 
         Raises:
-            Rejected: 413 as soon as it is too large, 408 when it does not arrive in time.
+            Rejected: 413 as soon as it is too large, 408 when it does not arrive in time, 503 when too much is under
+                way.
         """
         most = self._limits.body_bytes
         said = headers.get(b"content-length", b"0")
         if said.isdigit() and int(said) > most:
             raise _too_large(most)
+        parts: list[bytes] = []
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                message = await receive()
-                body = message.get("body", b"")
-                if not message.get("more_body"):
-                    whole = body
-                else:
-                    parts, size = [body], len(body)
-                    while message.get("more_body"):
-                        message = await receive()
-                        parts.append(message.get("body", b""))
-                        size += len(parts[-1])
-                        if size > most:
+            try:
+                async with asyncio.timeout(self._limits.seconds):
+                    async for part in _arriving(receive):
+                        parts.append(part)
+                        self._bytes += len(part)
+                        if sum(map(len, parts)) > most:
                             raise _too_large(most)
-                    whole = b"".join(parts)
-        except TimeoutError:
-            raise Rejected(408, f"the body did not arrive in {self._limits.seconds:g} s") from None
-        if message["type"] == "http.disconnect":
-            raise Rejected(400, "the client went away")
-        if len(whole) > most:
-            raise _too_large(most)
-        return bytes(whole)
+                        if self._bytes > self._limits.waiting_bytes:
+                            raise Rejected(503, f"requests of {self._bytes} bytes are under way already")
+            except TimeoutError:
+                raise Rejected(408, f"the body did not arrive in {self._limits.seconds:g} s") from None
+            scope[_READ] = True
+            yield parts[0] if len(parts) == 1 else b"".join(parts)
+        finally:
+            self._bytes -= sum(map(len, parts))
 
-    async def _feedback(self, headers: dict[bytes, bytes], receive: Receive) -> Any:
+    async def _feedback(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Any:
         """True labels for an answer that was given."""
         if self._log is None:
             raise Rejected(404, "this server keeps no log, so there is nothing to join a label to")
-        body = await self._body(headers, receive)
-        request_id, labels = _labels(body, self._limits.rows)
-        self._log.labelled(request_id, labels, time.time())
+        async with self._body(scope, headers, receive) as body:
+            aside = len(body) >= _BIG
+            rows = self._limits.rows
+            request_id, labels = await asyncio.to_thread(labels_of, body, rows) if aside else labels_of(body, rows)
+        if not self._log.labelled(request_id, labels, time.time()):
+            raise Rejected(503, "the log has no room for more labels at the moment")
         return (202, _JSON, b'{"accepted": %d}' % len(labels)), self._who(), [], 0, None
 
     def _health(self) -> Answer:
@@ -202,6 +220,7 @@ class App:
             "model": self._settings.model,
             "follows": self._settings.what,
             "version": loaded.target.version if loaded else None,
+            **({"loading": self._follower.loading} if self._follower.loading else {}),
             "problems": problems,
         }
         return 200 if loaded and loaded.predictor.engine else 503, _JSON, orjson.dumps(said)
@@ -245,37 +264,19 @@ def _about(rejected: Rejected) -> list[Header]:
         return [(b"www-authenticate", b"Bearer")]
     if rejected.status == 405:  # noqa: PLR2004
         return [(b"allow", rejected.about["expected"].encode())]
-    # What of the body has not arrived is not waited for.
-    return [(b"connection", b"close")] if rejected.status in (408, 413) else []
+    return []
+
+
+async def _arriving(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Rejected(400, "the client went away")
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
 
 
 def _too_large(most: int) -> Rejected:
     return Rejected(413, f"the body is larger than {most} bytes; send it in parts", field="body",
                     expected=f"at most {most} bytes")  # fmt: skip
-
-
-def _labels(body: bytes, most_rows: int) -> tuple[str, list[Any]]:
-    """The request and its labels: `{"request_id", "labels": [one for each row, null where it is not known]}`.
-
-    Raises:
-        Rejected: when it is something else.
-    """
-    form = '{"request_id": "…", "labels": […]}'
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Rejected(400, f"the body is not JSON: {error}", expected=form) from None
-    if not isinstance(said, dict) or set(said) != {"request_id", "labels"}:
-        raise Rejected(422, "feedback is not what it has to be", expected=form)
-    request_id, labels = said["request_id"], said["labels"]
-    if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
-        raise Rejected(422, "request_id is not one that this server gave", field="request_id",
-                       expected="the X-Request-Id of an answer", got=json.dumps(request_id)[:80])  # fmt: skip
-    if not isinstance(labels, list) or not 0 < len(labels) <= most_rows:
-        raise Rejected(422, "labels is not a list with an entry for each row", field="labels",
-                       expected=f"a list of 1 to {most_rows} labels")  # fmt: skip
-    for row, label in enumerate(labels):
-        if not (label is None or isinstance(label, str | int | float | bool)):
-            raise Rejected(422, f"labels, row {row}: a label is text, a number, true, false or null", field="labels",
-                           expected="a scalar")  # fmt: skip
-    return request_id, labels

@@ -1,6 +1,7 @@
 """A request's body, read: JSON in MLflow's four forms, CSV or Parquet, checked against the version's signature."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -9,11 +10,13 @@ from typing import Any
 import orjson
 
 from dovetail.serving.rejected import Rejected
-from dovetail.serving.signature import Signature, kind, transposed
+from dovetail.serving.signature import Column, Signature, kind, transposed
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 TYPES = (JSON, CSV, PARQUET)
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_CELLS = 1_000_000  # values of a table that is made of rows with unlike columns
+_UNPACKED = 1 << 28  # bytes of text that a Parquet file may unpack to
 ARRAY = ""  # the one column of a request to a model without signature that came as a bare list
 
 
@@ -35,10 +38,12 @@ def read(body: bytes, content_type: str, signature: Signature, most_rows: int) -
     """
     mime = _mime(content_type)
     if mime == JSON:
-        columns, rows, params = _json(body, most_rows)
+        wanted = None if signature.columns is None else {column.name for column in signature.columns}
+        columns, rows, params = _json(body, wanted, most_rows)
     else:
         columns, params = (_csv if mime == CSV else _parquet)(body, signature, most_rows), None
         rows = len(next(iter(columns.values()), ()))
+        _few(rows, most_rows)
     if not rows:
         raise Rejected(422, "there are no rows to predict", expected="at least one row", got="none")
     return Question(signature.check(columns), rows, signature.method(params))
@@ -58,7 +63,7 @@ def _mime(content_type: str) -> str:
     return mime.lower()
 
 
-def _json(body: bytes, most_rows: int) -> tuple[dict[str, list[Any]], int, object]:
+def _json(body: bytes, wanted: set[str] | None, most_rows: int) -> tuple[dict[str, list[Any]], int, object]:
     document = _parse(body)
     if not isinstance(document, dict):
         raise Rejected(400, "the body is not an object", expected=f"an object with {_FORMS_SAID}", got=kind(document))
@@ -71,7 +76,7 @@ def _json(body: bytes, most_rows: int) -> tuple[dict[str, list[Any]], int, objec
     if form == "dataframe_split":
         columns, rows = _split(content, most_rows)
     elif isinstance(content, list) and content and isinstance(content[0], dict):
-        columns, rows = _records(form, content, most_rows, ragged=form == "dataframe_records")
+        columns, rows = _records(form, content, wanted, most_rows)
     elif form == "inputs" and isinstance(content, dict):
         columns, rows = _columns(content, most_rows)
     elif form != "dataframe_records" and isinstance(content, list):
@@ -120,7 +125,9 @@ def _split(content: object, most_rows: int) -> tuple[dict[str, list[Any]], int]:
     return transposed(names, data), len(data)
 
 
-def _records(form: str, content: list[Any], most_rows: int, *, ragged: bool) -> tuple[dict[str, list[Any]], int]:
+def _records(
+    form: str, content: list[Any], wanted: set[str] | None, most_rows: int
+) -> tuple[dict[str, list[Any]], int]:
     """Rows as objects. In `dataframe_records` what one of them lacks is missing, as pandas has it."""
     _few(len(content), most_rows)
     if set(map(type, content)) != {dict}:
@@ -129,13 +136,16 @@ def _records(form: str, content: list[Any], most_rows: int, *, ragged: bool) -> 
                        expected="a list of records", got=kind(bad))  # fmt: skip
     first = content[0]
     if all(record.keys() == first.keys() for record in content):
-        return {name: [record[name] for record in content] for name in first}, len(content)
-    if not ragged:
+        names = [name for name in first if wanted is None or name in wanted]
+        return {name: [record[name] for record in content] for name in names}, len(content)
+    if form != "dataframe_records":
         row = next(r for r, record in enumerate(content) if record.keys() != first.keys())
         raise Rejected(422, f"{form}, row {row}: has other columns than row 0", field=form,
                        expected=", ".join(first)[:200], got=", ".join(content[row])[:200])  # fmt: skip
-    names = dict.fromkeys(name for record in content for name in record)
-    _few(len(names) * len(content) // 100, most_rows)  # few rows of ever new names would be a large table
+    names = list(dict.fromkeys(name for record in content for name in record if wanted is None or name in wanted))
+    if len(names) * len(content) > _CELLS:  # a few rows of ever new names are a large table
+        raise Rejected(422, f"{form}: {len(content)} rows of {len(names)} names in all are too large a table",
+                       field=form, expected=f"at most {_CELLS} values")  # fmt: skip
     return {name: [record.get(name) for record in content] for name in names}, len(content)
 
 
@@ -144,8 +154,9 @@ def _columns(content: Mapping[str, Any], most_rows: int) -> tuple[dict[str, list
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         short, long = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
-        raise Rejected(422, f"inputs: column {short!r} has {lengths[short]} values, {long!r} has {lengths[long]}",
-                       field=short, expected=f"{lengths[long]} values", got=f"{lengths[short]} values")  # fmt: skip
+        said = f"column {short[:80]!r} has {lengths[short]} values, {long[:80]!r} has {lengths[long]}"
+        raise Rejected(422, f"inputs: {said}", field=short[:80], expected=f"{lengths[long]} values",
+                       got=f"{lengths[short]} values")  # fmt: skip
     rows = next(iter(lengths.values()), 0)
     _few(rows, most_rows)
     return columns, rows
@@ -161,11 +172,10 @@ def _csv(body: bytes, signature: Signature, most_rows: int) -> dict[str, list[An
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Rejected(400, f"the body is not UTF-8: byte {error.start}", expected="CSV in UTF-8") from None
-    _few(text.count("\n") - 1, most_rows)
     texts = {column.name: str for column in signature.columns or () if column.type in ("string", "datetime")}
     try:
         _distinct(next(csv.reader(text.splitlines()[:1]), []))
-        frame = pd.read_csv(BytesIO(body), dtype=texts)
+        frame = pd.read_csv(BytesIO(body), dtype=texts, nrows=most_rows + 1)
     except (ValueError, csv.Error) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
         said = " ".join(str(error).split())
         raise Rejected(400, f"the body is not CSV with a header: {said[:120]}", expected="CSV in UTF-8") from None
@@ -173,30 +183,82 @@ def _csv(body: bytes, signature: Signature, most_rows: int) -> dict[str, list[An
 
 
 def _parquet(body: bytes, signature: Signature, most_rows: int) -> dict[str, list[Any]]:
+    """The columns that the model takes. What a file of a few bytes would unpack to is asked before it does."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    wanted = {column.name: column for column in signature.columns or ()}
     try:
         file = pq.ParquetFile(BytesIO(body))
-        _few(file.metadata.num_rows, most_rows)  # before anything is unpacked
-        _distinct(file.schema_arrow.names)
-        wanted = {column.name for column in signature.columns or ()}
-        names = [name for name in file.schema_arrow.names if signature.columns is None or name in wanted]
-        frame = file.read(columns=names).to_pandas()
-    except (pa.ArrowException, OSError) as error:
+        _few(file.metadata.num_rows, most_rows)
+        schema = file.schema_arrow
+        _distinct(schema.names)
+        names = [name for name in schema.names if signature.columns is None or name in wanted]
+        for name in names:
+            _fits(name, schema.field(name).type, wanted.get(name))
+        texts = [name for name in names if _is_text(schema.field(name).type)]
+        table = pq.ParquetFile(BytesIO(body), read_dictionary=texts).read(columns=names)
+        if sum(_text_bytes(table[name]) for name in texts) > _UNPACKED:
+            raise Rejected(413, f"the body unpacks to more than {_UNPACKED} bytes of text; send it in parts")
+        frame = table.to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         said = " ".join(str(error).split())
         raise Rejected(400, f"the body is not Parquet: {said[:120]}", expected="a Parquet file") from None
     return _lists(frame)
 
 
+def _fits(name: str, found: Any, column: Column | None) -> None:
+    """Let a column of Parquet pass that can hold what the model takes: no nested values, no text for numbers."""
+    from pyarrow import types
+
+    is_text = _is_text(found)
+    is_number = types.is_integer(found) or types.is_floating(found)
+    is_time = types.is_timestamp(found) or types.is_date(found)
+    is_plain = is_text or is_number or is_time or types.is_boolean(found) or types.is_null(found)
+    if column is None:
+        fits = is_plain
+    else:
+        by_type = {"string": is_text, "boolean": types.is_boolean(found), "datetime": is_time or is_text}
+        fits = by_type.get(column.type, is_number) or types.is_null(found)
+    if not fits:
+        expected = column.expected if column else "plain values"
+        raise Rejected(422, f"column {name[:80]!r}, row 0: expected {expected}, got {str(found)[:80]}",
+                       field=name[:80], expected=expected, got=str(found)[:80])  # fmt: skip
+
+
+def _text_bytes(column: Any) -> int:
+    """Bytes of text that the rows of a dictionary-encoded column hold, without unpacking them."""
+    import pyarrow.compute as pc
+
+    total = 0
+    for chunk in column.chunks:
+        lengths = pc.take(pc.binary_length(chunk.dictionary), chunk.indices)
+        total += pc.sum(lengths.cast("int64")).as_py() or 0
+    return total
+
+
+def _is_text(found: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(found):
+        return _is_text(found.value_type)
+    return bool(types.is_string(found) or types.is_large_string(found))
+
+
 def _lists(frame: Any) -> dict[str, list[Any]]:
     """Columns as lists of Python values, None where one is missing."""
+    import pandas as pd
+
     columns = {}
     for name in frame.columns:
         column = frame[name]
-        if column.dtype.kind == "M" or (column.hasnans and column.dtype.kind not in "iuf"):
-            column = column.astype(object).where(column.notna(), None)
-        columns[str(name)] = column.tolist()
+        if column.dtype.kind == "M":
+            values = [None if time is pd.NaT else time.to_pydatetime() for time in column]
+        elif column.dtype.kind in "iufb":
+            values = column.tolist()
+        else:
+            values = column.astype(object).where(column.notna(), None).tolist()
+        columns[str(name)] = values
     return columns
 
 
@@ -208,5 +270,5 @@ def _few(rows: int, most: int) -> None:
 
 def _distinct(names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        twice = str(next(name for name, times in Counter(names).items() if times > 1))
         raise Rejected(422, f"column {twice[:80]!r} is there twice", field=twice[:80], expected="each name once")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from dovetail import compiled
 from dovetail.errors import OutsideError
 
 _LAST = "last.json"
+_LEFT_SECONDS = 86_400
 _KEPT = 2  # the one that is served and the one before
 
 
@@ -56,8 +58,11 @@ def keep(folder: Path, md5: str, onnx: str | None, fetch: Callable[[Path], None]
     Raises:
         OutsideError: when what is fetched is not what was registered.
     """
-    if is_whole(folder, md5) and (onnx is None or _md5(folder / compiled.FILE) == onnx):
-        return
+    try:
+        if is_whole(folder, md5) and (onnx is None or _md5(folder / compiled.FILE) == onnx):
+            return
+    except OSError as error:
+        raise OutsideError(f"{folder} cannot be read: {error}", f"ls -l {folder}") from error
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -82,20 +87,23 @@ def is_whole(folder: Path, md5: str) -> bool:
     try:
         about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
         return _md5(folder / about["flavors"]["python_function"]["data"]) == md5
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
+    except (KeyError, TypeError, ValueError, FileNotFoundError, NotADirectoryError, yaml.YAMLError):
         return False
 
 
 def _md5(file: Path) -> str | None:
     try:
         return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
-    except OSError:
+    except FileNotFoundError:
         return None
 
 
 def drop_broken(target: Target) -> bool:
     """Remove the copy if its bytes are not those of the version; whether that was so."""
-    if is_whole(Path(target.folder), target.md5):
+    try:
+        if is_whole(Path(target.folder), target.md5):
+            return False
+    except OSError:  # not now; it may be whole
         return False
     shutil.rmtree(target.folder, ignore_errors=True)
     return True
@@ -107,6 +115,9 @@ def remember(place: Path, target: Target) -> None:
         temporary = place / f".{_LAST}.{os.getpid()}.tmp"
         temporary.write_text(json.dumps(asdict(target)), encoding="utf-8")
         temporary.replace(place / _LAST)
+        for left in place.glob(".*.tmp"):  # by a process that was killed while it brought a version
+            if left.is_dir() and time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
         copies = sorted(
             (entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")),
             key=lambda entry: entry.stat().st_mtime,

@@ -135,28 +135,29 @@ class Held:
         All of them in one prediction; where that fails each by itself, so that one bad request spoils no other.
         """
         try:
-            said = self._predict(method, sum(sizes), columns)
+            return self._answers(method, sizes, columns)
         except Exception as error:  # noqa: BLE001  (a model can raise anything)
             if len(sizes) == 1:
                 return [(False, json.dumps({"message": _one_line(error)}).encode())]
             return [self.predict(method, [size], part)[0] for size, part in _each(sizes, columns)]
-        if len(sizes) == 1:
-            return [(True, _dump(said))]
-        ends = list(accumulate(sizes))
-        return [(True, _dump(said[end - size : end])) for size, end in zip(sizes, ends, strict=True)]
 
-    def _predict(self, method: str, rows: int, columns: Mapping[str, list[Any]]) -> list[Any]:
+    def _answers(self, method: str, sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[wire.Part]:
+        rows = sum(sizes)
         if self._compiled and (answer := self._compiled.answer(method, columns)) is not None:
-            return answer
-        forests.expect(rows)
-        if self._parallel and self._few != (few := rows <= forests.SMALL):
-            self._few = few
-            for part, jobs in self._parallel:
-                part.n_jobs = 1 if few else jobs
-        said = _jsonable(getattr(self.model, method)(self._frame(columns)))
-        if len(said) != rows and self.signature.columns is not None:
+            said, by_row = answer, True
+        else:
+            forests.expect(rows)
+            if self._parallel and self._few != (few := rows <= forests.SMALL):
+                self._few = few
+                for part, jobs in self._parallel:
+                    part.n_jobs = 1 if few else jobs
+            said, by_row = _jsonable(getattr(self.model, method)(self._frame(columns)))
+        if len(sizes) == 1 and (not by_row or self.signature.columns is None):
+            return [(True, _dump(said))]
+        if not by_row or len(said) != rows:
             raise ValueError(f"{len(said)} predictions for {rows} rows")
-        return said
+        ends = accumulate(sizes)
+        return [(True, _dump(said[end - size : end])) for size, end in zip(sizes, ends, strict=True)]
 
     def _frame(self, columns: Mapping[str, list[Any]]) -> Any:
         """The rows as the model was trained on them: a table, or the bare list that was sent."""
@@ -168,7 +169,9 @@ class Held:
         if set(self._types.values()) == {"double"} and len(columns) == len(
             self._types
         ):  # one block, a third of the time
-            return pd.DataFrame(np.array(list(columns.values()), dtype="float64").T, columns=self._names)
+            return pd.DataFrame(
+                np.array([columns[name] for name in self._names], dtype="float64").T, columns=self._names
+            )
         return pd.DataFrame({name: _series(values, self._types.get(name)) for name, values in columns.items()})
 
 
@@ -196,21 +199,26 @@ def _series(values: list[Any], type_: str | None) -> Any:
     return pd.Series(values, dtype=_DTYPES[type_]) if type_ else pd.Series(values)
 
 
-def _jsonable(predicted: Any) -> list[Any]:
-    """Predictions as MLflow's server writes them: a list with an entry for each row."""
+def _jsonable(predicted: Any) -> tuple[list[Any], bool]:
+    """Predictions as MLflow's server writes them, and whether that is a list with an entry for each row.
+
+    It is not where a forest of several outputs gives the probabilities of each: then the outer list is of outputs.
+    """
     import pandas as pd
 
     if isinstance(predicted, pd.Series):
         predicted = predicted.to_frame()
     if isinstance(predicted, pd.DataFrame):
-        return list(predicted.to_dict(orient="records"))
-    return list(predicted.tolist() if hasattr(predicted, "tolist") else predicted)
+        return list(predicted.to_dict(orient="records")), True
+    if isinstance(predicted, list) and any(hasattr(part, "tolist") for part in predicted):
+        return [part.tolist() if hasattr(part, "tolist") else part for part in predicted], False
+    return list(predicted.tolist() if hasattr(predicted, "tolist") else predicted), True
 
 
 def _dump(said: list[Any]) -> bytes:
     import orjson
 
-    return orjson.dumps(said, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
+    return orjson.dumps(said, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS, default=str)
 
 
 def _each(sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[tuple[int, dict[str, list[Any]]]]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -15,13 +16,13 @@ from dovetail.serving import copies
 from dovetail.serving.copies import Target
 from dovetail.serving.metrics import Metrics
 from dovetail.serving.predictor import Engine, EngineLost, Predictor
-from dovetail.serving.settings import Settings
+from dovetail.serving.settings import ENV_TOKENS, Settings
 from dovetail.serving.signature import Signature
 
 _log = logging.getLogger(__name__)
 _TICK = 0.1  # seconds between two looks at who has waited too long
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before something that failed is tried again
-_STORE_SECONDS = 60.0  # that MLflow is waited for at the start, where there is no copy to begin with
+_STORE_SECONDS = 600.0  # that a version is waited for at the start, where there is no copy to begin with
 _LOAD_SECONDS = 300.0  # for a version to be read and to answer its example
 _COPY_SECONDS = 10.0  # … and where there is one
 
@@ -51,6 +52,7 @@ class Follower:
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._spare: asyncio.Task[Engine] | None = None
         self.current: Loaded | None = None
+        self.loading: int | None = None  # the version that is loaded beside the one that answers
         self.problems: dict[str, str] = {}  # by what they concern: store, load, engine
 
     async def start(self) -> None:
@@ -67,21 +69,32 @@ class Follower:
         copy = copies.last(self._settings.keep)
         if copy and (copy.version == self._settings.version or copy.md5 == self._settings.promoted):
             with suppress(ValueError, EngineLost):
-                self._swap(await self._loaded(copy))
+                await self._begin_with(copy)
                 return
         try:
             await asyncio.wait_for(asyncio.shield(self._first), _COPY_SECONDS if copy else _STORE_SECONDS)
         except (StoreError, OutsideError, TimeoutError) as error:
             if copy is None:
-                if isinstance(error, TimeoutError):
-                    raise StoreError(f"MLflow did not say in {_STORE_SECONDS:.0f} s what {self._settings.what} is",
-                                     "mlflow doctor") from error  # fmt: skip
-                raise
+                raise self._late(error) from error
             self.problems.setdefault("store", "MLflow has not answered yet")
             try:
-                self._swap(await self._loaded(copy))
+                await self._begin_with(copy)
             except (ValueError, EngineLost) as failure:
-                raise error from failure
+                raise self._late(error) from failure
+
+    async def _begin_with(self, copy: Target) -> None:
+        """Serve the last good copy, unless what should be served was faster."""
+        loaded = await self._loaded(copy)
+        if self.current is None:
+            self._swap(loaded)
+        else:
+            loaded.predictor.close()
+
+    def _late(self, error: Exception) -> Exception:
+        if not isinstance(error, TimeoutError):
+            return error
+        what = f"{self._settings.what} was not brought from MLflow and loaded in {_STORE_SECONDS:.0f} s"
+        return StoreError(what, "mlflow doctor")
 
     async def stop(self) -> None:
         """End all processes."""
@@ -114,7 +127,7 @@ class Follower:
             "root": str(settings.root), "model": settings.model, "alias": settings.alias, "version": settings.version,
             "poll": settings.poll, "keep": str(settings.keep),
         }  # fmt: skip
-        command = [sys.executable, "-m", "dovetail.serving.watch", json.dumps(asked)]
+        command = [sys.executable, "-P", "-m", "dovetail.serving.watch", json.dumps(asked)]
         while True:
             try:
                 await self._listen(command)
@@ -123,7 +136,10 @@ class Follower:
             await asyncio.sleep(_FIRST_PAUSE)
 
     async def _listen(self, command: list[str]) -> None:
-        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
+        env = {key: value for key, value in os.environ.items() if key != ENV_TOKENS}
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, start_new_session=True, env=env
+        )
         try:
             while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
                 with suppress(json.JSONDecodeError):  # something else that a library has printed
@@ -131,22 +147,30 @@ class Follower:
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            if await process.wait() > 0:  # 0: the store's file is another; below: somebody killed it
+                self.problems["store"] = "the process that asks MLflow ended, see what it printed"
+                self._metrics.store(answers=False)
 
     def _heard(self, said: dict[str, Any]) -> None:
         if "found" in said:
             self.problems.pop("store", None)
             self._metrics.store(answers=True)
             target = Target.parse(said["found"])
+            if self.current and self.current.target == target and not self.loading:
+                self.problems.pop("load", None)
             if target != self._wanted:
                 self._wanted = target
                 self._news.set()
             return
-        self._metrics.store(answers=False)
-        self.problems["store"] = said["error"]
+        if said["kind"] == "load":
+            self._metrics.load_failures.inc()
+            self.problems["load"] = said["error"]
+        else:
+            self._metrics.store(answers=said["kind"] == "unknown")
+            self.problems["store"] = said["error"]
         if not self._first.done():
-            kind = UnknownReference if said["unknown"] else StoreError
-            self._first.set_exception(kind(said["error"], said["next"]))
+            kinds = {"unknown": UnknownReference, "store": StoreError, "load": OutsideError}
+            self._first.set_exception(kinds[said["kind"]](said["error"], said["next"]))
             self._first.exception()  # where a copy serves, nobody else asks for it
 
     async def _load(self) -> None:
@@ -160,12 +184,24 @@ class Follower:
             if self.current and self.current.target == target:
                 self.problems.pop("load", None)
                 continue
+            loading, news = asyncio.ensure_future(self._loaded(target)), asyncio.ensure_future(self._news.wait())
+            self.loading = target.version
             try:
-                self._swap(await self._loaded(target))
+                await asyncio.wait({loading, news}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                news.cancel()
+                self.loading = None
+                if not loading.done():  # something else is wanted by now
+                    loading.cancel()
+                    await asyncio.wait({loading})
+            if loading.cancelled():
+                continue
+            try:
+                self._swap(loading.result())
                 pause = _FIRST_PAUSE
             except (ValueError, EngineLost) as error:
                 self._failed(target, str(error))
-                if copies.drop_broken(target):
+                if await asyncio.to_thread(copies.drop_broken, target):
                     self._wanted = None  # the next look brings it anew
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), pause)
@@ -179,9 +215,23 @@ class Follower:
         except ValueError:
             engine.close()
             raise
-        predictor = Predictor(engine, together=signature.columns is not None, on_batch=self._metrics.batch)
-        engine.on_lost = lambda: self._begin(self._revive(target, predictor))
+        predictor = Predictor(
+            engine,
+            seconds=self._settings.limits.seconds,
+            together=signature.columns is not None,
+            on_batch=self._metrics.batch,
+        )
+        self._stand_by(engine, target, predictor)
         return Loaded(target, signature, about, predictor, time.time())
+
+    def _stand_by(self, engine: Engine, target: Target, predictor: Predictor) -> None:
+        """Let another process take over should this one be lost."""
+
+        def lost() -> None:
+            predictor.detach()
+            self._begin(self._revive(target, predictor))
+
+        engine.on_lost = lost
 
     async def _engine(self, target: Target) -> tuple[Engine, dict[str, Any]]:
         spare, self._spare = self._spare, None
@@ -221,7 +271,6 @@ class Follower:
 
     async def _revive(self, target: Target, predictor: Predictor) -> None:
         """Another process for a version whose own was lost."""
-        predictor.detach()
         self._metrics.engine_restarts.inc()
         pause = _FIRST_PAUSE
         while self.current and self.current.predictor is predictor:
@@ -229,12 +278,12 @@ class Follower:
                 engine, _ = await self._engine(target)
             except (ValueError, EngineLost) as error:
                 self.problems["engine"] = f"the process of version {target.version} was lost: {error}"
-                copies.drop_broken(target)  # the next look brings it anew
+                await asyncio.to_thread(copies.drop_broken, target)  # the next look brings it anew
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             self.problems.pop("engine", None)
-            engine.on_lost = lambda: self._begin(self._revive(target, predictor))
+            self._stand_by(engine, target, predictor)
             predictor.attach(engine)
             return
 

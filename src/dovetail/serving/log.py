@@ -55,23 +55,28 @@ class PredictionLog:
         """Remember an answered request; dropped and counted where too many wait."""
         self._add(entry)
 
-    def labelled(self, request_id: str, labels: Sequence[Any], time: float) -> None:
-        """Remember what was true for the rows of a request: `labels[i]` for row i, None where it is not known."""
-        self._add(Labelled(request_id, labels, time))
+    def labelled(self, request_id: str, labels: Sequence[Any], time: float) -> bool:
+        """Remember what was true for the rows of a request: `labels[i]` for row i, None where it is not known.
+
+        Returns:
+            Whether there was room for it.
+        """
+        return self._add(Labelled(request_id, labels, time))
 
     def close(self) -> None:
         """Write what waits, and end."""
         self._ending.set()
         self._thread.join()
 
-    def _add(self, entry: Served | Labelled) -> None:
+    def _add(self, entry: Served | Labelled) -> bool:
         size = entry.rows
         with self._guard:
             if self._waiting + size > self._max_rows or self._ending.is_set():
                 self.dropped += size
-            else:
-                self._waiting += size
-                self._queue.append(entry)
+                return False
+            self._waiting += size
+            self._queue.append(entry)
+            return True
 
     def _work(self) -> None:
         ending = False

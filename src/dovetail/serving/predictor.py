@@ -16,6 +16,7 @@ from dovetail.serving import wire
 from dovetail.serving.body import ARRAY, Question
 from dovetail.serving.copies import Target
 from dovetail.serving.rejected import Rejected
+from dovetail.serving.settings import ENV_TOKENS
 
 _TOGETHER = 4_096  # rows of one prediction, unless a single request has more
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -43,15 +44,14 @@ class Engine(asyncio.Protocol):
         Raises:
             EngineLost: when the machine has no room for one.
         """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
                 process = _spawn(theirs)
-            except OSError as error:
-                ours.close()
-                raise EngineLost(f"a process cannot be started: {error}") from error
-        ours.setblocking(False)  # noqa: FBT003  (socket's signature)
-        _, engine = await asyncio.get_running_loop().create_connection(cls, sock=ours)
+            ours.setblocking(False)  # noqa: FBT003  (socket's signature)
+            _, engine = await asyncio.get_running_loop().create_connection(cls, sock=ours)
+        except OSError as error:
+            raise EngineLost(f"a process cannot be started: {error}") from error
         engine._process = process  # noqa: SLF001  (its own)
         return engine
 
@@ -118,9 +118,9 @@ class Engine(asyncio.Protocol):
         """The process has ended."""
         self.lost = True
         _end(self._process)
-        self._answered(None)
-        if self.on_lost:
+        if self.on_lost:  # first: what waits must not be asked of a process that is gone
             self.on_lost()
+        self._answered(None)
 
     def _answered(self, parts: list[wire.Part] | None) -> None:
         then, self._then = self._then, None
@@ -130,9 +130,10 @@ class Engine(asyncio.Protocol):
 
 def _spawn(connection: socket.socket) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", "dovetail.serving.engine", str(connection.fileno())],
+        # -P: what lies in the current folder is no library.
+        [sys.executable, "-P", "-m", "dovetail.serving.engine", str(connection.fileno())],
         pass_fds=[connection.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
-        env={**dict.fromkeys(_THREADS, "1"), **os.environ},
+        env=dict.fromkeys(_THREADS, "1") | {k: v for k, v in os.environ.items() if k != ENV_TOKENS},
     )  # fmt: skip
 
 
@@ -161,8 +162,17 @@ class Predictor:
     While a prediction runs, what arrives is collected; the next prediction is of all that waits and fits together.
     """
 
-    def __init__(self, engine: Engine, *, together: bool, on_batch: Callable[[int], None]) -> None:
-        """Serve with `engine`; `together`: requests may share a prediction; `on_batch` hears how many do."""
+    def __init__(self, engine: Engine, *, seconds: float, together: bool, on_batch: Callable[[int], None]) -> None:
+        """Serve with `engine`.
+
+        Args:
+            engine: The process, loaded.
+            seconds: After which a request is given up, and a prediction.
+            together: Requests may share a prediction.
+            on_batch: Hears how many do.
+        """
+        self._seconds = seconds
+        self._since = 0.0  # when the prediction under way was asked for
         self._together = together
         self._on_batch = on_batch
         self._waiting: deque[Job] = deque()
@@ -195,26 +205,27 @@ class Predictor:
         """The process is lost; what was asked of it is answered, what waits goes on waiting."""
         self._engine = None
 
-    async def predict(self, question: Question, seconds: float) -> bytes:
+    async def predict(self, question: Question) -> bytes:
         """The predictions for a request, as a JSON list.
 
         Raises:
             Rejected: 422 when the model refuses the rows; 503 when there was no answer in time.
         """
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Job(question, answer, time.monotonic() + seconds))
+        self._waiting.append(Job(question, answer, time.monotonic() + self._seconds))
         if not self._asked:
             self._next()
         return await answer
 
     def expire(self) -> None:
-        """Answer those whose time is up; a process that has overrun it is ended, for it may never come back."""
+        """Answer those whose time is up; a process whose prediction overruns it is ended: it may never come back."""
         now = time.monotonic()
-        while self._waiting and self._waiting[0].until < now:
-            _fail(self._waiting.popleft(), "there was no answer in time")
-        if self._asked and min(job.until for job in self._asked) < now and self._engine:
-            for job in self._asked:
-                _fail(job, "the model did not answer in time")
+        for job in (*self._waiting, *self._asked):
+            if job.until < now:
+                _fail(job, "there was no answer in time")
+        while self._waiting and self._waiting[0].answer.done():
+            self._waiting.popleft()
+        if self._asked and self._since + self._seconds < now and self._engine:
             self._engine.kill()
 
     def close(self) -> None:
@@ -236,7 +247,7 @@ class Predictor:
             columns: Mapping[str, list[Any]] = first.columns
         else:
             columns = {name: [v for job in jobs for v in job.question.columns[name]] for name in first.columns}
-        self._asked = jobs
+        self._asked, self._since = jobs, time.monotonic()
         sizes = [job.question.rows for job in jobs]
         self._on_batch(len(jobs))
         self._engine.ask(wire.question(("predict", first.method, sizes, columns)), self._answered)

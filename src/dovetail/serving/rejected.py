@@ -1,6 +1,7 @@
 """A request that is not answered, and why."""
 
 import json
+from typing import Any
 
 _CODES = {
     400: "BAD_REQUEST", 401: "UNAUTHENTICATED", 404: "RESOURCE_DOES_NOT_EXIST", 405: "ENDPOINT_NOT_FOUND",
@@ -23,6 +24,7 @@ class Rejected(Exception):
         self.status = status
         self.message = message
         self.about = about
+        self.who: Any = None  # the version that refused it, where that is not the one that answers now
 
     def body(self) -> bytes:
         """The answer's body: `error_code` and `message` as MLflow's server has them, and what is known besides."""

@@ -84,7 +84,8 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Callable[[
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of when it began
     metrics = Metrics()
     follower = Follower(settings, metrics)
-    log = PredictionLog(settings.log, leave_out=settings.leave_out) if settings.log else None
+    most = max(100_000, 2 * settings.limits.rows)  # the largest request has room, too
+    log = PredictionLog(settings.log, leave_out=settings.leave_out, max_rows=most) if settings.log else None
     starting = asyncio.ensure_future(follower.start())
     server: _Server | None = None
 
@@ -103,15 +104,17 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Callable[[
         server = _Server(_config(App(settings, follower, metrics, log), settings))
         host, port = listening.getsockname()[:2]
         version = follower.current.target.version if follower.current else None
-        ready(f"{settings.what} is version {version}, on http://{host}:{port}")
+        ready(f"{settings.what} is version {version}, on http://{f'[{host}]' if ':' in host else host}:{port}")
         await server.serve(sockets=[listening])
     except asyncio.CancelledError:
         if not starting.cancelled():
             raise
     finally:
-        await follower.stop()
-        if log:
-            log.close()
+        try:
+            await follower.stop()
+        finally:
+            if log:
+                log.close()
 
 
 def _config(app: App, settings: Settings) -> uvicorn.Config:

@@ -14,13 +14,15 @@ class Limits:
     Attributes:
         body_bytes: Of a request; above it 413.
         rows: Of a request; above it 422.
-        waiting: Requests that are read or wait for their answer at a time; above it 503.
+        waiting: Requests that wait for their answer at a time; above it 503.
+        waiting_bytes: Of the bodies of all requests under way; above it 503.
         seconds: For a request to arrive (408 after it) and to be answered (503 after it).
     """
 
     body_bytes: int = 16 * MIB
     rows: int = 100_000
     waiting: int = 1_000
+    waiting_bytes: int = 256 * MIB
     seconds: float = 30.0
 
 

@@ -12,7 +12,7 @@ _NUMBERS = {"double": (-1.8e308, 1.8e308), "float": (-3.4028235e38, 3.4028235e38
 _INTEGERS = {"long": 63, "integer": 31}
 _SAID = {
     "double": "a number", "float": "a number", "long": "a 64-bit integer", "integer": "a 32-bit integer",
-    "string": "text", "boolean": "true or false", "datetime": "a time in ISO 8601",
+    "string": "text", "boolean": "true or false", "datetime": "a time in ISO 8601 without a time zone",
 }  # fmt: skip
 _NONE = type(None)
 _TYPES: dict[str, set[type]] = {"string": {str, _NONE}, "boolean": {bool}, "datetime": {str, datetime, _NONE}}
@@ -132,7 +132,7 @@ class Signature:
         missing = [column.name for column in self.columns if column.required and column.name not in given]
         if missing:
             names = ", ".join(column.name for column in self.columns)
-            got = ", ".join(list(given)[:20]) or "none"
+            got = ", ".join(list(given)[:20])[:200] or "none"
             message = f"columns are missing: {', '.join(missing)}"
             raise Rejected(422, message, field=missing[0], expected=names, got=got)
         return {column.name: column.check(given[column.name]) for column in self.columns if column.name in given}

@@ -1,6 +1,6 @@
 """The process that asks MLflow which version an alias names, and brings its files. The server imports no MLflow.
 
-It prints a line of JSON for each look: {"found": …}, {"error", "next", "unknown"}. It ends when its input does.
+It prints a line of JSON for each look: {"found": …} or {"error", "next", "kind"}. It ends when its input does.
 """
 
 import json
@@ -21,6 +21,8 @@ from dovetail.ledger import PRODUCTION, read
 from dovetail.serving.copies import Target, keep, name_of
 from dovetail.store import SQLITE, Store, Version
 
+_LATER = 5.0  # seconds until a version that could not be brought is tried again
+
 
 def main() -> None:
     """Look again and again at what the arguments, one JSON object, name."""
@@ -30,13 +32,19 @@ def main() -> None:
     import_mlflow()
     store_file = watch.store_file()
     while watch.store_file() in (None, store_file):  # made anew: MLflow would go on reading the file that was deleted
+        pause = watch.poll
         try:
             _say({"found": asdict(watch.look())})
         except DovetailError as error:
-            unknown = isinstance(error, UnknownReference)
-            _say({"error": error.message, "next": error.next_command, "unknown": unknown})
+            kind = "unknown" if isinstance(error, UnknownReference) else "store"
+            if not isinstance(error, UnknownReference | StoreError):
+                kind, pause = (
+                    "load",
+                    max(watch.poll, _LATER),
+                )  # to bring a version that is broken costs more than a look
+            _say({"error": error.message, "next": error.next_command, "kind": kind})
         store_file = store_file or watch.store_file()
-        ready, _, _ = select.select([sys.stdin], [], [], watch.poll)
+        ready, _, _ = select.select([sys.stdin], [], [], pause)
         if ready and not sys.stdin.read(1):
             break
 

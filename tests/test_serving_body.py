@@ -1,0 +1,154 @@
+"""A request's body, read without a server: what is taken, what is refused, and what it may cost."""
+
+import io
+import json
+import time
+from datetime import datetime
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dovetail.serving import wire
+from dovetail.serving.body import CSV, JSON, PARQUET, read
+from dovetail.serving.rejected import Rejected
+from dovetail.serving.signature import Signature
+
+TYPES = ("double", "float", "long", "integer", "string", "boolean", "datetime")
+ALL = Signature.of({"inputs": [{"name": name, "type": name} for name in TYPES], "outputs": []}, ["predict"])
+ROW = {
+    "double": 1.5,
+    "float": 2,
+    "long": 3,
+    "integer": 4,
+    "string": "x",
+    "boolean": True,
+    "datetime": "2026-01-02T03:04",
+}
+WHEN = datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001  (MLflow's have no zone)
+
+
+def only(type_):
+    return Signature.of({"inputs": [{"name": "a", "type": type_}]}, ["predict"])
+
+
+def parquet(table):
+    target = io.BytesIO()
+    pq.write_table(table, target)
+    return target.getvalue()
+
+
+def test_each_type_is_read_from_each_form():
+    expected = {**{name: [value] for name, value in ROW.items()}, "datetime": [WHEN]}
+    frame = pd.DataFrame([ROW]).astype({"datetime": "datetime64[ns]", "integer": "int32"})
+    bodies = {
+        JSON: json.dumps({"dataframe_records": [ROW]}).encode(),
+        CSV: frame.to_csv(index=False).encode(),
+        PARQUET: parquet(pa.Table.from_pandas(frame)),
+    }
+    for kind, body in bodies.items():
+        asked = read(body, kind, ALL, 10)
+        assert dict(asked.columns) == expected, kind
+        assert (asked.rows, asked.method) == (1, "predict")
+
+
+@pytest.mark.parametrize(
+    ("values", "type_"),
+    [
+        (pa.array([["x"]]), "string"),
+        (pa.array(["x"]), "double"),
+        (pa.array([[1.0]]), "double"),
+        (pa.array([1.5]), "long"),
+        (pa.array([1]), "boolean"),
+        (pa.array([True]), "double"),
+    ],
+)
+def test_parquet_of_another_type(values, type_):
+    with pytest.raises(Rejected, match="expected") as caught:
+        read(parquet(pa.table({"a": values})), PARQUET, only(type_), 10)
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_parquet_of_text_however_it_is_kept(type_):
+    body = parquet(pa.table({"a": pa.array(["x", None, "y"]).cast(type_)}))
+    assert read(body, PARQUET, only("string"), 10).columns == {"a": ["x", None, "y"]}
+
+
+def test_a_small_file_that_unpacks_to_much_is_not_unpacked():
+    body = parquet(pa.table({"a": pa.array(["x" * (1 << 20)] * 300)}))
+    assert len(body) < 1 << 20
+    began = time.perf_counter()
+    with pytest.raises(Rejected, match="unpacks to more") as caught:
+        read(body, PARQUET, only("string"), 1000)
+    assert caught.value.status == 413
+    assert time.perf_counter() - began < 2
+
+
+def test_parquet_whose_notes_are_broken_is_refused():
+    table = pa.table({"a": [1.0]}).replace_schema_metadata({"pandas": "{"})
+    with pytest.raises(Rejected, match="not Parquet"):
+        read(parquet(table), PARQUET, only("double"), 10)
+
+
+def test_many_names_cost_no_more_than_their_number():
+    names = [f"c{number}" for number in range(50_000)]
+    body = json.dumps({"dataframe_split": {"columns": [*names, "c49999"], "data": []}}).encode()
+    began = time.perf_counter()
+    with pytest.raises(Rejected, match="there twice"):
+        read(body, JSON, only("double"), 10)
+    ragged = json.dumps({"dataframe_records": [{"a": 1.0}, *({name: 1} for name in names)]}).encode()
+    read(ragged, JSON, only("double"), 100_000)
+    with pytest.raises(Rejected, match="too large a table"):
+        read(ragged, JSON, Signature(None, None, ("predict",)), 100_000)
+    assert time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_rows_of_csv_are_counted_however_they_end(end):
+    assert read(f"a{end}{f'1{end}' * 10}".encode(), CSV, only("double"), 10).rows == 10
+    with pytest.raises(Rejected, match="11 rows are more"):
+        read(f"a{end}{f'1{end}' * 5000}1".encode(), CSV, only("double"), 10)
+
+
+@pytest.mark.parametrize("said", ["2026-01-02T03:04:05Z", "yesterday", 5, 1.5, True])
+def test_what_is_no_time(said):
+    with pytest.raises(Rejected, match="a time in ISO 8601 without a time zone"):
+        read(json.dumps({"inputs": {"a": [said]}}).encode(), JSON, only("datetime"), 10)
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
+        ["dataframe_split", "dataframe_records", "instances", "inputs", "params", "columns", "data", "index", "a"]
+    ) | st.text(max_size=3), inner, max_size=3), max_leaves=12,
+))  # fmt: skip
+def test_whatever_is_sent_is_a_question_or_rejected(document):
+    body = json.dumps(document).encode()
+    for signature in (ALL, only("double"), Signature(None, None, ("predict",))):
+        try:
+            asked = read(body, JSON, signature, 100)
+        except Rejected as rejected:
+            said = json.loads(rejected.body())
+            lengths, status = set(), rejected.status
+        else:
+            said = None
+            lengths, status = {len(values) for values in asked.columns.values()} - {asked.rows}, 200
+        assert not lengths
+        assert (status == 200) == (said is None)
+        assert status < 500
+
+
+@given(st.lists(st.tuples(st.booleans(), st.binary(max_size=50)), max_size=5))
+def test_frames_come_back(parts):
+    buffer = bytearray(wire.answer(parts) + b"more")
+    assert wire.parts(wire.split(buffer)) == parts
+    assert buffer == b"more"
+
+
+def test_no_frame_of_ours():
+    with pytest.raises(wire.Malformed):
+        wire.parts(b"\x01\x00")
