@@ -1,5 +1,6 @@
 """Every test runs apart from the machine: its own home, git identity and MLflow settings, no system configuration."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path_factory, monkeypatch):
     isolate(tmp_path_factory, monkeypatch)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow.set_tracking_uri exports it to whoever comes next
 
 
 @pytest.fixture(scope="session")

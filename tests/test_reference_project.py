@@ -8,7 +8,7 @@ import urllib.request
 
 import polars as pl
 import pytest
-from project import BIN, Project, copy_tree, free_port
+from project import BIN, Project, copy_tree, free_port, isolate
 from saved import WARNINGS, saved_by_mlflow, tree
 
 from dovetail.model_package import ModelContent, Place
@@ -24,10 +24,12 @@ def md5(file):
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory):
     """One reproduction for all; what a test changes, it changes in a clone of it."""
-    project = copy_tree(tmp_path_factory.mktemp("reference") / "project")
-    project.run("dvc", "repro")
-    project.run("git", "add", "-A")
-    project.run("git", "commit", "-qm", "reproduced", "--allow-empty")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(tmp_path_factory, patch)
+        project = copy_tree(tmp_path_factory.mktemp("reference") / "project")
+        project.run("dvc", "repro")
+        project.run("git", "add", "-A")
+        project.run("git", "commit", "-qm", "reproduced", "--allow-empty")
     return project
 
 

@@ -262,7 +262,7 @@ def test_describes_itself(server):
 def test_schemathesis_finds_no_5xx(server):
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, settings
-    from schemathesis.specs.openapi.checks import positive_data_acceptance
+    from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")
     seen = set()
@@ -271,8 +271,9 @@ def test_schemathesis_finds_no_5xx(server):
         response = case.call()
         seen.add((case.method.upper(), case.path, response.status_code))
         assert response.status_code < 500, response.text
-        # What a table in CSV holds no schema says, nor that a forest takes no 1e300.
-        case.validate_response(response, excluded_checks=[positive_data_acceptance])
+        # What a table in CSV holds no schema says, nor that a forest takes no 1e300; and the protocol lets more pass
+        # than the schema tells people to send: an index, a column too many.
+        case.validate_response(response, excluded_checks=[positive_data_acceptance, negative_data_rejection])
 
     for operation in (each.ok() for each in schema.get_all_operations()):
         modes = [schemathesis.GenerationMode.POSITIVE]

@@ -208,7 +208,7 @@ def test_too_much_at_once_is_refused_and_not_queued(project):
 
 
 def test_to_wait_long_is_no_reason_to_end_the_process(project):
-    with Server(project, "--timeout", "1") as server:
+    with Server(project, "--timeout", "1.5") as server:
         answers = []
 
         def client():
@@ -216,12 +216,12 @@ def test_to_wait_long_is_no_reason_to_end_the_process(project):
             while time.monotonic() < end:
                 answers.append(server.predict(SLOW).status)
 
-        clients = [threading.Thread(target=client) for _ in range(6)]
+        clients = [threading.Thread(target=client) for _ in range(12)]
         for each in clients:
             each.start()
         for each in clients:
             each.join()
-        assert answers.count(200) > 4
+        assert {200, 503} <= set(answers)
         assert set(answers) <= {200, 408, 503}
         assert server.metric("dovetail_engine_restarts_total") == 0
 

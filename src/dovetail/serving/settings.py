@@ -7,7 +7,7 @@ ENV_TOKENS = "DOVETAIL_SERVE_TOKENS"  # with commas between them
 MIB = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What is refused rather than queued.
 

@@ -35,7 +35,13 @@ def settings(ref: str, *, leave_out: Sequence[str], **wish: Any) -> Settings:
         port=wish["port"],
         poll=wish["poll"],
         tokens=tuple(filter(None, (token.strip() for token in os.environ.get(ENV_TOKENS, "").split(",")))),
-        limits=Limits(wish["max_mb"] * MIB, wish["max_rows"], wish["max_waiting"], wish["timeout"]),
+        limits=Limits(
+            body_bytes=wish["max_mb"] * MIB,
+            rows=wish["max_rows"],
+            waiting=wish["max_waiting"],
+            waiting_bytes=max(256, 2 * wish["max_mb"]) * MIB,
+            seconds=wish["timeout"],
+        ),
         log=root / "monitoring" / named.model if not wish["no_log"] else None,
         leave_out=frozenset(leave_out),
     )
