@@ -277,6 +277,17 @@ def test_a_repaired_version_has_it_again(project):
     assert held(project, "mixed", onnx=True).about["compiled"] == "onnx"
 
 
+def test_a_version_that_is_there_is_compiled_once_it_is_asked_for(project):
+    before = md5(folder(project, UNASKED) / "MLmodel")
+    asked = json.loads(declared())
+    asked["artifacts"][UNASKED]["meta"]["serving"] = {"compile": "onnx"}
+    project.write("dvc.yaml", json.dumps(asked))
+    (done,) = project.json("register", UNASKED)
+    assert (done["version"], done["version_created"], done["onnx"]) == (1, False, SAME)
+    assert md5(folder(project, UNASKED) / "MLmodel") == before
+    assert held(project, UNASKED, onnx=True).about["compiled"] == "onnx"
+
+
 @pytest.mark.parametrize("given", ["onnx", {"compiler": "onnx"}, {"compile": "tvm"}, {"compile": True}])
 def test_what_is_asked_for_wrongly_is_refused(given):
     with pytest.raises(UserError, match=r"artifacts\.m\.meta\.serving") as refused:
