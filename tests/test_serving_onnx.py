@@ -193,6 +193,7 @@ def test_it_says_what_scikit_learn_says(project, model):
     usual = drawn(names, 300)
     strange = [{**row, name: value} for name in names for value in COLUMNS[name][2] for row in drawn(names, 1)]
     assert onnx.feeds({name: [row[name] for row in usual] for name in names}) is not None
+    assert onnx.feeds({name: [] for name in names}) is None
     for method in quick.about["methods"]:
         for rows in (usual, strange, usual[:20] + strange[:1]):
             ours, theirs = answers(quick, method, rows), answers(plain, method, rows)
