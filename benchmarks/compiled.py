@@ -1,7 +1,7 @@
 """The compiled path of `dovetail serve` against scikit-learn's own: the iris forest of 100 trees, one row at a time.
 
 In a clone of this tree whose iris asks for `serving: {compile: onnx}`. What the process that holds the model takes for
-a prediction, request to JSON, both ways in turn; before that both have to say the same. Exit code 1 when the target is
+a prediction, columns to JSON, both ways in turn; before that both have to say the same. Exit code 1 when the target is
 missed.
 """
 

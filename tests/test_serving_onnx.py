@@ -193,6 +193,7 @@ def test_it_says_what_scikit_learn_says(project, model):
     usual = drawn(names, 300)
     strange = [{**row, name: value} for name in names for value in COLUMNS[name][2] for row in drawn(names, 1)]
     assert onnx.feeds({name: [row[name] for row in usual] for name in names}) is not None
+    assert onnx.feeds({name: [] for name in names}) is None
     for method in quick.about["methods"]:
         for rows in (usual, strange, usual[:20] + strange[:1]):
             ours, theirs = answers(quick, method, rows), answers(plain, method, rows)
@@ -275,6 +276,17 @@ def test_a_repaired_version_has_it_again(project):
     assert project.json("sync", "--repair")["repaired"] == ["mixed/1"]
     assert md5(place / compiled.FILE) == tags(project, "mixed")["dovetail.onnx.md5"]
     assert held(project, "mixed", onnx=True).about["compiled"] == "onnx"
+
+
+def test_a_version_that_is_there_is_compiled_once_it_is_asked_for(project):
+    before = md5(folder(project, UNASKED) / "MLmodel")
+    asked = json.loads(declared())
+    asked["artifacts"][UNASKED]["meta"]["serving"] = {"compile": "onnx"}
+    project.write("dvc.yaml", json.dumps(asked))
+    (done,) = project.json("register", UNASKED)
+    assert (done["version"], done["version_created"], done["onnx"]) == (1, False, SAME)
+    assert md5(folder(project, UNASKED) / "MLmodel") == before
+    assert held(project, UNASKED, onnx=True).about["compiled"] == "onnx"
 
 
 @pytest.mark.parametrize("given", ["onnx", {"compiler": "onnx"}, {"compile": "tvm"}, {"compile": True}])

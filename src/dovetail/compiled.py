@@ -14,7 +14,11 @@ FILE = "compiled/model.onnx"  # in the version's files, beside MLmodel
 ABOUT = "dovetail"  # the key under which the file says what it takes
 _TIE = 1e-9  # between the two best classes: closer, and the last bit of a sum decides
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12  # scikit-learn's own sums differ by less, with the number of rows asked together
-_DTYPES = {"int64": "int64", "bool": "bool"}  # of a column that is an input of its own; other numbers are float64
+_DTYPES = {
+    "int64": "int64",
+    "int32": "int64",
+    "bool": "bool",
+}  # of a column that is an input of its own; other numbers are float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Compiled:
         import numpy as np
 
         about = self.about
-        if len(columns) != len(about.columns):
+        if len(columns) != len(about.columns) or not all(columns.values()):  # scikit-learn refuses a table without rows
             return None
         if about.whole:
             try:

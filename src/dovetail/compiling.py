@@ -6,6 +6,8 @@ each column, so that a difference between them (a number that the model knows no
 
 import importlib.util
 import math
+import signal
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +25,9 @@ SAME = keys.ONNX_SAME
 DIFFERS, NOT_CONVERTIBLE, NOT_COMPILED = "differs on", "not convertible", "not compiled"
 _KEY, _ONNX = "compile", "onnx"
 _NEEDS = ("skl2onnx", "onnxruntime")
-_SECONDS = 300
+_SECONDS = 120
 _DRAWN = 1_000
-_NUMBERS = ("float64", "float32", "int64", "int32", "bool")
+_NUMBERS = ("float64", "int64", "int32", "bool")  # of float32 scikit-learn makes float32, in some places
 _SHOWN = 160  # characters of a reason
 
 
@@ -94,6 +96,9 @@ def run(order: Order) -> Outcome:
 
 
 def _run(order: Order) -> Outcome:
+    warnings.simplefilter("ignore")  # what converters have to say of themselves
+    if hasattr(signal, "alarm"):
+        signal.alarm(_SECONDS)  # left behind by a killed parent it holds the parent's lock: not for longer
     try:
         rows = _rows(order)
         model = read(Path(order.file).read_bytes(), order.allow)

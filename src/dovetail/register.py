@@ -167,8 +167,10 @@ def _types(card: Mapping[str, Any] | None) -> dict[str, str] | None:
 
 
 def _evaluated(tree: Snapshot, lineage: Lineage, folder: Path) -> Iterator[tuple[str, str]]:
-    """The files that the model was evaluated on, as far as they are to be had, with their names."""
-    for ref in (ref for ref, role in lineage.data.items() if role == "evaluation" and not ref.is_folder):
+    """The tables that the model was evaluated on, as far as they are to be had, with their names."""
+    from dovetail.tables import has_frame
+
+    for ref in (ref for ref, role in lineage.data.items() if role == "evaluation" and has_frame(ref.path)):
         with suppress(DovetailError):
             yield str(tree.materialise(ref, folder)), ref.path
 

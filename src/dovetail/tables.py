@@ -57,6 +57,11 @@ def is_table(name: str) -> bool:
     return format_of(name) in _READERS
 
 
+def has_frame(name: str) -> bool:
+    """Whether `frame` reads a file that is called so."""
+    return PurePosixPath(name).suffix in _WHOLE
+
+
 def frame(file: Path, name: str) -> "pd.DataFrame | None":
     """All of the table in `file`, which is called `name` where it belongs; None where pandas has no reader for it.
 
@@ -65,8 +70,7 @@ def frame(file: Path, name: str) -> "pd.DataFrame | None":
     """
     import pandas as pd
 
-    reader = _WHOLE.get(PurePosixPath(name).suffix)
-    return None if reader is None else getattr(pd, reader)(file)
+    return getattr(pd, _WHOLE[PurePosixPath(name).suffix])(file) if has_frame(name) else None
 
 
 def format_of(name: str) -> str:

@@ -141,9 +141,15 @@ class Held:
                 return [(False, json.dumps({"message": _one_line(error)}).encode())]
             return [self.predict(method, [size], part)[0] for size, part in _each(sizes, columns)]
 
+    def _compiled_answer(self, method: str, columns: Mapping[str, list[Any]]) -> list[Any] | None:
+        if self._compiled:
+            with suppress(Exception):  # whatever becomes of it there, scikit-learn is asked
+                return self._compiled.answer(method, columns)
+        return None
+
     def _answers(self, method: str, sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[wire.Part]:
         rows = sum(sizes)
-        if self._compiled and (answer := self._compiled.answer(method, columns)) is not None:
+        if (answer := self._compiled_answer(method, columns)) is not None:
             said, by_row = answer, True
         else:
             forests.expect(rows)
