@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version as installed
 from typing import Any
 
@@ -31,6 +31,7 @@ Answer = tuple[int, str, bytes]  # status, content type, body
 _JSON = "application/json"
 _OPEN = frozenset({"/ping", "/health", "/version"})  # what load balancers ask, without a token
 _BIG = 1 << 18  # bytes from which a body is read aside, so that others are answered meanwhile
+_DRAIN_SECONDS, _DRAIN_PAUSE = 2.0, 0.25  # in all; between two parts
 _READ = "dovetail.read"  # in a request's scope: its body is here, whole
 _log = logging.getLogger(__name__)
 
@@ -86,13 +87,24 @@ class App:
         if scope["path"] == "/invocations":
             self._metrics.answered(self._settings.model, version, status, rows, time.perf_counter() - began)
         if not scope.get(_READ) and (b"content-length" in headers or b"transfer-encoding" in headers):
-            more = [*more, (b"connection", b"close")]  # what has not arrived of the body is not waited for
+            await self._drain(receive)  # who is still sending when the connection closes would not see the answer
+            more = [*more, (b"connection", b"close")]
         length = str(len(content)).encode()
         start = [(b"content-type", kind.encode()), (b"content-length", length), *named, *more]
         await send({"type": "http.response.start", "status": status, "headers": start})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
         if after:
             after()
+
+    async def _drain(self, receive: Receive) -> None:
+        """Let the rest of a body pass that nobody reads, while it keeps coming and is not endless."""
+        left = 4 * self._limits.body_bytes
+        until = time.monotonic() + _DRAIN_SECONDS
+        with suppress(TimeoutError, Rejected):
+            arriving = _arriving(receive)
+            while left > 0 and time.monotonic() < until:
+                async with asyncio.timeout(_DRAIN_PAUSE):
+                    left -= len(await anext(arriving, b"")) or left
 
     def _who(self) -> tuple[str, list[Header]]:
         """The version that answers now, and the headers that name it."""
