@@ -258,7 +258,7 @@ def test_running_out_of_files_passes(project):
                     connection.connect()
             os.kill(server.children("dovetail.serving.engine")[0], signal.SIGKILL)
             time.sleep(2)
-        server.until(lambda: server.predict().status == 200)
+        assert server.until(lambda: server.predict().status == 200)
 
 
 def test_a_prediction_that_overruns_its_time_is_given_up(project):
