@@ -1,0 +1,53 @@
+"""The process that holds a model, asked without a server: requests that share a prediction keep their own rows."""
+
+import hashlib
+import json
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.ensemble import RandomForestClassifier
+
+from dovetail.serving.engine import LOADER, Held
+
+ROWS = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0)[::-1] ** 2})
+
+
+def held(folder, model, md5=None):
+    """The model as a version's copy holds it."""
+    (folder / "data").mkdir()
+    file = folder / "data" / "m.joblib"
+    joblib.dump(model, file)
+    inputs = json.dumps([{"name": name, "type": "double"} for name in ROWS])
+    flavor = {"python_function": {"loader_module": LOADER, "data": "data/m.joblib"}}
+    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavor, "signature": {"inputs": inputs}}))
+    return Held(folder, md5 or hashlib.md5(file.read_bytes()).hexdigest(), ())
+
+
+def said(parts):
+    return [json.loads(content) if well else None for well, content in parts]
+
+
+def test_columns_are_found_by_their_names_and_not_by_their_place(tmp_path):
+    model = held(tmp_path, RandomForestClassifier(5, random_state=0).fit(ROWS, ROWS["a"] > 20))
+    given = {name: ROWS[name].tolist() for name in ROWS}
+    turned = dict(reversed(given.items()))
+    assert said(model.predict("predict", [40], turned)) == said(model.predict("predict", [40], given))
+    assert said(model.predict("predict", [40], given)) == [(ROWS["a"] > 20).tolist()]
+
+
+def test_probabilities_of_several_outputs_are_never_cut_into_rows(tmp_path):
+    labels = np.column_stack([ROWS["a"] > 20, ROWS["a"] > 5])
+    model = held(tmp_path, RandomForestClassifier(5, random_state=0).fit(ROWS, labels))
+    one, other = {"a": [1.0], "b": [1500.0]}, {"a": [39.0], "b": [0.0]}
+    alone = [said(model.predict("predict_proba", [1], rows))[0] for rows in (one, other)]
+    assert alone[0] != alone[1]
+    both = {name: one[name] + other[name] for name in one}
+    assert said(model.predict("predict_proba", [1, 1], both)) == alone
+
+
+def test_other_bytes_are_not_unpickled(tmp_path):
+    with pytest.raises(ValueError, match="is not what was registered"):
+        held(tmp_path, {"no": "model"}, md5="0" * 32)
