@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dovetail.connection import mend_moved
+from dovetail.tracking.connection import mend_moved
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

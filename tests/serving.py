@@ -82,7 +82,7 @@ def served_project(root):
 
 def copied(template, root):
     """The same project elsewhere, MLflow's absolute paths mended."""
-    from dovetail.connection import mend_moved
+    from dovetail.tracking.connection import mend_moved
 
     shutil.copytree(template.root, root, symlinks=True)
     assert mend_moved(root)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from project import Project, isolate, small_project
 
-from dovetail.git import Git
+from dovetail.repo.git import Git
 
 KILLED = Path(__file__).with_name("killed.py")
 CACHE = ".dvc/cache/files/md5"

@@ -6,7 +6,7 @@ import joblib
 import pytest
 from saved import WARNINGS, saved_by_mlflow, tree
 
-from dovetail.model_package import ModelContent, Place, save
+from dovetail.tracking.model_package import ModelContent, Place, save
 
 pytestmark = WARNINGS
 CARD = {

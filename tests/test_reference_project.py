@@ -11,7 +11,7 @@ import pytest
 from project import BIN, Project, copy_tree, free_port, isolate
 from saved import WARNINGS, saved_by_mlflow, tree
 
-from dovetail.model_package import ModelContent, Place
+from dovetail.tracking.model_package import ModelContent, Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reference project"), *WARNINGS]
 MODELS = ["diabetes", "iris", "penguins"]

@@ -60,8 +60,8 @@ def main(traceback: bool) -> None:  # noqa: FBT001  (read from the context above
 @_json
 def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
     """Show models of the workspace (default: all) in MLflow: run, version, `staging`."""
-    from dovetail.register import register as library_call
-    from dovetail.render.view import registrations
+    from dovetail.registration.register import register as library_call
+    from dovetail.render.register import registrations
 
     done = library_call(models)
     _answer([registration.as_json() for registration in done], as_json=as_json, text=registrations)
@@ -73,9 +73,9 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 @_json
 def sync(everything: bool, repair: bool, as_json: bool) -> None:  # noqa: FBT001
     """Make MLflow say what git and DVC say: restore missing runs, versions and aliases."""
-    from dovetail.render.view import synced
-    from dovetail.sync import sync as library_call
-    from dovetail.workspace import open_workspace
+    from dovetail.registration.sync import sync as library_call
+    from dovetail.render.sync import synced
+    from dovetail.repo.workspace import open_workspace
 
     with open_workspace() as workspace:
         done = library_call(workspace, everything=everything, repair=repair, progress=_count)
@@ -87,9 +87,9 @@ def sync(everything: bool, repair: bool, as_json: bool) -> None:  # noqa: FBT001
 @_json
 def status(as_json: bool) -> None:  # noqa: FBT001
     """Each model: workspace, staging, production, and where they disagree. Exit code 1 if they do."""
+    from dovetail.registration.status import status as library_call
     from dovetail.render.status import status as text
-    from dovetail.status import status as library_call
-    from dovetail.workspace import open_workspace
+    from dovetail.repo.workspace import open_workspace
 
     with open_workspace() as workspace:
         answer = library_call(workspace)
@@ -102,13 +102,13 @@ def status(as_json: bool) -> None:  # noqa: FBT001
 @_json
 def doctor(stage: str | None, as_json: bool) -> None:  # noqa: FBT001
     """What is broken or risky, each with the command that mends it. Exit code 1 if something is."""
-    from dovetail import audit
-    from dovetail import doctor as library
+    from dovetail.doctor import doctor as library
+    from dovetail.doctor import trace_stage
     from dovetail.render.doctor import doctor as text
-    from dovetail.workspace import open_workspace
+    from dovetail.repo.workspace import open_workspace
 
     with open_workspace() as workspace:
-        answer = audit.trace(workspace, stage).as_json() if stage else library.doctor(workspace)
+        answer = trace_stage.trace(workspace, stage).as_json() if stage else library.doctor(workspace)
     _answer(answer, as_json=as_json, text=text)
     sys.exit(1 if answer["problems"] else 0)
 
@@ -119,10 +119,10 @@ def doctor(stage: str | None, as_json: bool) -> None:  # noqa: FBT001
 @_json
 def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
     """What made REF (a model, version, run, commit:model); for a data path or md5, what was made of it."""
+    from dovetail.registration.lineage import lineage as library_call
     from dovetail.render.lineage import mermaid as diagram
     from dovetail.render.lineage import tree
-    from dovetail.trace import lineage as library_call
-    from dovetail.workspace import open_workspace
+    from dovetail.repo.workspace import open_workspace
 
     with open_workspace() as workspace:
         answer = library_call(workspace, ref)
@@ -139,9 +139,9 @@ def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
 @_json
 def promote(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
     """Let an alias name a version of MODEL if its gates pass: tag in git, then MLflow. Exit code 1 if they do not."""
-    from dovetail.promote import Wish
-    from dovetail.promote import promote as library_call
-    from dovetail.render.ledger import promotion
+    from dovetail.promotion.promote import Wish
+    from dovetail.promotion.promote import promote as library_call
+    from dovetail.render.promote import promotion
 
     answer = library_call(Wish(**wish))
     _answer(answer, as_json=as_json, text=promotion)
@@ -155,8 +155,8 @@ def promote(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
 @_json
 def rollback(model: str, alias: str, reason: str, as_json: bool) -> None:  # noqa: FBT001
     """Let an alias of MODEL name what it named before its last promotion, recorded as a git tag."""
-    from dovetail.render.ledger import moved
-    from dovetail.rollback import rollback as library_call
+    from dovetail.promotion.rollback import rollback as library_call
+    from dovetail.render.promote import moved
 
     _answer(library_call(model, alias, reason), as_json=as_json, text=moved)
 
@@ -168,8 +168,8 @@ def rollback(model: str, alias: str, reason: str, as_json: bool) -> None:  # noq
 @_json
 def history(model: str, alias: str | None, at: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Who let which alias of MODEL name which version, when and on what evidence; from git alone."""
-    from dovetail.history import history as library_call
-    from dovetail.render.ledger import events
+    from dovetail.promotion.history import history as library_call
+    from dovetail.render.history import events
 
     _answer(library_call(model, alias, at), as_json=as_json, text=events)
 
@@ -187,10 +187,10 @@ def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa:
     lie there. Without A it is production, else staging; without B the workspace. Data with the same md5 is not read;
     data that changed is, and fetched for it where it is not in the cache.
     """
-    from dovetail.diff import diff as library_call
+    from dovetail.compare.diff import diff as library_call
     from dovetail.render.diff import text
     from dovetail.render.diff_markdown import markdown as comment
-    from dovetail.workspace import open_workspace
+    from dovetail.repo.workspace import open_workspace
 
     with open_workspace() as workspace:
         answer = library_call(workspace, a, b)
@@ -205,8 +205,8 @@ def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa:
 @_json
 def clean_up(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
     """Plan one clean-up of DVC's cache and MLflow's trash: what no branch, tag, experiment, version or alias needs."""
-    from dovetail.gc import Wish
-    from dovetail.gc import gc as library_call
+    from dovetail.cleanup.gc import Wish
+    from dovetail.cleanup.gc import gc as library_call
     from dovetail.render.gc import gc as text
 
     _answer(library_call(Wish(**wish)), as_json=as_json, text=text)
@@ -219,9 +219,9 @@ def clean_up(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
 def reproduce(ref: str, fresh_env: bool, as_json: bool) -> None:  # noqa: FBT001
     """Rebuild REF (a model, version, run, commit:model) in a clean worktree. Exit code 1: not reproduced."""
     from dovetail.render.reproduce import reproduced
-    from dovetail.reproduce import reproduce as library_call
-    from dovetail.verdict import REPRODUCED
-    from dovetail.workspace import open_workspace
+    from dovetail.repo.workspace import open_workspace
+    from dovetail.reproduction.reproduce import reproduce as library_call
+    from dovetail.reproduction.verdict import REPRODUCED
 
     with open_workspace() as workspace:
         answer = library_call(workspace, ref, fresh_env=fresh_env, tell=_progress)
@@ -275,8 +275,8 @@ def serve(ref: str, leave_out: Sequence[str], **wish: Any) -> None:
 
     The protocol is that of `mlflow models serve`. DOVETAIL_SERVE_TOKENS names bearer tokens, with commas between them.
     """
-    from dovetail.serving.server import run
-    from dovetail.serving.wish import settings
+    from dovetail.serving.http.server import run
+    from dovetail.serving.serve import settings
 
     run(settings(ref, leave_out=leave_out, **wish), lambda said: click.echo(said, err=True))
 
@@ -302,11 +302,11 @@ def retrain(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
     DATA is a file (CSV, Parquet, JSON lines), or `feedback`: what the prediction log holds with a label. Nothing is
     promoted, and the working tree stays as it is. Exit code 1: a gate refuses it, it is too early, nothing is new.
     """
-    from dovetail.monitoring.served import read
+    from dovetail.monitoring.served_rows import read
     from dovetail.render.retrain import retrained
-    from dovetail.retrain import Request
-    from dovetail.retrain import retrain as library_call
-    from dovetail.workspace import open_workspace
+    from dovetail.repo.workspace import open_workspace
+    from dovetail.retraining.retrain import Request
+    from dovetail.retraining.retrain import retrain as library_call
 
     with open_workspace() as workspace:
         answer = library_call(workspace, Request(**wish), read, _progress)
@@ -325,7 +325,7 @@ def monitor(ref: str, watch: float | None, as_json: bool, **wish: Any) -> None: 
     """Compare what REF (a model or version) answered with what it was trained and tested on. Exit code 1 on drift."""
     from dovetail.monitoring import monitor as library
     from dovetail.render import monitor as render
-    from dovetail.workspace import open_workspace
+    from dovetail.repo.workspace import open_workspace
 
     asked = library.Wish(ref, **wish)
     with open_workspace() as workspace:

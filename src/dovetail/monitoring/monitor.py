@@ -8,18 +8,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dovetail.connection import has_store, open_store, tracking_uri
 from dovetail.errors import MissingFile, StoreError, UnknownReference, UserError
-from dovetail.keys import Monitoring
-from dovetail.monitoring.look import Looked, look
+from dovetail.monitoring.assessment import Looked, look
+from dovetail.monitoring.baseline import Reference, reference
 from dovetail.monitoring.page import page
-from dovetail.monitoring.reference import Reference, reference
-from dovetail.monitoring.served import Window
-from dovetail.reference import parse
-from dovetail.series import Observed
-from dovetail.store import Store
-from dovetail.trace import Subject, resolve
-from dovetail.workspace import Workspace
+from dovetail.monitoring.served_rows import Window
+from dovetail.registration.lineage import Subject, resolve
+from dovetail.repo.workspace import Workspace
+from dovetail.tracking.connection import has_store, open_store, tracking_uri
+from dovetail.tracking.monitoring_runs import Observed
+from dovetail.tracking.store import Store
+from dovetail.values.reference import parse
+from dovetail.values.tag_keys import Monitoring
 
 FOLDER = "monitoring"  # of the prediction log, below the root
 PAGE = "monitor.html"  # in the run
