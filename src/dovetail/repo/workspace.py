@@ -5,13 +5,14 @@ import json
 import os
 import shlex
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail.errors import Busy, DataUnavailable, MissingFile, NotARepository, UnknownReference, UserError
+from dovetail.errors import Busy, DataUnavailable, MissingFile, UnknownReference, UserError
 from dovetail.repo import ledger
 from dovetail.repo.dvc_values import Declared, Recipe, Step
 from dovetail.repo.dvc_yaml import declared, recipes, running, steps
@@ -37,17 +38,39 @@ class Workspace:
         root: The tree that holds dvc.yaml and the files.
         store_root: The real root: the same, but in a temporary experiment the repository that started it.
         git: Its history.
-        scratch: A folder that git ignores.
     """
 
-    def __init__(self, repo: "Repo") -> None:
-        self._repo = repo
-        self.root = Path(repo.root_dir)
-        self.store_root = Path(os.environ.get(ENV_ROOT) or repo.root_dir)
-        self.git = Git(self.root)
-        self.scratch = Path(repo.tmp_dir)  # on the cache's file system, so that bytes can be linked
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store_root = Path(os.environ.get(ENV_ROOT) or root)
+        self.git = Git(root)
         self._declared: dict[Any, Declared] = {}
         self._keeper = self  # whose cache keeps what the remote gives
+        self._closing = ExitStack()
+
+    @cached_property
+    def _repo(self) -> "Repo":
+        """The repository as DVC opens it, when DVC is asked for the first time: its import takes half a second.
+
+        Raises:
+            UserError: when DVC cannot read its configuration.
+        """
+        from dvc.repo import Repo
+
+        with _dvc_errors():
+            return self._closing.enter_context(Repo(str(self.root)))
+
+    @cached_property
+    def scratch(self) -> Path:
+        """DVC's own temporary folder: git ignores it, and bytes of the cache can be linked there."""
+        folder = self.root / ".dvc" / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def close(self) -> None:
+        """End what was opened."""
+        self._closing.close()
+        self.git.close()
 
     @cached_property
     def tree(self) -> "WorkingTree":
@@ -504,26 +527,18 @@ class Workspace:
 
 @contextmanager
 def open_workspace(start: Path | None = None) -> Iterator[Workspace]:
-    """Open the DVC repository that `start` (default: the current folder) lies in.
+    """The DVC repository that `start` (default: the current folder) lies in; DVC opens it when it is asked.
 
     Raises:
         NotARepository: when it lies in none.
         UserError: when dvc.yaml, params.yaml or a .dvc file cannot be read.
     """
-    from dvc.exceptions import NotDvcRepoError
-    from dvc.repo import Repo
-
+    workspace = Workspace(Git.of_dvc(start).root)
     try:
-        repo = Repo(str(start) if start else None)
-    except NotDvcRepoError as error:
-        raise NotARepository(f"{start or Path.cwd()} is in no DVC repository", "git init && dvc init") from error
-    with repo:
-        workspace = Workspace(repo)
-        try:
-            with _dvc_errors():
-                yield workspace
-        finally:
-            workspace.git.close()
+        with _dvc_errors():
+            yield workspace
+    finally:
+        workspace.close()
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -539,12 +554,13 @@ def _copy(source: Path, target: Path) -> None:
 @contextmanager
 def _dvc_errors() -> Iterator[None]:
     """Translate what DVC says of a file that it cannot read."""
-    from dvc.exceptions import DvcException
-
     try:
         yield
-    except DvcException as error:
-        raise UserError(" ".join(str(error).split()), "mend the file named, then: dvc status") from error
+    except Exception as error:
+        dvc = sys.modules.get("dvc.exceptions")  # where it was never imported nothing can be its error
+        if dvc and isinstance(error, dvc.DvcException):
+            raise UserError(" ".join(str(error).split()), "mend the file named, then: dvc status") from error
+        raise
 
 
 def _link(source: Path, target: Path) -> None:

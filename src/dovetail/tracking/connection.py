@@ -44,6 +44,36 @@ def has_store(root: Path) -> bool:
     return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
 
 
+class Tracking:
+    """MLflow's store of the repository at `root`: cheap to make, opened where it is asked for the first time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._store: Store | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where it is."""
+        return tracking_uri(self.root)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a store to ask: asking one that is not there would make it."""
+        return has_store(self.root)
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """The store, made whole if it is new; what MLflow says no to within the block is a StoreError.
+
+        Raises:
+            StoreError: when MLflow refuses or does not answer.
+        """
+        with _translated(self.uri):
+            if self._store is None or self._store.uri != self.uri:
+                self._store = _connect(self.root, self.uri)
+            yield self._store
+
+
 def import_mlflow() -> None:
     """Import all of MLflow that a store needs: a second, which can pass while something else is done."""
     import mlflow
@@ -58,21 +88,31 @@ def open_store(root: Path) -> Iterator[Store]:
     Raises:
         StoreError: when MLflow refuses or does not answer.
     """
+    with Tracking(root).store() as store:
+        yield store
+
+
+def _connect(root: Path, uri: str) -> Store:
     import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the migrations of a new store are no news to a user
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
+    with chdir(root):  # where MLflow lays the default experiment of a new store
+        _create_sqlite(uri)
+        client = mlflow.MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return Store(client, root, uri)
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the migrations of a new store are no news to a user
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    uri = tracking_uri(root)
-    mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
     try:
-        with chdir(root):  # where MLflow lays the default experiment of a new store
-            _create_sqlite(uri)
-            client = mlflow.MlflowClient(uri)
-            client.search_experiments(max_results=1)
-        yield Store(client, root, uri)
+        yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, OSError) as error:
         raise _refused(uri, error) from error
 
