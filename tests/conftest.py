@@ -4,10 +4,28 @@ import os
 import shutil
 from pathlib import Path
 
+import commands
 import pytest
 from project import Project, copy_of, isolate, set_aside, small_project
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--plain", action="store_true", help="Start each command as users do, without the fork server.")
+
+
+def pytest_configure(config):
+    """One fork server a run, started by the process that the workers come from."""
+    if not (config.option.plain or config.option.collectonly or commands.SHIMS in os.environ):
+        served = commands.Commands()
+        os.environ[commands.SHIMS] = str(served.folder)
+
+        def close():
+            del os.environ[commands.SHIMS]
+            served.close()
+
+        config.add_cleanup(close)
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,7 @@
 """Promotion on evidence, a ledger in git, one step back: what must hold when something goes wrong as well."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +9,6 @@ from pathlib import Path
 import pytest
 from project import Project, copy_of, free_port, isolate, judged_project, set_aside
 
-KILLED = Path(__file__).with_name("killed.py")
 EVIL = """
 import joblib, os
 class Evil:
@@ -56,13 +53,6 @@ def gates(answer):
 def ours(project):
     """The tags of the ledger."""
     return [tag for tag in project.run("git", "tag").stdout.split() if tag.startswith("m")]
-
-
-def killed(project, step, *arguments, **env):
-    command = [sys.executable, KILLED, step, *arguments]
-    return subprocess.run(
-        command, cwd=project.root, env={**os.environ, **env}, capture_output=True, text=True, check=False
-    )
 
 
 def test_promoted_and_taken_back_as_gto_reads_it_and_as_history_tells(made):
@@ -215,8 +205,7 @@ def bytes_of(project):
 @pytest.mark.slow
 def test_killed_between_any_two_steps_nothing_is_lost_and_the_next_run_completes(made):
     for step in ("log_text", "tag", "alias_tag", "set_registered_model_alias"):
-        done = killed(made, step, "promote", "m")
-        assert done.returncode == -signal.SIGKILL, (step, done.stdout, done.stderr)
+        made.killed(step, "promote", "m")
     assert ours(made) == ["m#production#1", "m@v2.0.0"]
     assert "production" not in made.store().aliases()["m"]
     (model,) = made.json("status", code=1)["models"]
@@ -225,7 +214,7 @@ def test_killed_between_any_two_steps_nothing_is_lost_and_the_next_run_completes
     assert made.json("status")["models"][0]["in_sync"] is True
     made.json("promote", "m", "--version", "1")
     for step in ("tag", "set_registered_model_alias"):
-        assert killed(made, step, "rollback", "m").returncode == -signal.SIGKILL
+        made.killed(step, "rollback", "m")
     assert made.json("history", "m")["events"][0]["kind"] == "rollback"
     made.json("sync")
     assert made.store().aliases()["m"]["production"] == 2
@@ -265,8 +254,7 @@ def test_a_server_that_dies_before_the_alias_moves_leaves_a_tag_that_sync_follow
                           start_new_session=True) as server:  # fmt: skip
         made.run("curl", "-s", "--retry", "60", "--retry-delay", "1", "--retry-all-errors", f"{uri}/health")
         env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "VICTIM": f"-{server.pid}"}
-        done = killed(made, "set_registered_model_alias", "promote", "m", **env)
-    assert done.returncode == 3, done.stderr
+        done = made.killed("set_registered_model_alias", "promote", "m", code=3, **env)
     assert "the tag m#production#1 is made, MLflow's alias stays behind" in done.stderr
     assert "next: dovetail sync" in done.stderr
     made.json("sync")

@@ -5,9 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -22,7 +20,6 @@ from dovetail.retraining.cut import cut
 from dovetail.serving.log import PredictionLog, Served
 from dovetail.workspace import open_workspace
 
-KILLED = Path(__file__).with_name("killed.py")
 NEW = "a,b\n5,6\n7,8\n"
 # As slow as the file SLOW says, after having told its process group.
 SLOW = """
@@ -283,9 +280,7 @@ def test_interrupted_or_killed_it_leaves_all_as_it_was_and_another_waits(small, 
     os.killpg(group, signal.SIGKILL)  # what the killed one had started
     assert state(small) == before
     slow.unlink()
-    killed = [sys.executable, KILLED, "take_branch", "retrain", "m", "--with", new]  # the model is registered by then
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    assert subprocess.run(killed, cwd=small.root, env=environment, check=False).returncode == -signal.SIGKILL
+    small.killed("take_branch", "retrain", "m", "--with", new)  # the model is registered by then
     assert (state(small)[0], small.store().counts()) == (before[0], (1, 1))
     assert small.json("retrain", "m", "--with", new)["version"] == 1
     assert (small.store().counts(), left(small)) == ((1, 1), [])

@@ -1,15 +1,9 @@
 """MLflow is a view: it can be deleted and comes back the same, from whatever git and DVC still hold."""
 
 import shutil
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from project import Project, copy_of, isolate, set_aside
-
-KILLED = Path(__file__).with_name("killed.py")
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +103,7 @@ def test_killed_on_the_way_and_run_again_it_completes(history):
     forget(history)
     steps = "create_run", "log_inputs", "copy:2", "finalize_logged_model", "create_model_version"
     for step in (*steps, "set_registered_model_alias"):
-        command = [sys.executable, KILLED, step, "sync", "--all"]
-        assert subprocess.run(command, cwd=history.root, check=False).returncode == -signal.SIGKILL
+        history.killed(step, "sync", "--all")
     history.run("dovetail", "sync", "--all")
     assert view(history) == before
 
