@@ -41,6 +41,13 @@ def answer():
     return marshal.loads(content)
 
 
+def end(number):
+    """Die by a signal, as the command did."""
+    if number in FORWARDED:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
 ignored = [number for number in FORWARDED if signal.getsignal(number) == signal.SIG_IGN]
 for number in FORWARDED:
     if number not in ignored:
@@ -64,13 +71,13 @@ connection.connect(SOCKET)
 connection.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)])
 connection.sendall(request)
 process = answer()
+if not process:  # its environment asks for a process of its own
+    for number in waiting:
+        end(number)
+    os.execv(sys.executable, [sys.executable, SCRIPT, *sys.argv[1:]])
 for number in waiting:
     forward(number, None)
-if not process:  # its environment asks for a process of its own
-    os.execv(sys.executable, [sys.executable, SCRIPT, *sys.argv[1:]])
 code = answer()
 if code < 0:
-    if -code in FORWARDED:
-        signal.signal(-code, signal.SIG_DFL)
-    os.kill(os.getpid(), -code)
+    end(-code)
 os._exit(code)
