@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from project import Project, copy_of, free_port, isolate, judged_project, set_aside
+import templates
+from project import copy_of, free_port
+from templates import version
 
 EVIL = """
 import joblib, os
@@ -19,31 +21,9 @@ joblib.dump(Evil(), "out/m.joblib")
 
 
 @pytest.fixture
-def judged(tmp_path):
-    return judged_project(tmp_path / "judged")
-
-
-@pytest.fixture(scope="module")
-def template(_small_template, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = Project(tmp_path_factory.mktemp("made") / "small")
-        shutil.copytree(_small_template, project.root, symlinks=True)
-        for w in (7, 8):
-            version(project, w)
-        return set_aside(project)
-
-
-@pytest.fixture
-def made(template, tmp_path):
+def made(tmp_path_factory, tmp_path):
     """Two committed versions, the newer one staged."""
-    return copy_of(template, tmp_path / "small")
-
-
-def version(project, w):
-    project.write("params.yaml", f"train: {{w: {w}}}\n")
-    project.run("dvc", "repro", "-q")
-    return project.commit(f"w = {w}")
+    return copy_of(templates.versions(tmp_path_factory), tmp_path / "small")
 
 
 def gates(answer):

@@ -13,7 +13,7 @@ from dovetail import compiled, compiling
 from dovetail.errors import UserError
 from dovetail.serving.engine import Held
 
-pytestmark = pytest.mark.xdist_group("serving")
+pytestmark = pytest.mark.xdist_group("compiled")
 
 TRAIN = """
 import joblib, json, numpy, pandas

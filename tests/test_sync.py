@@ -3,14 +3,14 @@
 import shutil
 
 import pytest
-from project import Project, copy_of, isolate, set_aside
+from project import Project, copy_of, set_aside
+from templates import made_once
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def template(_small_template, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = Project(tmp_path_factory.mktemp("history") / "small")
+    def make(folder):
+        project = Project(folder / "small")
         shutil.copytree(_small_template, project.root, symlinks=True)
         project.run("dvc", "remote", "add", "-q", "-d", "store", str(project.root.with_name("remote")))
         for w in (7, 8, 3):
@@ -18,7 +18,9 @@ def template(_small_template, tmp_path_factory):
             project.run("dvc", "repro", "-q", "register")
             project.commit(f"w = {w}")
         project.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
-        return set_aside(project)
+        set_aside(project)
+
+    return made_once(tmp_path_factory, "history", make) / "small"
 
 
 @pytest.fixture
