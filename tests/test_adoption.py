@@ -99,7 +99,7 @@ def md5(file):
 
 
 def make(root):
-    """A repository that knows nothing of Dovetail, with two pipelines, data of three kinds, GTO's tags; it adopts it."""
+    """A repository that knows nothing of Dovetail, with two pipelines, three kinds of data, GTO's tags; it adopts."""
     project = Project(root / "repo")
     project.root.mkdir()
     (root / "outside.csv").write_text("a,b\n9,18\n")

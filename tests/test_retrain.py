@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,8 @@ import time
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from project import BIN, Project, isolate, small_project
+from project import BIN, Project, small_project
+from templates import made_once
 
 from dovetail.errors import MissingFile, UserError
 from dovetail.monitoring import served
@@ -55,20 +57,22 @@ def rows_of_model(project, branch):
     return json.loads(at(project, branch, "out/metrics.json"))["size"]["rows"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def _retrained(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = small_project(tmp_path_factory.mktemp("retrained") / "small")
-        project.run("dvc", "remote", "add", "-q", "-d", "store", str(project.root.parent / "remote"))
+    def make(folder):
+        project = small_project(folder / "small")
+        project.run("dvc", "remote", "add", "-q", "-d", "store", str(folder / "remote"))
         project.run("dvc", "repro", "-q")
         project.commit("trained")
         project.run("dvc", "push", "-q")
         project.run("dovetail", "promote", "m")
         before = state(project)
-        (project.root.parent / "new.csv").write_text(NEW)
+        (folder / "new.csv").write_text(NEW)
         answer = project.json("retrain", "m", "--with", "../new.csv")
-    return project.root, before, answer
+        (folder / "told").write_bytes(pickle.dumps((before, answer)))
+
+    folder = made_once(tmp_path_factory, "retrained", make)
+    return folder / "small", *pickle.loads((folder / "told").read_bytes())
 
 
 @pytest.fixture

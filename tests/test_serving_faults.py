@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import templates
+from project import copy_of
 from serving import COLUMNS, SPLIT, Server, ask, point
 
 pytestmark = pytest.mark.slow

@@ -121,9 +121,9 @@ def test_bytes_that_are_nowhere_are_listed_and_the_rest_is_done(history):
     assert "dvc push" in problem["next"]
 
 
-def test_bytes_come_from_the_remote_when_the_cache_is_empty(history, template, tmp_path):
+def test_bytes_come_from_the_remote_when_the_cache_is_empty(history, tmp_path):
+    history.run("dvc", "remote", "modify", "--local", "store", "url", str(tmp_path / "remote"))
     history.run("dvc", "push", "-q", "--all-commits")
-    shutil.move(template.with_name("remote"), tmp_path / "remote")  # no other copy is to find it
     clone = Project(tmp_path / "clone")
     history.run("git", "clone", "-q", ".", str(clone.root))
     clone.run("dvc", "remote", "modify", "--local", "store", "url", str(tmp_path / "remote"))
