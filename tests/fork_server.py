@@ -29,7 +29,7 @@ from pathlib import Path
 IMPORTED = (
     "alembic.command", "alembic.config", "dulwich.porcelain", "dvc.cachemgr", "dvc.cli.parser", "dvc.data_cloud",
     "dvc.dirs", "dvc.repo.artifacts", "dvc.repo.experiments.queue.celery", "dvc.repo.experiments.queue.workspace",
-    "dvc.repo.experiments.show", "dvc.repo.index", "dvc.repo.plots", "dvc.repo.stage", "gto", "mlflow",
+    "dvc.repo.experiments.show", "dvc.repo.index", "dvc.repo.plots", "dvc.repo.stage", "gto", "gto.cli", "mlflow", "mlflow.cli",
     "mlflow.pyfunc",
     "mlflow.store.model_registry.sqlalchemy_workspace_store", "mlflow.store.tracking.sqlalchemy_workspace_store",
     "mlflow.tracing.processor.base_mlflow", "mlflow.utils.search_logged_model_utils", "networkx", "pyarrow.parquet",
@@ -41,6 +41,7 @@ READ_ON_IMPORT = (
     "ARROW_", "FSSPEC_", "LANG", "LC_", "LD_", "MALLOC_", "MKL_", "MLFLOW_CONFIGURE_LOGGING", "MLFLOW_LOGGING_LEVEL",
     "NPY_", "NUMPY_", "OMP_", "OPENBLAS_", "OTEL_", "PANDAS_", "PYTHON", "TQDM_", "TZ",
 )  # fmt: skip
+SERVERS = {("mlflow", "server"), ("mlflow", "ui"), ("mlflow", "models"), ("dovetail", "serve"), ("dovetail", "ui")}
 HEADER = 4  # bytes that tell a request's length
 FILES = 4  # the caller's standard streams and its folder
 
@@ -117,7 +118,7 @@ class Server:
         except (OSError, EOFError):
             connection.close()
             return None
-        if self._needs_own_process(request.environment):
+        if self._needs_own_process(request):
             with connection, contextlib.suppress(OSError):
                 connection.sendall(marshal.dumps(0).ljust(16))
         elif pid := os.fork():
@@ -133,13 +134,13 @@ class Server:
             os.close(file)
         return None
 
-    def _needs_own_process(self, environment):
-        """Whether a variable that counts on import differs from what it was for this server."""
+    def _needs_own_process(self, request):
+        """Whether it is a server itself, or a variable that counts on import differs from what it was for this one."""
         mine, theirs = (
             {name: value for name, value in env.items() if name.startswith(READ_ON_IMPORT)}
-            for env in (self.environment, environment)
+            for env in (self.environment, request.environment)
         )
-        return mine != theirs
+        return mine != theirs or (Path(request.script).name, *request.arguments[:1]) in SERVERS
 
     def _close(self):
         """Keep nothing of the server in a forked process."""
