@@ -10,7 +10,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
-SERVED = {**{name: BIN / name for name in ("dovetail", "dvc", "gto", "mlflow")}, "killed": HERE / "killed.py"}
+SERVED = {name: BIN / name for name in ("dovetail", "dvc", "gto", "mlflow", "python")} | {"killed": HERE / "killed.py"}
 SHIMS = "COMMANDS_OF_TESTS"  # the environment variable that names the shims' folder, for the workers of a run
 
 

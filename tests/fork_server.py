@@ -25,15 +25,16 @@ import types
 from dataclasses import dataclass
 from pathlib import Path
 
-# What `dovetail` and `dvc` import. Not the stages' libraries: polars has threads, which do not survive a fork.
+# What `dovetail`, `dvc` and the stages of small projects import. Not polars: its threads do not survive a fork.
 IMPORTED = (
     "alembic.command", "alembic.config", "dulwich.porcelain", "dvc.cachemgr", "dvc.cli.parser", "dvc.data_cloud",
     "dvc.dirs", "dvc.repo.artifacts", "dvc.repo.experiments.queue.celery", "dvc.repo.experiments.queue.workspace",
-    "dvc.repo.experiments.show", "dvc.repo.index", "dvc.repo.plots", "dvc.repo.stage", "gto", "gto.cli", "mlflow", "mlflow.cli",
-    "mlflow.pyfunc",
-    "mlflow.store.model_registry.sqlalchemy_workspace_store", "mlflow.store.tracking.sqlalchemy_workspace_store",
-    "mlflow.tracing.processor.base_mlflow", "mlflow.utils.search_logged_model_utils", "networkx", "pyarrow.parquet",
-    "rich.live", "sqlalchemy.dialects.sqlite",
+    "dvc.repo.experiments.show", "dvc.repo.index", "dvc.repo.plots", "dvc.repo.stage", "gto", "gto.cli", "joblib",
+    "mlflow", "mlflow.cli", "mlflow.pyfunc", "mlflow.store.model_registry.sqlalchemy_workspace_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store", "mlflow.tracing.processor.base_mlflow",
+    "mlflow.utils.search_logged_model_utils", "multiprocessing.popen_fork", "networkx", "pandas", "pyarrow.parquet",
+    "pyparsing", "rich.live", "sklearn.compose", "sklearn.ensemble", "sklearn.impute", "sklearn.pipeline",
+    "sqlalchemy.dialects.sqlite", "yaml",
 )  # fmt: skip
 APART = ("dovetail.serving", "dovetail.audit_hook", "dovetail.joblib_model")  # modules that other processes import
 # Read while Python starts or while something is imported: with another value a command needs a process of its own.
@@ -65,7 +66,6 @@ class Server:
 
     def __init__(self, listener):
         self.environment = dict(os.environ)
-        self.set_by_imports = {}
         self.listener = listener
         self.selector = selectors.DefaultSelector()
         self.woken, self.waker = socket.socketpair()
@@ -81,8 +81,6 @@ class Server:
             if not module.name.startswith(APART):
                 importlib.import_module(module.name)
         del sys.modules["polars"]
-        after = dict(os.environ)
-        self.set_by_imports = {name: value for name, value in after.items() if self.environment.get(name) != value}
         assert threading.active_count() == 1, threading.enumerate()
         assert not {"polars", "pygit2"} & set(sys.modules)  # threads; a home, read on import
         gc.collect()
@@ -192,7 +190,7 @@ def _kill(pid):
             os.kill(pid, signal.SIGKILL)
 
 
-def become(request, set_by_imports):
+def become(request):
     """Make this process what the caller asked for, in all that a program can see of how it was started."""
     if os.getsid(0) == request.session:
         with contextlib.suppress(OSError):  # the group is gone if the caller is
@@ -209,10 +207,10 @@ def become(request, set_by_imports):
     for number in request.ignored:
         signal.signal(number, signal.SIG_IGN)
     os.environ.clear()
-    os.environ.update({**set_by_imports, **request.environment})
+    os.environ.update(request.environment)  # and nothing that a library set while it was imported
     sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
     sys.argv[:] = [request.script, *request.arguments]
-    sys.path[0] = str(Path(request.script).parent)
+    sys.path[0] = str(Path(request.script).absolute().parent)
     random.seed()
     sys.modules["numpy"].random.seed()
 
@@ -220,7 +218,7 @@ def become(request, set_by_imports):
 def run(script):
     """Run a Python script as `python SCRIPT` does."""
     main = types.ModuleType("__main__")
-    main.__file__ = script
+    main.__file__ = str(Path(script).absolute())
     main.__builtins__ = __builtins__
     sys.modules["__main__"] = main
     exec(compile(Path(script).read_bytes(), script, "exec"), main.__dict__)
@@ -262,5 +260,5 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(sys.executable).parent)  # no test's module in place of a library's
     server.prepare()
     wanted = server.serve()
-    become(wanted, server.set_by_imports)
+    become(wanted)
     ending.of(wanted.script)

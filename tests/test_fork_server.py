@@ -153,6 +153,18 @@ def test_nested_calls_are_served_and_what_decides_on_imports_has_a_process_of_it
         assert parent(direct, env={**env, name: "1"}) != server
 
 
+def test_a_stage_s_script_is_served_and_whatever_else_python_is_asked_is_not(served, tmp_path):
+    direct, _ = served("print(os.getppid())")
+    project = Project(tmp_path)
+    code = "print(__file__, sys.argv, sys.path[0], os.getppid())"
+    (tmp_path / "stage.py").write_text(IMPORTS + code)
+    *shown, server = project.run("python", "stage.py", "x").stdout.split()
+    assert shown == project.run("python", "stage.py", "x", plain=True).stdout.split()[:-1]
+    assert int(server) == parent(direct)
+    for command in (["-c", f"__file__ = 0\n{IMPORTS}{code}"], ["-B", "stage.py"], ["-m", "stage"]):
+        assert project.run("python", *command).stdout.split()[-1] == str(os.getpid())
+
+
 def test_a_user_gets_the_entry_points_themselves(tmp_path):
     """Not the shims, where a test asks for a plain process."""
     for name in ("dovetail", "dvc"):

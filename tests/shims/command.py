@@ -1,4 +1,4 @@
-"""Stands on PATH for `dovetail` and `dvc` in tests: has the fork server run the command, and is it for the caller.
+"""Stands on PATH for `dovetail`, `dvc` and others in tests: has the fork server run it, and is it for the caller.
 
 `tests/commands.py` lays it, under each command's name, beside the server's socket and a link to the true script. Only
 what costs nothing is imported, for this starts with each command.
@@ -14,6 +14,11 @@ import sys
 FOLDER = os.path.dirname(os.path.abspath(sys.argv[0]))  # noqa: PTH100, PTH120  (pathlib takes longer than all of this)
 SOCKET = f"{FOLDER}/socket"
 SCRIPT = os.readlink(f"{sys.argv[0]}.script")  # noqa: PTH115
+ARGUMENTS = sys.argv[1:]
+if SCRIPT.endswith("/python"):  # a script of a small project; all else that Python can be asked, it is asked itself
+    if not ARGUMENTS or not ARGUMENTS[0].endswith(".py"):
+        os.execv(SCRIPT, [SCRIPT, *ARGUMENTS])
+    SCRIPT = ARGUMENTS.pop(0)
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 waiting = []  # signals that came before there was a process to send them to
@@ -57,7 +62,7 @@ os.umask(umask)
 request = marshal.dumps(
     {
         "script": SCRIPT,
-        "arguments": sys.argv[1:],
+        "arguments": ARGUMENTS,
         "environment": dict(os.environ),
         "umask": umask,
         "ignored": [int(number) for number in ignored],
@@ -74,7 +79,7 @@ process = answer()
 if not process:  # its environment asks for a process of its own
     for number in waiting:
         end(number)
-    os.execv(sys.executable, [sys.executable, SCRIPT, *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, SCRIPT, *ARGUMENTS])
 for number in waiting:
     forward(number, None)
 code = answer()
