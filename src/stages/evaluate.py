@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages import card as model_card
+from stages import importance as columns
+from stages import learned, scores, table
+from stages import plots as model_plots
 from stages.config import PARAMS_FILE, Params, block
-from stages.drawing import drawing
 from stages.errors import StageError
 from stages.files import replacing, write_json
 from stages.outcome import Findings
@@ -33,30 +36,23 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
         StageError: the model or a part of the data is missing, broken, or does not fit the other.
     """
     target = block("models", params.models, key).target
-    with drawing() as draw:
-        from stages import card as model_card  # these take a second, in which the process that draws makes ready
-        from stages import importance as columns
-        from stages import learned, scores, table
-
-        estimator, modules = learned.load(model, f"train@{key}")
-        seen, _ = table.read(train, target, f"split@{key}")
-        features, actual = table.read(test, target, f"split@{key}")
-        features = _as_trained(test, features, seen)
-        try:
-            outcome = scores.judge(estimator, features, actual)
-            numbers = scores.measure(outcome)
-            ranking = columns.rank(estimator, features, actual)
-            about = model_card.describe(estimator, modules, seen, features)
-        except (ValueError, TypeError) as error:
-            what = f"{PARAMS_FILE}: models.{key}: {model} cannot be judged on {test}"
-            raise StageError(f"{what}: {' '.join(str(error).split())}") from error
-        if outcome.unseen:
-            print(
-                f"evaluate@{key}: the model never saw {outcome.unseen} of {target!r}; it errs on them", file=sys.stderr
-            )
-        with replacing(plots) as folder:
-            folder.mkdir()
-            draw(folder, Findings(key, outcome, numbers, scores.roc_curves(outcome), ranking))
+    estimator, modules = learned.load(model, f"train@{key}")
+    seen, _ = table.read(train, target, f"split@{key}")
+    features, actual = table.read(test, target, f"split@{key}")
+    features = _as_trained(test, features, seen)
+    try:
+        outcome = scores.judge(estimator, features, actual)
+        numbers = scores.measure(outcome)
+        ranking = columns.rank(estimator, features, actual)
+        about = model_card.describe(estimator, modules, seen, features)
+    except (ValueError, TypeError) as error:
+        what = f"{PARAMS_FILE}: models.{key}: {model} cannot be judged on {test}"
+        raise StageError(f"{what}: {' '.join(str(error).split())}") from error
+    if outcome.unseen:
+        print(f"evaluate@{key}: the model never saw {outcome.unseen} of {target!r}; it errs on them", file=sys.stderr)
+    with replacing(plots) as folder:
+        folder.mkdir()
+        model_plots.draw(folder, Findings(key, outcome, numbers, scores.roc_curves(outcome), ranking))
     with replacing(importance) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("feature", "importance"), *(row[:2] for row in ranking)])
     write_json(card, about)
