@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from pyarrow.parquet import write_table
 from sklearn.model_selection import train_test_split
 
-from stages.config import PARAMS_FILE, Model, Params, block
-from stages.errors import StageError
-from stages.files import replacing
-from stages.table import read_arrow
+from stages.common.errors import StageError
+from stages.common.models import Model
+from stages.common.outputs import replacing
+from stages.common.params import PARAMS_FILE, Params, block
+from stages.modelling.table import read_arrow
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 

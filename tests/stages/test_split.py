@@ -5,7 +5,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
 
 from stages import split
-from stages.errors import StageError
+from stages.common.errors import StageError
 
 
 def run(folder, table, **kwargs):
