@@ -44,10 +44,12 @@ def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduce
 
 
 def _differing(workspace: Workspace, commit: Commit, made: Lineage) -> tuple[str, ...]:
-    """Files that git keeps at the commit with another content than dvc.lock says that the stages read."""
-    blobs = workspace.git.files(commit.sha)
-    read = {dep for stage in made.stages for dep in stage.deps if dep.path in blobs and not dep.is_folder}
-    return tuple(sorted(dep.path for dep in read if _md5(workspace.git.blob(blobs[dep.path])) != dep.md5))
+    """Files, and folders of code, that git keeps at the commit as others than dvc.lock says that the stages read."""
+    blobs, tree = workspace.git.files(commit.sha), workspace.at(commit)
+    deps = {dep for stage in made.stages for dep in stage.deps}
+    files = {dep.path for dep in deps if dep.path in blobs and _md5(workspace.git.blob(blobs[dep.path])) != dep.md5}
+    folders = {dep for dep in deps if dep.path in made.code and tree.keeps(dep.path)}
+    return tuple(sorted(files | {dep.path for dep in folders if tree.file(dep.path).md5 != dep.md5}))
 
 
 def _md5(content: bytes) -> str:

@@ -1,6 +1,5 @@
 """Rebuild a version from its commit and its data, and say whether the same comes out."""
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -170,14 +169,10 @@ def _records(tree: Snapshot, lineage: Lineage) -> bool:
 
 
 def _has_code(tree: Revision, lineage: Lineage) -> bool:
-    """Whether the files that git keeps are those that the stages read."""
-    deps = {dep for stage in lineage.stages for dep in stage.deps if tree.keeps(dep.path) and not dep.is_folder}
+    """Whether the files and the folders of code that git keeps are those that the stages read."""
     made = {out.path for stage in lineage.stages for out in stage.outs}
-    return all(
-        hashlib.md5(tree.read(dep), usedforsecurity=False).hexdigest() == dep.md5
-        for dep in deps
-        if dep.path not in made
-    )
+    deps = {dep for stage in lineage.stages for dep in stage.deps if tree.keeps(dep.path) and dep.path not in made}
+    return all(tree.file(dep.path).md5 == dep.md5 for dep in deps if not dep.is_folder or dep.path in lineage.code)
 
 
 def _result(done: Rebuilt | None) -> dict[str, Any]:
