@@ -15,13 +15,13 @@ from dovetail.promotion.gather import Contest, gather
 from dovetail.promotion.provenance import commit_of
 from dovetail.registration.alias_check import Followed
 from dovetail.registration.lineage import Subject, resolve
-from dovetail.registration.register import register
+from dovetail.registration.register import RegisterRequest, register
 from dovetail.repo import ledger
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import FORCE, PROMOTE, Ledger, Note
 from dovetail.repo.workspace import Workspace, open_workspace
 from dovetail.system.locks import write_lock
-from dovetail.tracking.connection import open_store
+from dovetail.tracking.connection import Tracking, open_store
 from dovetail.tracking.store import Store
 from dovetail.values.reference import STAGING, ByAlias, ByVersion
 
@@ -104,7 +104,9 @@ def _candidate(workspace: Workspace, store: Store, wish: Wish) -> Subject:
     found = store.find_version(model.name, md5)
     if found is None and wish.dry_run:
         raise UnknownReference(f"the workspace's {model.name} is no version yet", f"dovetail register {model.name}")
-    number = found.number if found else register([model.name])[0].version
+    if found is None:
+        made = register(workspace, Tracking(workspace.store_root), RegisterRequest((model.name,)))
+    number = found.number if found else made.registrations[0].version
     assert number is not None  # this is no experiment
     return resolve(workspace, store, ByVersion(model.name, number))
 

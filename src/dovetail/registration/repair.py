@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import DovetailError
-from dovetail.registration.register import Projection, apply, compile_version, logged_model, project
+from dovetail.registration.projection import Projection, project
+from dovetail.registration.register import apply, compile_version, logged_model
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.tree import Snapshot
 from dovetail.tracking.run_content import LINEAGE_FILE

@@ -8,7 +8,8 @@ from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
 from dovetail.registration.alias_check import Followed
-from dovetail.registration.register import move_staging, project, record
+from dovetail.registration.projection import project
+from dovetail.registration.register import move_staging, record
 from dovetail.registration.repair import repair_from
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import UNASSIGN, Ledger
