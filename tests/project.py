@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dovetail.tracking.connection import mend_moved
+from dovetail.tracking.connection import relocate_store
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -234,7 +234,7 @@ def copy_of(template, target):
     """A copy of what was set aside, with its store, cache and experiments; a remote it has in common with others."""
     shutil.copytree(template, target, symlinks=True)
     shutil.copytree(template.with_name("mlruns"), target / "mlruns")
-    assert mend_moved(target) == [str(template)]
+    assert relocate_store(target) == [str(template)]
     return Project(target)
 
 

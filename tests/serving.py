@@ -82,10 +82,10 @@ def served_project(root):
 
 def copied(template, root):
     """The same project elsewhere, MLflow's absolute paths mended."""
-    from dovetail.tracking.connection import mend_moved
+    from dovetail.tracking.connection import relocate_store
 
     shutil.copytree(template.root, root, symlinks=True)
-    assert mend_moved(root)
+    assert relocate_store(root)
     return Project(root)
 
 

@@ -150,38 +150,38 @@ def record(store: Store, projection: Projection) -> Registration:
     )
 
 
-def compile_version(store: Store, version: Version, projection: Projection, *, anew: bool = False) -> str:
-    """Compile the version's model where dvc.yaml asks for it and that was not done, or is to be done `anew`.
+def compile_version(store: Store, version: Version, projection: Projection, *, again: bool = False) -> str:
+    """Compile the version's model where dvc.yaml asks for it and that was not done, or is to be done `again`.
 
-    Returns what is said of it: whether the compiled model says the same as the model.
+    Returns the verdict: whether the compiled model answers the same as the model.
     """
-    if projection.to_compile is None or (to_onnx.is_final(version.onnx) and not anew):
+    if projection.to_compile is None or (to_onnx.is_final(version.onnx) and not again):
         return version.onnx
     outcome = to_onnx.run(projection.to_compile)
     if to_onnx.is_final(version.onnx) and not to_onnx.is_final(outcome.verdict):
-        return version.onnx  # what was said counts on: its file is used if it is still there, by its digest
+        return version.onnx  # the earlier verdict stands: its file is used, if it is still there
     tags = {}
     if outcome.content:
-        store.lay_beside(version, compiled_model.FILE, outcome.content)
+        store.add_file(version, compiled_model.FILE, outcome.content)
         tags[tag_keys.ONNX_MD5] = hashlib.md5(outcome.content, usedforsecurity=False).hexdigest()
     store.tag_version(version, tags | {tag_keys.ONNX: outcome.verdict})  # the verdict last: with it, it is done
     return outcome.verdict
 
 
 def _allow(store: Store, projection: Projection) -> None:
-    """Let the version's loader accept what the workspace's gates allow now, where that was something else before."""
+    """Let the version's loader accept what the workspace's gates allow now, where they allowed others before."""
     version = store.find_version(projection.model.name, projection.artifact.md5)
     allowed = ",".join(projection.artifact.allow)
     if version is not None and version.allow != allowed:
-        store.lay_anew(version, projection.artifact)
+        store.replace_files(version, projection.artifact)
         store.tag_version(version, {tag_keys.PICKLE_ALLOW: allowed})
 
 
 def _live(store: Store, lineage: Lineage, found: Run | None, tags: Mapping[str, str]) -> Run | None:
     """The run that the training script opened itself, adopted; `found` where there is one already.
 
-    The last of the last execution made the bytes that lie there. What else that execution made is shown below it; what
-    earlier ones made of the same inputs are repeats, as all are once a run is found: into MLflow's trash.
+    The last run of the last execution made the bytes in the workspace; its other runs are shown below it. Runs of
+    earlier executions with the same inputs are repeats, as all are once a run is found: into MLflow's trash.
     """
     live = store.live_runs(lineage.maker.inputs) if lineage.maker else []
     last = None if found or not live else live[-1]
