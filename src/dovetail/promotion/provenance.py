@@ -1,4 +1,4 @@
-"""Where a version comes from: the commit that holds it, whether that is all that made it, where its data is."""
+"""What git and DVC know of a version: whether a commit holds all that made it, and where its data are kept."""
 
 import hashlib
 
@@ -7,18 +7,6 @@ from dovetail.gates.evidence import Origin
 from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
 from dovetail.values.lineage import Lineage
-
-
-def commit_of(workspace: Workspace, made: Lineage, *, experiments: bool = False) -> Commit | None:
-    """The newest commit of a branch or tag (or of an experiment) that holds the model with all that made it."""
-    for commit in workspace.commits_with(made.kept.md5, experiments=experiments):
-        tree = workspace.at(commit)
-        try:
-            if tree.lineage(tree.model(made.model)).fingerprint == made.fingerprint:
-                return commit
-        except DovetailError:  # of another shape; not this one
-            continue
-    return None
 
 
 def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduced: str | None) -> Origin:

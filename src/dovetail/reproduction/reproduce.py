@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dovetail.errors import DovetailError, Interrupted, StoreError, UnknownReference, UserError
-from dovetail.registration.lineage import resolve
+from dovetail.registration.resolve import resolve
 from dovetail.repo.tree import Snapshot
 from dovetail.repo.trees import PINS, Revision
 from dovetail.repo.workspace import Workspace
@@ -103,10 +103,10 @@ def _subject(workspace: Workspace, text: str) -> _Subject:
             known = ", ".join(models) or "none"
             raise UnknownReference(f"{text!r} names no registered model; there are: {known}", "dovetail status")
         named = resolve(workspace, store, reference)
-        packages = store.text(named.shown.id, ENVIRONMENT_FILE)
+        packages = store.text(named.run.id, ENVIRONMENT_FILE)
     commits = [
         *workspace.commits_with(named.lineage.kept.md5),
-        *filter(None, map(workspace.git.commit, ("HEAD", named.shown.tags.get(GIT_COMMIT, "HEAD")))),
+        *filter(None, map(workspace.git.commit, ("HEAD", named.run.tags.get(GIT_COMMIT, "HEAD")))),
     ]
     trees = {commit.sha: workspace.at(commit) for commit in commits}
     return _Subject(named.model, named.lineage, pinned(packages) if packages else None, tuple(trees.values()))
