@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from project import TRAIN, Project
 from templates import made_once
 
-from dovetail.compare.diff import compare
-from dovetail.compare.model_state import Side
+from dovetail.compare.diff import compare as library_call
+from dovetail.compare.model_state import ModelState
 from dovetail.render.diff import text
 from dovetail.render.diff_markdown import markdown
 from dovetail.repo.git import Git
@@ -115,11 +115,12 @@ def test_two_commits(history):
 def test_between_revisions_mlflow_is_not_even_imported(history):
     script = """
 import sys
-from dovetail.diff import diff
-from dovetail.workspace import open_workspace
+from dovetail.compare.diff import DiffRequest, diff
+from dovetail.repo.workspace import open_workspace
+from dovetail.tracking.connection import Tracking
 with open_workspace() as workspace:
-    for sides in (("HEAD~1", "nine"), ("HEAD:m", "workspace")):
-        diff(workspace, *sides)
+    for states in (("HEAD~1", "nine"), ("HEAD:m", "workspace")):
+        diff(workspace, Tracking(workspace.store_root), DiffRequest(*states))
 print([name for name in ("mlflow", "pandas") if name in sys.modules])
 """
     done = history.run("python", "-c", script, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
@@ -284,13 +285,18 @@ def test_a_branch_may_look_like_a_version(copy):
     assert copy.json("diff", "feature/3", "HEAD")["a"]["kind"] == "commit"
 
 
-# Sides made by hand: the diff of two sides asks nothing else.
+# States made by hand: the diff of two states asks nothing else.
+
+
+def compare(a, b):
+    return library_call(a, b).as_json()
+
 
 PATHS = st.sampled_from(["a.csv", "b.csv", "dir", "x.py", "y.sql"])
 DIGESTS = st.sampled_from(["1", "2", "3.dir"])
 NUMBERS = st.sampled_from([0.0, 0.5, 1.0, 12345.0, float("nan"), float("inf")])
 SIDES = st.builds(
-    lambda model, cmd, deps, params, metrics, packages, gates: Side(
+    lambda model, cmd, deps, params, metrics, packages, gates: ModelState(
         "ref",
         "commit",
         Lineage(
@@ -350,7 +356,7 @@ def test_a_side_does_not_differ_from_itself(side):
 
 
 def side(metrics=None, stages=(), **rest):
-    return Side("here", "commit", Lineage("m", FileRef("m", "0"), tuple(stages)), metrics=metrics or {}, **rest)
+    return ModelState("here", "commit", Lineage("m", FileRef("m", "0"), tuple(stages)), metrics=metrics or {}, **rest)
 
 
 def test_an_interval_belongs_to_its_metric_and_is_a_difference_of_its_own():

@@ -50,14 +50,14 @@ def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa:
     lie there. Without A it is production, else staging; without B the workspace. Data with the same md5 is not read;
     data that changed is, and fetched for it where it is not in the cache.
     """
+    from dovetail.compare.diff import DiffRequest
     from dovetail.compare.diff import diff as library_call
     from dovetail.render.diff import text
     from dovetail.render.diff_markdown import markdown as comment
-    from dovetail.repo.workspace import open_workspace
 
-    with open_workspace() as workspace:
-        answer = library_call(workspace, a, b)
-    show(answer, as_json=as_json, text=comment if markdown else text)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, DiffRequest(a, b))
+    show(answer.as_json(), as_json=as_json, text=comment if markdown else text)
 
 
 @click.command()
