@@ -1,4 +1,4 @@
-"""Where a version comes from: the commit that holds it, whether that is all that made it, where its data is."""
+"""Where a version comes from: the commit that holds it, whether its code is there, where its data is available."""
 
 import hashlib
 
@@ -22,7 +22,7 @@ def commit_of(workspace: Workspace, made: Lineage, *, experiments: bool = False)
 
 
 def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduced: str | None) -> Origin:
-    """What git and DVC know of it; `reproduced` is the verdict that the version carries."""
+    """What git and DVC know of the version; `reproduced` is the verdict that it is tagged with."""
     if commit is None:
         return Origin(None)
     refs = [made.artifact, *made.data]

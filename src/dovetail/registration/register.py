@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,10 +16,10 @@ from dovetail.gates.evidence import Evidence
 from dovetail.gates.rules import Verdict
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.tree import Snapshot
-from dovetail.repo.workspace import open_workspace
+from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.system.processes import in_parallel
-from dovetail.tracking.connection import import_mlflow, open_store
+from dovetail.tracking.connection import Tracking, import_mlflow
 from dovetail.tracking.model_package import ModelContent
 from dovetail.tracking.run_content import ENVIRONMENT_FILE, LINEAGE_FILE
 from dovetail.tracking.store import Run, RunContent, Store, Version
@@ -28,6 +28,13 @@ from dovetail.values.environment import Environment
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import STAGING
 from dovetail.values.tag_keys import Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterRequest:
+    """The models of the workspace to register; none named: all that dvc.yaml declares."""
+
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +86,8 @@ class Registration:
         }
 
 
-def register(names: Sequence[str]) -> list[Registration]:
-    """Make MLflow show the models `names` (none: all) as they lie in the current workspace, and write their receipts.
+def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest) -> list[Registration]:
+    """Make MLflow show models as they are in the workspace, and write their receipts.
 
     What is there already, by fingerprint and by md5, stays as it is; what an interruption left half done is completed.
 
@@ -89,28 +96,20 @@ def register(names: Sequence[str]) -> list[Registration]:
         StoreError: when MLflow does not take it; running it again goes on from there.
         Busy: when another process holds the lock for five minutes.
     """
-    plan = in_parallel(partial(_plan, tuple(names)), import_mlflow)
+    projections = in_parallel(partial(_projections, workspace, request.names), import_mlflow)
     done = []
-    with write_lock(plan.store_root), open_store(plan.store_root) as store:
-        for projection in plan.projections:
+    with write_lock(tracking.root), tracking.store() as store:
+        for projection in projections:
             done.append(apply(store, projection))
             _allow(store, projection)
-            _write_receipt(plan.root / projection.model.receipt, projection.lineage.fingerprint)
+            _write_receipt(workspace.root / projection.model.receipt, projection.lineage.fingerprint)
     return done
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    root: Path
-    store_root: Path
-    projections: list[Projection]
-
-
-def _plan(names: Sequence[str]) -> _Plan:
-    with open_workspace() as workspace:
-        tree = workspace.tree
-        models = [tree.model(name) for name in names or tree.declared.models]
-        return _Plan(workspace.root, workspace.store_root, [project(tree, model, workspace.root) for model in models])
+def _projections(workspace: Workspace, names: tuple[str, ...]) -> list[Projection]:
+    tree = workspace.tree
+    models = [tree.model(name) for name in names or tree.declared.models]
+    return [project(tree, model, workspace.root) for model in models]
 
 
 def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
