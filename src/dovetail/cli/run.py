@@ -18,17 +18,16 @@ if TYPE_CHECKING:
 @click.argument("ref")
 @click.option("--fresh-env", is_flag=True, help="Build the environment from the commit's requirements.lock first.")
 @json_option
-def reproduce(ref: str, fresh_env: bool, as_json: bool) -> None:  # noqa: FBT001
+def reproduce(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Rebuild REF (a model, version, run, commit:model) in a clean worktree. Exit code 1: not reproduced."""
     from dovetail.render.reproduce import reproduced
-    from dovetail.repo.workspace import open_workspace
+    from dovetail.reproduction.reproduce import ReproduceRequest
     from dovetail.reproduction.reproduce import reproduce as library_call
-    from dovetail.reproduction.verdict import REPRODUCED
 
-    with open_workspace() as workspace:
-        answer = library_call(workspace, ref, fresh_env=fresh_env, tell=progress)
-    show(answer, as_json=as_json, text=reproduced)
-    sys.exit(0 if answer["verdict"] in REPRODUCED else 1)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, ReproduceRequest(**options), tell=progress)
+    show(answer.as_json(), as_json=as_json, text=reproduced)
+    sys.exit(0 if answer.reproduced else 1)
 
 
 @click.command()
