@@ -15,11 +15,12 @@ from project import BIN
 from dovetail.errors import StoreError, UnknownReference, UserError
 from dovetail.monitoring import performance
 from dovetail.monitoring.column_pair import pair
-from dovetail.monitoring.monitor import Wish, moment, monitor
+from dovetail.monitoring.monitor import MonitorRequest, moment, monitor
 from dovetail.monitoring.page import page
 from dovetail.promotion.comparison import Interval
 from dovetail.repo.workspace import open_workspace
 from dovetail.serving.log.prediction_log import PredictionLog, Served
+from dovetail.tracking.connection import Tracking
 from dovetail.values import tag_keys
 
 # MLflow says so of the loader's own type hints; the process that tries the model inherits that warnings are errors.
@@ -43,9 +44,10 @@ def serve(project, *, shift=0, version=1, request_id="r"):
     assert log.problem is None
 
 
-def look(project, *, known=None, **wish):
+def look(project, *, baselines=None, **options):
     with open_workspace(project.root) as workspace:
-        return monitor(workspace, Wish("m", **wish), known)
+        tracking = Tracking(workspace.store_root)
+        return monitor(workspace, tracking, MonitorRequest("m", **options), baselines=baselines).as_json()
 
 
 def by_name(answer):
@@ -143,22 +145,23 @@ def test_columns_that_the_log_leaves_out_are_said_and_few_rows_are_no_alarm(judg
 def test_what_is_read_once_is_not_read_again(judged):
     serve(judged)
     known = {}
-    look(judged, known=known)
+    look(judged, baselines=known)
     (kept,) = known.values()
     shutil.rmtree(judged.root / ".dvc/cache")
-    assert look(judged, known=known)["verdict"] == "stable"
+    assert look(judged, baselines=known)["verdict"] == "stable"
     assert next(iter(known.values())) is kept
 
 
 def test_what_cannot_be_told_is_one_line_with_the_next_command(judged):
     with open_workspace(judged.root) as workspace:
+        tracking = Tracking(workspace.store_root)
         with pytest.raises(UnknownReference, match="m has no version 7"):
-            monitor(workspace, Wish("m/7"))
+            monitor(workspace, tracking, MonitorRequest("m/7"))
         with pytest.raises(UserError, match="--since 'soon' is no time"):
-            monitor(workspace, Wish("m", since="soon"))
+            monitor(workspace, tracking, MonitorRequest("m", since="soon"))
         (judged.root / "mlflow.db").rename(judged.root / "away.db")
         with pytest.raises(StoreError, match="there is no MLflow store"):
-            monitor(workspace, Wish("m"))
+            monitor(workspace, tracking, MonitorRequest("m"))
 
 
 def test_watching_outlives_a_store_that_is_away(judged):

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.monitoring import served_rows
-from dovetail.serving.log import merge, rows, segments
+from dovetail.serving.log import merge, rows, segments, served_rows
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 from dovetail.serving.log.segments import Segment
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ import templates
 from project import copy_of, free_port
 from templates import version
 
+from dovetail.promotion.history import HistoryAnswer
+from dovetail.promotion.promote import PromoteAnswer
+from dovetail.promotion.rollback import RollbackAnswer
+
+KILLED = Path(__file__).with_name("killed.py")
 EVIL = """
 import joblib, os
 class Evil:
@@ -339,3 +345,30 @@ def test_ten_rows_tell_nothing(judged):
     (gate,) = [gate for gate in answer["gates"] if not gate["passed"]]
     assert gate["detail"].startswith("10 rows are too few to tell it from version 1")
     assert gate["next"] == "a larger test part, or champion: {min_rows: 10}"
+
+
+def test_history_and_rollback_need_neither_dvc_nor_mlflow(small):
+    code = """
+import sys
+from dovetail.cli import main
+for command in ("history", "rollback"):
+    try:
+        main([command, "m"])
+    except SystemExit as end:
+        assert end.code == 2, end.code
+print([name for name in ("dvc", "mlflow") if name in sys.modules])
+"""
+    done = small.run(sys.executable, "-c", code)
+    assert "m@production has nothing behind: no tag names it" in done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_answers_show_the_thing_and_the_outcome_in_one_line():
+    promoted = PromoteAnswer("iris", "production", 3, 2, "c" * 40, promoted=True, passed=True, forced=False,
+                             dry_run=False, already=False, tag="iris#production#2", gates=())  # fmt: skip
+    assert repr(promoted) == "<PromoteAnswer iris/3 → production: promoted>"
+    assert repr(replace(promoted, promoted=False, passed=False)) == "<PromoteAnswer iris/3 → production: refused>"
+    assert repr(RollbackAnswer("iris", "production", 2, 3, "iris#production#3", None)) == (
+        "<RollbackAnswer iris/2 → production: rolled back>"
+    )
+    assert repr(HistoryAnswer("iris", ())) == "<HistoryAnswer iris: 0 events>"

@@ -15,12 +15,12 @@ from project import BIN, Project, small_project
 from templates import made_once
 
 from dovetail.errors import MissingFile, UserError
-from dovetail.monitoring import served_rows
 from dovetail.render.retrain import retrained as retrained_text
 from dovetail.repo.workspace import open_workspace
-from dovetail.retraining.remove_key import cut
-from dovetail.retraining.retrain import Request, retrain
+from dovetail.retraining.remove_key import remove_key
+from dovetail.retraining.retrain import RetrainRequest, retrain
 from dovetail.serving.log.prediction_log import PredictionLog, Served
+from dovetail.tracking.connection import Tracking
 
 NEW = "a,b\n5,6\n7,8\n"
 # As slow as the file SLOW says, after having told its process group.
@@ -310,9 +310,10 @@ def fed(small):
     return small
 
 
-def ask(project, data="feedback", **wish):
+def ask(project, data="feedback", **options):
     with open_workspace(project.root) as workspace:
-        return retrain(workspace, Request("m", str(data), **wish), served_rows.read)
+        tracking = Tracking(workspace.store_root)
+        return retrain(workspace, tracking, RetrainRequest("m", str(data), **options)).as_json()
 
 
 def test_feedback_comes_back_under_the_raw_names_and_only_once(fed):
@@ -418,4 +419,4 @@ BLOCK = "a:\n  x: >-\n    text\n\n    more\n  # of y\n  y:\n    - 1  # one\n    
     ],
 )
 def test_a_key_is_cut_out_and_nothing_else(text, path, expected):
-    assert cut(text, path) == expected
+    assert remove_key(text, path) == expected

@@ -183,7 +183,7 @@ def test_sigterm_finishes_what_it_has_begun(project):
         answer = connection.getresponse()
         assert (answer.status, len(json.loads(answer.read())["predictions"])) == (200, 100_000)
         assert server.process.wait(30) == 0
-    from dovetail.monitoring.served_rows import read
+    from dovetail.serving.log.served_rows import read
 
     assert read(project.root / "monitoring" / "m").num_rows == 100_000  # what waited for the log is in it
 
@@ -284,7 +284,7 @@ def test_a_log_that_cannot_be_written_costs_no_answer(project):
 def test_a_killed_server_leaves_a_log_that_can_be_read_and_nothing_running(project):
     import psutil
 
-    from dovetail.monitoring.served_rows import read
+    from dovetail.serving.log.served_rows import read
 
     with Server(project) as server:
         asked = [server.predict().headers["x-request-id"] for _ in range(20)]

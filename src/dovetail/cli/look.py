@@ -1,6 +1,7 @@
 """Commands that look and change nothing."""
 
 import sys
+from typing import Any
 
 import click
 
@@ -65,9 +66,13 @@ def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa:
 @click.option("--alias", help="Only this alias; default: all.")
 @click.option("--at", metavar="TIME", help="Only what was named then: a date or a time in ISO format.")
 @json_option
-def history(model: str, alias: str | None, at: str | None, as_json: bool) -> None:  # noqa: FBT001
+def history(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Who let which alias of MODEL name which version, when and on what evidence; from git alone."""
+    from dovetail.promotion.history import HistoryRequest
     from dovetail.promotion.history import history as library_call
     from dovetail.render.history import events
+    from dovetail.repo.workspace import open_workspace  # not `opened`: MLflow's side is not needed, nor its imports
 
-    show(library_call(model, alias, at), as_json=as_json, text=events)
+    with open_workspace() as workspace:
+        answer = library_call(workspace, HistoryRequest(**options))
+    show(answer.as_json(), as_json=as_json, text=events)

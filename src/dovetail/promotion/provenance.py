@@ -1,4 +1,4 @@
-"""What git and DVC know of a version: whether a commit holds all that made it, and where its data are kept."""
+"""Where a version comes from: the commit that holds it, whether its code is there, where its data is available."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ from dovetail.values.lineage import Lineage
 
 
 def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduced: str | None) -> Origin:
-    """What git and DVC know of it; `reproduced` is the verdict that the version carries."""
+    """What git and DVC know of the version; `reproduced` is the verdict that it is tagged with."""
     if commit is None:
         return Origin(None)
     refs = [made.artifact, *made.data]

@@ -1,4 +1,4 @@
-"""A version tried out in a process of its own: read under guard, loaded as MLflow serves it, asked to predict.
+"""A trial of a version in its own process: its pickle is checked, MLflow loads it as for serving, it predicts.
 
 A pickle can do anything to the process that reads it, so none is ever read by the one that decides.
 """
@@ -41,8 +41,8 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What came of it; `predicted` has shape (rows,), `inputs` names the columns that the model takes."""
+class TrialResult:
+    """What came of a trial; `predicted` has shape (rows,), `inputs` names the columns that the model takes."""
 
     refused: str = ""
     error: str = ""
@@ -53,35 +53,35 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningTrial:
     """A trial under way."""
 
     process: Worker
 
-    def result(self) -> Found:
-        """Wait for what came of it; a process that dies or hangs is an answer, too."""
+    def result(self) -> TrialResult:
+        """Wait for the result; that the process dies or hangs is one, too."""
         try:
-            found: Found = self.process.result(_SECONDS)
+            result: TrialResult = self.process.result(_SECONDS)
         except NoAnswer as failure:
-            return Found(error=str(failure))
-        return found
+            return TrialResult(error=str(failure))
+        return result
 
 
-def start(trial: Trial) -> Running:
-    """Begin the trial."""
-    return Running(start_worker(_run, trial))
+def start(trial: Trial) -> RunningTrial:
+    """Start the trial."""
+    return RunningTrial(start_worker(_run, trial))
 
 
-def _run(trial: Trial) -> Found:
+def _run(trial: Trial) -> TrialResult:
     try:
         return _try(trial)
     except NotAllowedError as error:
-        return Found(refused=error.name)
+        return TrialResult(refused=error.name)
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
-        return Found(error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return TrialResult(error=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _try(trial: Trial) -> Found:
+def _try(trial: Trial) -> TrialResult:
     read(Path(trial.file).read_bytes(), trial.allow)
     from dovetail.tracking.store import load_model
 
@@ -97,7 +97,7 @@ def _try(trial: Trial) -> Found:
     if trial.timed and row is not None and len(row):
         missing = _answers_missing(model, row.head(1), inputs if trial.missing else optional)
         timing = _p99(model, row.head(1))
-    return Found(predicted=predicted, inputs=tuple(inputs), missing=missing, p99_ms=timing)
+    return TrialResult(predicted=predicted, inputs=tuple(inputs), missing=missing, p99_ms=timing)
 
 
 def _answers_missing(model: Any, row: Any, columns: Sequence[str]) -> bool | None:

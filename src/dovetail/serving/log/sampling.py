@@ -1,4 +1,4 @@
-"""A random sample of rows that come table by table, so that they are never in memory all at once."""
+"""A random sample of rows that are read table by table: never are all of them in memory at once."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ _SEED = 0  # the same rows are drawn each time
 
 
 def draw(tables: Iterable["pa.Table"], rows: int, most: int) -> Iterator["pa.Table"]:
-    """Of each table what was drawn of it: `most` of the `rows` of all, without replacement; all if they are fewer."""
+    """The rows drawn of each table: `most` of the `rows` of all tables, without replacement; all if they are fewer."""
     import numpy as np
     import pyarrow as pa
 

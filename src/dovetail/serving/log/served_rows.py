@@ -1,4 +1,4 @@
-"""What the prediction log holds, read back: a time window of one version or of all, its labels joined."""
+"""Reading the prediction log: the rows of a time window, of one version or of all, joined with their labels."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dovetail.monitoring.sampling import draw
 from dovetail.serving.log import rows, segments
+from dovetail.serving.log.sampling import draw
 from dovetail.serving.log.segments import Segment
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _KEYS = ("request_id", "row")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which answers: from `since` until before `until`, with their time zones, and of which version."""
+    """Which rows: answered from `since` until before `until` (both with a time zone), and by which version."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -166,7 +166,7 @@ def _groups(path: Path, columns: Sequence[str] | None) -> Iterator["pa.Table"]:
 
 
 def _length(path: Path, segment: Segment, window: Window) -> int:
-    """How many of the file's rows lie in the window; read only where it lies across one of its ends."""
+    """How many of the file's rows are in the window; the file is read only where it spans an end of the window."""
     import pyarrow.parquet as pq
 
     is_inside = (window.since is None or segment.start >= window.since) and (
@@ -178,7 +178,7 @@ def _length(path: Path, segment: Segment, window: Window) -> int:
 
 
 def _stable(read_files: Callable[[], T]) -> T:
-    """What was read of files none of which was merged away meanwhile."""
+    """The result of reading; where a file was merged into another meanwhile, of reading again."""
     for _ in range(_TRIES - 1):
         try:
             return read_files()
@@ -188,7 +188,7 @@ def _stable(read_files: Callable[[], T]) -> T:
 
 
 def _none() -> "pa.Table":
-    """A table of no rows with the columns that every answer has."""
+    """An empty table with the columns that every answer has."""
     import pyarrow as pa
 
     columns = {"request_id": pa.string(), "row": pa.int32(), "time": pa.timestamp("us", "UTC"), "version": pa.int32()}
