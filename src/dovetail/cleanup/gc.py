@@ -77,9 +77,9 @@ def gc(wish: Wish) -> dict[str, Any]:
 
 
 def _plan(workspace: Workspace, store: Store | None, wish: Wish) -> Plan:
-    places = [workspace.cache]
+    places = [workspace.storage.cache]
     if wish.cloud or wish.remote:
-        remote = workspace.remote(wish.remote)
+        remote = workspace.remote.objects(wish.remote)
         if remote is None:
             raise UserError("DVC has no default remote", "dvc remote list, then: dovetail gc --remote NAME")
         places.append(remote)

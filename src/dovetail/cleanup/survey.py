@@ -88,7 +88,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     warnings = [
         *risks.of_place(
             shallow=git.is_shallow,
-            foreign_cache=workspace.foreign_cache,
+            foreign_cache=workspace.storage.foreign_cache,
             unfinished=workspace.unfinished,
             consent=consent,
         ),
@@ -96,7 +96,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
         *risks.of_trash(trash),
         *_of_commits(workspace, tips, versions, claims[0], known),
         *risks.of_tags({e.tag.name: f"{m}@{a}" for (m, a), e in promotions.aliases.items() if e}, there),
-        *_of_bytes(workspace, versions, claims, sizes[workspace.cache], expand),
+        *_of_bytes(workspace, versions, claims, sizes[workspace.storage.cache], expand),
     ]
     return Survey(reader, sizes, needed, written, kept, trash, warnings)
 
@@ -124,7 +124,7 @@ def _of_commits(
 def _listing_places(workspace: Workspace, places: Sequence[Objects]) -> list[Objects]:
     """Where the listings of folders are looked for: the default remote may have those that the cache lacks."""
     try:
-        remote = workspace.remote()
+        remote = workspace.remote.objects()
     except DovetailError:  # it keeps files by their own names: no listings
         return list(places)
     known = {place.name for place in places}
@@ -140,7 +140,7 @@ def _of_bytes(
 ) -> list[Warned]:
     here = {version: expand(version.digests - version.in_git) & cached.keys() for version in versions}
     try:
-        remote = workspace.remote()
+        remote = workspace.remote.objects()
         there = remote.holds(frozenset().union(*here.values())) if remote else set()
     except DovetailError as error:
         return [Warned("the default remote", error.message, error.next_command)]
@@ -148,5 +148,7 @@ def _of_bytes(
     for claim in claims:
         of_kind[claim.kind] = of_kind.get(claim.kind, frozenset()) | expand(claim.digests)
     alone = {version: here[version] - there for version in versions}
-    push = workspace.push_command({commit for version in versions if alone[version] for commit in version.commits[:1]})
+    push = workspace.remote.push_command(
+        {commit for version in versions if alone[version] for commit in version.commits[:1]}
+    )
     return list(risks.of_bytes(alone, Keepers.of(of_kind), remote.name if remote else None, push))

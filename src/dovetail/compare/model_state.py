@@ -10,8 +10,8 @@ from dovetail.errors import UnknownReference, UserError
 from dovetail.promotion.provenance import commit_of
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.git_values import Commit
-from dovetail.repo.tree import Snapshot
-from dovetail.repo.trees import WorkingTree
+from dovetail.repo.tree import Tree
+from dovetail.repo.working_tree import WorkingTree
 from dovetail.repo.workspace import WORKSPACE, Workspace
 from dovetail.values.environment import Environment, pinned
 from dovetail.values.lineage import Lineage
@@ -184,7 +184,7 @@ class _Reader:
         return tree.declared.models.get(model)
 
 
-def side_of(tree: Snapshot, name: str, text: str) -> Side:
+def side_of(tree: Tree, name: str, text: str) -> Side:
     """The model `name` as it is in `tree`, told from git and DVC alone."""
     model = tree.model(name)
     lineage = tree.lineage(model)

@@ -118,7 +118,7 @@ def _recorded(store: Store, shown: Shown) -> Lineage:
 
 def _up(workspace: Workspace, store: Store, subject: Subject) -> dict[str, Any]:
     made = subject.lineage
-    available = workspace.available(list(made.data))
+    available = workspace.remote.available(list(made.data))
     aliases = store.aliases(subject.model)
     packages = pinned(store.text(subject.shown.id, ENVIRONMENT_FILE) or "")
     return {
@@ -192,7 +192,7 @@ def _current(workspace: Workspace, path: str) -> tuple[str, str]:
         if ref.path == clean:
             return clean, ref.md5
     try:
-        return clean, workspace.hash(clean).md5
+        return clean, workspace.storage.hash(clean).md5
     except DovetailError as error:
         made = {out.path for record in workspace.tree.records.values() for out in record.outs}
         sources = sorted({ref.path for ref in refs if not ref.is_code} - made)

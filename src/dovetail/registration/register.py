@@ -15,7 +15,7 @@ from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.rules import Verdict
 from dovetail.repo.dvc_values import Model
-from dovetail.repo.tree import Snapshot
+from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import open_workspace
 from dovetail.system.locks import write_lock
 from dovetail.system.processes import in_parallel
@@ -113,13 +113,13 @@ def _plan(names: Sequence[str]) -> _Plan:
         return _Plan(workspace.root, workspace.store_root, [project(tree, model, workspace.root) for model in models])
 
 
-def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
+def project(tree: Tree, model: Model, folder: Path) -> Projection:
     """Read all that MLflow is to show of `model` as it is in `tree`; what has to be laid out goes below `folder`."""
     lineage = tree.lineage(model)
     card = tree.card(model)
     metrics = tree.metrics(model, lineage)
     packages = tree.environment
-    file = tree.materialise(lineage.artifact, folder)
+    file = tree.as_file(lineage.artifact, folder)
     allow = tuple(rules.settings(model.gates, rules.PICKLE)["allow"])
     return Projection(
         model=model,
@@ -166,13 +166,13 @@ def _types(card: Mapping[str, Any] | None) -> dict[str, str] | None:
         return None
 
 
-def _evaluated(tree: Snapshot, lineage: Lineage, folder: Path) -> Iterator[tuple[str, str]]:
+def _evaluated(tree: Tree, lineage: Lineage, folder: Path) -> Iterator[tuple[str, str]]:
     """The tables that the model was evaluated on, as far as they are to be had, with their names."""
     from dovetail.values.tables import has_frame
 
     for ref in (ref for ref, role in lineage.data.items() if role == "evaluation" and has_frame(ref.path)):
         with suppress(DovetailError):
-            yield str(tree.materialise(ref, folder)), ref.path
+            yield str(tree.as_file(ref, folder)), ref.path
 
 
 def apply(store: Store, projection: Projection) -> Registration:

@@ -11,7 +11,7 @@ from typing import Any
 from dovetail.errors import DovetailError
 from dovetail.registration.register import Projection, apply, compile_version, logged_model, project
 from dovetail.repo.dvc_values import Model
-from dovetail.repo.tree import Snapshot
+from dovetail.repo.tree import Tree
 from dovetail.tracking.run_content import LINEAGE_FILE
 from dovetail.tracking.store import Run, Store, Version
 from dovetail.values import tag_keys
@@ -72,7 +72,7 @@ class Repaired:
     problems: list[dict[str, Any]] = field(default_factory=list)
 
 
-def repair_from(trees: Iterable[Snapshot], store: Store, scratch: Path) -> Repaired:
+def repair_from(trees: Iterable[Tree], store: Store, scratch: Path) -> Repaired:
     """Make every broken version whole from the first of `trees` that has its bytes."""
     done = Repaired()
     left: list[Broken] = []
@@ -101,7 +101,7 @@ def repair_from(trees: Iterable[Snapshot], store: Store, scratch: Path) -> Repai
     return done
 
 
-def _shown(tree: Snapshot) -> Iterator[tuple[Model, Lineage]]:
+def _shown(tree: Tree) -> Iterator[tuple[Model, Lineage]]:
     """The models of the tree, as far as it can be read: what cannot, the walk of `sync` lists."""
     try:
         models = tree.declared.models.values()

@@ -12,7 +12,7 @@ from dovetail.registration.register import move_staging, project, record
 from dovetail.registration.repair import repair_from
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import UNASSIGN, Ledger
-from dovetail.repo.tree import Snapshot
+from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import take_turns, write_lock
 from dovetail.tracking.connection import mend_moved, open_store
@@ -93,7 +93,7 @@ def sync(
     return done
 
 
-def _trees(workspace: Workspace, *, everything: bool) -> Iterator[Snapshot]:
+def _trees(workspace: Workspace, *, everything: bool) -> Iterator[Tree]:
     revs = ["HEAD", "--branches", "--tags", "--remotes"] if everything else ["HEAD"]
     if workspace.git.commit("HEAD"):
         for commit in reversed(workspace.git.commits(revs, *_WATCHED)):
@@ -122,7 +122,7 @@ def _follow(store: Store, followed: Followed, done: Synced, models: set[str]) ->
 class Missing:
     """What MLflow does not show yet of a model in a tree; `number` is that of a version that was promoted."""
 
-    tree: Snapshot
+    tree: Tree
     model: Model
     lineage: Lineage
     is_version: bool
@@ -161,7 +161,7 @@ class _Session:
     staging: dict[str, int] = field(default_factory=dict)  # what it named when it was first asked for
     earned: dict[str, int] = field(default_factory=dict)  # by model: what it is to name in the end
 
-    def missing(self, tree: Snapshot) -> Iterator[Missing]:
+    def missing(self, tree: Tree) -> Iterator[Missing]:
         """The models of `tree` that no tree before had and that MLflow does not show whole."""
         try:
             models = tree.declared.models.values()

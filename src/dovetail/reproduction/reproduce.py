@@ -9,8 +9,8 @@ from typing import Any
 
 from dovetail.errors import DovetailError, Interrupted, StoreError, UnknownReference, UserError
 from dovetail.registration.lineage import resolve
-from dovetail.repo.tree import Snapshot
-from dovetail.repo.trees import PINS, Revision
+from dovetail.repo.revision import Revision
+from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
 from dovetail.reproduction.rebuild import Impossible, Missing, Rebuilt, Wanted, rebuild
 from dovetail.reproduction.verdict import IMPOSSIBLE, describe
@@ -19,7 +19,7 @@ from dovetail.tracking.connection import has_store, open_store, tracking_uri
 from dovetail.tracking.run_content import ENVIRONMENT_FILE
 from dovetail.tracking.store import Store, Version
 from dovetail.values import environment
-from dovetail.values.environment import Change, Environment, pinned
+from dovetail.values.environment import PINS, Change, Environment, pinned
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import ByCommit, ByDigest, ByPath, parse
 from dovetail.values.tag_keys import FINGERPRINT, GIT_COMMIT, Reproduction
@@ -160,7 +160,7 @@ def _tree(workspace: Workspace, subject: _Subject) -> Revision:
     )
 
 
-def _records(tree: Snapshot, lineage: Lineage) -> bool:
+def _records(tree: Tree, lineage: Lineage) -> bool:
     """Whether the tree's dvc.lock records these very stages."""
     try:
         found = tree.records

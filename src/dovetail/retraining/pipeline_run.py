@@ -9,7 +9,7 @@ from pathlib import Path
 from dovetail.errors import PipelineFailed, UserError
 from dovetail.repo.dvc_files import is_in
 from dovetail.repo.dvc_values import Model
-from dovetail.repo.trees import Revision
+from dovetail.repo.revision import Revision
 from dovetail.repo.workspace import Workspace, open_workspace
 from dovetail.repo.worktree import Worktree, sharing_worktree
 from dovetail.retraining import branches
@@ -71,7 +71,7 @@ def run(workspace: Workspace, order: Order, store: str, tell: Callable[[str], No
             tell(f"registering {order.model.name}")
             _run(place, registration, order)
             with open_workspace(place.root) as copy:
-                data = copy.hash(order.raw.ref.path).md5
+                data = copy.storage.hash(order.raw.ref.path).md5
                 made = copy.tree.artifact(copy.tree.model(order.model.name)).md5
                 files = [*_new_files(copy, added), order.raw.memory]
             text = branches.message(order.model.name, str(order.rows), order.raw.ref.path, order.raw.ref.md5, data)
@@ -83,13 +83,13 @@ def run(workspace: Workspace, order: Order, store: str, tell: Callable[[str], No
 def _lay(workspace: Workspace, order: Order, place: Worktree) -> None:
     """Bring the data that no stage will make anew: what DVC keeps, and what comes of that alone."""
     with open_workspace(place.root) as copy:
-        frozen = {name for name, recipe in copy.recipes().items() if recipe.frozen}
+        frozen = {stage.address for stage in copy.pipeline.stages if stage.frozen}
         sources = [ref for ref in _sources(order) if not order.tree.keeps(ref.path)]
         outs = [ref for ref in _untouched(order, frozen) if not order.tree.keeps(ref.path)]
-        gone = workspace.unobtainable(outs)  # DVC runs their stages
+        gone = workspace.remote.missing_everywhere(outs)  # DVC runs their stages
         needed = [*sources, *(ref for ref in outs if ref not in gone)]
-        workspace.fetch(needed)
-        copy.check_out(needed)
+        workspace.storage.fetch(needed)
+        copy.storage.check_out(needed)
 
 
 def _sources(order: Order) -> Iterator[FileRef]:
@@ -136,9 +136,9 @@ def _commands(order: Order, place: Worktree, added: Sequence[str]) -> tuple[list
     """What runs everything before the model's registration, and what registers it."""
     model = order.model
     with open_workspace(place.root) as copy:
-        copy.add(added)
+        copy.storage.add(added)
     with open_workspace(place.root) as copy:
-        names = set(copy.recipes())
+        names = {stage.address for stage in copy.pipeline.stages}
         makers = copy.tree.declared.outs
     if order.raw.stage and (lost := _lost(order, names)):
         raise UserError(
@@ -178,7 +178,7 @@ def _run(place: Worktree, commands: Sequence[str], order: Order) -> None:
 
 def _new_files(copy: Workspace, added: Sequence[str]) -> list[str]:
     """The files that git is to keep and may not know: dvc.lock, what `dvc add` wrote, metrics."""
-    uncached = [out.path for step in copy.steps for out in step.outs if not out.cached]
-    locks = [lock.relative_to(copy.root).as_posix() for lock in copy.locks()]
+    uncached = [out.path for step in copy.pipeline.stages for out in step.outs if not out.cached]
+    locks = [lock.relative_to(copy.root).as_posix() for lock in copy.pipeline.lock_files()]
     beside = [name for path in added for name in (f"{path}.dvc", str(Path(path).with_name(".gitignore")))]
     return [file for path in (*locks, *beside, *uncached) for file in copy.git.paths(path)]

@@ -10,7 +10,7 @@ from typing import Any
 from dovetail.errors import DovetailError, Interrupted, MissingFile, UnknownReference, UserError
 from dovetail.promotion.promote import Wish, promote
 from dovetail.repo.dvc_values import Model
-from dovetail.repo.trees import Revision
+from dovetail.repo.revision import Revision
 from dovetail.repo.workspace import Workspace
 from dovetail.retraining import branches
 from dovetail.retraining.new_rows import FEEDBACK, ReadLog, Rows, Settings, Target, from_feedback, from_file, settings
@@ -117,7 +117,7 @@ def _order(workspace: Workspace, request: Request, read_log: ReadLog, now: datet
     if not files:
         raise UserError(f"the folder {raw.ref.path} holds no table", "put the first one there yourself")
     with tempfile.TemporaryDirectory() as folder:
-        places = [workspace.locate(file, commit, Path(folder)) for file in files]
+        places = [workspace.storage.locate(file, commit, Path(folder)) for file in files]
         shape = shape_of(places[0], files[0].path)
         known = _known(workspace, tree, raw)
         target = Target(model.name, shape, wanted, _label(tree, model, wanted, shape))
@@ -204,7 +204,7 @@ def _publishing(workspace: Workspace, order: Order, made: Made) -> list[str]:
     remotes = workspace.git("remote").split()
     shown = [f"git push {remotes[0]} {order.branch}" if remotes else f"git merge {order.branch}"]
     commits = workspace.git.commits([made.commit], limit=1)
-    return [*shown, workspace.push_command(commits)] if workspace.remote() else shown
+    return [*shown, workspace.remote.push_command(commits)] if workspace.remote.objects() else shown
 
 
 def _answer(
