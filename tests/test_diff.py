@@ -7,7 +7,8 @@ import shutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from project import TRAIN, Project, isolate
+from project import TRAIN, Project
+from templates import made_once
 
 from dovetail.compare.diff import compare
 from dovetail.compare.model_state import Side
@@ -27,19 +28,19 @@ json.dump(spread, open("out/metrics.json", "w"))
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def history(_small_template, tmp_path_factory):
     """Two commits that differ in all respects, the first one registered, and an experiment on the second. Only read."""
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = Project(tmp_path_factory.mktemp("history") / "small")
+
+    def make(folder):
+        project = Project(folder / "small")
         shutil.copytree(_small_template, project.root, symlinks=True)
         project.replace("dvc.yaml", "data.csv]", "data.csv, lookup.csv, parts]")
         project.write("train.py", TRAIN + INTERVALS)
         project.write("requirements.lock", "numpy==1.0\nold==1\n")
         project.write("lookup.csv", "key,value\nx,1\n")  # kept by git alone
         # Not a relative one: DVC 3.67 takes it from / when it pushes the data of other commits.
-        project.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path_factory.mktemp("remote")))
+        project.run("dvc", "remote", "add", "-q", "-d", "store", str(folder / "remote"))
         for name in "abc":
             project.write(f"parts/{name}.txt", name)
         project.run("dvc", "add", "-q", "parts")
@@ -60,7 +61,8 @@ def history(_small_template, tmp_path_factory):
         project.commit("two")
         project.run("dvc", "push", "-q", "--all-commits")
         project.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
-    return project
+
+    return Project(made_once(tmp_path_factory, "differences", make) / "small")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from project import BIN, Project, isolate, judged_project
+from project import BIN
 
 from dovetail.errors import StoreError, UnknownReference, UserError
 from dovetail.monitoring import performance
@@ -26,19 +26,9 @@ from dovetail.values import tag_keys
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*MLflow doesn't validate the data:UserWarning")
 
 
-@pytest.fixture(scope="module")
-def _template(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        return judged_project(tmp_path_factory.mktemp("template") / "judged").root
-
-
-@pytest.fixture
-def judged(_template, tmp_path, monkeypatch):
-    """A classifier of `u` and `v`, right on all of its test set, registered as version 1."""
-    shutil.copytree(_template, tmp_path / "judged", symlinks=True)
-    monkeypatch.chdir(tmp_path / "judged")
-    return Project(tmp_path / "judged")
+@pytest.fixture(autouse=True)
+def _there(judged, monkeypatch):
+    monkeypatch.chdir(judged.root)
 
 
 def serve(project, *, shift=0, version=1, request_id="r"):

@@ -1,17 +1,16 @@
 """Promotion on evidence, a ledger in git, one step back: what must hold when something goes wrong as well."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from project import Project, copy_of, free_port, isolate, judged_project, set_aside
+import templates
+from project import copy_of, free_port
+from templates import version
 
-KILLED = Path(__file__).with_name("killed.py")
 EVIL = """
 import joblib, os
 class Evil:
@@ -22,31 +21,9 @@ joblib.dump(Evil(), "out/m.joblib")
 
 
 @pytest.fixture
-def judged(tmp_path):
-    return judged_project(tmp_path / "judged")
-
-
-@pytest.fixture(scope="module")
-def template(_small_template, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = Project(tmp_path_factory.mktemp("made") / "small")
-        shutil.copytree(_small_template, project.root, symlinks=True)
-        for w in (7, 8):
-            version(project, w)
-        return set_aside(project)
-
-
-@pytest.fixture
-def made(template, tmp_path):
+def made(tmp_path_factory, tmp_path):
     """Two committed versions, the newer one staged."""
-    return copy_of(template, tmp_path / "small")
-
-
-def version(project, w):
-    project.write("params.yaml", f"train: {{w: {w}}}\n")
-    project.run("dvc", "repro", "-q")
-    return project.commit(f"w = {w}")
+    return copy_of(templates.versions(tmp_path_factory), tmp_path / "small")
 
 
 def gates(answer):
@@ -56,13 +33,6 @@ def gates(answer):
 def ours(project):
     """The tags of the ledger."""
     return [tag for tag in project.run("git", "tag").stdout.split() if tag.startswith("m")]
-
-
-def killed(project, step, *arguments, **env):
-    command = [sys.executable, KILLED, step, *arguments]
-    return subprocess.run(
-        command, cwd=project.root, env={**os.environ, **env}, capture_output=True, text=True, check=False
-    )
 
 
 def test_promoted_and_taken_back_as_gto_reads_it_and_as_history_tells(made):
@@ -215,8 +185,7 @@ def bytes_of(project):
 @pytest.mark.slow
 def test_killed_between_any_two_steps_nothing_is_lost_and_the_next_run_completes(made):
     for step in ("log_text", "tag", "alias_tag", "set_registered_model_alias"):
-        done = killed(made, step, "promote", "m")
-        assert done.returncode == -signal.SIGKILL, (step, done.stdout, done.stderr)
+        made.killed(step, "promote", "m")
     assert ours(made) == ["m#production#1", "m@v2.0.0"]
     assert "production" not in made.store().aliases()["m"]
     (model,) = made.json("status", code=1)["models"]
@@ -225,7 +194,7 @@ def test_killed_between_any_two_steps_nothing_is_lost_and_the_next_run_completes
     assert made.json("status")["models"][0]["in_sync"] is True
     made.json("promote", "m", "--version", "1")
     for step in ("tag", "set_registered_model_alias"):
-        assert killed(made, step, "rollback", "m").returncode == -signal.SIGKILL
+        made.killed(step, "rollback", "m")
     assert made.json("history", "m")["events"][0]["kind"] == "rollback"
     made.json("sync")
     assert made.store().aliases()["m"]["production"] == 2
@@ -265,8 +234,7 @@ def test_a_server_that_dies_before_the_alias_moves_leaves_a_tag_that_sync_follow
                           start_new_session=True) as server:  # fmt: skip
         made.run("curl", "-s", "--retry", "60", "--retry-delay", "1", "--retry-all-errors", f"{uri}/health")
         env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "VICTIM": f"-{server.pid}"}
-        done = killed(made, "set_registered_model_alias", "promote", "m", **env)
-    assert done.returncode == 3, done.stderr
+        done = made.killed("set_registered_model_alias", "promote", "m", code=3, **env)
     assert "the tag m#production#1 is made, MLflow's alias stays behind" in done.stderr
     assert "next: dovetail sync" in done.stderr
     made.json("sync")

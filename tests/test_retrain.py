@@ -2,17 +2,17 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from project import BIN, Project, isolate, small_project
+from project import BIN, Project, small_project
+from templates import made_once
 
 from dovetail.errors import MissingFile, UserError
 from dovetail.monitoring import served_rows
@@ -22,7 +22,6 @@ from dovetail.retraining.remove_key import cut
 from dovetail.retraining.retrain import Request, retrain
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 
-KILLED = Path(__file__).with_name("killed.py")
 NEW = "a,b\n5,6\n7,8\n"
 # As slow as the file SLOW says, after having told its process group.
 SLOW = """
@@ -58,20 +57,22 @@ def rows_of_model(project, branch):
     return json.loads(at(project, branch, "out/metrics.json"))["size"]["rows"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def _retrained(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = small_project(tmp_path_factory.mktemp("retrained") / "small")
-        project.run("dvc", "remote", "add", "-q", "-d", "store", str(project.root.parent / "remote"))
+    def make(folder):
+        project = small_project(folder / "small")
+        project.run("dvc", "remote", "add", "-q", "-d", "store", str(folder / "remote"))
         project.run("dvc", "repro", "-q")
         project.commit("trained")
         project.run("dvc", "push", "-q")
         project.run("dovetail", "promote", "m")
         before = state(project)
-        (project.root.parent / "new.csv").write_text(NEW)
+        (folder / "new.csv").write_text(NEW)
         answer = project.json("retrain", "m", "--with", "../new.csv")
-    return project.root, before, answer
+        (folder / "told").write_bytes(pickle.dumps((before, answer)))
+
+    folder = made_once(tmp_path_factory, "retrained", make)
+    return folder / "small", *pickle.loads((folder / "told").read_bytes())
 
 
 @pytest.fixture
@@ -283,9 +284,7 @@ def test_interrupted_or_killed_it_leaves_all_as_it_was_and_another_waits(small, 
     os.killpg(group, signal.SIGKILL)  # what the killed one had started
     assert state(small) == before
     slow.unlink()
-    killed = [sys.executable, KILLED, "take_branch", "retrain", "m", "--with", new]  # the model is registered by then
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    assert subprocess.run(killed, cwd=small.root, env=environment, check=False).returncode == -signal.SIGKILL
+    small.killed("take_branch", "retrain", "m", "--with", new)  # the model is registered by then
     assert (state(small)[0], small.store().counts()) == (before[0], (1, 1))
     assert small.json("retrain", "m", "--with", new)["version"] == 1
     assert (small.store().counts(), left(small)) == ((1, 1), [])

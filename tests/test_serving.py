@@ -10,8 +10,9 @@ import time
 
 import pandas as pd
 import pytest
-from project import isolate
-from serving import COLUMNS, ROWS, SPLIT, Server, ask, mlflow_server, served_project
+import templates
+from project import copy_of
+from serving import COLUMNS, ROWS, SPLIT, Server, ask, mlflow_server
 
 pytestmark = pytest.mark.xdist_group("serving")
 
@@ -57,9 +58,7 @@ VALID = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        yield served_project(tmp_path_factory.mktemp("served") / "p")
+    return copy_of(templates.served(tmp_path_factory), tmp_path_factory.mktemp("served") / "p")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
 from dovetail.serving.engine.model_process import Held
 
-pytestmark = pytest.mark.xdist_group("serving")
+pytestmark = pytest.mark.xdist_group("compiled")
 
 TRAIN = """
 import joblib, json, numpy, pandas

@@ -11,7 +11,7 @@ from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
-from dovetail.tracking.run_content import LINEAGE_FILE
+from dovetail.tracking.run_content import LINEAGE_FILE, read_lineage
 from dovetail.tracking.store import Store, Version
 from dovetail.values import tag_keys
 from dovetail.values.lineage import Lineage
@@ -129,9 +129,8 @@ def _recorded(store: Store, version: Version) -> _Recorded:
     tags = dict(shown.tags) if shown else {}
     clean = tags.get(tag_keys.GIT_DIRTY) == "false"
     text = store.text(version.run_id or "", LINEAGE_FILE) or ""
-    try:
-        made = Lineage.from_json(json.loads(text))
-    except (ValueError, KeyError, TypeError):
+    made = read_lineage(text)
+    if made is None:
         return _Recorded(digests(json.dumps(tags) + (version.md5 or "")), version.md5, {}, None)
     refs = [made.artifact, *(ref for stage in made.stages for ref in (*stage.deps, *stage.outs))]
     paths = {ref.path: ref.md5 for ref in refs}

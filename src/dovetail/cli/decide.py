@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dovetail.cli.options import json_option, show
+from dovetail.cli.options import json_option, opened, show
 
 
 @click.command()
@@ -14,11 +14,13 @@ from dovetail.cli.options import json_option, show
 @json_option
 def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
     """Show models of the workspace (default: all) in MLflow: run, version, `staging`."""
+    from dovetail.registration.register import RegisterRequest
     from dovetail.registration.register import register as library_call
     from dovetail.render.register import registrations
 
-    done = library_call(models)
-    show([registration.as_json() for registration in done], as_json=as_json, text=registrations)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, RegisterRequest(tuple(models)))
+    show(answer.as_json(), as_json=as_json, text=registrations)
 
 
 @click.command()

@@ -4,21 +4,21 @@ import sys
 
 import click
 
-from dovetail.cli.options import json_option, show
+from dovetail.cli.options import json_option, opened, show
 
 
 @click.command()
 @json_option
 def status(as_json: bool) -> None:  # noqa: FBT001
     """Each model: workspace, staging, production, and where they disagree. Exit code 1 if they do."""
+    from dovetail.registration.status import StatusRequest
     from dovetail.registration.status import status as library_call
     from dovetail.render.status import status as text
-    from dovetail.repo.workspace import open_workspace
 
-    with open_workspace() as workspace:
-        answer = library_call(workspace)
-    show(answer, as_json=as_json, text=text)
-    sys.exit(0 if all(model["in_sync"] for model in answer["models"]) else 1)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, StatusRequest())
+    show(answer.as_json(), as_json=as_json, text=text)
+    sys.exit(0 if answer.in_sync else 1)
 
 
 @click.command()
@@ -27,14 +27,14 @@ def status(as_json: bool) -> None:  # noqa: FBT001
 @json_option
 def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
     """What made REF (a model, version, run, commit:model); for a data path or md5, what was made of it."""
+    from dovetail.registration.lineage import LineageRequest
     from dovetail.registration.lineage import lineage as library_call
     from dovetail.render.lineage import mermaid as diagram
     from dovetail.render.lineage import tree
-    from dovetail.repo.workspace import open_workspace
 
-    with open_workspace() as workspace:
-        answer = library_call(workspace, ref)
-    show(answer, as_json=as_json, text=diagram if mermaid else tree)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, LineageRequest(ref))
+    show(answer.as_json(), as_json=as_json, text=diagram if mermaid else tree)
 
 
 @click.command()

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dovetail.cli.options import count, json_option, show
+from dovetail.cli.options import count, json_option, opened, show
 
 
 @click.command()
@@ -26,18 +26,18 @@ def doctor(stage: str | None, as_json: bool) -> None:  # noqa: FBT001
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Walk all branches, tags and experiments, not HEAD's history.")
-@click.option("--repair", is_flag=True, help="Read each version's model file too, and make broken versions whole.")
+@click.option("--repair", is_flag=True, help="Read each version's model file too, and repair broken versions.")
 @json_option
 def sync(everything: bool, repair: bool, as_json: bool) -> None:  # noqa: FBT001
     """Make MLflow say what git and DVC say: restore missing runs, versions and aliases."""
+    from dovetail.registration.sync import SyncRequest
     from dovetail.registration.sync import sync as library_call
     from dovetail.render.sync import synced
-    from dovetail.repo.workspace import open_workspace
 
-    with open_workspace() as workspace:
-        done = library_call(workspace, everything=everything, repair=repair, progress=count)
-    show(done.as_json(), as_json=as_json, text=synced)
-    sys.exit(1 if done.problems else 0)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, SyncRequest(everything, repair), progress=count)
+    show(answer.as_json(), as_json=as_json, text=synced)
+    sys.exit(1 if answer.problems else 0)
 
 
 @click.command("gc")

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from dovetail.errors import UnknownReference, UserError
-from dovetail.promotion.provenance import commit_of
+from dovetail.registration.resolve import commit_of
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.git_values import Commit
 from dovetail.repo.tree import Tree
@@ -141,7 +141,7 @@ class _Reader:
 
     def shown(self, text: str, reference: Reference) -> Side:
         """The version or run that MLflow shows; without a store what the promotions in git's tags say of an alias."""
-        from dovetail.registration.lineage import resolve
+        from dovetail.registration.resolve import resolve
         from dovetail.tracking.connection import has_store
         from dovetail.tracking.run_content import ENVIRONMENT_FILE
 
@@ -150,7 +150,7 @@ class _Reader:
             if commit:
                 return replace(side_of(self._workspace.at(commit), reference.model, text), aliases=(alias,))
         found = resolve(self._workspace, self._store, reference)
-        packages = self._store.text(found.shown.id, ENVIRONMENT_FILE)
+        packages = self._store.text(found.run.id, ENVIRONMENT_FILE)
         commit = commit_of(self._workspace, found.lineage, experiments=True)
         declared = self._declared(found.model, commit)
         aliases = self._store.aliases(found.model).items()
@@ -158,14 +158,14 @@ class _Reader:
             ref=text,
             kind="run" if found.version is None else "version",
             lineage=found.lineage,
-            metrics=found.shown.metrics,
+            metrics=found.run.metrics,
             environment=None if packages is None else pinned(packages),
             gates=declared.gates if declared else None,
             has_card=declared.card is not None if declared else None,
             commit=commit,
             version=found.version,
             aliases=tuple(sorted(alias for alias, number in aliases if number == found.version)),
-            run_id=found.shown.id,
+            run_id=found.run.id,
         )
 
     def _promoted(self, reference: ByAlias) -> tuple[Commit | None, str]:

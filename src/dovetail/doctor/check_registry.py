@@ -1,37 +1,35 @@
 """Versions that MLflow shows: whether they can still be served, explained and made again."""
 
-import json
 from collections.abc import Iterator
 
 from dovetail.doctor.check_data import kept
-from dovetail.registration.alias_check import Followed
-from dovetail.registration.repair import broken
+from dovetail.registration import repair
+from dovetail.registration.alias_check import disagreements
 from dovetail.repo.workspace import Workspace
-from dovetail.tracking.run_content import LINEAGE_FILE
 from dovetail.tracking.store import Store, Version
 from dovetail.values.finding import Finding
-from dovetail.values.lineage import FileRef, Lineage
+from dovetail.values.lineage import FileRef
 
 
 def broken_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Versions whose run, lineage or model file is gone or changed."""
     for name in store.models():
-        for one in broken(store, name):
+        for one in repair.broken_versions(store, name):
             for fault in one.faults:
                 yield Finding("error", _named(store, one.version), fault.value, _repair(workspace, store, one.version))
 
 
-def strayed_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:
+def moved_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Aliases that are not what the promotions in git's tags say."""
-    for found in Followed(workspace).disagreements(store, set(workspace.tree.declared.models)):
-        following = "dovetail sync" if found.event else f"dovetail promote {found.model} --version {found.shown}"
+    for found in disagreements(workspace, store, set(workspace.tree.declared.models)):
+        following = "dovetail sync" if found.event else f"dovetail promote {found.model} --version {found.actual}"
         what = f"{found.model}: {found.why}"
         yield Finding("error", what, "who loads by alias gets what nobody promoted", following)
 
 
 def _repair(workspace: Workspace, store: Store, version: Version) -> str:
     """The sync that meets the version's bytes: in the history of HEAD and the working tree, or further away."""
-    made = _lineage(store, version)
+    made = store.lineage(version.run_id) if version.md5 else None
     md5 = made.kept.md5 if made else str(version.md5)
     here = any(ref.md5 == md5 for ref in kept(workspace))
     commits = workspace.commits_with(md5, experiments=False)
@@ -75,18 +73,12 @@ def _needed(workspace: Workspace, store: Store) -> dict[FileRef, list[str]]:
     found: dict[FileRef, list[str]] = {}
     for name in store.models():
         for version in store.versions(name):
-            made = _lineage(store, version)
+            made = store.lineage(version.run_id) if version.md5 else None
             sources = [ref for ref, role in made.data.items() if role == "source"] if made else []
             for ref in [made.kept, *sources] if made else []:
                 if ref.md5 not in own:
                     found.setdefault(ref, []).append(_named(store, version))
     return found
-
-
-def _lineage(store: Store, version: Version) -> Lineage | None:
-    """What the version's run keeps of how it was made; None where it is gone or was not made by Dovetail."""
-    text = store.text(version.run_id, LINEAGE_FILE) if version.md5 else None
-    return Lineage.from_json(json.loads(text)) if text else None
 
 
 def uncommitted_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:

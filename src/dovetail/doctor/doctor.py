@@ -26,7 +26,7 @@ CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
 )
 STORE_CHECKS: tuple[Callable[[Workspace, Store], Iterator[Finding]], ...] = (
     check_registry.broken_versions,
-    check_registry.strayed_aliases,
+    check_registry.moved_aliases,
     check_registry.lost_data,
     check_registry.unpushed_data,
     check_registry.uncommitted_versions,

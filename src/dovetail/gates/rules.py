@@ -23,8 +23,8 @@ KINDS: Mapping[str, Mapping[str, Any]] = {  # each kind's keys with their defaul
     CHAMPION: {"metric": None, "margin": 0.0, "confidence": 0.95, "min_rows": 20, "target": None},
 }
 _ALWAYS = (PROVENANCE, PICKLE, SERVING, CHAMPION)
-_BOUNDS = ("min", "max", "on")
-_SLICE = ("metric", "min", "min_rows")
+BOUNDS: Mapping[str, Any] = {"min": None, "max": None, "on": "value"}  # keys of a metric's gate, with their defaults
+SLICE: Mapping[str, Any] = {"metric": None, "min": None, "min_rows": 1}  # of one column of SLICES
 _MEGABYTE = 1_000_000
 
 
@@ -69,7 +69,7 @@ def settings(gates: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, Any
     if kind == SLICES:
         _refuse_unknown(kind, given, tuple(given))
         for column, one in given.items():
-            _refuse_unknown(f"{kind}.{column}", one, _SLICE)
+            _refuse_unknown(f"{kind}.{column}", one, tuple(SLICE))
             if one.get("metric") is None or one.get("min") is None:
                 raise UserError(f"gate '{kind}.{column}' is {dict(one)}", "give it a metric and a min")
         return dict(given)
@@ -85,11 +85,11 @@ def _refuse_unknown(name: str, gate: Any, known: tuple[str, ...]) -> None:
 
 
 def _bounds(name: str, gate: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[Verdict]:
-    _refuse_unknown(name, gate, _BOUNDS)
+    _refuse_unknown(name, gate, tuple(BOUNDS))
     bounds = {key: gate[key] for key in ("min", "max") if gate.get(key) is not None}
     if not bounds:
         raise UserError(f"gate {name!r} has neither min nor max", "give it a bound in its `gates` entry")
-    on = gate.get("on", "value")
+    on = gate.get("on", BOUNDS["on"])
     metric = name if on == "value" else f"{name}_{on}"
     value = metrics.get(metric)
     for key, bound in bounds.items():
@@ -221,7 +221,7 @@ def _slices(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         if isinstance(found, str):
             yield _no(name, limit, found, "mend the gate's column or metric")
             continue
-        told = [one for one in found if one.rows >= asked.get("min_rows", 1)]
+        told = [one for one in found if one.rows >= asked.get("min_rows", SLICE["min_rows"])]
         low = [one for one in told if one.metric < asked["min"]]
         worst = min((one.metric for one in told), default=None)
         detail = ", ".join(f"{one.value} {one.metric:.3g} ({one.rows} rows)" for one in (low or told))

@@ -12,10 +12,9 @@ from dovetail.gates import rules
 from dovetail.monitoring.sampling import draw
 from dovetail.promotion import test_set, trial
 from dovetail.promotion.comparison import SCORES, default_metric
-from dovetail.promotion.provenance import commit_of
 from dovetail.promotion.test_set import TestPart
 from dovetail.promotion.trial import Trial
-from dovetail.registration.lineage import Subject
+from dovetail.registration.resolve import TrackedModel, commit_of
 from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store
@@ -59,13 +58,13 @@ class Tested:
 class Reference:
     """Both; instead of a test set a text that says why there is none."""
 
-    subject: Subject
+    subject: TrackedModel
     inputs: Sequence[str]  # the columns that the model takes; none where it does not say so
     trained: Trained
     tested: Tested | str
 
 
-def reference(workspace: Workspace, store: Store, subject: Subject) -> Reference:
+def reference(workspace: Workspace, store: Store, subject: TrackedModel) -> Reference:
     """What the version was trained and tested on.
 
     Raises:
@@ -90,11 +89,15 @@ def reference(workspace: Workspace, store: Store, subject: Subject) -> Reference
 
 
 def _tested(
-    workspace: Workspace, store: Store, subject: Subject, part: TestPart, settings: tuple[str | None, tuple[str, ...]]
+    workspace: Workspace,
+    store: Store,
+    subject: TrackedModel,
+    part: TestPart,
+    settings: tuple[str | None, tuple[str, ...]],
 ) -> Tested | str:
     metric, allow = settings
     artifact = subject.lineage.artifact
-    stored = store.stored_md5(subject.shown.id, artifact.path)
+    stored = store.stored_md5(subject.run.id, artifact.path)
     if stored != artifact.md5:
         return f"the registry holds md5 {stored}, not {artifact.md5}"
     try:
@@ -109,7 +112,7 @@ def _tested(
     return Tested(predicted, actual, metric if metric in SCORES and metric else default_metric(actual, predicted))
 
 
-def _trained(workspace: Workspace, subject: Subject, inputs: Sequence[str], commit: Commit | None) -> Trained:
+def _trained(workspace: Workspace, subject: TrackedModel, inputs: Sequence[str], commit: Commit | None) -> Trained:
     made = subject.lineage
     tables, refs, rows = [], [], 0
     with tempfile.TemporaryDirectory(dir=workspace.scratch) as folder:
@@ -130,7 +133,7 @@ def _trained(workspace: Workspace, subject: Subject, inputs: Sequence[str], comm
     return Trained(table, ", ".join(ref.path for ref in refs), ", ".join(ref.md5 for ref in refs), rows)
 
 
-def _no_table(made: Lineage, subject: Subject) -> UnknownReference:
+def _no_table(made: Lineage, subject: TrackedModel) -> UnknownReference:
     read = ", ".join(ref.path for ref, role in made.data.items() if role == "training") or "nothing that DVC keeps"
     return UnknownReference(
         f"{subject.model}/{subject.version} was trained on no table with its columns: its stage read {read}",

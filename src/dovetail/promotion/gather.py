@@ -11,7 +11,7 @@ from dovetail.promotion import test_set, trial
 from dovetail.promotion.provenance import origin
 from dovetail.promotion.test_set import TestPart
 from dovetail.promotion.trial import Found, Running, Trial
-from dovetail.registration.lineage import Subject
+from dovetail.registration.resolve import TrackedModel
 from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store
@@ -21,10 +21,10 @@ from dovetail.tracking.store import Store
 class Contest:
     """A candidate, the commit that holds it, the gates that it meets there, and the champion that it would follow."""
 
-    candidate: Subject
+    candidate: TrackedModel
     commit: Commit | None
     gates: Mapping[str, Mapping[str, Any]]
-    champion: Subject | None
+    champion: TrackedModel | None
 
     def gate(self, kind: str) -> dict[str, Any]:
         """The settings of one kind of gate."""
@@ -48,7 +48,7 @@ def gather(workspace: Workspace, store: Store, contest: Contest) -> Evidence:
     whence = origin(workspace, candidate.lineage, contest.commit, known.reproduced if known else None)
     found = _result(running)
     return Evidence(
-        metrics=candidate.shown.metrics,
+        metrics=candidate.run.metrics,
         has_signature=bool(inputs),
         origin=whence,
         served=replace(
@@ -60,11 +60,11 @@ def gather(workspace: Workspace, store: Store, contest: Contest) -> Evidence:
 
 
 def _begin(
-    workspace: Workspace, store: Store, contest: Contest, subject: Subject, part: TestPart | str
+    workspace: Workspace, store: Store, contest: Contest, subject: TrackedModel, part: TestPart | str
 ) -> tuple[Served, Running | None]:
     """What is known of the artifact without reading it; the trial is begun only if the bytes are the right ones."""
     artifact = subject.lineage.artifact
-    served = Served(artifact.md5, store.stored_md5(subject.shown.id, artifact.path), artifact.size or 0)
+    served = Served(artifact.md5, store.stored_md5(subject.run.id, artifact.path), artifact.size or 0)
     if served.stored_md5 != artifact.md5:
         return replace(served, error=f"the registry holds md5 {served.stored_md5}, not {artifact.md5}"), None
     try:

@@ -12,16 +12,15 @@ from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.rules import Verdict
 from dovetail.promotion.gather import Contest, gather
-from dovetail.promotion.provenance import commit_of
-from dovetail.registration.alias_check import Followed
-from dovetail.registration.lineage import Subject, resolve
-from dovetail.registration.register import register
+from dovetail.registration.alias_check import md5_of
+from dovetail.registration.register import RegisterRequest, register
+from dovetail.registration.resolve import TrackedModel, commit_of, resolve
 from dovetail.repo import ledger
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import FORCE, PROMOTE, Ledger, Note
 from dovetail.repo.workspace import Workspace, open_workspace
 from dovetail.system.locks import write_lock
-from dovetail.tracking.connection import open_store
+from dovetail.tracking.connection import Tracking, open_store
 from dovetail.tracking.store import Store
 from dovetail.values.reference import STAGING, ByAlias, ByVersion
 
@@ -92,7 +91,7 @@ def promote(wish: Wish) -> dict[str, Any]:
     return _answer(plan, wish, tag)
 
 
-def _candidate(workspace: Workspace, store: Store, wish: Wish) -> Subject:
+def _candidate(workspace: Workspace, store: Store, wish: Wish) -> TrackedModel:
     """The version asked for, else that of the workspace's model, registered if it is not, else `staging`."""
     if wish.version is not None:
         return resolve(workspace, store, ByVersion(wish.model, wish.version))
@@ -104,19 +103,21 @@ def _candidate(workspace: Workspace, store: Store, wish: Wish) -> Subject:
     found = store.find_version(model.name, md5)
     if found is None and wish.dry_run:
         raise UnknownReference(f"the workspace's {model.name} is no version yet", f"dovetail register {model.name}")
-    number = found.number if found else register([model.name])[0].version
+    if found is None:
+        made = register(workspace, Tracking(workspace.store_root), RegisterRequest((model.name,)))
+    number = found.number if found else made.registrations[0].version
     assert number is not None  # this is no experiment
     return resolve(workspace, store, ByVersion(model.name, number))
 
 
-def _staged(workspace: Workspace, store: Store, model: Model, why: DovetailError) -> Subject:
+def _staged(workspace: Workspace, store: Store, model: Model, why: DovetailError) -> TrackedModel:
     try:
         return resolve(workspace, store, ByAlias(model.name, STAGING))
     except UnknownReference:
         raise why from None
 
 
-def _plan(workspace: Workspace, store: Store, candidate: Subject, wish: Wish) -> Plan:
+def _plan(workspace: Workspace, store: Store, candidate: TrackedModel, wish: Wish) -> Plan:
     tags = workspace.ledger
     commit = commit_of(workspace, candidate.lineage)
     tree = workspace.at(commit) if commit else workspace.tree
@@ -127,7 +128,7 @@ def _plan(workspace: Workspace, store: Store, candidate: Subject, wish: Wish) ->
     return Plan(contest, home, tags, evidence, rules.evaluate(asked, evidence))
 
 
-def _champion(workspace: Workspace, store: Store, candidate: Subject, wish: Wish) -> Subject | None:
+def _champion(workspace: Workspace, store: Store, candidate: TrackedModel, wish: Wish) -> TrackedModel | None:
     """What the candidate would follow: as the ledger says, and only where it says nothing, as MLflow's alias does.
 
     Raises:
@@ -137,7 +138,7 @@ def _champion(workspace: Workspace, store: Store, candidate: Subject, wish: Wish
     number = store.aliases(wish.model).get(wish.alias)
     if name in workspace.ledger.aliases:
         event = workspace.ledger.aliases[name]
-        version = store.find_version(wish.model, Followed(workspace).md5(event)) if event else None
+        version = store.find_version(wish.model, md5_of(workspace, event)) if event else None
         if event and version is None:
             what = f"{event.tag.name} names a version of {wish.model} that MLflow does not have"
             raise UnknownReference(what, "dovetail sync --all")
@@ -147,7 +148,7 @@ def _champion(workspace: Workspace, store: Store, candidate: Subject, wish: Wish
     return resolve(workspace, store, ByVersion(wish.model, number))
 
 
-def _tagged(workspace: Workspace, tags: Ledger, candidate: Subject) -> str | None:
+def _tagged(workspace: Workspace, tags: Ledger, candidate: TrackedModel) -> str | None:
     """The commit that is a version already, in the ledger's tags, of the candidate's bytes."""
     for sha in tags.versions.get(candidate.model, {}).values():
         with suppress(DovetailError):  # a commit that holds no such model
@@ -173,7 +174,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, home: str, wish: 
              for verdict in plan.verdicts]  # fmt: skip
     text = json.dumps({"evidence": plan.evidence.as_json(), "gates": [v.as_json() for v in plan.verdicts]}, indent=2)
     number = plan.ledger.counters.get(wish.model, 0) + 1
-    store.write_text(candidate.shown.id, f"promotions/{wish.alias}-{number}.json", text + "\n")
+    store.write_text(candidate.run.id, f"promotions/{wish.alias}-{number}.json", text + "\n")
     note = Note(
         kind=PROMOTE if plan.passed else FORCE,
         version=candidate.version,

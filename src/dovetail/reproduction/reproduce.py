@@ -1,6 +1,5 @@
 """Rebuild a version from its commit and its data, and say whether the same comes out."""
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -8,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dovetail.errors import DovetailError, Interrupted, StoreError, UnknownReference, UserError
-from dovetail.registration.lineage import resolve
+from dovetail.registration.resolve import resolve
 from dovetail.repo.revision import Revision
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
@@ -104,10 +103,10 @@ def _subject(workspace: Workspace, text: str) -> _Subject:
             known = ", ".join(models) or "none"
             raise UnknownReference(f"{text!r} names no registered model; there are: {known}", "dovetail status")
         named = resolve(workspace, store, reference)
-        packages = store.text(named.shown.id, ENVIRONMENT_FILE)
+        packages = store.text(named.run.id, ENVIRONMENT_FILE)
     commits = [
         *workspace.commits_with(named.lineage.kept.md5),
-        *filter(None, map(workspace.git.commit, ("HEAD", named.shown.tags.get(GIT_COMMIT, "HEAD")))),
+        *filter(None, map(workspace.git.commit, ("HEAD", named.run.tags.get(GIT_COMMIT, "HEAD")))),
     ]
     trees = {commit.sha: workspace.at(commit) for commit in commits}
     return _Subject(named.model, named.lineage, pinned(packages) if packages else None, tuple(trees.values()))
@@ -170,14 +169,10 @@ def _records(tree: Tree, lineage: Lineage) -> bool:
 
 
 def _has_code(tree: Revision, lineage: Lineage) -> bool:
-    """Whether the files that git keeps are those that the stages read."""
-    deps = {dep for stage in lineage.stages for dep in stage.deps if tree.keeps(dep.path) and not dep.is_folder}
+    """Whether the files and the folders of code that git keeps are those that the stages read."""
     made = {out.path for stage in lineage.stages for out in stage.outs}
-    return all(
-        hashlib.md5(tree.read(dep), usedforsecurity=False).hexdigest() == dep.md5
-        for dep in deps
-        if dep.path not in made
-    )
+    deps = {dep for stage in lineage.stages for dep in stage.deps if tree.keeps(dep.path) and dep.path not in made}
+    return all(tree.file(dep.path).md5 == dep.md5 for dep in deps if not dep.is_folder or dep.path in lineage.code)
 
 
 def _result(done: Rebuilt | None) -> dict[str, Any]:

@@ -5,19 +5,19 @@ from typing import Any
 
 from dovetail.tracking import monitoring_runs, trash
 from dovetail.tracking.client import SQLITE
-from dovetail.tracking.monitoring_runs import Observed
+from dovetail.tracking.monitoring_runs import MonitoredVersion
 from dovetail.tracking.registry import Registry, Version, columns_of
 from dovetail.tracking.run_content import SOURCE_TYPE, RunContent
-from dovetail.tracking.runs import Live, Run, Runs, Shown
+from dovetail.tracking.runs import LiveRun, Run, RunDetails, Runs
 from dovetail.tracking.trash import Discarded
 
-__all__ = ["SOURCE_TYPE", "SQLITE", "Live", "Run", "RunContent", "Shown", "Store", "Version", "load_model"]
+__all__ = ["SOURCE_TYPE", "SQLITE", "LiveRun", "Run", "RunContent", "RunDetails", "Store", "Version", "load_model"]
 
 
 class Store(Runs, Registry):
     """One repository's MLflow store. Every write either happens whole or can be repeated without doubling."""
 
-    def observe(self, observed: Observed, metrics: Mapping[str, float], time: float) -> str:
+    def observe(self, observed: MonitoredVersion, metrics: Mapping[str, float], time: float) -> str:
         """Add a point to each metric of the version's monitoring, at `time` in seconds; returns the id of its run."""
         run_id = monitoring_runs.run_of(self._client, self.experiment(f"{observed.model}-monitoring"), observed)
         monitoring_runs.add(self._client, run_id, metrics, time)

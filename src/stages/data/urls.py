@@ -1,4 +1,4 @@
-"""What is outside: addresses with ${NAME} from the environment, and errors in which no secret is left."""
+"""URLs with ${NAME} from the environment, and errors that show no secret."""
 
 import os
 import re
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote
 
-from stages.config import PARAMS_FILE
-from stages.errors import OutsideError, StageError
+from stages.common.errors import OutsideError, StageError
+from stages.common.params import PARAMS_FILE
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -20,13 +20,13 @@ _SQLITE_ERROR = 1  # https://sqlite.org/rescode.html#error: the statement is wro
 
 
 @dataclass(frozen=True)
-class Address:
+class Url:
     """A URL whose ${NAME}s are filled in.
 
     Attributes:
         place: its place in params.yaml, for messages.
         template: as it stands there.
-        filled: to be given to a driver and to nobody else.
+        filled: with the values; only for a driver, never for a message.
     """
 
     place: str
@@ -48,7 +48,7 @@ class Address:
         return f"{type(error).__name__}: {' '.join(text.split())[:500]}"
 
 
-def fill(template: str, place: str) -> Address:
+def fill(template: str, place: str) -> Url:
     """Fill in each ${NAME} from the environment; within `user:password@` quoted, as a URL wants it there.
 
     Raises:
@@ -68,11 +68,11 @@ def fill(template: str, place: str) -> Address:
     secrets |= {password for _, password in _USER.findall(filled)}
     secrets |= {unquote(secret) for secret in secrets}
     secrets |= {quoted for secret in secrets for quoted in (quote(secret, safe=""), quote(secret), quote_plus(secret))}
-    return Address(place, template, filled, tuple(sorted(secrets - {""}, key=len, reverse=True)))
+    return Url(place, template, filled, tuple(sorted(secrets - {""}, key=len, reverse=True)))
 
 
 @contextmanager
-def database(address: Address) -> Iterator["Engine"]:
+def database(address: Url) -> Iterator["Engine"]:
     """An engine for `address`; what goes wrong with it comes out without secrets.
 
     Raises:
@@ -92,7 +92,7 @@ def database(address: Address) -> Iterator["Engine"]:
         yield engine
     except exc.DBAPIError as error:
         if isinstance(error, exc.ProgrammingError) or getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
-            raise StageError(f"{what}: {address.scrub(error)}; mend the query or the table") from None
+            raise StageError(f"{what}: {address.scrub(error)}; correct the query or the table") from None
         raise OutsideError(f"{what}: {address.scrub(error)}; is the database there, and open to you?") from None
     except (exc.SQLAlchemyError, OSError) as error:
-        raise OutsideError(f"{what}: {address.scrub(error)}; mend it there and try again") from None
+        raise OutsideError(f"{what}: {address.scrub(error)}; correct it there and try again") from None

@@ -1,4 +1,4 @@
-"""The pictures of a model. Same numbers, same bytes: the object API, no pyplot, no version in the file."""
+"""The plots of a model. Same numbers, same bytes: the object API, no pyplot, no version in the file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from stages.outcome import Array, Findings, Outcome
+from stages.evaluation.predictions import Array, Evaluation, Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,23 +18,23 @@ _GREY, _INK = "#8a8f98", "#22262c"
 _MOST_LABELS, _MOST_BARS, _LONG = 15, 20, 28
 
 
-def draw(folder: Path, found: Findings) -> None:
+def draw(folder: Path, found: Evaluation) -> None:
     """Write the PNGs into `folder`: confusion and roc of a classifier or residuals of a regressor, and importance."""
-    name, outcome, scores = found.name, found.outcome, found.scores
-    if outcome.classes is None:
-        _residuals(folder / "residuals.png", name, outcome, scores)
+    name, predictions, scores = found.name, found.predictions, found.scores
+    if predictions.classes is None:
+        _residuals(folder / "residuals.png", name, predictions, scores)
         metric = "R²"
     else:
-        _confusion(folder / "confusion.png", name, outcome, scores)
+        _confusion(folder / "confusion.png", name, predictions, scores)
         if found.curves:
             _roc(folder / "roc.png", name, found.curves, scores)
         metric = "accuracy"
     _importance(folder / "importance.png", name, metric, found.importance)
 
 
-def _confusion(path: Path, name: str, outcome: Outcome, scores: dict[str, Any]) -> None:
-    labels, codes = np.unique(np.concatenate([outcome.actual, outcome.predicted]), return_inverse=True)
-    size, rows = len(labels), len(outcome.actual)
+def _confusion(path: Path, name: str, predictions: Predictions, scores: dict[str, Any]) -> None:
+    labels, codes = np.unique(np.concatenate([predictions.actual, predictions.predicted]), return_inverse=True)
+    size, rows = len(labels), len(predictions.actual)
     counts = np.bincount(codes[:rows] * size + codes[rows:], minlength=size * size).reshape(size, size)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(2.6 + 0.6 * size, 9)
@@ -75,14 +75,14 @@ def _roc(path: Path, name: str, curves: list[tuple[str, Array, Array, float]], s
     _save(figure, path)
 
 
-def _residuals(path: Path, name: str, outcome: Outcome, scores: dict[str, Any]) -> None:
-    rows = len(outcome.actual)
+def _residuals(path: Path, name: str, predictions: Predictions, scores: dict[str, Any]) -> None:
+    rows = len(predictions.actual)
     quality = f"R² {scores['r2']:.3f}, " if "r2" in scores else ""
     figure, axes = _axes((6.2, 4.4), f"{name}: {quality}RMSE {scores['rmse']:.4g} on {rows} test rows")
     axes.axhline(0, color=_INK, linewidth=1)
     axes.scatter(
-        outcome.predicted,
-        outcome.actual - outcome.predicted,
+        predictions.predicted,
+        predictions.actual - predictions.predicted,
         s=26,
         alpha=max(0.1, min(0.8, 200 / rows)),
         color=COLOURS[0],

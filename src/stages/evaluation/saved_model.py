@@ -1,4 +1,4 @@
-"""A trained model as it lies on disk, and what its pickle names."""
+"""A trained model read from its file, and the modules that its pickle names."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from joblib.numpy_pickle import NumpyUnpickler
 from sklearn.base import is_classifier, is_regressor
 
-from stages.errors import StageError
+from stages.common.errors import StageError
 
 
 def load(path: Path, made_by: str) -> tuple[Any, set[str]]:
@@ -23,10 +23,10 @@ def load(path: Path, made_by: str) -> tuple[Any, set[str]]:
         raise StageError(f"{path} is missing; make it: dvc repro {made_by}") from error
     except Exception as error:  # a damaged pickle can raise anything
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise StageError(f"{path} does not load ({what}); make it anew: dvc repro -f {made_by}") from error
+        raise StageError(f"{path} does not load ({what}); make it again: dvc repro -f {made_by}") from error
     if not hasattr(model, "__sklearn_tags__") or not (is_classifier(model) or is_regressor(model)):
         kind = type(model).__name__
-        raise StageError(f"{path} holds a {kind}, not a classifier or regressor; make it anew: dvc repro -f {made_by}")
+        raise StageError(f"{path} holds a {kind}, not a classifier or regressor; make it again: dvc repro -f {made_by}")
     return model, unpickler.modules
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
 
-from stages import table
-from stages.errors import StageError
+from stages.common.errors import StageError
+from stages.modelling import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +68,9 @@ def _common(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
     for name in train.columns:
         first, second = train[name].dtype, test[name].dtype
         if first != second and not (first.kind in table.NUMERIC and second.kind in table.NUMERIC):
-            raise StageError(f"column {name!r} is {first} in the train part and {second} in the test part; split anew")
+            raise StageError(
+                f"column {name!r} is {first} in the train part and {second} in the test part; run split again"
+            )
         common[name] = first if first == second else np.dtype("float64")
     return common
 

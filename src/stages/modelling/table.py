@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile
 
-from stages.errors import StageError
+from stages.common.errors import StageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ def read_arrow(path: Path, made_by: str) -> Any:
         raise StageError(f"{path} is missing; make it: dvc repro {made_by}") from error
     except (pa.ArrowException, OSError) as error:
         raise StageError(
-            f"{path} is not a Parquet file ({_line(error)}); make it anew: dvc repro -f {made_by}"
+            f"{path} is not a Parquet file ({_line(error)}); make it again: dvc repro -f {made_by}"
         ) from error
 
 

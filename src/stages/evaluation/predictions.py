@@ -1,4 +1,4 @@
-"""What a model said about the test part, as plain arrays: what its numbers and its pictures are made of."""
+"""A model's predictions for the test part, as plain arrays: what its metrics and plots are made of."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +9,13 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a model said about the test part.
+class Predictions:
+    """A model's predictions for the test part.
 
     Attributes:
         actual: the target, by row.
         predicted: the prediction, by row.
-        classes: what a classifier can say; None for a regressor.
+        classes: what a classifier can predict; None for a regressor.
         scores: (rows, classes), higher for the likelier class; None where the model gives none.
         are_probabilities: whether `scores` come from predict_proba.
     """
@@ -28,7 +28,7 @@ class Outcome:
 
     @property
     def unseen(self) -> list[Any]:
-        """Classes of the test part that the model cannot say, because it never saw them."""
+        """Classes of the test part that the model cannot predict, because the train part has none."""
         return [] if self.classes is None else np.setdiff1d(self.actual, self.classes).tolist()
 
     @property
@@ -38,29 +38,31 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What was found about a model, for its pictures to show.
+class Evaluation:
+    """What the plots of a model show.
 
     Attributes:
         name: the model's.
-        outcome: what it said.
+        predictions: for the test part.
         scores: its metrics by name.
         curves: (class, false positive rates, true positive rates, area), one for each class that has a ROC curve.
         importance: (feature, mean, standard deviation), most important first.
     """
 
     name: str
-    outcome: Outcome
+    predictions: Predictions
     scores: dict[str, Any]
     curves: list[tuple[str, Array, Array, float]]
     importance: list[tuple[str, float, float]]
 
 
-def one_vs_rest(outcome: Outcome) -> list[tuple[Any, Array, Array]]:
+def one_vs_rest(predictions: Predictions) -> list[tuple[Any, Array, Array]]:
     """Each class, whether a row is of it, and the row's score for it; of two classes only the second."""
-    if outcome.classes is None or outcome.scores is None or not outcome.rankable:
+    if predictions.classes is None or predictions.scores is None or not predictions.rankable:
         return []
-    first = 1 if len(outcome.classes) == 2 else 0  # noqa: PLR2004
+    first = 1 if len(predictions.classes) == 2 else 0  # noqa: PLR2004
     return [
-        (name, outcome.actual == name, outcome.scores[:, i]) for i, name in enumerate(outcome.classes) if i >= first
+        (name, predictions.actual == name, predictions.scores[:, i])
+        for i, name in enumerate(predictions.classes)
+        if i >= first
     ]
