@@ -39,7 +39,8 @@ def unignored_outputs(workspace: Workspace) -> Iterator[Finding]:
     here = [path for path in outs if (workspace.root / path).exists()]
     if not here:
         return
-    ignored = set(workspace.git("-c", "core.quotePath=false", "check-ignore", "--no-index", "--", *here).splitlines())
+    found = workspace.git.find("-c", "core.quotePath=false", "check-ignore", "--no-index", "--", *here) or ""
+    ignored = set(found.splitlines())
     for path in here:
         if path not in ignored:
             line = shlex.quote(f"/{path}")

@@ -130,7 +130,7 @@ def _order(workspace: Workspace, request: Request, read_log: ReadLog, now: datet
 
 def _known(workspace: Workspace, tree: Revision, raw: RawTable) -> frozenset[str]:
     assert tree.commit is not None
-    return branches.keys(workspace.git("show", f"{tree.commit.sha}:./{raw.memory}"))
+    return branches.keys(workspace.git.text(tree.commit.sha, raw.memory))
 
 
 def _rows(
