@@ -126,9 +126,9 @@ def gc(workspace: Workspace, tracking: Tracking, request: GcRequest = GcRequest(
 
 
 def _plan(workspace: Workspace, store: Store | None, request: GcRequest) -> _Plan:
-    places = [workspace.cache]
+    places = [workspace.storage.cache]
     if request.cloud or request.remote:
-        remote = workspace.remote(request.remote)
+        remote = workspace.remote.objects(request.remote)
         if remote is None:
             raise UserError("DVC has no default remote", "dvc remote list, then: dovetail gc --remote NAME")
         places.append(remote)

@@ -9,7 +9,7 @@ from dovetail.errors import DovetailError, MissingFile
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
-from dovetail.repo.tree import Snapshot
+from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.run_content import LINEAGE_FILE, read_lineage
 from dovetail.tracking.store import Store, Version
@@ -203,7 +203,7 @@ def _models_need(workspace: Workspace, reader: Reader, commit: Commit, wanted: V
     return frozenset(ref.md5 for ref in needed | around)
 
 
-def _lineage(tree: Snapshot, model: Model) -> Lineage | None:
+def _lineage(tree: Tree, model: Model) -> Lineage | None:
     try:
         return tree.lineage(model)
     except MissingFile:  # declared, not yet trained

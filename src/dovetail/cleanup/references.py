@@ -99,7 +99,7 @@ def git_refs(git: Git) -> list[GitRef]:
     heads = [line.removeprefix("HEAD ") for line in worktrees.splitlines() if line.startswith("HEAD ")]
     known = {"0" * len(sha) for sha in heads} | {root.commit for root in found}  # zeros: no commit yet
     found += [GitRef(OTHER, "HEAD", sha) for sha in heads if sha not in known]
-    stacks = [ref for ref in _STACKS if git("rev-parse", "--verify", "-q", ref)]
+    stacks = [ref for ref in _STACKS if git.find("rev-parse", "--verify", "-q", ref)]
     found += [GitRef(OTHER, ref, sha) for ref in stacks for sha in git.ask("log", "-g", "--format=%H", ref).split()]
     return found
 

@@ -108,7 +108,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     warnings = [
         *risks.of_place(
             shallow=git.is_shallow,
-            foreign_cache=workspace.foreign_cache,
+            foreign_cache=workspace.storage.foreign_cache,
             unfinished=workspace.unfinished,
             consent=consent,
         ),
@@ -116,7 +116,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
         *risks.of_trash(trash),
         *_of_commits(workspace, tips, versions, needs[0], known),
         *risks.of_tags({e.tag.name: f"{m}@{a}" for (m, a), e in promotions.aliases.items() if e}, there),
-        *_of_bytes(workspace, versions, needs, sizes[workspace.cache], expand),
+        *_of_bytes(workspace, versions, needs, sizes[workspace.storage.cache], expand),
     ]
     return Survey(reader, sizes, needed, written, kept, trash, warnings)
 
@@ -144,7 +144,7 @@ def _of_commits(
 def _listing_places(workspace: Workspace, places: Sequence[Objects]) -> list[Objects]:
     """Where the listings of folders are looked for: the default remote may have those that the cache lacks."""
     try:
-        remote = workspace.remote()
+        remote = workspace.remote.objects()
     except DovetailError:  # it keeps files by their own names: no listings
         return list(places)
     known = {place.name for place in places}
@@ -160,7 +160,7 @@ def _of_bytes(
 ) -> list[Finding]:
     here = {version: expand(version.digests - version.in_git) & cached.keys() for version in versions}
     try:
-        remote = workspace.remote()
+        remote = workspace.remote.objects()
         there = remote.holds(frozenset().union(*here.values())) if remote else set()
     except DovetailError as error:
         return [Finding("warning", "the default remote", error.message, error.next_command)]
@@ -168,5 +168,7 @@ def _of_bytes(
     for need in needs:
         of_kind[need.kind] = of_kind.get(need.kind, frozenset()) | expand(need.digests)
     alone = {version: here[version] - there for version in versions}
-    push = workspace.push_command({commit for version in versions if alone[version] for commit in version.commits[:1]})
+    push = workspace.remote.push_command(
+        {commit for version in versions if alone[version] for commit in version.commits[:1]}
+    )
     return list(risks.of_bytes(alone, DvcGcKeeps.of(of_kind), remote.name if remote else None, push))

@@ -80,7 +80,7 @@ def _in_history(found: Survey, wanted: frozenset[str]) -> dict[str, _LastSeen]:
 
 def _in_run_cache(workspace: Workspace, wanted: frozenset[str]) -> dict[str, _LastSeen]:
     """What a stage once made: the run-cache remembers what was never committed."""
-    texts = (text for text in workspace.run_cache() if digests(text) & wanted) if wanted else ()
+    texts = (text for text in workspace.storage.run_cache() if digests(text) & wanted) if wanted else ()
     return {ref.md5: _LastSeen(ref.path, None) for text in texts for ref in named(text, "") if ref.md5 in wanted}
 
 

@@ -131,11 +131,11 @@ def _open(workspace: Workspace, folder: Path, file: DataFile | None) -> _Opened:
     try:
         if ref.is_folder:
             return _Opened(
-                files={inner.path.removeprefix(f"{ref.path}/"): inner.md5 for inner in workspace.listed(ref)}
+                files={inner.path.removeprefix(f"{ref.path}/"): inner.md5 for inner in workspace.storage.files(ref)}
             )
         if not is_table(ref.path):
             return _Opened(why=f"{ref.path} is no table by its name: .parquet, .csv, .tsv, .jsonl, .ndjson")
-        return _Opened(table=open_table(workspace.locate(ref, file.commit, folder), ref.path))
+        return _Opened(table=open_table(workspace.storage.locate(ref, file.commit, folder), ref.path))
     except (DataUnavailable, MissingFile) as error:
         return _Opened(why=error.message)
 

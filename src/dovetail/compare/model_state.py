@@ -10,8 +10,8 @@ from dovetail.errors import UnknownReference, UserError
 from dovetail.registration.resolve import commit_of, resolve
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.git_values import Commit
-from dovetail.repo.tree import Snapshot
-from dovetail.repo.trees import WorkingTree
+from dovetail.repo.tree import Tree
+from dovetail.repo.working_tree import WorkingTree
 from dovetail.repo.workspace import WORKSPACE, Workspace
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.run_content import ENVIRONMENT_FILE
@@ -180,7 +180,7 @@ class _Reader:
         return tree.declared.models.get(model)
 
 
-def state_in(tree: Snapshot, name: str, text: str) -> ModelState:
+def state_in(tree: Tree, name: str, text: str) -> ModelState:
     """The model `name` as it is in `tree`, by git and DVC alone."""
     model = tree.model(name)
     lineage = tree.lineage(model)

@@ -42,7 +42,7 @@ def _repair(workspace: Workspace, store: Store, version: Version) -> str:
 def lost_data(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """What registered versions were made of and is in no cache and no remote; the working tree's own is told apart."""
     needed = _needed(workspace, store)
-    places = workspace.available(list(needed))
+    places = workspace.remote.available(list(needed))
     for ref, versions in needed.items():
         if not places[ref.md5]:
             yield Finding(
@@ -56,14 +56,14 @@ def lost_data(workspace: Workspace, store: Store) -> Iterator[Finding]:
 def unpushed_data(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """What registered versions were made of and only this machine has."""
     needed = _needed(workspace, store)
-    places = workspace.available(list(needed))
-    for ref in workspace.not_in_remote([ref for ref in needed if "cache" in places[ref.md5]]) or ():
+    places = workspace.remote.available(list(needed))
+    for ref in workspace.remote.missing([ref for ref in needed if "cache" in places[ref.md5]]) or ():
         if workspace.commits_with(ref.md5, experiments=False):
             yield Finding(
                 "warning",
                 f"{ref.path} (md5 {ref.md5}) of {', '.join(needed[ref])} is not in the remote",
                 "this machine alone has what these versions were made of",
-                workspace.push_of_all_commits,
+                workspace.remote.push_command(),
             )
 
 
@@ -83,7 +83,7 @@ def _needed(workspace: Workspace, store: Store) -> dict[FileRef, list[str]]:
 
 def uncommitted_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """A version of what lies here that no commit holds: the next change makes it one of unknown origin."""
-    recorded = {out.md5 for step in workspace.steps for out in step.outs if out.md5}
+    recorded = {out.md5 for step in workspace.pipeline.stages for out in step.outs if out.md5}
     for name in store.models():
         for version in store.versions(name):
             if version.md5 in recorded and not workspace.commits_with(str(version.md5), experiments=False):

@@ -58,7 +58,7 @@ def relative_folder(_: Workspace, __: Tracking) -> Iterator[Finding]:
 
 def relative_uris_in_code(workspace: Workspace, _: Tracking) -> Iterator[Finding]:
     """Scripts of stages that set a tracking URI which an experiment would lose."""
-    scripts = {dep for step in workspace.steps for dep in step.deps if dep.endswith(".py")}
+    scripts = {dep for step in workspace.pipeline.stages for dep in step.deps if dep.endswith(".py")}
     for path in sorted(scripts):
         file = workspace.root / path
         for line, uri in _uris(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else ():

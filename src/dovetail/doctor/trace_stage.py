@@ -18,9 +18,9 @@ from typing import Any
 
 from dovetail.doctor import audit_hook
 from dovetail.errors import MissingFile, UnknownStage
-from dovetail.repo.dvc_values import Step
-from dovetail.repo.trees import ENV_EXPERIMENT, ENV_STAGE
-from dovetail.repo.workspace import ENV_ROOT, Workspace
+from dovetail.repo.dvc_values import Stage
+from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
+from dovetail.repo.workspace import Workspace
 from dovetail.values.finding import Finding
 
 # Nobody's dependency: what git, DVC, Python and MLflow keep for themselves.
@@ -89,18 +89,18 @@ def trace(workspace: Workspace, request: TraceRequest) -> TraceAnswer:
     return TraceAnswer(name, tuple(problems), tuple(_unseen(seen)))
 
 
-def _step(workspace: Workspace, name: str) -> Step:
-    stages = {step.name: step for step in workspace.steps if step.commands}
+def _step(workspace: Workspace, name: str) -> Stage:
+    stages = {step.name: step for step in workspace.pipeline.stages if step.commands}
     if name not in stages:
         raise UnknownStage(f"dvc.yaml has no stage {name!r}; it has: {', '.join(stages) or 'none'}", "dvc stage list")
     return stages[name]
 
 
-def _copy_tree(workspace: Workspace, step: Step, copy: Path) -> dict[str, tuple[int, int]]:
+def _copy_tree(workspace: Workspace, step: Stage, copy: Path) -> dict[str, tuple[int, int]]:
     """Copy what git and DVC know of the tree, but the stage's own outs; gives each file's time and size."""
     workspace.git("clone", "--quiet", "--shared", "--no-checkout", str(workspace.root), str(copy))
     known = workspace.git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    outs = [out.path for other in workspace.steps if other is not step for out in other.outs]
+    outs = [out.path for other in workspace.pipeline.stages if other is not step for out in other.outs]
     own = [out.path for out in step.outs]
     copied = {}
     for path in sorted({*filter(None, known), *_files(workspace.root, outs)}):
@@ -124,7 +124,7 @@ def _files(root: Path, paths: Iterable[str]) -> Iterator[str]:
         yield from (file.relative_to(root).as_posix() for file in files)
 
 
-def _run(step: Step, copy: Path, folder: Path, root: Path) -> list[Finding]:
+def _run(step: Stage, copy: Path, folder: Path, root: Path) -> list[Finding]:
     """Run the stage's commands as DVC would; a failure is a problem."""
     hook = folder / "hook"
     hook.mkdir()
@@ -193,7 +193,7 @@ def _has_access_times(folder: Path) -> bool:
     return probe.stat().st_atime_ns > 0
 
 
-def _undeclared(step: Step, seen: FileUse, copied: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
+def _undeclared(step: Stage, seen: FileUse, copied: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
     outs = [out.path for out in step.outs]
     written = {path: where for path, where in seen.written.items() if _counts(path) and not _covers(outs, path)}
     read = {

@@ -108,7 +108,7 @@ def _tested(
     if stored != artifact.md5:
         return f"the registry holds md5 {stored}, not {artifact.md5}"
     try:
-        file = workspace.object(artifact)
+        file = workspace.storage.object(artifact)
     except DovetailError as error:
         return error.message
     source = f"models:/{subject.model}/{subject.version}"
@@ -128,7 +128,7 @@ def _trained(workspace: Workspace, subject: TrackedModel, inputs: Sequence[str],
         for ref in (ref for ref, role in made.data.items() if role == "training"):
             found = list(_files(workspace, ref))
             for file in found:
-                table, size = _table(workspace.locate(file, commit, Path(folder)), file.path, inputs)
+                table, size = _table(workspace.storage.locate(file, commit, Path(folder)), file.path, inputs)
                 if table is not None:
                     tables.append(table)
                     rows += size
@@ -152,7 +152,7 @@ def _no_table(made: Lineage, subject: TrackedModel) -> UnknownReference:
 
 def _files(workspace: Workspace, ref: FileRef) -> Iterator[FileRef]:
     """The tables that a dependency is or contains."""
-    for file in workspace.listed(ref) if ref.is_folder else (ref,):
+    for file in workspace.storage.files(ref) if ref.is_folder else (ref,):
         if is_table(file.path):
             yield file
 

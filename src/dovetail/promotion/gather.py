@@ -73,7 +73,7 @@ def _start(
     if served.stored_md5 != artifact.md5:
         return replace(served, error=f"the registry holds md5 {served.stored_md5}, not {artifact.md5}"), None
     try:
-        file = workspace.object(artifact)
+        file = workspace.storage.object(artifact)
     except DovetailError as error:
         return replace(served, error=error.message), None
     return served, trial.start(

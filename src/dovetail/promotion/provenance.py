@@ -16,10 +16,10 @@ def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduce
     refs = [made.artifact, *made.data]
     problem, lacking = "", None
     try:
-        lacking = workspace.not_in_remote(refs)
+        lacking = workspace.remote.missing(refs)
     except DovetailError as error:
         problem = error.message
-    available = workspace.available(refs)
+    available = workspace.remote.available(refs)
     return Origin(
         commit=commit.sha,
         differing=_differing(workspace, commit, made),

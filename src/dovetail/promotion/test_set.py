@@ -107,6 +107,6 @@ def plain(values: Any) -> Any:
 
 def _table(workspace: Workspace, ref: FileRef) -> "pd.DataFrame | None":
     try:
-        return frame(workspace.object(ref), ref.path)
+        return frame(workspace.storage.object(ref), ref.path)
     except (DovetailError, ValueError, OSError):
         return None

@@ -149,7 +149,7 @@ def _of_model(workspace: Workspace, store: Store, found: TrackedModel) -> ModelL
         lineage=made,
         verified=store.stored_md5(found.run.id, made.artifact.path) == made.artifact.md5,
         commits=tuple(workspace.commits_with(made.kept.md5)),
-        available=workspace.available(list(made.data)),
+        available=workspace.remote.available(list(made.data)),
         environment=pinned(store.text(found.run.id, ENVIRONMENT_FILE) or ""),
     )
 
@@ -178,7 +178,7 @@ def _current(workspace: Workspace, path: str) -> tuple[str, str]:
         if ref.path == clean:
             return clean, ref.md5
     try:
-        return clean, workspace.hash(clean).md5
+        return clean, workspace.storage.hash(clean).md5
     except DovetailError as error:
         made = {out.path for record in workspace.tree.records.values() for out in record.outs}
         sources = sorted({ref.path for ref in refs if not ref.is_code} - made)

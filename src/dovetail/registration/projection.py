@@ -13,7 +13,7 @@ from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.rules import Verdict
 from dovetail.repo.dvc_values import Model
-from dovetail.repo.tree import Snapshot
+from dovetail.repo.tree import Tree
 from dovetail.tracking.model_package import ModelContent
 from dovetail.tracking.run_content import ENVIRONMENT_FILE, LINEAGE_FILE
 from dovetail.tracking.store import RunContent
@@ -44,13 +44,13 @@ class Projection:
         return self.moves_staging and all(verdict.passed for verdict in self.verdicts)
 
 
-def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
+def project(tree: Tree, model: Model, folder: Path) -> Projection:
     """Read all that MLflow is to show of `model` as it is in `tree`; files are written below `folder`."""
     lineage = tree.lineage(model)
     card = tree.card(model)
     metrics = tree.metrics(model, lineage)
     packages = tree.environment
-    file = tree.materialise(lineage.artifact, folder)
+    file = tree.as_file(lineage.artifact, folder)
     allow = tuple(rules.settings(model.gates, rules.PICKLE)["allow"])
     return Projection(
         model=model,
@@ -97,13 +97,13 @@ def _types(card: Mapping[str, Any] | None) -> dict[str, str] | None:
         return None
 
 
-def _evaluated(tree: Snapshot, lineage: Lineage, folder: Path) -> Iterator[tuple[str, str]]:
+def _evaluated(tree: Tree, lineage: Lineage, folder: Path) -> Iterator[tuple[str, str]]:
     """The tables that the model was evaluated on, as far as their bytes are available, with their names."""
     from dovetail.values.tables import has_frame
 
     for ref in (ref for ref, role in lineage.data.items() if role == "evaluation" and has_frame(ref.path)):
         with suppress(DovetailError):
-            yield str(tree.materialise(ref, folder)), ref.path
+            yield str(tree.as_file(ref, folder)), ref.path
 
 
 def _texts(lineage: Lineage, packages: Environment | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dovetail.errors import DovetailError
 from dovetail.registration.projection import Projection, project
 from dovetail.registration.register import apply, compile_version, logged_model
 from dovetail.repo.dvc_values import Model
-from dovetail.repo.tree import Snapshot
+from dovetail.repo.tree import Tree
 from dovetail.tracking.store import Run, Store, Version
 from dovetail.values import tag_keys
 from dovetail.values.finding import Finding
@@ -72,7 +72,7 @@ class RepairResult:
     problems: list[Finding] = field(default_factory=list)
 
 
-def repair_from(trees: Iterable[Snapshot], store: Store, scratch: Path) -> RepairResult:
+def repair_from(trees: Iterable[Tree], store: Store, scratch: Path) -> RepairResult:
     """Repair every broken version from the first of `trees` that has its bytes."""
     done = RepairResult()
     left: list[BrokenVersion] = []
@@ -101,7 +101,7 @@ def repair_from(trees: Iterable[Snapshot], store: Store, scratch: Path) -> Repai
     return done
 
 
-def _readable(tree: Snapshot) -> Iterator[tuple[Model, Lineage]]:
+def _readable(tree: Tree) -> Iterator[tuple[Model, Lineage]]:
     """The models of the tree, as far as it can be read: what cannot, the walk of `sync` lists."""
     try:
         models = tree.declared.models.values()

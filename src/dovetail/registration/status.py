@@ -163,7 +163,7 @@ def _workspace(workspace: Workspace, versions: list[Version], model: Model, prob
 def _pushed(workspace: Workspace, lineage: Lineage, problems: list[Finding]) -> bool | None:
     needed = [lineage.artifact, *(ref for ref, role in lineage.data.items() if role == "source")]
     try:
-        missing = workspace.not_in_remote(needed)
+        missing = workspace.remote.missing(needed)
     except DovetailError as error:
         problems.append(_problem(error.message, error.next_command))
         return None

@@ -13,7 +13,7 @@ from dovetail.registration.register import move_staging, record
 from dovetail.registration.repair import RepairResult, repair_from
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import UNASSIGN, Ledger
-from dovetail.repo.tree import Snapshot
+from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import take_turns, write_lock
 from dovetail.tracking.connection import Tracking, relocate_store
@@ -149,7 +149,7 @@ def sync(
     )
 
 
-def _trees(workspace: Workspace, request: SyncRequest) -> Iterator[Snapshot]:
+def _trees(workspace: Workspace, request: SyncRequest) -> Iterator[Tree]:
     revs = ["HEAD", "--branches", "--tags", "--remotes"] if request.everything else ["HEAD"]
     if workspace.git.commit("HEAD"):
         for commit in reversed(workspace.git.commits(revs, *_WATCHED)):
@@ -178,7 +178,7 @@ def _follow_ledger(workspace: Workspace, store: Store, models: set[str]) -> Iter
 class Restorable:
     """A model in a tree whose run or version MLflow lacks; `number` is that of a version that was promoted."""
 
-    tree: Snapshot
+    tree: Tree
     model: Model
     lineage: Lineage
     is_version: bool
@@ -219,7 +219,7 @@ class _Restorer:
     staging: dict[str, int] = field(default_factory=dict)  # what it named when it was first asked for
     earned: dict[str, int] = field(default_factory=dict)  # by model: what it is to name in the end
 
-    def missing(self, tree: Snapshot) -> Iterator[Restorable]:
+    def missing(self, tree: Tree) -> Iterator[Restorable]:
         """The models of `tree` that no tree before had and that are not complete in MLflow."""
         try:
             models = tree.declared.models.values()

@@ -9,16 +9,16 @@ from functools import cached_property
 from pathlib import Path
 
 from dovetail.errors import DataUnavailable, DovetailError, MissingFile
-from dovetail.repo.dvc_values import Recipe
-from dovetail.repo.tree import Snapshot
-from dovetail.repo.trees import PINS, Revision
+from dovetail.repo.dvc_values import Stage
+from dovetail.repo.revision import Revision
+from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace, open_workspace
 from dovetail.repo.worktree import Worktree, clean_worktree
 from dovetail.reproduction import verdict
 from dovetail.reproduction.fresh_environment import build_environment
 from dovetail.reproduction.verdict import Cause, ChangedInput, Output, RebuildResult
 from dovetail.values import environment
-from dovetail.values.environment import Environment
+from dovetail.values.environment import PINS, Environment
 from dovetail.values.finding import Finding
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, flatten
 
@@ -63,7 +63,7 @@ def rebuild(workspace: Workspace, request: RebuildRequest, tell: Callable[[str],
     with (
         clean_worktree(workspace, request.tree.commit) as place,
         open_workspace(place.root) as copy,
-        workspace.keeping_in(copy),
+        workspace.storage.fetching_into(copy.storage),
     ):
         return _Rebuild(workspace, request, place, copy, tell).run()
 
@@ -79,13 +79,13 @@ class _Rebuild:
     tell: Callable[[str], None]
 
     @cached_property
-    def recipes(self) -> Mapping[str, Recipe]:
-        return self.copy.recipes()
+    def declared(self) -> Mapping[str, Stage]:
+        return {stage.address: stage for stage in self.copy.pipeline.stages}
 
     @cached_property
     def frozen(self) -> tuple[str, ...]:
         return tuple(
-            s.name for s in self.request.lineage.stages if s.name in self.recipes and self.recipes[s.name].frozen
+            s.name for s in self.request.lineage.stages if s.name in self.declared and self.declared[s.name].frozen
         )
 
     @cached_property
@@ -132,7 +132,7 @@ class _Rebuild:
     def _restore_sources(self) -> None:
         """Restore what no stage makes: git has checked out its part, the rest comes from the cache or the remote."""
         needed = list(self._from_dvc())
-        if unavailable := self.workspace.unobtainable(needed):
+        if unavailable := self.workspace.remote.missing_everywhere(needed):
             why = "in neither the commit nor the cache nor the remote"
             raise RebuildImpossible(
                 [
@@ -143,7 +143,7 @@ class _Rebuild:
         self.tell(f"restoring {len(needed)} files and folders of data")
         for ref in needed:
             try:
-                self.workspace.lay(ref, self.copy.root / ref.path)
+                self.workspace.storage.write_to(ref, self.copy.root / ref.path)
             except DataUnavailable as error:
                 raise RebuildImpossible([missing(ref.path, error.message, error.next_command)]) from error
 
@@ -167,8 +167,8 @@ class _Rebuild:
                 tree = self.copy if (self.copy.root / dep.path).exists() else self.workspace
                 if (actual := _md5(tree, dep.path)) != dep.md5:
                     yield ChangedInput(stage.name, dep.path, dep.md5, actual)
-        if recipe := self.recipes.get(stage.name):
-            recorded, here = dict(flatten(stage.params)), dict(flatten(recipe.params))
+        if declared := self.declared.get(stage.name):
+            recorded, here = dict(flatten(stage.params)), dict(flatten(self.copy.pipeline.params(declared)))
             for key in (key for key in recorded if here.get(key, recorded[key]) != recorded[key]):
                 yield ChangedInput(stage.name, key, recorded[key], here[key])
 
@@ -182,12 +182,12 @@ class _Rebuild:
 
     def _run(self, stage: StageRecord) -> float:
         """Run the stage as it is recorded; returns its seconds."""
-        recipe = self.recipes.get(stage.name)
-        same = recipe and "\n".join(recipe.commands) == stage.cmd
-        commands = recipe.commands if recipe and same else tuple(stage.cmd.splitlines())
+        declared = self.declared.get(stage.name)
+        same = declared and "\n".join(declared.commands) == stage.cmd
+        commands = declared.commands if declared and same else tuple(stage.cmd.splitlines())
         python, packages = self.environment
         start = time.monotonic()
-        code = self.place.run(stage.name, commands, recipe.folder if recipe else "", python)
+        code = self.place.run(stage.name, commands, declared.folder if declared else "", python)
         if code:
             lines = self.place.log.read_text(encoding="utf-8", errors="replace").splitlines()
             last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
@@ -198,7 +198,7 @@ class _Rebuild:
             )
         return time.monotonic() - start
 
-    def _metrics(self, tree: Snapshot) -> dict[str, float] | None:
+    def _metrics(self, tree: Tree) -> dict[str, float] | None:
         made = replace(self.request.lineage, evidence=())  # what no stage makes is the same
         try:
             return tree.metrics(tree.model(self.request.model), made)
@@ -207,10 +207,12 @@ class _Rebuild:
 
     def _within(self, output: Output) -> Output:
         """The first file that differs in an output that is a folder; else the output."""
-        expected = {f.path: f.md5 for f in self.workspace.known_files(FileRef(output.path, output.expected or ""))}
+        expected = {
+            f.path: f.md5 for f in self.workspace.storage.cached_files(FileRef(output.path, output.expected or ""))
+        }
         if not expected or output.actual is None or not output.actual.endswith(".dir"):
             return output
-        actual = {file.path: file.md5 for file in self.copy.listing(output.path)}
+        actual = {file.path: file.md5 for file in self.copy.storage.hash_files(output.path)}
         name = min(name for name in {*expected, *actual} if expected.get(name) != actual.get(name))
         return replace(output, path=name, expected=expected.get(name), actual=actual.get(name))
 
@@ -248,7 +250,7 @@ def _is_inside(ref: FileRef) -> bool:
 
 def _md5(tree: Workspace, path: str) -> str | None:
     try:
-        return tree.hash(path).md5
+        return tree.storage.hash(path).md5
     except MissingFile:
         return None
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from dovetail.errors import DovetailError, Interrupted, StoreError, UnknownReference, UserError
 from dovetail.registration.resolve import resolve
-from dovetail.repo.tree import Snapshot
-from dovetail.repo.trees import PINS, Revision
+from dovetail.repo.revision import Revision
+from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
 from dovetail.reproduction.rebuild import RebuildImpossible, RebuildRequest, missing, rebuild
 from dovetail.reproduction.verdict import (
@@ -24,7 +24,7 @@ from dovetail.system.processes import interruptible
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.run_content import ENVIRONMENT_FILE
 from dovetail.tracking.store import Store, Version
-from dovetail.values.environment import Environment, pinned
+from dovetail.values.environment import PINS, Environment, pinned
 from dovetail.values.finding import Finding
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import ByCommit, ByDigest, ByPath, parse
@@ -243,7 +243,7 @@ def _tree(workspace: Workspace, original: _Original) -> Revision:
     )
 
 
-def _records(tree: Snapshot, lineage: Lineage) -> bool:
+def _records(tree: Tree, lineage: Lineage) -> bool:
     """Whether the tree's dvc.lock records exactly these stages."""
     try:
         found = tree.records

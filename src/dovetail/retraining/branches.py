@@ -41,10 +41,10 @@ def check_name(git: Git, name: str) -> None:
     Raises:
         UserError: when it does not.
     """
-    if not git("check-ref-format", "--branch", name):
+    if git.find("check-ref-format", f"refs/heads/{name}") is None:
         raise UserError(f"git takes no branch {name!r}", "give the model a name without spaces under artifacts:")
     for parent in map(str, PurePosixPath(name).parents):
-        if git("rev-parse", "--verify", "-q", f"refs/heads/{parent}"):
+        if git.find("rev-parse", "--verify", "-q", f"refs/heads/{parent}"):
             raise UserError(f"a branch {parent} stands in the way of {name}", f"git branch -m {parent} another-name")
 
 
@@ -67,7 +67,7 @@ def unmerged(git: Git, model: str, record: str) -> list[UnmergedBranch]:
     """The branches of `model`, here and in remotes; `record` is the path of the file that lists the added rows."""
     own = [f"refs/heads/{_PREFIX}/{model}/", f"refs/remotes/*/{_PREFIX}/{model}/*"]
     names = git("for-each-ref", "--format=%(refname:short)", *own).split()
-    return [UnmergedBranch(name, keys(git("show", f"{name}:./{record}"))) for name in names]
+    return [UnmergedBranch(name, keys(git.text(name, record))) for name in names]
 
 
 def keys(text: str) -> frozenset[str]:

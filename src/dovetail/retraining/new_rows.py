@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from dovetail.errors import DovetailError, MissingFile, UserError
 from dovetail.repo.dvc_values import Model
-from dovetail.repo.trees import Revision
+from dovetail.repo.revision import Revision
 from dovetail.retraining.table_shape import Shape, fit, plain_rows, read
 from dovetail.serving.log import served_rows
 from dovetail.serving.log.rows import INPUT

@@ -9,7 +9,7 @@ from pathlib import Path
 from dovetail.errors import PipelineFailed, UserError
 from dovetail.repo.dvc_files import is_in
 from dovetail.repo.dvc_values import Model
-from dovetail.repo.trees import Revision
+from dovetail.repo.revision import Revision
 from dovetail.repo.workspace import Workspace, open_workspace
 from dovetail.repo.worktree import Worktree, sharing_worktree
 from dovetail.retraining import branches
@@ -71,7 +71,7 @@ def run_pipeline(workspace: Workspace, plan: RetrainPlan, store: str, tell: Call
             tell(f"registering {plan.model.name}")
             _run(place, registration, plan)
             with open_workspace(place.root) as copy:
-                data = copy.hash(plan.raw.ref.path).md5
+                data = copy.storage.hash(plan.raw.ref.path).md5
                 made = copy.tree.artifact(copy.tree.model(plan.model.name)).md5
                 files = [*_new_files(copy, added), plan.raw.record]
             text = branches.message(plan.model.name, str(plan.rows), plan.raw.ref.path, plan.raw.ref.md5, data)
@@ -83,13 +83,13 @@ def run_pipeline(workspace: Workspace, plan: RetrainPlan, store: str, tell: Call
 def _restore_data(workspace: Workspace, plan: RetrainPlan, place: Worktree) -> None:
     """Restore the data that no stage makes anew: what DVC keeps, and outputs that the rows do not change."""
     with open_workspace(place.root) as copy:
-        frozen = {name for name, recipe in copy.recipes().items() if recipe.frozen}
+        frozen = {stage.address for stage in copy.pipeline.stages if stage.frozen}
         sources = [ref for ref in _sources(plan) if not plan.tree.keeps(ref.path)]
         outs = [ref for ref in _untouched(plan, frozen) if not plan.tree.keeps(ref.path)]
-        unavailable = workspace.unobtainable(outs)  # DVC runs their stages
+        unavailable = workspace.remote.missing_everywhere(outs)  # DVC runs their stages
         needed = [*sources, *(ref for ref in outs if ref not in unavailable)]
-        workspace.fetch(needed)
-        copy.check_out(needed)
+        workspace.storage.fetch(needed)
+        copy.storage.check_out(needed)
 
 
 def _sources(plan: RetrainPlan) -> Iterator[FileRef]:
@@ -136,9 +136,9 @@ def _commands(plan: RetrainPlan, place: Worktree, added: Sequence[str]) -> tuple
     """The commands that run everything before the model's registration, and those that register it."""
     model = plan.model
     with open_workspace(place.root) as copy:
-        copy.add(added)
+        copy.storage.add(added)
     with open_workspace(place.root) as copy:
-        names = set(copy.recipes())
+        names = {stage.address for stage in copy.pipeline.stages}
         makers = copy.tree.declared.outs
     if plan.raw.stage and (lost := _lost(plan, names)):
         raise UserError(
@@ -178,7 +178,7 @@ def _run(place: Worktree, commands: Sequence[str], plan: RetrainPlan) -> None:
 
 def _new_files(copy: Workspace, added: Sequence[str]) -> list[str]:
     """The files to commit that git may not know yet: dvc.lock, what `dvc add` wrote, metrics."""
-    uncached = [out.path for step in copy.steps for out in step.outs if not out.cached]
-    locks = [lock.relative_to(copy.root).as_posix() for lock in copy.locks()]
+    uncached = [out.path for step in copy.pipeline.stages for out in step.outs if not out.cached]
+    locks = [lock.relative_to(copy.root).as_posix() for lock in copy.pipeline.lock_files()]
     written = [name for path in added for name in (f"{path}.dvc", str(Path(path).with_name(".gitignore")))]
     return [file for path in (*locks, *written, *uncached) for file in copy.git.paths(path)]

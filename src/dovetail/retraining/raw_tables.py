@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dovetail.errors import UserError
-from dovetail.repo.trees import Revision
+from dovetail.repo.revision import Revision
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
 from dovetail.values.tables import is_table
 

@@ -199,9 +199,9 @@ def _plan(
     if not files:
         raise UserError(f"the folder {raw.ref.path} holds no table", "put the first one there yourself")
     with tempfile.TemporaryDirectory() as folder:
-        places = [workspace.locate(file, commit, Path(folder)) for file in files]
+        places = [workspace.storage.locate(file, commit, Path(folder)) for file in files]
         shape = shape_of(places[0], files[0].path)
-        known = branches.keys(workspace.git("show", f"{commit.sha}:./{raw.record}"))
+        known = branches.keys(workspace.git.text(commit.sha, raw.record))
         target = Target(model.name, shape, settings, label_column(tree, model, settings, shape))
         if request.data == FEEDBACK:
             rows = from_log(log_folder(tracking.root, model.name), target, known)
@@ -256,7 +256,7 @@ def _publishing(workspace: Workspace, plan: RetrainPlan, made: RetrainedBranch) 
     remotes = workspace.git("remote").split()
     shown = [f"git push {remotes[0]} {plan.branch}" if remotes else f"git merge {plan.branch}"]
     commits = workspace.git.commits([made.commit], limit=1)
-    return [*shown, workspace.push_command(commits)] if workspace.remote() else shown
+    return [*shown, workspace.remote.push_command(commits)] if workspace.remote.objects() else shown
 
 
 def _planned(request: RetrainRequest, plan: RetrainPlan, before: int) -> RetrainAnswer:
