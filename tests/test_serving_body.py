@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dovetail.serving.engine import frames
 from dovetail.serving.protocol.body import CSV, JSON, PARQUET, read
-from dovetail.serving.protocol.rejected import Rejected
+from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 
 TYPES = ("double", "float", "long", "integer", "string", "boolean", "datetime")
@@ -67,7 +67,7 @@ def test_each_type_is_read_from_each_form():
     ],
 )
 def test_parquet_of_another_type(values, type_):
-    with pytest.raises(Rejected, match="expected") as caught:
+    with pytest.raises(Refused, match="expected") as caught:
         read(parquet(pa.table({"a": values})), PARQUET, only(type_), 10)
     assert caught.value.status == 422
 
@@ -82,7 +82,7 @@ def test_a_small_file_that_unpacks_to_much_is_not_unpacked():
     body = parquet(pa.table({"a": pa.array(["x" * (1 << 20)] * 300)}))
     assert len(body) < 1 << 20
     began = time.perf_counter()
-    with pytest.raises(Rejected, match="unpacks to more") as caught:
+    with pytest.raises(Refused, match="unpacks to more") as caught:
         read(body, PARQUET, only("string"), 1000)
     assert caught.value.status == 413
     assert time.perf_counter() - began < 2
@@ -90,7 +90,7 @@ def test_a_small_file_that_unpacks_to_much_is_not_unpacked():
 
 def test_parquet_whose_notes_are_broken_is_refused():
     table = pa.table({"a": [1.0]}).replace_schema_metadata({"pandas": "{"})
-    with pytest.raises(Rejected, match="not Parquet"):
+    with pytest.raises(Refused, match="not Parquet"):
         read(parquet(table), PARQUET, only("double"), 10)
 
 
@@ -98,11 +98,11 @@ def test_many_names_cost_no_more_than_their_number():
     names = [f"c{number}" for number in range(50_000)]
     body = json.dumps({"dataframe_split": {"columns": [*names, "c49999"], "data": []}}).encode()
     began = time.perf_counter()
-    with pytest.raises(Rejected, match="there twice"):
+    with pytest.raises(Refused, match="there twice"):
         read(body, JSON, only("double"), 10)
     ragged = json.dumps({"dataframe_records": [{"a": 1.0}, *({name: 1} for name in names)]}).encode()
     read(ragged, JSON, only("double"), 100_000)
-    with pytest.raises(Rejected, match="too large a table"):
+    with pytest.raises(Refused, match="too large a table"):
         read(ragged, JSON, Signature(None, None, ("predict",)), 100_000)
     assert time.perf_counter() - began < 2
 
@@ -110,13 +110,13 @@ def test_many_names_cost_no_more_than_their_number():
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
 def test_rows_of_csv_are_counted_however_they_end(end):
     assert read(f"a{end}{f'1{end}' * 10}".encode(), CSV, only("double"), 10).rows == 10
-    with pytest.raises(Rejected, match="11 rows are more"):
+    with pytest.raises(Refused, match="11 rows are more"):
         read(f"a{end}{f'1{end}' * 5000}1".encode(), CSV, only("double"), 10)
 
 
 @pytest.mark.parametrize("said", ["2026-01-02T03:04:05Z", "yesterday", 5, 1.5, True])
 def test_what_is_no_time(said):
-    with pytest.raises(Rejected, match="a time in ISO 8601 without a time zone"):
+    with pytest.raises(Refused, match="a time in ISO 8601 without a time zone"):
         read(json.dumps({"inputs": {"a": [said]}}).encode(), JSON, only("datetime"), 10)
 
 
@@ -131,7 +131,7 @@ def test_whatever_is_sent_is_a_question_or_rejected(document):
     for signature in (ALL, only("double"), Signature(None, None, ("predict",))):
         try:
             asked = read(body, JSON, signature, 100)
-        except Rejected as rejected:
+        except Refused as rejected:
             said = json.loads(rejected.body())
             lengths, status = set(), rejected.status
         else:

@@ -5,12 +5,14 @@ import gc
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dovetail.errors import DovetailError
+from dovetail.serving.settings import ServeOptions
 
 _JSON = "dovetail.json"  # in the context's meta: an error has to know it too
 
@@ -23,6 +25,22 @@ def _note_json(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # 
 _json = click.option(
     "--json", "as_json", is_flag=True, callback=_note_json, help="Answer with one JSON document and nothing else."
 )
+
+
+def _serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for each field of `ServeOptions`, which knows its default and its help."""
+    for option in reversed(fields(ServeOptions)):
+        least, most = option.metadata["least"], option.metadata["most"]
+        between = click.IntRange if isinstance(option.default, int) else click.FloatRange
+        how: dict[str, Any] = {"help": option.metadata["help"], "default": option.default}
+        if isinstance(option.default, bool):
+            how["is_flag"] = True
+        elif isinstance(option.default, tuple):
+            how |= {"multiple": True, "metavar": "COLUMN"}
+        else:
+            how |= {"show_default": True, "type": str if least is None else between(least, most)}
+        command = click.option("--" + option.name.replace("_", "-"), **how)(command)
+    return command
 
 
 class _Commands(click.Group):
@@ -231,54 +249,16 @@ def reproduce(ref: str, fresh_env: bool, as_json: bool) -> None:  # noqa: FBT001
 
 @main.command()
 @click.argument("ref")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; elsewhere needs tokens.")
-@click.option("--port", default=5001, type=click.IntRange(0, 65535), show_default=True, help="0 takes a free one.")
-@click.option(
-    "--poll",
-    default=2.0,
-    type=click.FloatRange(0.05),
-    show_default=True,
-    help="Seconds between two looks at the alias.",
-)
-@click.option(
-    "--max-mb",
-    default=16,
-    type=click.IntRange(1),
-    show_default=True,
-    help="Largest body in MiB; more is answered with 413.",
-)
-@click.option(
-    "--max-rows",
-    default=100_000,
-    type=click.IntRange(1),
-    show_default=True,
-    help="Most rows of a request; more is 422.",
-)
-@click.option(
-    "--max-waiting",
-    default=1_000,
-    type=click.IntRange(1),
-    show_default=True,
-    help="Most requests that wait; more are 503.",
-)
-@click.option(
-    "--timeout",
-    default=30.0,
-    type=click.FloatRange(0.05),
-    show_default=True,
-    help="Seconds for a request to arrive and be answered.",
-)
-@click.option("--no-log", is_flag=True, help="Keep nothing of what was served; else it goes to monitoring/MODEL/.")
-@click.option("--leave-out", multiple=True, metavar="COLUMN", help="A column that the log does not keep.")
-def serve(ref: str, leave_out: Sequence[str], **wish: Any) -> None:
+@_serve_options
+def serve(ref: str, **options: Any) -> None:
     """Serve REF (iris: its production, iris@staging, iris/3) and follow the alias when it moves.
 
     The protocol is that of `mlflow models serve`. DOVETAIL_SERVE_TOKENS names bearer tokens, with commas between them.
     """
-    from dovetail.serving.http.server import run
-    from dovetail.serving.serve import settings
+    from dovetail.serving.serve import ServeRequest
+    from dovetail.serving.serve import serve as library_call
 
-    run(settings(ref, leave_out=leave_out, **wish), lambda said: click.echo(said, err=True))
+    library_call(ServeRequest(ref, ServeOptions(**options)), lambda said: click.echo(said, err=True))
 
 
 @main.command()

@@ -15,13 +15,13 @@ from dovetail.monitoring.page import page
 from dovetail.monitoring.served_rows import Window
 from dovetail.registration.lineage import Subject, resolve
 from dovetail.repo.workspace import Workspace
+from dovetail.serving.log.location import log_folder
 from dovetail.tracking.connection import has_store, open_store, tracking_uri
 from dovetail.tracking.monitoring_runs import Observed
 from dovetail.tracking.store import Store
 from dovetail.values.reference import parse
 from dovetail.values.tag_keys import Monitoring
 
-FOLDER = "monitoring"  # of the prediction log, below the root
 PAGE = "monitor.html"  # in the run
 _AGO = re.compile(r"(?P<number>\d{1,6})(?P<unit>[mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -105,7 +105,7 @@ def _log_of(workspace: Workspace, model: str) -> Iterator[Path]:
     """The folder of the model's prediction log; what cannot be read of it is said."""
     import pyarrow as pa
 
-    folder = workspace.store_root / FOLDER / model
+    folder = log_folder(workspace.store_root, model)
     try:
         yield folder
     except (OSError, pa.ArrowException) as error:

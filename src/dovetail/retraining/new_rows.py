@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from dovetail.errors import UserError
 from dovetail.retraining.table_shape import Shape, fit, plain_rows, read
+from dovetail.serving.log.rows import INPUT
 
 FEEDBACK = "feedback"
-INPUT = "input."  # in front of a column of the model in the prediction log
 KEYS = ("into", "columns", "label")
 
 ReadLog = Callable[[Path], pa.Table]

@@ -17,6 +17,7 @@ from dovetail.retraining.new_rows import FEEDBACK, ReadLog, Rows, Settings, Targ
 from dovetail.retraining.pipeline_run import Made, Order, run
 from dovetail.retraining.raw_tables import RawTable, choose, raw_tables, tables_in
 from dovetail.retraining.table_shape import Shape, shape_of
+from dovetail.serving.log.location import log_folder
 from dovetail.system.locks import exclusive
 from dovetail.system.processes import interruptible
 from dovetail.tracking.connection import open_store, tracking_uri
@@ -138,7 +139,7 @@ def _rows(
 ) -> Rows | None:
     if request.data != FEEDBACK:
         return from_file(Path(request.data), target)
-    folder = workspace.store_root / "monitoring" / target.model
+    folder = log_folder(workspace.store_root, target.model)
     if not folder.is_dir():
         what = f"{folder} is not there: no served {target.model} has written a prediction log"
         raise MissingFile(what, f"dovetail serve {target.model}")

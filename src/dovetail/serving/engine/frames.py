@@ -20,7 +20,7 @@ class Malformed(ValueError):
 Part = tuple[bool, bytes]  # whether it went well, and JSON
 
 
-def question(asked: tuple[Any, ...]) -> bytes:
+def request(asked: tuple[Any, ...]) -> bytes:
     """A frame for the model's process."""
     return _frame(pickle.dumps(asked, protocol=5))
 
@@ -49,7 +49,7 @@ def parts(payload: bytes) -> list[Part]:
 
 
 def receive(connection: socket.socket) -> Any:
-    """The next question; None when the server is gone."""
+    """The next request; None when the server is gone."""
     head = _exactly(connection, _LENGTH.size)
     if head is None:
         return None

@@ -74,7 +74,7 @@ def _invocations(
 
 def _form(form: str, settings: Settings, signature: Signature) -> dict[str, Any]:
     columns = signature.columns
-    most = settings.limits.rows
+    most = settings.options.max_rows
     if form == "dataframe_split":
         names = {"type": "array", "items": {"type": "string"}}
         if columns is not None:

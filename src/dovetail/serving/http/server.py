@@ -43,21 +43,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 @contextmanager
 def _bound(settings: Settings) -> Iterator[socket.socket]:
-    if not settings.tokens and not _is_loopback(settings.host):
+    host = settings.options.host
+    if not settings.tokens and not _is_loopback(host):
         raise UserError(
-            f"{settings.host} is reached from other machines, and nothing says who may ask",
+            f"{host} is reached from other machines, and nothing says who may ask",
             f"export {ENV_TOKENS}=…, or leave --host away",
         )
     try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        family = socket.getaddrinfo(host, settings.options.port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family)
     except OSError as error:
-        raise UserError(f"{settings.host} is no address of this machine: {error}", "dovetail serve --host 127.0.0.1"
+        raise UserError(f"{host} is no address of this machine: {error}", "dovetail serve --host 127.0.0.1"
                         ) from error  # fmt: skip
     with listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with _its_port(settings):
-            listening.bind((settings.host, settings.port))
+            listening.bind((host, settings.options.port))
         yield listening
 
 
@@ -67,7 +68,8 @@ def _its_port(settings: Settings) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutsideError(
-            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}", "the same with another --port"
+            f"{settings.options.host}:{settings.options.port} cannot be listened on: {error.strerror}",
+            "the same with another --port",
         ) from error
 
 
@@ -84,8 +86,12 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Callable[[
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of when it began
     metrics = Metrics()
     follower = Follower(settings, metrics)
-    most = max(100_000, 2 * settings.limits.rows)  # the largest request has room, too
-    log = PredictionLog(settings.log, leave_out=settings.leave_out, max_rows=most) if settings.log else None
+    most = max(100_000, 2 * settings.options.max_rows)  # the largest request has room, too
+    log = (
+        PredictionLog(settings.log, leave_out=frozenset(settings.options.leave_out), max_rows=most)
+        if settings.log
+        else None
+    )
     starting = asyncio.ensure_future(follower.start())
     server: _Server | None = None
 
@@ -103,7 +109,7 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Callable[[
             listening.listen(_BACKLOG)  # only now: until it can answer, a client is refused and knows where it stands
         server = _Server(_config(App(settings, follower, metrics, log), settings))
         host, port = listening.getsockname()[:2]
-        version = follower.current.target.version if follower.current else None
+        version = follower.current.copy.version if follower.current else None
         ready(f"{settings.what} is version {version}, on http://{f'[{host}]' if ':' in host else host}:{port}")
         await server.serve(sockets=[listening])
     except asyncio.CancelledError:
@@ -118,7 +124,7 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Callable[[
 
 
 def _config(app: App, settings: Settings) -> uvicorn.Config:
-    seconds = settings.limits.seconds
+    seconds = settings.options.timeout
     return uvicorn.Config(
         app, http=type("Protocol", (_Protocol,), {"seconds": seconds}), ws="none", lifespan="off", log_config=None,
         access_log=False, server_header=False, timeout_graceful_shutdown=int(seconds) + 1, backlog=_BACKLOG,

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from dovetail.serving.protocol.rejected import Rejected
+from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Column, Signature, kind, transposed
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
@@ -21,7 +21,7 @@ ARRAY = ""  # the one column of a request to a model without signature that came
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PredictionRequest:
     """What is asked of a model: columns of `rows` values each, all of them lists."""
 
     columns: Mapping[str, list[Any]]
@@ -29,11 +29,11 @@ class Question:
     method: str
 
 
-def read(body: bytes, content_type: str, signature: Signature, most_rows: int) -> Question:
+def read(body: bytes, content_type: str, signature: Signature, most_rows: int) -> PredictionRequest:
     """The question in a request's body.
 
     Raises:
-        Rejected: 400 when it cannot be read, 415 for another type or character set, 422 when it is not what the model
+        Refused: 400 when it cannot be read, 415 for another type or character set, 422 when it is not what the model
             takes.
     """
     mime = _mime(content_type)
@@ -45,8 +45,8 @@ def read(body: bytes, content_type: str, signature: Signature, most_rows: int) -
         rows = len(next(iter(columns.values()), ()))
         _few(rows, most_rows)
     if not rows:
-        raise Rejected(422, "there are no rows to predict", expected="at least one row", got="none")
-    return Question(signature.check(columns), rows, signature.method(params))
+        raise Refused(422, "there are no rows to predict", expected="at least one row", got="none")
+    return PredictionRequest(signature.check(columns), rows, signature.method(params))
 
 
 def _mime(content_type: str) -> str:
@@ -55,10 +55,10 @@ def _mime(content_type: str) -> str:
     mime, *parameters = (part.strip() for part in content_type.split(";"))
     for name, _, value in (parameter.partition("=") for parameter in parameters):
         if name.lower() != "charset" or value.strip('"').lower() not in ("utf-8", "utf8", "us-ascii"):
-            raise Rejected(415, "the body has to be UTF-8", field="content-type", expected="charset=utf-8",
+            raise Refused(415, "the body has to be UTF-8", field="content-type", expected="charset=utf-8",
                            got=f"{name}={value}"[:80])  # fmt: skip
     if mime.lower() not in TYPES:
-        raise Rejected(415, "the body is of no type that is read here", field="content-type",
+        raise Refused(415, "the body is of no type that is read here", field="content-type",
                        expected=" or ".join(TYPES), got=mime[:80] or "none")  # fmt: skip
     return mime.lower()
 
@@ -66,11 +66,11 @@ def _mime(content_type: str) -> str:
 def _json(body: bytes, wanted: set[str] | None, most_rows: int) -> tuple[dict[str, list[Any]], int, object]:
     document = _parse(body)
     if not isinstance(document, dict):
-        raise Rejected(400, "the body is not an object", expected=f"an object with {_FORMS_SAID}", got=kind(document))
+        raise Refused(400, "the body is not an object", expected=f"an object with {_FORMS_SAID}", got=kind(document))
     forms = [form for form in FORMS if form in document]
     if len(forms) != 1:
         got = ", ".join(str(key)[:40] for key in list(document)[:10]) or "an empty object"
-        raise Rejected(400, f"the body needs {_FORMS_SAID}", expected=_FORMS_SAID, got=got)
+        raise Refused(400, f"the body needs {_FORMS_SAID}", expected=_FORMS_SAID, got=got)
     form = forms[0]
     content = document[form]
     if form == "dataframe_split":
@@ -83,7 +83,7 @@ def _json(body: bytes, wanted: set[str] | None, most_rows: int) -> tuple[dict[st
         columns, rows = {ARRAY: content}, len(content)
         _few(rows, most_rows)
     else:
-        raise Rejected(422, f"{form} is not what it has to be", field=form, expected="a list of records",
+        raise Refused(422, f"{form} is not what it has to be", field=form, expected="a list of records",
                        got=kind(content))  # fmt: skip
     return columns, rows, document.get("params")
 
@@ -97,30 +97,30 @@ def _parse(body: bytes) -> object:
     except orjson.JSONDecodeError as strict:
         # Python writes NaN, and so does MLflow into the example beside a model: JSON has no such word, MLflow reads it.
         if b"NaN" not in body and b"Infinity" not in body:
-            raise Rejected(400, f"the body is not JSON: {strict}", expected="JSON in UTF-8") from None
+            raise Refused(400, f"the body is not JSON: {strict}", expected="JSON in UTF-8") from None
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Rejected(400, f"the body is not JSON: {error}", expected="JSON in UTF-8") from None
+        raise Refused(400, f"the body is not JSON: {error}", expected="JSON in UTF-8") from None
 
 
 def _split(content: object, most_rows: int) -> tuple[dict[str, list[Any]], int]:
     if not isinstance(content, dict) or not isinstance(content.get("data"), list):
-        raise Rejected(422, "dataframe_split is not what it has to be", field="dataframe_split",
+        raise Refused(422, "dataframe_split is not what it has to be", field="dataframe_split",
                        expected='{"columns": […], "data": [[…], …]}', got=kind(content))  # fmt: skip
     if unknown := set(content) - {"columns", "data", "index"}:
-        raise Rejected(422, f"dataframe_split has keys that it does not know: {', '.join(sorted(unknown))[:80]}",
+        raise Refused(422, f"dataframe_split has keys that it does not know: {', '.join(sorted(unknown))[:80]}",
                        field="dataframe_split", expected="columns, data, index")  # fmt: skip
     data, names = content["data"], content.get("columns")
     _few(len(data), most_rows)
     if not isinstance(names, list) or set(map(type, names)) != {str}:
-        raise Rejected(422, "dataframe_split.columns has to name the columns", field="dataframe_split.columns",
+        raise Refused(422, "dataframe_split.columns has to name the columns", field="dataframe_split.columns",
                        expected="a list of names", got=kind(names))  # fmt: skip
     _distinct(names)
     if set(map(type, data)) - {list} or set(map(len, data)) - {len(names)}:
         row, bad = next((r, v) for r, v in enumerate(data) if not isinstance(v, list) or len(v) != len(names))
         got = f"{len(bad)} values" if isinstance(bad, list) else kind(bad)
-        raise Rejected(422, f"dataframe_split.data, row {row}: expected {len(names)} values, got {got}",
+        raise Refused(422, f"dataframe_split.data, row {row}: expected {len(names)} values, got {got}",
                        field="dataframe_split.data", expected=f"a list of {len(names)} values", got=got)  # fmt: skip
     return transposed(names, data), len(data)
 
@@ -132,7 +132,7 @@ def _records(
     _few(len(content), most_rows)
     if set(map(type, content)) != {dict}:
         row, bad = next((r, v) for r, v in enumerate(content) if not isinstance(v, dict))
-        raise Rejected(422, f"{form}, row {row}: expected a record, got {kind(bad)}", field=form,
+        raise Refused(422, f"{form}, row {row}: expected a record, got {kind(bad)}", field=form,
                        expected="a list of records", got=kind(bad))  # fmt: skip
     first = content[0]
     if all(record.keys() == first.keys() for record in content):
@@ -140,11 +140,11 @@ def _records(
         return {name: [record[name] for record in content] for name in names}, len(content)
     if form != "dataframe_records":
         row = next(r for r, record in enumerate(content) if record.keys() != first.keys())
-        raise Rejected(422, f"{form}, row {row}: has other columns than row 0", field=form,
+        raise Refused(422, f"{form}, row {row}: has other columns than row 0", field=form,
                        expected=", ".join(first)[:200], got=", ".join(content[row])[:200])  # fmt: skip
     names = list(dict.fromkeys(name for record in content for name in record if wanted is None or name in wanted))
     if len(names) * len(content) > _CELLS:  # a few rows of ever new names are a large table
-        raise Rejected(422, f"{form}: {len(content)} rows of {len(names)} names in all are too large a table",
+        raise Refused(422, f"{form}: {len(content)} rows of {len(names)} names in all are too large a table",
                        field=form, expected=f"at most {_CELLS} values")  # fmt: skip
     return {name: [record.get(name) for record in content] for name in names}, len(content)
 
@@ -155,7 +155,7 @@ def _columns(content: Mapping[str, Any], most_rows: int) -> tuple[dict[str, list
     if len(set(lengths.values())) > 1:
         short, long = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
         said = f"column {short[:80]!r} has {lengths[short]} values, {long[:80]!r} has {lengths[long]}"
-        raise Rejected(422, f"inputs: {said}", field=short[:80], expected=f"{lengths[long]} values",
+        raise Refused(422, f"inputs: {said}", field=short[:80], expected=f"{lengths[long]} values",
                        got=f"{lengths[short]} values")  # fmt: skip
     rows = next(iter(lengths.values()), 0)
     _few(rows, most_rows)
@@ -171,14 +171,14 @@ def _csv(body: bytes, signature: Signature, most_rows: int) -> dict[str, list[An
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Rejected(400, f"the body is not UTF-8: byte {error.start}", expected="CSV in UTF-8") from None
+        raise Refused(400, f"the body is not UTF-8: byte {error.start}", expected="CSV in UTF-8") from None
     texts = {column.name: str for column in signature.columns or () if column.type in ("string", "datetime")}
     try:
         _distinct(next(csv.reader(text.splitlines()[:1]), []))
         frame = pd.read_csv(BytesIO(body), dtype=texts, nrows=most_rows + 1)
     except (ValueError, csv.Error) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
         said = " ".join(str(error).split())
-        raise Rejected(400, f"the body is not CSV with a header: {said[:120]}", expected="CSV in UTF-8") from None
+        raise Refused(400, f"the body is not CSV with a header: {said[:120]}", expected="CSV in UTF-8") from None
     return _lists(frame)
 
 
@@ -199,11 +199,11 @@ def _parquet(body: bytes, signature: Signature, most_rows: int) -> dict[str, lis
         texts = [name for name in names if _is_text(schema.field(name).type)]
         table = pq.ParquetFile(BytesIO(body), read_dictionary=texts).read(columns=names)
         if sum(_text_bytes(table[name]) for name in texts) > _UNPACKED:
-            raise Rejected(413, f"the body unpacks to more than {_UNPACKED} bytes of text; send it in parts")
+            raise Refused(413, f"the body unpacks to more than {_UNPACKED} bytes of text; send it in parts")
         frame = table.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         said = " ".join(str(error).split())
-        raise Rejected(400, f"the body is not Parquet: {said[:120]}", expected="a Parquet file") from None
+        raise Refused(400, f"the body is not Parquet: {said[:120]}", expected="a Parquet file") from None
     return _lists(frame)
 
 
@@ -222,7 +222,7 @@ def _fits(name: str, found: Any, column: Column | None) -> None:
         fits = by_type.get(column.type, is_number) or types.is_null(found)
     if not fits:
         expected = column.expected if column else "plain values"
-        raise Rejected(422, f"column {name[:80]!r}, row 0: expected {expected}, got {str(found)[:80]}",
+        raise Refused(422, f"column {name[:80]!r}, row 0: expected {expected}, got {str(found)[:80]}",
                        field=name[:80], expected=expected, got=str(found)[:80])  # fmt: skip
 
 
@@ -264,11 +264,11 @@ def _lists(frame: Any) -> dict[str, list[Any]]:
 
 def _few(rows: int, most: int) -> None:
     if rows > most:
-        raise Rejected(422, f"{rows} rows are more than the {most} that one request may have; send them in parts",
+        raise Refused(422, f"{rows} rows are more than the {most} that one request may have; send them in parts",
                        field="rows", expected=f"at most {most}", got=str(rows))  # fmt: skip
 
 
 def _distinct(names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
         twice = str(next(name for name, times in Counter(names).items() if times > 1))
-        raise Rejected(422, f"column {twice[:80]!r} is there twice", field=twice[:80], expected="each name once")
+        raise Refused(422, f"column {twice[:80]!r} is there twice", field=twice[:80], expected="each name once")

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from dovetail.serving.protocol.rejected import Rejected
+from dovetail.serving.protocol.refused import Refused
 
 _NUMBERS = {"double": (-1.8e308, 1.8e308), "float": (-3.4028235e38, 3.4028235e38)}
 _INTEGERS = {"long": 63, "integer": 31}
@@ -36,7 +36,7 @@ class Column:
         """The values as the model gets them; missing numbers are None.
 
         Raises:
-            Rejected: naming the first that is not of the type.
+            Refused: naming the first that is not of the type.
         """
         kinds = set(map(type, values))
         if float in kinds and self.type not in _NUMBERS:
@@ -72,7 +72,7 @@ class Column:
             times.append(time)
         return times
 
-    def _wrong(self, values: list[Any]) -> Rejected:
+    def _wrong(self, values: list[Any]) -> Refused:
         allowed: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "datetime": (str, datetime)}
         right = allowed.get(self.type, (int, float))
         null_too = self.type not in (*_INTEGERS, "boolean")
@@ -82,10 +82,10 @@ class Column:
                 return self._reject(row, value)
         return self._reject(0, values[0])
 
-    def _reject(self, row: int, value: object) -> Rejected:
+    def _reject(self, row: int, value: object) -> Refused:
         got = "null" if value is None else f"{value!r:.{_SHOWN}}"
         message = f"column {self.name!r}, row {row}: expected {self.expected}, got {got}"
-        return Rejected(422, message, field=self.name, expected=self.expected, got=got)
+        return Refused(422, message, field=self.name, expected=self.expected, got=got)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Signature:
         """The columns that the model knows, in its order and types; others are ignored, as MLflow does.
 
         Raises:
-            Rejected: when one is missing or holds something else.
+            Refused: when one is missing or holds something else.
         """
         if self.columns is None:
             return dict(given)
@@ -134,24 +134,24 @@ class Signature:
             names = ", ".join(column.name for column in self.columns)
             got = ", ".join(list(given)[:20])[:200] or "none"
             message = f"columns are missing: {', '.join(missing)}"
-            raise Rejected(422, message, field=missing[0], expected=names, got=got)
+            raise Refused(422, message, field=missing[0], expected=names, got=got)
         return {column.name: column.check(given[column.name]) for column in self.columns if column.name in given}
 
     def method(self, params: object) -> str:
         """The method that the request asks for.
 
         Raises:
-            Rejected: when the model has none of that name.
+            Refused: when the model has none of that name.
         """
         if params is None:
             return self.methods[0]
         if not isinstance(params, dict):
-            raise Rejected(422, "params is not an object", field="params", expected="an object", got=_kind(params))
+            raise Refused(422, "params is not an object", field="params", expected="an object", got=_kind(params))
         asked = params.get("method", self.methods[0])
         if asked not in self.methods:
             expected = " or ".join(self.methods)
             got = f"{asked!r:.{_SHOWN}}"
-            raise Rejected(422, f"params.method: expected {expected}, got {got}", field="params.method",
+            raise Refused(422, f"params.method: expected {expected}, got {got}", field="params.method",
                            expected=expected, got=got)  # fmt: skip
         return str(asked)
 

@@ -10,7 +10,7 @@ _CODES = {
 }  # fmt: skip
 
 
-class Rejected(Exception):
+class Refused(Exception):
     """An answer with a status of 400 and more.
 
     Attributes:
