@@ -76,6 +76,9 @@ def look(known: Reference, folder: Path, window: Window, min_rows: int) -> Looke
     verdicts = drift.compare(pairs, min_rows)
     by_name = dict(zip(logged, verdicts, strict=False))
     truth = _predicted(served_rows.labelled(folder, window, [PREDICTION, _METHOD]))
+    notes = [] if tested else [f"neither predictions nor the metric are compared: {known.tested}"]
+    if tested and (wrong := unusable(tested, truth)):
+        notes.append(f"{wrong} of {len(truth)} labels are no finite numbers, so {tested.metric} leaves them out")
     return Looked(
         rows=rows,
         sampled=len(table),
@@ -83,9 +86,14 @@ def look(known: Reference, folder: Path, window: Window, min_rows: int) -> Looke
         pairs=pairs,
         columns=[by_name.get(name) or _unlogged(name, rows) for name in names if known.inputs or name in by_name],
         prediction=verdicts[-1] if tested else None,
-        metric=_metric(tested, truth, min_rows) if tested else None,
-        notes=() if tested else (f"neither predictions nor the metric are compared: {known.tested}",),
+        metric=metric_of(tested, truth, min_rows) if tested else None,
+        notes=tuple(notes),
     )
+
+
+def unusable(tested: Tested, truth: "pa.Table") -> int:
+    """How many labels the metric leaves out."""
+    return int((~performance.usable(tested.metric, _column(truth, LABEL))).sum())
 
 
 def _predictions(tested: Tested, table: "pa.Table") -> Pair:
@@ -101,10 +109,12 @@ def _predicted(table: "pa.Table") -> "pa.Table":
     return table.filter(pc.equal(table[_METHOD], "predict")) if _METHOD in table.column_names else table
 
 
-def _metric(tested: Tested, truth: "pa.Table", min_rows: int) -> Metric:
+def metric_of(tested: Tested, truth: "pa.Table", min_rows: int) -> Metric:
+    """The metric on the rows whose label it can be computed with: one that came wrong voids no other."""
     import pyarrow as pa
 
-    drawn = pa.concat_tables([truth.slice(0, 0), *draw([truth], len(truth), MOST_ROWS)])
+    good = truth.filter(pa.array(performance.usable(tested.metric, _column(truth, LABEL))))
+    drawn = pa.concat_tables([good.slice(0, 0), *draw([good], len(good), MOST_ROWS)])
     said = (_column(drawn, LABEL), _column(drawn, PREDICTION))
     return performance.compare(tested.metric, (tested.actual, tested.predicted), said, min_rows)
 

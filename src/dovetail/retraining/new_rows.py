@@ -78,11 +78,13 @@ class Rows:
         table: The rows.
         keys: What says that they were added: a digest of all, or `<request>:<row>` for each.
         source: Where they are from, for people.
+        set_aside: Rows of feedback whose label is not what the raw table holds; they are not among `table`.
     """
 
     table: pa.Table
     keys: tuple[str, ...]
     source: str
+    set_aside: int = 0
 
     def __str__(self) -> str:
         return f"{self.table.num_rows} row{'s' if self.table.num_rows > 1 else ''} from {self.source}"
@@ -113,8 +115,34 @@ def from_feedback(log: pa.Table, target: Target, known: Collection[str]) -> Rows
     fresh = [number for number, key in enumerate(keys) if key not in known]
     if not fresh:
         return None
-    table = fit(_in_raw_columns(labelled.take(fresh), target), target.shape, FEEDBACK, target.label)
-    return Rows(table, tuple(keys[number] for number in fresh), FEEDBACK)
+    found = _in_raw_columns(labelled.take(fresh), target)
+    fits = _label_fits(found, target)
+    if not any(fits):
+        return None
+    table = fit(found.filter(pa.array(fits)), target.shape, FEEDBACK, target.label)
+    added = tuple(keys[number] for number, is_fit in zip(fresh, fits, strict=True) if is_fit)
+    return Rows(table, added, FEEDBACK, len(fresh) - len(added))
+
+
+def _label_fits(found: pa.Table, target: Target) -> list[bool]:
+    """For each row whether its label is what the raw table holds there: one that is not stops no other."""
+    label = found.select([target.label])
+    alone = Shape(
+        target.shape.path,
+        {target.label: target.shape.kinds[target.label]} if target.label else {},
+        {target.label: target.shape.types[target.label]} if target.label else {},
+    )
+
+    def is_fit(rows: pa.Table) -> bool:
+        try:
+            fit(rows, alone, FEEDBACK, target.label)
+        except UserError:
+            return False
+        return True
+
+    if is_fit(label):
+        return [True] * len(label)
+    return [is_fit(label.slice(number, 1)) for number in range(len(label))]
 
 
 def _in_raw_columns(log: pa.Table, target: Target) -> pa.Table:

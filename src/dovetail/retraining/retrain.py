@@ -222,6 +222,7 @@ def _answer(
         "commit": None,
         "into": path,
         "rows": {"added": added, "before": before, "after": before + added} if order else None,
+        "set_aside": order.rows.set_aside if order else 0,
         "data": {"path": path, "a": order.raw.ref.md5, "b": None} if order else None,
         "version": None,
         "run_id": None,

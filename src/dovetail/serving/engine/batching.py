@@ -10,7 +10,8 @@ from typing import Any
 
 from dovetail.serving.engine import frames
 from dovetail.serving.engine.model_client import ModelClient
-from dovetail.serving.protocol.body import ARRAY, PredictionRequest
+from dovetail.serving.protocol.body import PredictionRequest
+from dovetail.serving.protocol.json_body import ARRAY
 from dovetail.serving.protocol.refused import Refused
 
 _TOGETHER = 4_096  # rows of one prediction, unless a single request has more

@@ -11,7 +11,7 @@ from dovetail.serving.engine.alias_listener import listen
 from dovetail.serving.engine.batching import Batcher
 from dovetail.serving.engine.health import Health
 from dovetail.serving.engine.kept_copies import VersionCopy
-from dovetail.serving.engine.model_client import ModelProcessLost
+from dovetail.serving.engine.process_client import ProcessLost
 from dovetail.serving.engine.version_loader import ServedVersion, VersionLoader
 from dovetail.serving.metrics import Metrics
 from dovetail.serving.settings import Settings
@@ -52,7 +52,7 @@ class Follower:
             self._begin(work)
         copy = kept_copies.last(self._settings.keep)
         if copy and (copy.version == self._settings.version or copy.md5 == self._settings.promoted):
-            with suppress(ValueError, ModelProcessLost):
+            with suppress(ValueError, ProcessLost):
                 await self._begin_with(copy)
                 return
         try:
@@ -63,7 +63,7 @@ class Follower:
             self.health.problems.setdefault("store", "MLflow has not answered yet")
             try:
                 await self._begin_with(copy)
-            except (ValueError, ModelProcessLost) as failure:
+            except (ValueError, ProcessLost) as failure:
                 raise self._not_in_time(error) from failure
 
     async def stop(self) -> None:
@@ -142,7 +142,7 @@ class Follower:
             try:
                 self._swap(loading.result())
                 pause = _FIRST_PAUSE
-            except (ValueError, ModelProcessLost) as error:
+            except (ValueError, ProcessLost) as error:
                 self._load_failed(copy, str(error))
                 if await asyncio.to_thread(kept_copies.drop_broken, copy):
                     self._wanted = None  # the next look brings it anew
@@ -191,7 +191,7 @@ class Follower:
         while self.current and self.current.batcher is batcher:
             try:
                 await self._loader.replace_process(copy, batcher, self._lost)
-            except (ValueError, ModelProcessLost) as error:
+            except (ValueError, ProcessLost) as error:
                 self.health.problems["engine"] = f"the process of version {copy.version} was lost: {error}"
                 await asyncio.to_thread(kept_copies.drop_broken, copy)  # the next look brings it anew
                 await asyncio.sleep(pause)

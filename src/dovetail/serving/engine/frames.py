@@ -27,7 +27,8 @@ def request(asked: tuple[Any, ...]) -> bytes:
 
 def answer(parts: Iterable[Part]) -> bytes:
     """A frame for the server."""
-    return _frame(b"".join(_PART.pack(well, len(content)) + content for well, content in parts))
+    pieces = [piece for well, content in parts for piece in (_PART.pack(well, len(content)), content)]
+    return b"".join([_LENGTH.pack(sum(map(len, pieces))), *pieces])
 
 
 def parts(payload: bytes) -> list[Part]:
@@ -64,7 +65,8 @@ def split(buffer: bytearray) -> bytes | None:
     end = _LENGTH.size + _LENGTH.unpack_from(buffer)[0]
     if len(buffer) < end:
         return None
-    payload = bytes(buffer[_LENGTH.size : end])
+    with memoryview(buffer) as view:
+        payload = bytes(view[_LENGTH.size : end])
     del buffer[:end]
     return payload
 

@@ -18,8 +18,9 @@ from dovetail.compiling import compiled_model
 from dovetail.compiling.compiled_model import Compiled, is_same
 from dovetail.joblib_model import METHODS, read
 from dovetail.serving.engine import forest_predictor, frames
-from dovetail.serving.protocol.body import ARRAY, JSON, PredictionRequest
+from dovetail.serving.protocol.body import JSON, PredictionRequest
 from dovetail.serving.protocol.body import read as read_body
+from dovetail.serving.protocol.json_body import ARRAY
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 
@@ -227,6 +228,8 @@ _DTYPES = {
 def _series(values: list[Any], type_: str | None) -> Any:
     import pandas as pd
 
+    if type_ == "boolean" and None in values:
+        return pd.Series(values, dtype="object")  # as bool a missing value would be false
     return pd.Series(values, dtype=_DTYPES[type_]) if type_ else pd.Series(values)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from dovetail.serving.engine.batching import Batcher
 from dovetail.serving.engine.kept_copies import VersionCopy
-from dovetail.serving.engine.model_client import ModelClient, ModelProcessLost
+from dovetail.serving.engine.model_client import ModelClient
+from dovetail.serving.engine.process_client import ProcessLost
 from dovetail.serving.metrics import Metrics
 from dovetail.serving.protocol.signature import Signature
 from dovetail.serving.settings import Settings
@@ -37,14 +38,14 @@ class VersionLoader:
 
     def start_spare(self) -> None:
         """Start a process now, for the first version that will be loaded."""
-        self._spare = asyncio.create_task(ModelClient.start())
+        self._spare = asyncio.create_task(ModelClient.start_empty())
 
     async def load(self, copy: VersionCopy, on_lost: Callable[[VersionCopy, Batcher], None]) -> ServedVersion:
         """A version that answers; `on_lost` is called when its process ends.
 
         Raises:
             ValueError: when the model cannot be read, or does not answer its example.
-            ModelProcessLost: when the process ended meanwhile.
+            ProcessLost: when the process ended meanwhile.
         """
         client, about = await self._loaded_process(copy)
         try:
@@ -68,7 +69,7 @@ class VersionLoader:
 
         Raises:
             ValueError: when the model cannot be read any more.
-            ModelProcessLost: when that process ended, too.
+            ProcessLost: when that process ended, too.
         """
         client, _ = await self._loaded_process(copy)
         _watch_for_loss(client, copy, batcher, on_lost)
@@ -81,13 +82,13 @@ class VersionLoader:
 
     async def _loaded_process(self, copy: VersionCopy) -> tuple[ModelClient, dict[str, Any]]:
         spare, self._spare = self._spare, None
-        client = await spare if spare else await ModelClient.start()
+        client = await spare if spare else await ModelClient.start_empty()
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
                 about = await client.load(copy)
         except TimeoutError:
             client.close()
-            raise ModelProcessLost(f"it was not loaded in {_LOAD_SECONDS:.0f} s") from None
+            raise ProcessLost(f"it was not loaded in {_LOAD_SECONDS:.0f} s") from None
         except BaseException:
             client.close()
             raise

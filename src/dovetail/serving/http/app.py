@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version as installed
@@ -12,14 +11,16 @@ from typing import Any
 
 import orjson
 
+from dovetail.serving.engine.body_reader import BodyReader
 from dovetail.serving.engine.follower import Follower
 from dovetail.serving.engine.version_loader import ServedVersion
 from dovetail.serving.http import openapi
+from dovetail.serving.http.request_ids import RequestIds
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 from dovetail.serving.metrics import TYPE as METRICS
 from dovetail.serving.metrics import Metrics
 from dovetail.serving.protocol.body import PredictionRequest, read
-from dovetail.serving.protocol.feedback import labels_of
+from dovetail.serving.protocol.feedback import check_labels, read_feedback
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.settings import Settings
 
@@ -31,7 +32,7 @@ Answer = tuple[int, str, bytes]  # status, content type, body
 
 _JSON = "application/json"
 _OPEN = frozenset({"/ping", "/health", "/version"})  # what load balancers ask, without a token
-_BIG = 1 << 18  # bytes from which a body is read aside, so that others are answered meanwhile
+_BIG = 1 << 18  # bytes from which a body is read in a process of its own, so that others are answered meanwhile
 _DRAIN_SECONDS, _DRAIN_PAUSE = 2.0, 0.25  # in all; between two parts
 _READ = "dovetail.read"  # in a request's scope: its body is here, whole
 _log = logging.getLogger(__name__)
@@ -40,11 +41,20 @@ _log = logging.getLogger(__name__)
 class App:
     """One server's routes."""
 
-    def __init__(self, settings: Settings, follower: Follower, metrics: Metrics, log: PredictionLog | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        follower: Follower,
+        bodies: BodyReader,
+        metrics: Metrics,
+        log: PredictionLog | None,
+    ) -> None:
         """Answer with what `follower` holds."""
         self._settings = settings
         self._limits = settings.options
         self._follower = follower
+        self._bodies = bodies
+        self._ids = RequestIds(settings.keep.parent)
         self._metrics = metrics
         self._log = log
         self._tokens = [token.encode() for token in settings.tokens]
@@ -87,7 +97,7 @@ class App:
             status, kind, content = 500, _JSON, b'{"error_code": "INTERNAL_ERROR", "message": "the server failed"}'
         if scope["path"] == "/invocations":
             self._metrics.answered(self._settings.model, version, status, rows, time.perf_counter() - began)
-        if not scope.get(_READ) and (b"content-length" in headers or b"transfer-encoding" in headers):
+        if not scope.get(_READ) and (headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers):
             await self._drain(receive)  # who is still sending when the connection closes would not see the answer
             more = [*more, (b"connection", b"close")]
         length = str(len(content)).encode()
@@ -150,7 +160,7 @@ class App:
                 raise
             finally:
                 self._waiting -= 1
-        request_id = uuid.uuid4().hex
+        request_id = self._ids.make(request.rows)
         who = self._who() if loaded is self._follower.current else _named(self._settings.model, loaded)
         answer = 200, _JSON, b'{"predictions": ' + content + b"}"
         more = [(b"x-request-id", request_id.encode())]
@@ -165,10 +175,10 @@ class App:
         rows = self._limits.max_rows
         if len(body) < _BIG and kind.startswith(_JSON):
             return loaded, read(body, kind, loaded.signature, rows)
-        request = await asyncio.to_thread(read, body, kind, loaded.signature, rows)
+        request = await self._bodies.request(body, kind, loaded.signature)
         while loaded.batcher.closed:  # another version took over meanwhile, which may take something else
             loaded = self._loaded()
-            request = await asyncio.to_thread(read, body, kind, loaded.signature, rows)
+            request = await self._bodies.request(body, kind, loaded.signature)
         return loaded, request
 
     def _remember(self, request_id: str, loaded: ServedVersion, request: PredictionRequest, content: bytes) -> None:
@@ -194,32 +204,34 @@ class App:
         said = headers.get(b"content-length", b"0")
         if said.isdigit() and int(said) > most:
             raise _too_large(most)
-        parts: list[bytes] = []
+        body = bytearray()
         try:
             try:
                 async with asyncio.timeout(self._limits.timeout):
                     async for part in _arriving(receive):
-                        parts.append(part)
+                        body += part
                         self._bytes += len(part)
-                        if sum(map(len, parts)) > most:
+                        if len(body) > most:
                             raise _too_large(most)
                         if self._bytes > self._limits.waiting_bytes:
                             raise Refused(503, f"requests of {self._bytes} bytes are under way already")
             except TimeoutError:
                 raise Refused(408, f"the body did not arrive in {self._limits.timeout:g} s") from None
             scope[_READ] = True
-            yield parts[0] if len(parts) == 1 else b"".join(parts)
+            yield bytes(body)
         finally:
-            self._bytes -= sum(map(len, parts))
+            self._bytes -= len(body)
 
     async def _feedback(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Any:
         """True labels for an answer that was given."""
         if self._log is None:
             raise Refused(404, "this server keeps no log, so there is nothing to join a label to")
         async with self._body(scope, headers, receive) as body:
-            aside = len(body) >= _BIG
+            big = len(body) >= _BIG
             rows = self._limits.max_rows
-            request_id, labels = await asyncio.to_thread(labels_of, body, rows) if aside else labels_of(body, rows)
+            request_id, labels = await self._bodies.feedback(body) if big else read_feedback(body, rows)
+        self._ids.check(request_id, len(labels))
+        check_labels(labels, self._loaded().signature.output)
         if not self._log.labelled(request_id, labels, time.time()):
             raise Refused(503, "the log has no room for more labels at the moment")
         return (202, _JSON, b'{"accepted": %d}' % len(labels)), self._who(), [], 0, None

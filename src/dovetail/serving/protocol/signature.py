@@ -16,6 +16,7 @@ _SAID = {
 }  # fmt: skip
 _NONE = type(None)
 _TYPES: dict[str, set[type]] = {"string": {str, _NONE}, "boolean": {bool}, "datetime": {str, datetime, _NONE}}
+_OPTIONAL_BOOLEAN = {bool, _NONE}
 _SHOWN = 40  # characters of a value that an error repeats
 
 
@@ -30,7 +31,7 @@ class Column:
     @property
     def expected(self) -> str:
         """What its values are, in words."""
-        return _SAID.get(self.type, self.type) + ("" if self.required else " or null")
+        return _SAID.get(self.type, self.type) + ("" if self.required or self.type in _INTEGERS else " or null")
 
     def check(self, values: list[Any]) -> list[Any]:
         """The values as the model gets them; missing numbers are None.
@@ -48,7 +49,7 @@ class Column:
         elif self.type in _INTEGERS:
             if kinds <= {int, float}:
                 return self._integers(values)
-        elif kinds <= _TYPES[self.type]:
+        elif kinds <= (_OPTIONAL_BOOLEAN if self.type == "boolean" and not self.required else _TYPES[self.type]):
             return self._times(values) if self.type == "datetime" else values
         raise self._wrong(values)
 
@@ -75,7 +76,7 @@ class Column:
     def _wrong(self, values: list[Any]) -> Refused:
         allowed: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "datetime": (str, datetime)}
         right = allowed.get(self.type, (int, float))
-        null_too = self.type not in (*_INTEGERS, "boolean")
+        null_too = self.type not in _INTEGERS and (self.type != "boolean" or not self.required)
         for row, value in enumerate(values):
             fits = isinstance(value, right) and (bool in right or not isinstance(value, bool))
             if not fits and not (value is None and null_too):
@@ -101,6 +102,11 @@ class Signature:
     columns: tuple[Column, ...] | None
     output: str | None
     methods: tuple[str, ...]
+
+    @property
+    def names(self) -> set[str] | None:
+        """The columns' names; None where the version has no signature."""
+        return None if self.columns is None else {column.name for column in self.columns}
 
     @classmethod
     def of(cls, described: Mapping[str, Any], methods: Sequence[str]) -> "Signature":
@@ -146,7 +152,7 @@ class Signature:
         if params is None:
             return self.methods[0]
         if not isinstance(params, dict):
-            raise Refused(422, "params is not an object", field="params", expected="an object", got=_kind(params))
+            raise Refused(422, "params is not an object", field="params", expected="an object", got=kind(params))
         asked = params.get("method", self.methods[0])
         if asked not in self.methods:
             expected = " or ".join(self.methods)
@@ -164,12 +170,9 @@ def transposed(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str,
     return {name: flat[start :: len(names)] for start, name in enumerate(names)}
 
 
-def _kind(value: object) -> str:
+def kind(value: object) -> str:
     """How JSON calls what was sent."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else "a boolean"
     kinds: dict[type, str] = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return kinds.get(type(value), type(value).__name__)
-
-
-kind = _kind
