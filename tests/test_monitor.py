@@ -9,16 +9,19 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from project import BIN
 
 from dovetail.errors import StoreError, UnknownReference, UserError
-from dovetail.monitoring import performance
+from dovetail.monitoring import assessment, performance
+from dovetail.monitoring.baseline import Tested
 from dovetail.monitoring.column_pair import pair
 from dovetail.monitoring.monitor import MonitorRequest, moment, monitor
 from dovetail.monitoring.page import page
 from dovetail.promotion.comparison import Interval
 from dovetail.repo.workspace import open_workspace
+from dovetail.serving.log import rows
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 from dovetail.tracking.connection import Tracking
 from dovetail.values import tag_keys
@@ -242,6 +245,18 @@ def answer_with(*columns):
         "sampled": 1000, "labelled": 0, "verdict": "drift", "columns": columns, "prediction": None, "metric": None,
         "reference": {"path": "data/<x>.csv", "md5": "ab" * 16, "rows": 5}, "notes": ["no <test> set"],
     }  # fmt: skip
+
+
+def test_one_label_that_is_no_number_voids_no_metric():
+    numbers = [float(n % 17) for n in range(640)]
+    truth = rows.union([
+        pa.table({"label": numbers, "prediction": [n + 0.1 for n in numbers]}),
+        pa.table({"label": ["text", "inf"], "prediction": [1.0, 2.0]}),
+    ])  # fmt: skip
+    tested = Tested(numbers, numbers, "r2")
+    metric = assessment.metric_of(tested, truth, 100)
+    assert (metric.rows, metric.served.value > 0.99) == (640, True)
+    assert assessment.unusable(tested, truth) == 2
 
 
 def test_the_page_needs_nothing_else_and_believes_no_name():

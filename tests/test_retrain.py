@@ -332,6 +332,14 @@ def test_feedback_comes_back_under_the_raw_names_and_only_once(fed):
         ask(fed, pause=0)
 
 
+def test_a_label_that_does_not_fit_is_set_aside_with_its_count(fed):
+    predict(fed, "q", [11, 13, 15], ["12", "many", "16"])
+    answer = ask(fed, dry_run=True)
+    assert (answer["rows"]["added"], answer["set_aside"]) == (4, 1)
+    said = fed.run("dovetail", "retrain", "m", "--with", "feedback", "--dry-run").stdout
+    assert "4 more from feedback (1 whose label does not fit are set aside)" in said
+
+
 def test_feedback_that_cannot_be_brought_back_is_refused(fed):
     fed.replace("dvc.yaml", "columns: {x: a, y: b}, label: y", "label: b")
     fed.commit("no names")

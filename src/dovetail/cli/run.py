@@ -2,13 +2,13 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dovetail.cli.options import json_option, opened, progress, show
+from dovetail.cli.options import json_option, opened, progress, serve_options, show
+from dovetail.serving.settings import ServeOptions
 
 if TYPE_CHECKING:
     from dovetail.errors import DovetailError
@@ -32,54 +32,16 @@ def reproduce(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 
 @click.command()
 @click.argument("ref")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; elsewhere needs tokens.")
-@click.option("--port", default=5001, type=click.IntRange(0, 65535), show_default=True, help="0 takes a free one.")
-@click.option(
-    "--poll",
-    default=2.0,
-    type=click.FloatRange(0.05),
-    show_default=True,
-    help="Seconds between two looks at the alias.",
-)
-@click.option(
-    "--max-mb",
-    default=16,
-    type=click.IntRange(1),
-    show_default=True,
-    help="Largest body in MiB; more is answered with 413.",
-)
-@click.option(
-    "--max-rows",
-    default=100_000,
-    type=click.IntRange(1),
-    show_default=True,
-    help="Most rows of a request; more is 422.",
-)
-@click.option(
-    "--max-waiting",
-    default=1_000,
-    type=click.IntRange(1),
-    show_default=True,
-    help="Most requests that wait; more are 503.",
-)
-@click.option(
-    "--timeout",
-    default=30.0,
-    type=click.FloatRange(0.05),
-    show_default=True,
-    help="Seconds for a request to arrive and be answered.",
-)
-@click.option("--no-log", is_flag=True, help="Keep nothing of what was served; else it goes to monitoring/MODEL/.")
-@click.option("--leave-out", multiple=True, metavar="COLUMN", help="A column that the log does not keep.")
-def serve(ref: str, leave_out: Sequence[str], **wish: Any) -> None:
+@serve_options
+def serve(ref: str, **options: Any) -> None:
     """Serve REF (iris: its production, iris@staging, iris/3) and follow the alias when it moves.
 
     The protocol is that of `mlflow models serve`. DOVETAIL_SERVE_TOKENS names bearer tokens, with commas between them.
     """
-    from dovetail.serving.http.server import run
-    from dovetail.serving.serve import settings
+    from dovetail.serving.serve import ServeRequest
+    from dovetail.serving.serve import serve as library_call
 
-    run(settings(ref, leave_out=leave_out, **wish), lambda said: click.echo(said, err=True))
+    library_call(ServeRequest(ref, ServeOptions(**options)), lambda said: click.echo(said, err=True))
 
 
 @click.command()

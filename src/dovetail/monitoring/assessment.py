@@ -78,6 +78,9 @@ def assess(baseline: Baseline, folder: Path, window: Window, min_rows: int) -> A
     by_name = dict(zip(logged, verdicts, strict=False))
     labelled = _predicted(served_rows.labelled(folder, window, [PREDICTION, _METHOD]))
     shown = [name for name in names if baseline.inputs or name in by_name]
+    notes = [] if tested else [f"neither predictions nor the metric are compared: {baseline.tested}"]
+    if tested and (wrong := unusable(tested, labelled)):
+        notes.append(f"{wrong} of {len(labelled)} labels are no finite numbers, so {tested.metric} leaves them out")
     return Assessment(
         rows=rows,
         sampled=len(table),
@@ -85,9 +88,14 @@ def assess(baseline: Baseline, folder: Path, window: Window, min_rows: int) -> A
         pairs=pairs,
         columns=tuple(by_name.get(name) or _unlogged(name, rows) for name in shown),
         prediction=verdicts[-1] if tested else None,
-        metric=_metric(tested, labelled, min_rows) if tested else None,
-        notes=() if tested else (f"neither predictions nor the metric are compared: {baseline.tested}",),
+        metric=metric_of(tested, labelled, min_rows) if tested else None,
+        notes=tuple(notes),
     )
+
+
+def unusable(tested: TestPredictions, labelled: "pa.Table") -> int:
+    """How many labels the metric leaves out."""
+    return int((~performance.usable(tested.metric, _column(labelled, LABEL))).sum())
 
 
 def _predictions(tested: TestPredictions, table: "pa.Table") -> ColumnPair:
@@ -103,10 +111,12 @@ def _predicted(table: "pa.Table") -> "pa.Table":
     return table.filter(pc.equal(table[_METHOD], "predict")) if _METHOD in table.column_names else table
 
 
-def _metric(tested: TestPredictions, labelled: "pa.Table", min_rows: int) -> MetricDrift:
+def metric_of(tested: TestPredictions, labelled: "pa.Table", min_rows: int) -> MetricDrift:
+    """The metric on the rows whose label it can be computed with: a wrong label voids no other."""
     import pyarrow as pa
 
-    drawn = pa.concat_tables([labelled.slice(0, 0), *draw([labelled], len(labelled), MOST_ROWS)])
+    good = labelled.filter(pa.array(performance.usable(tested.metric, _column(labelled, LABEL))))
+    drawn = pa.concat_tables([good.slice(0, 0), *draw([good], len(good), MOST_ROWS)])
     served = (_column(drawn, LABEL), _column(drawn, PREDICTION))
     return performance.compare(tested.metric, (tested.actual, tested.predicted), served, min_rows)
 

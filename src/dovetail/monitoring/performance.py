@@ -31,6 +31,13 @@ class MetricDrift:
         return asdict(self)
 
 
+def usable(name: str, actual: Any) -> Array:
+    """Which labels the metric can be computed with, of shape (rows,): numbers, or of classes any text."""
+    if name in comparison.OF_LABELS:
+        return np.ones(len(actual), dtype=bool)
+    return np.isfinite(numbers(actual))
+
+
 def compare(name: str, test: tuple[Any, Any], served: tuple[Any, Any], min_rows: int) -> MetricDrift:
     """The metric of both, each given as (actual, predicted), of shape (rows,).
 

@@ -79,11 +79,13 @@ class NewRows:
         table: The rows.
         keys: What is recorded once they are added: a digest of all, or `<request>:<row>` for each.
         source: Where they are from, as it is shown.
+        set_aside: How many rows of feedback have a label that the raw table cannot hold; they are not in `table`.
     """
 
     table: pa.Table
     keys: tuple[str, ...]
     source: str
+    set_aside: int = 0
 
     def __str__(self) -> str:
         return f"{self.table.num_rows} row{'s' if self.table.num_rows > 1 else ''} from {self.source}"
@@ -125,8 +127,34 @@ def _from_feedback(log: pa.Table, target: Target, known: Collection[str]) -> New
     fresh = [number for number, key in enumerate(keys) if key not in known]
     if not fresh:
         return None
-    table = fit(_in_raw_columns(labelled.take(fresh), target), target.shape, FEEDBACK, target.label)
-    return NewRows(table, tuple(keys[number] for number in fresh), FEEDBACK)
+    found = _in_raw_columns(labelled.take(fresh), target)
+    fits = _label_fits(found, target)
+    if not any(fits):
+        return None
+    table = fit(found.filter(pa.array(fits)), target.shape, FEEDBACK, target.label)
+    added = tuple(keys[number] for number, is_fit in zip(fresh, fits, strict=True) if is_fit)
+    return NewRows(table, added, FEEDBACK, len(fresh) - len(added))
+
+
+def _label_fits(found: pa.Table, target: Target) -> list[bool]:
+    """For each row whether the raw table can hold its label: one that it cannot hold stops no other."""
+    label = found.select([target.label])
+    alone = Shape(
+        target.shape.path,
+        {target.label: target.shape.kinds[target.label]} if target.label else {},
+        {target.label: target.shape.types[target.label]} if target.label else {},
+    )
+
+    def is_fit(rows: pa.Table) -> bool:
+        try:
+            fit(rows, alone, FEEDBACK, target.label)
+        except UserError:
+            return False
+        return True
+
+    if is_fit(label):
+        return [True] * len(label)
+    return [is_fit(label.slice(number, 1)) for number in range(len(label))]
 
 
 def label_column(tree: Revision, model: Model, settings: RetrainSettings, shape: Shape) -> str | None:

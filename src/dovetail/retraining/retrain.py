@@ -83,6 +83,7 @@ class RetrainAnswer:
         passed: Whether every other gate passed; None where nothing was run.
         refused: Why nothing was run.
         next: The commands to type next.
+        set_aside: How many rows of feedback were left out, for their label is not what the raw table holds.
     """
 
     model: str
@@ -102,6 +103,7 @@ class RetrainAnswer:
     gates: tuple[Verdict, ...] = ()
     later: tuple[str, ...] = ()
     passed: bool | None = None
+    set_aside: int = 0
 
     def __repr__(self) -> str:
         if self.refused:
@@ -122,6 +124,7 @@ class RetrainAnswer:
             "into": self.into,
             "rows": self.rows.as_json() if self.rows else None,
             "data": asdict(self.data) if self.data else None,
+            "set_aside": self.set_aside,
             "version": self.version,
             "run_id": self.run_id,
             "from": self.before,
@@ -270,6 +273,7 @@ def _planned(request: RetrainRequest, plan: RetrainPlan, before: int) -> Retrain
         data=DataChange(plan.raw.ref.path, plan.raw.ref.md5),
         dry_run=request.dry_run,
         next=(f"dovetail retrain {request.model} --with {request.data}",),
+        set_aside=plan.rows.set_aside,
     )
 
 

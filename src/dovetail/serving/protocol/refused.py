@@ -6,11 +6,11 @@ from typing import Any
 _CODES = {
     400: "BAD_REQUEST", 401: "UNAUTHENTICATED", 404: "RESOURCE_DOES_NOT_EXIST", 405: "ENDPOINT_NOT_FOUND",
     408: "REQUEST_TIMEOUT", 413: "REQUEST_LIMIT_EXCEEDED", 415: "BAD_REQUEST", 422: "INVALID_PARAMETER_VALUE",
-    503: "TEMPORARILY_UNAVAILABLE",
+    431: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE",
 }  # fmt: skip
 
 
-class Rejected(Exception):
+class Refused(Exception):
     """An answer with a status of 400 and more.
 
     Attributes:
