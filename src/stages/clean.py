@@ -196,5 +196,9 @@ def _refuse_too_many(job: _Job, validated: Validated, summary: dict[str, Any]) -
 
 def _examples(job: _Job, validated: Validated, reason: str, column: str) -> str:
     rows = pl.scan_parquet(job.rejected).filter(pl.col(validated.reason).str.contains(reason, literal=True))
-    few = rows.select(pl.col(validated.row).alias("row"), pl.col(column).alias("value")).head(_EXAMPLES).collect()
+    few = (
+        rows.select(pl.col(validated.row).alias("row"), raw_file.by_name(column).alias("value"))
+        .head(_EXAMPLES)
+        .collect()
+    )
     return ", ".join(f"row {row}: {value!r:.40}" for row, value in few.iter_rows())

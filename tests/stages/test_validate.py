@@ -6,11 +6,14 @@ import re
 import pandera.polars as pa
 import polars as pl
 import pytest
-from datasets import AGE, FLOAT, INT, TEXT
+from datasets import AGE, FLOAT, INT, TEXT, params
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from stages.common.errors import StageError
 from stages.validation.schema import ROW_CHECKS
+from stages.validation.validate import validate
 
 
 def test_a_broken_row_is_set_aside_with_number_and_reasons(job):
@@ -247,6 +250,41 @@ def test_a_schema_that_does_not_fit_is_refused_with_its_place(job, columns, sche
 
 def test_a_column_that_need_not_be_there_may_be_missing(job):
     assert job().run("raw.csv", "x\n1\n", {"x": INT, "y": {**INT, "required": False}}).rows.columns == ["x"]
+
+
+HOSTILE = st.sampled_from(
+    [
+        *("row", "reason", "rows", "column0", "value0", "value1", "broken0", "missing_column0", "__v", "__broken0"),
+        *("*", "^.*$", "^v$", "a.b", "${x}", "two words", "ü", "literal", "len", "index", "v"),
+    ]
+)
+CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters='",')
+NAMES = HOSTILE | st.text(CHARACTERS, min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    names=st.lists(NAMES, min_size=3, max_size=6, unique=True),
+    suffix=st.sampled_from([".csv", ".parquet"]),
+)
+def test_no_column_of_the_file_meets_one_of_ours(tmp_path_factory, names, suffix):
+    """Whatever the columns are called, each keeps its values: in the clean rows, the rejected ones and the counts."""
+    raw = tmp_path_factory.mktemp("hostile") / f"raw{suffix}"
+    days = ["2020-01-01", "2020-01-02", "no day"]
+    others = {name: [number * 10 + row for row in range(3)] for number, name in enumerate(names[1:])}
+    table = pl.DataFrame({names[0]: days, **others})
+    table.write_csv(raw) if suffix == ".csv" else table.write_parquet(raw)
+    columns = {names[0]: {"dtype": "date"}, names[1]: {"dtype": "float64", "checks": {"ge": 0}}}
+    validated = validate(params(columns).datasets["d"], "datasets.d", raw, as_text=True)
+    good, rejected = validated.good.collect(), validated.rejected.collect()
+    assert good.columns == names
+    assert good[names[0]].to_list() == [dt.date(2020, 1, 1), dt.date(2020, 1, 2)]
+    assert [good[name].to_list() for name in others] == [values[:2] for values in others.values()]
+    assert rejected.columns == [validated.row, *names, validated.reason]
+    assert rejected.select(pl.exclude(validated.reason)).cast(pl.String).row(0) == tuple(map(str, [3, *table.row(2)]))
+    assert rejected[validated.reason].to_list() == [f"{names[0]}: dtype(date)"]
+    rows, *counts = validated.counts.collect().row(0)
+    assert (rows, sum(counts), len(counts)) == (3, 1, len(validated.rules) + len(names))
 
 
 def test_raw_columns_named_row_and_reason_are_kept(job):
