@@ -72,6 +72,8 @@ def typed_column(raw: str, name: str, have: Any, wanted: Any, what: str) -> Type
         raise StageError(
             f"{what} is {have}, which cannot be {wanted}; correct the file, or the schema in {PARAMS_FILE}"
         )
+    if wanted.is_float() and have.is_float():
+        return Typed(raw, name, value, pl.col(name).is_infinite() & column.is_finite())  # 1e39 is no float32
     if wanted.is_float() or wanted == pl.Datetime:
         return Typed(raw, name, value)  # at most rounded
     return Typed(raw, name, value, pl.col(name).cast(have, strict=False).ne_missing(column))  # 25.5 is no int64

@@ -23,7 +23,8 @@ class Validated:
     Attributes:
         good: rows that keep all rules, with the schema's types.
         rejected: the others, as read, with `row`, their number from 1, and `reason`.
-        counts: one row: `rows`, then a count of breaks per rule, then a count of missing values per column.
+        counts: one row: `rows`, then a count of breaks per rule, then a count of missing values per column, then how
+            many values are infinite.
         rules: in the order of the counts.
         columns: of the raw file, in the order of the counts.
         row: the name of the column with the row's number; not `row` if the file has one of this name.
@@ -110,6 +111,7 @@ def _tell_apart(frame: pl.LazyFrame, have: pl.Schema, typed: dict[str, Typed], r
         .with_columns(column.value.alias(column.name) for column in typed.values() if column.name != column.raw)
         .with_columns(rule.broken.alias(flag) for flag, rule in zip(flags, rules, strict=True))
     )
+    infinite = [pl.col(inner[name]).is_infinite().sum() for name in typed if have[name].is_float()]
     broken = pl.any_horizontal(flags) if flags else pl.lit(value=False)
     reasons: list[pl.Expr] = [pl.when(flag).then(pl.lit(rule.reason)) for flag, rule in zip(flags, rules, strict=True)]
     return Validated(
@@ -125,6 +127,7 @@ def _tell_apart(frame: pl.LazyFrame, have: pl.Schema, typed: dict[str, Typed], r
             pl.len().alias("rows"),
             *(pl.col(flag).sum() for flag in flags),
             *(pl.col(column).null_count().alias(f"missing_{column}") for column in inner.values()),
+            pl.sum_horizontal(*infinite, pl.lit(0)).alias("infinite"),
         ),
         rules=tuple(rules),
         columns=tuple(have),
