@@ -15,6 +15,7 @@ from stages.common.errors import StageError
 from stages.common.outputs import replacing, write_json
 from stages.common.params import Params, block
 from stages.data import raw_file
+from stages.data.raw_check import check, check_columns
 from stages.validation.validate import Validated, validate
 
 _EXAMPLES = 3  # rows named per broken rule
@@ -114,12 +115,24 @@ def _from_pandas(frame: Any) -> pl.LazyFrame:
 
 
 def _stream(job: _Job, script: _Script) -> tuple[Validated, tuple[int, ...]]:
-    """Write the clean and the rejected rows. Returns what was validated, and its counts."""
+    """Write the clean and the rejected rows. Returns what was validated, and its counts.
+
+    What the fast reader takes without a word is looked at where it could have happened: a short row or a blank line
+    leaves the last column missing, a number too large for its type becomes infinite.
+    """
     place = f"datasets.{job.key}"
+    form = raw_file.Format(job.dataset.clean.separator, tuple(job.dataset.clean.null_values))
+    is_csv, is_text = job.raw.suffix == ".csv", job.raw.suffix != ".parquet"
+    check_columns(job.raw, form)
     try:
-        return _pass(job, validate(job.dataset, place, job.raw), script)
+        validated, counts = _pass(job, validate(job.dataset, place, job.raw), script)
     except pl.exceptions.PolarsError:
-        validated = validate(job.dataset, place, job.raw, as_text=True)  # a cell does not parse: find out where
+        validated, counts = None, ()  # a cell does not parse: find out where
+    if is_csv and (validated is None or counts[-2]):
+        check(job.raw, form)
+    if validated and not (is_text and counts[-1]):
+        return validated, counts
+    validated = validate(job.dataset, place, job.raw, as_text=True)
     try:
         return _pass(job, validated, script)
     except pl.exceptions.PolarsError as error:
@@ -162,7 +175,8 @@ def _arrow(rows: pl.DataFrame) -> Any:
 
 
 def _summary(job: _Job, validated: Validated, counts: tuple[int, ...]) -> dict[str, Any]:
-    rows, broken, missing = counts[0], counts[1 : 1 + len(validated.rules)], counts[1 + len(validated.rules) :]
+    first = 1 + len(validated.rules)
+    rows, broken, missing = counts[0], counts[1:first], counts[first:-1]
     out, bad = _rows(job.clean), _rows(job.rejected)
     return {
         "rows_in": rows,
@@ -196,5 +210,9 @@ def _refuse_too_many(job: _Job, validated: Validated, summary: dict[str, Any]) -
 
 def _examples(job: _Job, validated: Validated, reason: str, column: str) -> str:
     rows = pl.scan_parquet(job.rejected).filter(pl.col(validated.reason).str.contains(reason, literal=True))
-    few = rows.select(pl.col(validated.row).alias("row"), pl.col(column).alias("value")).head(_EXAMPLES).collect()
+    few = (
+        rows.select(pl.col(validated.row).alias("row"), raw_file.by_name(column).alias("value"))
+        .head(_EXAMPLES)
+        .collect()
+    )
     return ", ".join(f"row {row}: {value!r:.40}" for row, value in few.iter_rows())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
 _CHUNK = 20_000  # rows per insert
+_LOG = "_deliveries"  # the table in which deliveries are noted
 _BUSY = 30_000  # ms to wait for readers of an SQLite file
 
 
@@ -110,6 +111,10 @@ def _digest(note: Path) -> str | None:
 
 def _to_table(name: str, address: Url, content: _Content) -> None:
     """Fill a staging table beside the old one, chunk by chunk, then swap them and note it in one transaction."""
+    if name == _LOG:
+        raise StageError(
+            f"{PARAMS_FILE}: {content.place}.table = {name}: deliveries are noted there; choose another name"
+        )
     with database(address) as engine:
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
@@ -157,7 +162,7 @@ def _log_table() -> "Table":
     from sqlalchemy import BigInteger, Column, MetaData, String, Table
 
     return Table(
-        "_deliveries",
+        _LOG,
         MetaData(),
         Column("table", String(255), primary_key=True),
         Column("digest", String(64)),
@@ -169,12 +174,13 @@ def _log_table() -> "Table":
 def _staging_table(name: str, content: _Content) -> "Table":
     from sqlalchemy import Column, MetaData, Table
 
-    schema, _, short = name.rpartition(".")
+    schema = name.rpartition(".")[0]
     columns = [
         Column(column, _sql_type(dtype, f"{content.file}: column {column!r}"))
         for column, dtype in pl.read_parquet_schema(content.file).items()
     ]
-    return Table(f"{short}__staging", MetaData(), *columns, schema=schema or None)
+    unique = hashlib.sha256(name.encode()).hexdigest()[:16]  # no table of the user's has this name
+    return Table(f"_delivery_{unique}", MetaData(), *columns, schema=schema or None)
 
 
 def _sql_type(dtype: Any, what: str) -> Any:

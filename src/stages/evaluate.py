@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from stages.common.errors import StageError
 from stages.common.outputs import replacing, write_json
 from stages.common.params import PARAMS_FILE, Params, block
@@ -43,10 +45,11 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
     features, actual = table.read(test, target, f"split@{key}")
     features = _as_trained(test, features, seen)
     try:
-        predictions = predict(estimator, features, actual)
-        numbers = measure(predictions)
-        ranking = columns.rank(estimator, features, actual)
-        about = model_card.describe(estimator, modules, seen, features)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of numbers near the limit is left out
+            predictions = predict(estimator, features, actual)
+            numbers = measure(predictions)
+            ranking = columns.rank(estimator, features, actual)
+            about = model_card.describe(estimator, modules, seen, features)
     except (ValueError, TypeError) as error:
         what = f"{PARAMS_FILE}: models.{key}: {model} cannot be evaluated on {test}"
         raise StageError(f"{what}: {' '.join(str(error).split())}") from error

@@ -91,6 +91,8 @@ def _bunch(bunch: dict[str, Any]) -> pl.DataFrame:
             else _frame(target)
         )
         return frame.hstack(several)
+    if "target" in frame.columns:
+        raise ValueError("one of its features is named 'target' too: rename it in a function of your own")
     codes = pl.Series("target", target)
     names = bunch.get("target_names")
     if names is not None and codes.dtype.is_integer():

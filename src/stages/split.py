@@ -12,6 +12,7 @@ from pyarrow.parquet import write_table
 from sklearn.model_selection import train_test_split
 
 from stages.common.errors import StageError
+from stages.common.missing_words import MISSING_WORDS
 from stages.common.models import Model
 from stages.common.outputs import replacing
 from stages.common.params import PARAMS_FILE, Params, block
@@ -31,7 +32,9 @@ def run(key: str, params: Params, *, clean: Path, train: Path, test: Path) -> No
     place = f"{PARAMS_FILE}: models.{key}"
     _check_columns(place, table.column_names, model)
     codes, classes = _classes(clean, table.column(model.target), model)
-    _check_sizes(clean, place, np.bincount(codes, minlength=len(classes)), classes, model)
+    counts = np.bincount(codes, minlength=len(classes))
+    _refuse_missing_words(clean, place, classes, counts[: len(classes)], model)
+    _check_sizes(clean, place, counts, classes, model)
     how = model.split
     parts = train_test_split(
         np.arange(len(codes)), test_size=how.test_size, random_state=how.seed, stratify=codes if how.stratify else None
@@ -73,6 +76,16 @@ def _classes(path: Path, target: Any, model: Model) -> tuple[Rows, list[Any]]:
     rank = {value: number for number, value in enumerate(classes)}
     numbers: Any = np.from_dlpack(coded.indices)
     return np.array([rank[value] for value in seen], np.intp).take(numbers), classes
+
+
+def _refuse_missing_words(path: Path, place: str, classes: list[Any], counts: Rows, model: Model) -> None:
+    for word, count in zip(classes, counts, strict=True):
+        if isinstance(word, str) and word.strip().casefold() in MISSING_WORDS:
+            raise StageError(
+                f"{path}: {count} rows have {word!r} as their {model.target!r} ({place}.target), which is a word for a "
+                f"missing value; add it to datasets.{model.data}.clean.null_values and drop these rows, or, if it is a "
+                "class, give it another name in the cleaning script"
+            )
 
 
 def _check_sizes(path: Path, place: str, counts: Rows, classes: list[Any], model: Model) -> None:

@@ -89,8 +89,8 @@ def test_nothing_left_is_refused(job):
 @pytest.mark.parametrize(
     ("raw", "content", "said"),
     [
-        ("raw.csv", "", "raw.csv is not readable as csv"),
-        ("raw.csv", "x\n1,2\n", "raw.csv is not readable as csv: found more fields"),
+        ("raw.csv", "", "raw.csv is empty"),
+        ("raw.csv", "x\n1,2\n", "raw.csv is not a CSV file separated by ','"),
         ("raw.csv", "x\n", "nothing is left of the 0 rows"),
         ("raw.jsonl", '{"x": 1}\n{"x": \n', "raw.jsonl is not readable as jsonl"),
         ("raw.parquet", "PAR1", "raw.parquet is not readable as parquet"),

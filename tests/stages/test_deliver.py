@@ -80,6 +80,14 @@ def test_other_data_replaces_table_and_files_whole(tmp_path):
     assert read(tmp_path, "SELECT name FROM sqlite_master WHERE type = 'table'") == [("_deliveries",), ("t",)]
 
 
+def test_no_table_of_the_users_is_taken_for_one_of_ours(tmp_path):
+    run(tmp_path, pl.DataFrame({"n": [1]}), target(tmp_path, "t__staging"))
+    run(tmp_path, pl.DataFrame({"n": [2]}), target(tmp_path))
+    assert read(tmp_path, "SELECT n FROM t__staging") == [(1,)]
+    with pytest.raises(StageError, match=r"deliver\.0\.table = _deliveries: .*; choose another name"):
+        run(tmp_path, SMALL, target(tmp_path, "_deliveries"))
+
+
 def test_a_view_of_the_table_survives_its_replacement(tmp_path):
     run(tmp_path, pl.DataFrame({"n": [1]}), target(tmp_path))
     with closing(sqlite3.connect(tmp_path / "out" / "d.db")) as connection:

@@ -186,6 +186,15 @@ def test_a_class_that_the_model_never_saw_is_said_and_scored_as_an_error(tmp_pat
     assert not {"log_loss", "roc_auc"} & set(done.metrics)
 
 
+def test_a_metric_that_is_not_finite_is_left_out_of_the_json(tmp_path):
+    learn(tmp_path, diabetes(), target="progression", estimator=RIDGE)
+    huge = pl.col("progression") * 1e200
+    pl.read_parquet(tmp_path / "test.parquet").with_columns(huge).write_parquet(tmp_path / "test.parquet")
+    done = judge(tmp_path, "progression")
+    assert done.metrics["mae"] > 1e200
+    assert "rmse" not in done.metrics
+
+
 def test_a_constant_test_target_has_no_r2(tmp_path):
     learn(tmp_path, diabetes(), target="progression", estimator=RIDGE)
     pl.read_parquet(tmp_path / "test.parquet").with_columns(progression=100.0).write_parquet(tmp_path / "test.parquet")
@@ -271,6 +280,10 @@ def _changing(*expressions):
     return lambda path: pl.read_parquet(path).select(*expressions).write_parquet(path)
 
 
+def _infinite(path):
+    pl.read_parquet(path).with_columns(sepal_width=float("-inf")).write_parquet(path)
+
+
 @pytest.mark.parametrize(
     ("name", "spoil", "message"),
     [
@@ -279,6 +292,11 @@ def _changing(*expressions):
         ("m.joblib", _holding(b"cnosuchmodule\nModel\n."), r"does not load \(ModuleNotFoundError: .*nosuchmodule"),
         ("m.joblib", _dumping({"a": 1}), r"holds a dict, not a classifier or regressor"),
         ("test.parquet", _without, r"test\.parquet is missing; make it: dvc repro split@m"),
+        (
+            "test.parquet",
+            _infinite,
+            r"test\.parquet: column 'sepal_width' is infinite in 30 rows, first in row 1",
+        ),
         ("test.parquet", _changing(pl.exclude("species")), r"test\.parquet: no target column 'species'; there are: "),
         ("test.parquet", _changing(pl.exclude("sepal_width")), r"no column 'sepal_width', which the model was"),
         (

@@ -28,6 +28,7 @@ def several(): return bunch(target=np.array([[1, 2], [3, 4]]), target_names=["p"
 def frames(): return sklearn.utils.Bunch(data=pd.DataFrame({"x": [1, 2]}), target=pd.Series([0, 1]), target_names="ny")
 def unlabelled(): return bunch()
 def bunch(**more): return sklearn.utils.Bunch(data=np.array([[1.0, 2.0], [3.0, 4.0]]), feature_names=["x", "y"], **more)
+def twice(): return sklearn.utils.Bunch(data=pd.DataFrame({"target": [1, 2]}), target=np.array([0, 1]))
 def number(): return 3
 def empty(): return pl.DataFrame({"a": []})
 def broken(): raise ValueError("no luck\\ntoday")
@@ -91,6 +92,7 @@ def test_a_function_is_called_with_its_args(raw):
         ("loaders.nope", r"s\.load = loaders\.nope does not import: AttributeError"),
         ("no_such_package.load", "does not import: ModuleNotFoundError: No module named 'no_such_package'"),
         ("loaders.NOT_A_FUNCTION", "is a int, not a function"),
+        ("loaders.twice", "returned a Bunch: .* one of its features is named 'target' too"),
         ("loaders.number", "returned a int: .*; it must be a data frame or a Bunch"),
         ("loaders.empty", "returned no rows"),
         ("loaders.broken", "failed: ValueError: no luck today; correct"),

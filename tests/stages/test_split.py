@@ -79,6 +79,11 @@ ONE_EACH = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0, 5.0], "species": ["a", "a", "
             {},
             r"\d\d rows have no 'species'; drop them in the cleaning script",
         ),
+        (
+            iris().with_columns(species=pl.col("species").replace("setosa", " N/A ")),
+            {},
+            r"50 rows have ' N/A ' as their 'species' .*; add it to datasets\.d\.clean\.null_values and drop",
+        ),
         (iris().with_columns(sepal_width=float("nan")), {"target": "sepal_width"}, r"150 rows have no 'sepal_width'"),
     ],
 )

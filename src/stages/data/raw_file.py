@@ -62,8 +62,9 @@ def scan(path: Path, form: Format, columns: Mapping[str, Any], *, as_text: bool 
             frame = _scan_text(path, form, columns, as_text=as_text)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise malformed(path, error) from error
-    floats = [pl.col(name) for name, dtype in columns.items() if as_text and dtype.is_float()]
-    spelled = [pl.when(text.str.strip_chars().str.to_lowercase() != "nan").then(text).name.keep() for text in floats]
+    have = frame.collect_schema()
+    texts = [by_name(name) for name, dtype in columns.items() if dtype.is_float() and have.get(name) == pl.String]
+    spelled = [pl.when(text.str.strip_chars().str.to_lowercase() != "nan").then(text).name.keep() for text in texts]
     return frame.with_columns(cs.float().fill_nan(None), *spelled)
 
 
@@ -82,9 +83,14 @@ def _fitting(path: Path, form: Format, inferred: dict[str, Any]) -> dict[str, An
     """`inferred`, but text where some cell does not parse."""
     simple = [name for name, dtype in inferred.items() if dtype.is_numeric() or dtype == pl.Boolean]
     text = _open(path, form, inferred | dict.fromkeys(simple, pl.String))
-    odd = [(parse(pl.col(name), inferred[name]).is_null() & pl.col(name).is_not_null()).any() for name in simple]
+    odd = [(parse(by_name(name), inferred[name]).is_null() & by_name(name).is_not_null()).any() for name in simple]
     broken = text.select(odd).collect(engine="streaming").row(0) if simple else ()
     return inferred | {name: pl.String for name, is_broken in zip(simple, broken, strict=True) if is_broken}
+
+
+def by_name(name: str) -> pl.Expr:
+    """The column of exactly this name; `pl.col` would read `*` and `^x$` as patterns."""
+    return cs.by_name(name).as_expr()
 
 
 def _open(path: Path, form: Format, overrides: dict[str, Any], sample: int | None = _SAMPLE) -> pl.LazyFrame:

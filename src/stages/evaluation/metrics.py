@@ -10,9 +10,15 @@ from stages.evaluation.predictions import Array, Predictions, one_vs_rest
 
 
 def predict(model: Any, features: Any, actual: Array) -> Predictions:
-    """Predict on the test part."""
+    """Predict on the test part.
+
+    Raises:
+        ValueError: if a regressor predicts infinity or no number.
+    """
     predicted = np.asarray(model.predict(features))
     if not is_classifier(model):
+        if odd := int((~np.isfinite(predicted)).sum()):
+            raise ValueError(f"it predicts no finite number for {odd} of {len(predicted)} rows")
         return Predictions(actual, predicted)
     classes = np.asarray(model.classes_)
     if hasattr(model, "predict_proba"):
@@ -27,8 +33,9 @@ def predict(model: Any, features: Any, actual: Array) -> Predictions:
 
 
 def measure(predictions: Predictions) -> dict[str, float | int]:
-    """The metrics by name; one that cannot be computed on these rows is left out."""
-    return _regression(predictions) if predictions.classes is None else _classification(predictions)
+    """The metrics by name; one that cannot be computed on these rows, or is not finite, is left out."""
+    found = _regression(predictions) if predictions.classes is None else _classification(predictions)
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def roc_curves(predictions: Predictions) -> list[tuple[str, Array, Array, float]]:

@@ -78,7 +78,8 @@ def _roc(path: Path, name: str, curves: list[tuple[str, Array, Array, float]], s
 def _residuals(path: Path, name: str, predictions: Predictions, scores: dict[str, Any]) -> None:
     rows = len(predictions.actual)
     quality = f"R² {scores['r2']:.3f}, " if "r2" in scores else ""
-    figure, axes = _axes((6.2, 4.4), f"{name}: {quality}RMSE {scores['rmse']:.4g} on {rows} test rows")
+    error = f"RMSE {scores['rmse']:.4g} " if "rmse" in scores else ""
+    figure, axes = _axes((6.2, 4.4), f"{name}: {quality}{error}on {rows} test rows")
     axes.axhline(0, color=_INK, linewidth=1)
     axes.scatter(
         predictions.predicted,

@@ -41,7 +41,7 @@ def read(path: Path, target: str, made_by: str) -> "tuple[pd.DataFrame, np.ndarr
     """Read one part of the data: features (rows, columns) and target (rows; text as objects).
 
     Raises:
-        StageError: no such file or target, a missing target, or a column that no estimator takes.
+        StageError: no such file or target, a missing target, infinity, or a column that no estimator takes.
     """
     table = read_arrow(path, made_by)
     if target not in table.column_names:
@@ -51,7 +51,20 @@ def read(path: Path, target: str, made_by: str) -> "tuple[pd.DataFrame, np.ndarr
     labels = frame.pop(target)
     if labels.isna().any():
         raise StageError(f"{path}: {labels.isna().sum()} rows have no {target!r}; drop them in the cleaning script")
+    for name in (*frame.columns, target):
+        _refuse_infinity(path, name, labels if name == target else frame[name])
     return frame, labels.to_numpy()
+
+
+def _refuse_infinity(path: Path, name: str, column: "pd.Series[Any]") -> None:
+    import numpy as np
+
+    if column.dtype.kind != "f" or not (infinite := np.isinf(column.to_numpy())).any():
+        return
+    raise StageError(
+        f"{path}: column {name!r} is infinite in {infinite.sum()} rows, first in row {infinite.argmax() + 1}; "
+        "make it missing, or a finite number, in the cleaning script"
+    )
 
 
 def dtype_name(dtype: Any) -> str:

@@ -39,38 +39,44 @@ class Rule:
 
 @dataclass(frozen=True)
 class Typed:
-    """A column with the schema's type: its name, how it is made, and where the raw value is none of this type.
+    """A column with the schema's type.
 
-    `unparsed` refers to the column by name, so that Polars does not parse twice.
+    Attributes:
+        raw: the column as read.
+        name: the column with the schema's type; the same if it has that type already.
+        value: how it is made.
+        unparsed: where the raw value is none of this type; by `name`, so that Polars does not parse twice.
     """
 
+    raw: str
     name: str
     value: pl.Expr
     unparsed: pl.Expr | None = None
 
 
-def typed_column(name: str, have: Any, wanted: Any, what: str) -> Typed:
-    """How the column `name` gets the schema's type.
+def typed_column(raw: str, name: str, have: Any, wanted: Any, what: str) -> Typed:
+    """How the column `raw` gets the schema's type, as the column `name`.
 
     Raises:
         StageError: if no value of the column's type could be of the schema's.
     """
-    column = pl.col(name)
+    column = pl.col(raw)
     if have == wanted:
-        return Typed(name, column)
-    typed = f"__{name}"
+        return Typed(raw, raw, column)
     if have == pl.String:
-        return Typed(typed, parse(column, wanted), pl.col(typed).is_null() & column.is_not_null())
+        return Typed(raw, name, parse(column, wanted), pl.col(name).is_null() & column.is_not_null())
     value = column.cast(wanted, strict=False)
     if (wanted == pl.String and not have.is_nested()) or have == pl.Null:
-        return Typed(typed, value)
+        return Typed(raw, name, value)
     if not _same_family(have, wanted):
         raise StageError(
             f"{what} is {have}, which cannot be {wanted}; correct the file, or the schema in {PARAMS_FILE}"
         )
+    if wanted.is_float() and have.is_float():
+        return Typed(raw, name, value, pl.col(name).is_infinite() & column.is_finite())  # 1e39 is no float32
     if wanted.is_float() or wanted == pl.Datetime:
-        return Typed(typed, value)  # at most rounded
-    return Typed(typed, value, pl.col(typed).cast(have, strict=False).ne_missing(column))  # 25.5 is no int64
+        return Typed(raw, name, value)  # at most rounded
+    return Typed(raw, name, value, pl.col(name).cast(have, strict=False).ne_missing(column))  # 25.5 is no int64
 
 
 def _same_family(have: Any, wanted: Any) -> bool:
@@ -88,7 +94,7 @@ def rules_of(column: pa.Column, typed: Typed, config: Column, place: str) -> Ite
     if typed.unparsed is not None:
         yield Rule(name, f"dtype({config.dtype})", typed.unparsed)
     if not column.nullable:
-        yield Rule(name, "not_nullable", pl.col(name).is_null())
+        yield Rule(name, "not_nullable", pl.col(typed.raw).is_null())
     if column.unique:
         yield Rule(name, "unique", value.is_duplicated() & value.is_not_null())
     for check, (given, args) in zip(column.checks, config.checks.items(), strict=True):

@@ -23,7 +23,8 @@ class Validated:
     Attributes:
         good: rows that keep all rules, with the schema's types.
         rejected: the others, as read, with `row`, their number from 1, and `reason`.
-        counts: one row: `rows`, then a count of breaks per rule, then a count of missing values per column.
+        counts: one row: `rows`, then a count of breaks per rule, then a count of missing values per column, then how
+            many values are infinite.
         rules: in the order of the counts.
         columns: of the raw file, in the order of the counts.
         row: the name of the column with the row's number; not `row` if the file has one of this name.
@@ -60,16 +61,17 @@ def validate(dataset: Dataset, place: str, raw: Path, *, as_text: bool = False) 
     have = frame.collect_schema()
     _columns_agree(schema, list(have), raw)
     typed = {
-        name: typed_column(name, have[name], column.dtype.type, f"{raw}: column {name!r}")
-        for name, column in schema.columns.items()
-        if name in have
+        name: typed_column(
+            f"column{number}", f"value{number}", dtype, schema.columns[name].dtype.type, f"{raw}: column {name!r}"
+        )
+        for number, (name, dtype) in enumerate(have.items())
+        if name in schema.columns
     }
     rules = [
         rule
-        for name, column in typed.items()
-        for rule in rules_of(
-            schema.columns[name], column, dataset.schema_.columns[name], f"{place}.schema.columns.{name}"
-        )
+        for name, column in schema.columns.items()
+        if name in typed
+        for rule in rules_of(column, typed[name], dataset.schema_.columns[name], f"{place}.schema.columns.{name}")
     ]
     return _tell_apart(frame, have, typed, rules)
 
@@ -91,28 +93,41 @@ def _columns_agree(schema: pa.DataFrameSchema, have: list[str], raw: Path) -> No
 
 
 def _tell_apart(frame: pl.LazyFrame, have: pl.Schema, typed: dict[str, Typed], rules: list[Rule]) -> Validated:
+    """Add flags to the rows and sort them by these.
+
+    In between all columns have names of ours, which the file's names can neither meet nor be read as a pattern by.
+    """
     row, reason = _unused("row", have), _unused("reason", have)
+    inner = {name: f"column{number}" for number, name in enumerate(have)}
     coded = pl.Categorical, pl.Enum  # as text: an Arrow file has but one set of codes
-    as_read = [pl.col(name).cast(pl.String) if dtype in coded else pl.col(name) for name, dtype in have.items()]
-    flags = [f"__broken{number}" for number in range(len(rules))]
+    as_read = [
+        (pl.col(inner[name]).cast(pl.String) if dtype in coded else pl.col(inner[name])).alias(name)
+        for name, dtype in have.items()
+    ]
+    flags = [f"broken{number}" for number in range(len(rules))]
     flagged = (
-        frame.with_row_index(row, offset=1)
-        .with_columns(column.value.alias(column.name) for name, column in typed.items() if column.name != name)
+        frame.rename(inner)
+        .with_row_index("row", offset=1)
+        .with_columns(column.value.alias(column.name) for column in typed.values() if column.name != column.raw)
         .with_columns(rule.broken.alias(flag) for flag, rule in zip(flags, rules, strict=True))
     )
+    infinite = [pl.col(inner[name]).is_infinite().sum() for name in typed if have[name].is_float()]
     broken = pl.any_horizontal(flags) if flags else pl.lit(value=False)
     reasons: list[pl.Expr] = [pl.when(flag).then(pl.lit(rule.reason)) for flag, rule in zip(flags, rules, strict=True)]
     return Validated(
         good=flagged.filter(~broken).select(
-            pl.col(typed[name].name).alias(name) if name in typed else pl.col(name) for name in have
+            pl.col(typed[name].name if name in typed else inner[name]).alias(name) for name in have
         ),
         rejected=flagged.filter(broken).select(
-            row, *as_read, pl.concat_str(reasons or pl.lit(""), separator="; ", ignore_nulls=True).alias(reason)
+            pl.col("row").alias(row),
+            *as_read,
+            pl.concat_str(reasons or pl.lit(""), separator="; ", ignore_nulls=True).alias(reason),
         ),
         counts=flagged.select(
             pl.len().alias("rows"),
             *(pl.col(flag).sum() for flag in flags),
-            *(pl.col(name).null_count().alias(f"__missing{number}") for number, name in enumerate(have)),
+            *(pl.col(column).null_count().alias(f"missing_{column}") for column in inner.values()),
+            pl.sum_horizontal(*infinite, pl.lit(0)).alias("infinite"),
         ),
         rules=tuple(rules),
         columns=tuple(have),
