@@ -20,8 +20,14 @@ from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_
 from sklearn.datasets import make_classification, make_regression
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import (
-    ExtraTreesRegressor, GradientBoostingClassifier, GradientBoostingRegressor, HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor, RandomForestClassifier, StackingClassifier, VotingClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
 )  # fmt: skip
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.feature_selection import RFE, SelectFromModel, SelectKBest, f_classif
@@ -35,8 +41,18 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
-    FunctionTransformer, KBinsDiscretizer, MinMaxScaler, OneHotEncoder, OrdinalEncoder, PolynomialFeatures,
-    PowerTransformer, QuantileTransformer, RobustScaler, SplineTransformer, StandardScaler, TargetEncoder,
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    SplineTransformer,
+    StandardScaler,
+    TargetEncoder,
 )  # fmt: skip
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
@@ -167,7 +183,7 @@ def pipelines() -> Iterator[tuple[str, Any]]:
 
 
 def skrubs() -> Iterator[tuple[str, Any]]:
-    """skrub's transformers, each alone and before a model."""
+    """Skrub's transformers, each alone and before a model."""
     import skrub
 
     target = Y
@@ -176,8 +192,12 @@ def skrubs() -> Iterator[tuple[str, Any]]:
         "tabular_pipeline linear": skrub.tabular_pipeline(LogisticRegression(max_iter=300)),
         "tabular_pipeline regressor": skrub.tabular_pipeline("regressor"),
         "TableVectorizer": skrub.TableVectorizer(),
-        "TableVectorizer minhash": skrub.TableVectorizer(high_cardinality=skrub.MinHashEncoder(n_components=3), cardinality_threshold=5),
-        "TableVectorizer gap": skrub.TableVectorizer(high_cardinality=skrub.GapEncoder(n_components=2, max_iter=2), cardinality_threshold=5),
+        "TableVectorizer minhash": skrub.TableVectorizer(
+            high_cardinality=skrub.MinHashEncoder(n_components=3), cardinality_threshold=5
+        ),
+        "TableVectorizer gap": skrub.TableVectorizer(
+            high_cardinality=skrub.GapEncoder(n_components=2, max_iter=2), cardinality_threshold=5
+        ),
         "TableVectorizer specific": skrub.TableVectorizer(specific_transformers=[(OrdinalEncoder(), ["city"])]),
         "Cleaner": skrub.Cleaner(),
         "SelectCols": skrub.SelectCols(["number", "city"]),
@@ -186,7 +206,18 @@ def skrubs() -> Iterator[tuple[str, Any]]:
     }.items():
         done = fit(model, FRAME, target)
         yield f"skrub {name}", done if done is not None else model
-    for name in ("DatetimeEncoder", "ToDatetime", "ToCategorical", "ToFloat", "ToFloat32", "StringEncoder", "GapEncoder", "MinHashEncoder", "SimilarityEncoder", "SquashingScaler"):
+    for name in (
+        "DatetimeEncoder",
+        "ToDatetime",
+        "ToCategorical",
+        "ToFloat",
+        "ToFloat32",
+        "StringEncoder",
+        "GapEncoder",
+        "MinHashEncoder",
+        "SimilarityEncoder",
+        "SquashingScaler",
+    ):
         cls = getattr(skrub, name, None)
         for column in ("note", "day", "number", "city"):
             if cls is not None and (done := fit(cls(), FRAME[column], target)) is not None:
@@ -205,7 +236,28 @@ def skrubs() -> Iterator[tuple[str, Any]]:
 
 def values() -> Iterator[tuple[str, Any]]:
     """What stands in models beside estimators: arrays, tables, and Python's own containers."""
-    dtypes = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16", ">f8", "S3", "U3", "M8[ns]", "m8[s]", "O")
+    dtypes = (
+        "?",
+        "i1",
+        "u1",
+        "i2",
+        "u2",
+        "i4",
+        "u4",
+        "i8",
+        "u8",
+        "f2",
+        "f4",
+        "f8",
+        "c8",
+        "c16",
+        ">f8",
+        "S3",
+        "U3",
+        "M8[ns]",
+        "m8[s]",
+        "O",
+    )
     for kind in dtypes:
         array = np.zeros((2, 3), dtype=kind)
         yield f"array {kind}", array
@@ -216,7 +268,25 @@ def values() -> Iterator[tuple[str, Any]]:
     yield "fortran", np.asfortranarray(np.eye(3))
     yield "matrix", np.asmatrix(np.eye(2))
     yield "masked", np.ma.masked_array([1.0, 2.0], [True, False])
-    yield "types", [np.float64, np.float32, np.int64, np.int32, np.bool_, np.str_, np.object_, np.number, np.ndarray, float, int, str, object, bool]
+    yield (
+        "types",
+        [
+            np.float64,
+            np.float32,
+            np.int64,
+            np.int32,
+            np.bool_,
+            np.str_,
+            np.object_,
+            np.number,
+            np.ndarray,
+            float,
+            int,
+            str,
+            object,
+            bool,
+        ],
+    )
     for kind in ("csr", "csc", "coo", "lil", "dok", "bsr", "dia"):
         yield f"sparse {kind} matrix", getattr(scipy.sparse, f"{kind}_matrix")(np.eye(3))
         yield f"sparse {kind} array", getattr(scipy.sparse, f"{kind}_array")(np.eye(3))
@@ -231,7 +301,20 @@ def values() -> Iterator[tuple[str, Any]]:
     ]  # fmt: skip
     yield "frame", FRAME
     yield "frame of numbers", FRAME[["number", "whole"]]
-    for dtype in ("Int64", "Int32", "Float64", "Float32", "boolean", "string", "string[python]", "string[pyarrow]", "str", "category", "Sparse[float64]", "object"):
+    for dtype in (
+        "Int64",
+        "Int32",
+        "Float64",
+        "Float32",
+        "boolean",
+        "string",
+        "string[python]",
+        "string[pyarrow]",
+        "str",
+        "category",
+        "Sparse[float64]",
+        "object",
+    ):
         series = pd.Series(["1", "0", None] if "str" in dtype else [1, 0, 1], dtype=dtype)
         yield f"series {dtype}", series
         yield f"dtype {dtype}", series.dtype
@@ -239,7 +322,18 @@ def values() -> Iterator[tuple[str, Any]]:
                     pd.date_range("2024", periods=2, tz="Europe/Rome"),
                     pd.MultiIndex.from_product([[1, 2], ["a"]]), pd.CategoricalIndex(["a"]), pd.period_range("2024", periods=2, freq="D"),
                     pd.timedelta_range("1D", periods=2), pd.interval_range(0, 3), pd.IntervalIndex.from_breaks([0, 1, 2])]  # fmt: skip
-    yield "times", [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-01", tz="UTC"), pd.Timedelta(1), pd.Period("2024"), pd.NaT, pd.NA, pd.Interval(0, 1)]
+    yield (
+        "times",
+        [
+            pd.Timestamp("2024-01-01"),
+            pd.Timestamp("2024-01-01", tz="UTC"),
+            pd.Timedelta(1),
+            pd.Period("2024"),
+            pd.NaT,
+            pd.NA,
+            pd.Interval(0, 1),
+        ],
+    )
     yield "offsets", [pd.tseries.offsets.Day(), pd.tseries.offsets.MonthEnd()]
     yield "splines", [scipy.interpolate.BSpline([0, 1, 2, 3], [1, 2], 1),
                       scipy.interpolate.CubicSpline([0, 1, 2], [0, 1, 4]), scipy.interpolate.PchipInterpolator([0, 1, 2], [0, 1, 4])]  # fmt: skip

@@ -1,11 +1,11 @@
-"""Print what pickles of scikit-learn, skrub, numpy, scipy and pandas name and call, as `src/dovetail/pickle_names.json`.
+"""Collect what pickles of scikit-learn, skrub, numpy, scipy and pandas name and call: `src/dovetail/pickle_names.json`.
 
     python scripts/pickle_names.py            # what is seen and not in the table, and what is in it and not seen
     python scripts/pickle_names.py --write    # add what is seen; review the difference before committing it
 
-Every estimator of `sklearn.utils.all_estimators` and skrub's is fitted, alone and in pipelines, on dense, sparse and object
-arrays, and pickled by joblib and pickle in each protocol. A name is added to the table with the role in which it was seen,
-never with another. DENIED holds what was seen and is not added, with the reason.
+Every estimator of `sklearn.utils.all_estimators` and skrub's is fitted, alone and in pipelines, on dense, sparse and
+object arrays, and pickled by joblib and pickle in each protocol. A name is added to the table with the role in which it
+was seen, never with another. DENIED holds what was seen and is not added, with the reason.
 """
 
 import argparse
@@ -14,15 +14,13 @@ import json
 import pickle
 import sys
 import warnings
-from collections import OrderedDict, defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
 import scipy.sparse
 import scipy.special
 from joblib.numpy_pickle import NumpyUnpickler
@@ -58,7 +56,8 @@ FUNCTIONS = {
                        "roc_auc_score root_mean_squared_error root_mean_squared_log_error top_k_accuracy_score",
     "sklearn.metrics.pairwise": "additive_chi2_kernel chi2_kernel cosine_distances cosine_similarity "
                                 "euclidean_distances haversine_distances laplacian_kernel linear_kernel "
-                                "manhattan_distances nan_euclidean_distances polynomial_kernel rbf_kernel sigmoid_kernel",
+                                "manhattan_distances nan_euclidean_distances polynomial_kernel rbf_kernel "
+                                "sigmoid_kernel",
     "sklearn.preprocessing": "add_dummy_feature binarize maxabs_scale minmax_scale normalize power_transform "
                              "quantile_transform robust_scale scale",
     "builtins": "abs bool bytes complex dict float frozenset int len list max min object range round set slice str sum "
@@ -67,7 +66,7 @@ FUNCTIONS = {
 
 
 class Recorder(NumpyUnpickler):
-    """Reads a pickle of ours and records each name with its roles: named, made by `__new__`, made with arguments, called."""
+    """Reads a pickle of ours and records each name with its roles: named, made by `__new__`, called."""
 
     dispatch = NumpyUnpickler.dispatch.copy()
 

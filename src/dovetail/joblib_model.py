@@ -1,7 +1,7 @@
 """Load a joblib file, a plain pickle or a .skops file as an MLflow pyfunc, by a closed table of names.
 
-This file travels inside the model, with `pickle_names.json` beside it; it needs what the model itself needs, not Dovetail.
-It is longer than a file of this house should be because whoever reads it there has to find all of the reader in one place.
+This file travels inside the model, with `pickle_names.json` beside it; it needs what the model itself needs, not
+Dovetail. It is longer than a file here should be because whoever reviews it there has to find the reader in one place.
 
 A pickle is a program: it names things, calls them, and sets their state. Here it may name what the table holds, and
 estimator classes of scikit-learn and skrub; call the table's reconstructors; and set the state of what it made itself.
@@ -133,6 +133,8 @@ class Names:
         """
         full = f"{_modern(module)}.{_RENAMED.get((module, name), name)}"
         if full not in self._kept:
+            if "." in name:  # it would be looked up through whatever the module happens to have imported
+                raise NotAllowedError(full)
             found, role = self._resolve(*_split(full), full)
             self._kept[full] = found
             self.names.setdefault(id(found), full)
@@ -140,6 +142,8 @@ class Names:
         return self._kept[full]
 
     def _resolve(self, module: str, name: str, full: str) -> tuple[Any, int]:
+        if not full.replace(".", "_").isidentifier() or ".." in full or full.startswith("."):
+            raise NotAllowedError(full)
         if full in self.allow:
             return _get(module, name, full), _VOUCHED
         if (role := table().get(full)) is not None:
@@ -200,6 +204,8 @@ def _get(module: str, name: str, full: str) -> Any:
         try:
             found = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as error:
+            if module.partition(".")[0] in sys.modules and f"{module}.".startswith(f"{error.name}."):
+                raise NotAllowedError(full) from None  # there is no such part of it
             raise UnreadableError(f"it names {full}, and {error.name} is not installed") from error
         except AttributeError:
             raise NotAllowedError(full) from None
@@ -228,11 +234,7 @@ def _is_kind(found: Any) -> bool:
     from sklearn.base import BaseEstimator
 
     home = f"{found.__module__}.{found.__qualname__}"
-    return (
-        issubclass(found, BaseEstimator)
-        and not home.startswith(_NO_KIND)
-        and not _NO_IMPORT & set(home.split("."))
-    )
+    return issubclass(found, BaseEstimator) and not home.startswith(_NO_KIND) and not _NO_IMPORT & set(home.split("."))
 
 
 def _within(module: str, packages: tuple[str, ...]) -> bool:
@@ -264,10 +266,13 @@ class _StoredArray:
     numpy_array_alignment_bytes: Any = None
 
 
-class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]  # noqa: SLF001  (joblib's own is made of it, too)
-    """pickle's own machine with each operation that runs something bounded; joblib's arrays are read where they stand."""
+_Unpickler: Any = pickle._Unpickler  # noqa: SLF001  (pure Python; joblib's is made of it)
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]  # noqa: SLF001, RUF012
+
+class _Reader(_Unpickler):  # type: ignore[misc]
+    """pickle's own machine, with bounds on each operation that runs something; joblib's arrays are read in place."""
+
+    dispatch = dict(_Unpickler.dispatch)  # noqa: RUF012
 
     def __init__(self, file: io.BytesIO, names: Names) -> None:
         super().__init__(file)
@@ -277,9 +282,6 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]  # noqa: SL
 
     def find_class(self, module: str, name: str) -> Any:
         return self.known.find(module, name)
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise NotAllowedError("a persistent id")
 
     def finish(self) -> None:
         """Refuse what was named for nothing but to be there."""
@@ -481,18 +483,18 @@ def _empty_array(reader: _Reader, called: Any, cls: Any, shape: Any, code: Any) 
     return called(cls, shape, code)
 
 
-def _empty_masked(reader: _Reader, called: Any, cls: Any, base: Any, shape: Any, code: Any) -> Any:
+def _empty_masked(reader: _Reader, called: Any, cls: Any, *of: Any) -> Any:
     import numpy as np
 
-    if cls is not np.ma.MaskedArray or base is not np.ndarray or shape != (0,) or code not in (b"b", "b"):
+    if cls is not np.ma.MaskedArray or of[0] is not np.ndarray or of[1:] not in (((0,), b"b"), ((0,), "b")):
         raise NotAllowedError(reader.known.say(cls))
-    return called(cls, base, shape, code)
+    return called(cls, *of)
 
 
 def _dtype(_reader: _Reader, called: Any, code: Any, align: Any = False, _copy: Any = True) -> Any:  # noqa: FBT002
     if not isinstance(code, str | bytes):
         raise pickle.UnpicklingError("a dtype of no known kind")
-    return called(code, bool(align), True)  # always a copy: state is never set on numpy's own
+    return called(code, bool(align), copy=True)  # always a copy: state is never set on numpy's own
 
 
 def _no_objects(reader: _Reader, called: Any, *arguments: Any) -> Any:
@@ -679,7 +681,7 @@ def _named(part: Any) -> Iterator[tuple[str, str]]:
 
 # The second net: whatever in the process unpickles or starts something while a model is read, by whatever way.
 
-_state = threading.local()
+_state: Any = threading.local()
 _lock = threading.Lock()
 _open: list[Names] = []
 _STARTS = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen",
@@ -689,6 +691,11 @@ _REACHES = ("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinf
             "os.kill", "shutil.", "ctypes.", "ftplib.", "urllib.", "sqlite3.", "winreg.", "webbrowser.")  # fmt: skip
 
 
+def _count(what: str) -> int:
+    found: int = _state.__dict__.get(what, 0)
+    return found
+
+
 @contextmanager
 def _guarded(names: Names) -> Iterator[None]:
     if not getattr(_watch, "added", False):
@@ -696,7 +703,7 @@ def _guarded(names: Names) -> Iterator[None]:
         _watch.added = True  # type: ignore[attr-defined]  # a hook can be added, never taken away: once
     with _lock:
         _open.append(names)
-    _state.reading = getattr(_state, "reading", 0) + 1
+    _state.reading = _count("reading") + 1
     try:
         yield
     finally:
@@ -708,7 +715,7 @@ def _guarded(names: Names) -> Iterator[None]:
 @contextmanager
 def _importing() -> Iterator[None]:
     """In the block an installed package is imported, which may do what it needs."""
-    _state.importing = getattr(_state, "importing", 0) + 1
+    _state.importing = _count("importing") + 1
     try:
         yield
     finally:
@@ -716,16 +723,14 @@ def _importing() -> Iterator[None]:
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _open or getattr(_state, "importing", 0):
+    if not _open or _count("importing"):
         return
     if event == "pickle.find_class":
         for names in tuple(_open):
             names.find(*arguments)
-    elif event.startswith(_STARTS):
-        raise NotAllowedError(event)
-    elif getattr(_state, "reading", 0) and (
-        event.startswith(_REACHES) or (event == "open" and _writes(arguments))
-    ):  # fmt: skip
+    elif event.startswith(_STARTS) or (
+        _count("reading") and (event.startswith(_REACHES) or (event == "open" and _writes(arguments)))
+    ):
         raise NotAllowedError(event)
 
 

@@ -1,4 +1,4 @@
-"""The second wall: a process that reads a model may not reach the network, start programs or write, by the kernel's word.
+"""The second wall: the kernel lets a process that reads a model reach no network, start no program, and write nothing.
 
 Linux offers seccomp (which calls a process may make) and Landlock (below which folders it may write); both are entered
 for good and need no privilege. Where a wall is missing an audit hook stands in its place, which ends the process: it
@@ -20,7 +20,7 @@ NETWORK, PROGRAMS, WRITING = "network", "programs", "writing"
 ENDED = 78  # the exit code of a process that the audit hook ended
 _FILE_BYTES = 64 * 1024 * 1024  # the largest file that it may write, in its own folder
 
-_NO_NEW_PRIVS, _SET_DUMPABLE = 38, 4
+_NO_NEW_PRIVS = 38
 _SECCOMP, _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = {"x86_64": 317, "aarch64": 277}, 444, 445, 446
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _ALLOW, _REFUSE, _MISSING, _KILL = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38, 0x80000000  # EPERM, ENOSYS
@@ -54,6 +54,8 @@ _CHANGING = {  # where there is no Landlock these are refused everywhere, and op
     "link": (86, None), "linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36), "mknod": (133, None),
     "mknodat": (259, 33),
 }  # fmt: skip
+_LATER_RIGHTS = ((13, 2), (14, 3), (15, 5))  # to move between folders, to truncate, to control devices; since which
+_WITH_TCP, _WITH_SCOPES = 4, 6
 _CLONE, _CLONE3, _KILL_ONE, _TGKILL, _IOCTL = (56, 220), (435, 435), (62, 129), (234, 131), (16, 29)
 _OPEN, _OPENAT, _OPENAT2 = (2, None), (257, 56), (437, 437)
 _CLONE_THREAD, _WRITE_FLAGS, _TTY_INPUT, _TTY_LINUX = 0x10000, 0o3 | 0o100 | 0o1000, 0x5412, 0x541C
@@ -74,24 +76,34 @@ def walls() -> tuple[Wall, ...]:
     filtered = "seccomp" if seccomp else "this kernel has no seccomp filter for it; an audit hook stands there"
     written = f"Landlock {landlock}" if landlock else filtered
     return (
-        Wall(NETWORK, seccomp, filtered), Wall(PROGRAMS, seccomp, filtered), Wall(WRITING, bool(landlock or seccomp), written),
+        Wall(NETWORK, seccomp, filtered), Wall(PROGRAMS, seccomp, filtered),
+        Wall(WRITING, bool(landlock or seccomp), written),
     )  # fmt: skip
 
 
 def enter(folder: Path | None = None, keep: Iterable[int] = ()) -> None:
     """Go behind the walls, for good: this process, and every thread that it has or begins.
 
-    Besides standard error and the file descriptors in `keep`, all that is open is closed. It may write below `folder` only.
+    What is open is closed, besides output, errors and the descriptors in `keep`. It may write below `folder` only.
     """
     sys.dont_write_bytecode = True
+    _parallel_in_threads()
     _close_all_but({*keep, 1, 2})
     _limit()
     alone = _threads() == 1  # Landlock binds the thread that asks for it, and those that it begins
     landlock = landlock_version()
     within = _landlock(folder, landlock) if landlock else False
     filtered = _filter(no_writing=not (within and alone)) if _has_seccomp() else False
-    if not (filtered and (within or filtered)):
-        _stand_in(folder, network=not filtered, programs=not filtered, writing=not (within or filtered))
+    if not filtered:
+        _stand_in(folder, writing=not within)
+
+
+def _parallel_in_threads() -> None:
+    # Estimators with n_jobs ask joblib, which would start processes; and it looks for semaphores when it is imported.
+    with contextlib.suppress(ImportError):
+        import joblib
+
+        joblib.parallel_config(backend="threading")
 
 
 def landlock_version() -> int:
@@ -116,7 +128,7 @@ def _libc() -> Any:
 
 def _threads() -> int:
     try:
-        return len(os.listdir("/proc/self/task"))
+        return len(list(Path("/proc/self/task").iterdir()))
     except OSError:
         return 2  # unknown: more than one
 
@@ -124,7 +136,7 @@ def _threads() -> int:
 def _close_all_but(keep: set[int]) -> None:
     """Point every other descriptor at nothing; closed, its number would be given to another file."""
     try:
-        opened = [int(name) for name in os.listdir("/dev/fd")]
+        opened = [int(file.name) for file in Path("/dev/fd").iterdir()]
     except OSError:
         return
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -148,9 +160,9 @@ def _limit() -> None:
 def _landlock(folder: Path | None, version: int) -> bool:
     """Refuse to change files but below `folder`, and TCP. https://docs.kernel.org/userspace-api/landlock.html."""
     libc = _libc()
-    writing = 0b1_1111_1111_0010 | (1 << 13) * (version >= 2) | (1 << 14) * (version >= 3) | (1 << 15) * (version >= 5)
-    network = 0b11 if version >= 4 else 0
-    scoped = 0b11 if version >= 6 else 0
+    writing = 0b1_1111_1111_0010 | sum(1 << bit for bit, since in _LATER_RIGHTS if version >= since)
+    network = 0b11 if version >= _WITH_TCP else 0
+    scoped = 0b11 if version >= _WITH_SCOPES else 0  # signals, and sockets without a file
     rules = struct.pack("=QQQ", writing, network, scoped)[: 24 if scoped else 16 if network else 8]
     ruleset = libc.syscall(_LANDLOCK_CREATE, rules, ctypes.c_size_t(len(rules)), ctypes.c_uint32(0))
     if ruleset < 0:
@@ -217,17 +229,17 @@ def _program(machine: str, *, no_writing: bool) -> list[bytes]:
     return [*lines, allow]
 
 
-def _stand_in(folder: Path | None, *, network: bool, programs: bool, writing: bool) -> None:
-    """Where the kernel holds no wall: end the process at the first event of Python that would go through it."""
+def _stand_in(folder: Path | None, *, writing: bool) -> None:
+    """Where the kernel has no filter: end the process at the first event of Python that would go through a wall."""
     starts = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "subprocess.", "pty.", "os.kill")
     changes = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
                "os.chown", "os.utime", "os.setxattr", "os.removexattr")  # fmt: skip
-    refused = ("socket.",) * network + starts * programs + changes * writing
+    refused = ("socket.", *starts, *(changes if writing else ()))
     below = str(folder.resolve()) + os.sep if folder else None
 
     def end(event: str, arguments: tuple[Any, ...]) -> None:
         to_write = writing and event == "open" and _is_to_write(arguments)
-        if not to_write and not event.startswith(refused or ("-",)):
+        if not to_write and not event.startswith(refused):
             return
         if below and event.startswith((*changes, "open")) and isinstance(arguments[0], str | os.PathLike) and (
             os.path.realpath(arguments[0]).startswith(below)
