@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, TypeVar, cast
 
 from dovetail.errors import DovetailError
+from dovetail.system import sandbox
 
 T = TypeVar("T")
 
@@ -119,18 +120,23 @@ class Worker:
             self.answer.close()
 
 
-def start_worker(work: Callable[[Any], Any], argument: Any) -> Worker:
-    """Begin `work(argument)`. Where a system forks safely, what this process has imported is there already."""
+def start_worker(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], Any] | None = None) -> Worker:
+    """Begin `work(argument)` behind the walls of `sandbox`; with `prepare`, `work` of what that gives before them.
+
+    Where a system forks safely, what this process has imported is there already.
+    """
     answer, theirs = multiprocessing.Pipe(duplex=False)
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    process = context.Process(target=_work, args=(work, argument, theirs), daemon=True)
+    process = context.Process(target=_work, args=(work, argument, prepare, theirs), daemon=True)
     process.start()
     theirs.close()
     return Worker(process, answer)
 
 
-def _work(work: Callable[[Any], Any], argument: Any, answer: Connection) -> None:
-    answer.send(work(argument))
+def _work(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], Any] | None, answer: Connection) -> None:
+    ready = prepare(argument) if prepare else argument
+    sandbox.enter(keep=[answer.fileno()])
+    answer.send(work(ready))
 
 
 def in_parallel(work: Callable[[], T], meanwhile: Callable[[], object]) -> T:

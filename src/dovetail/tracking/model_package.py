@@ -35,7 +35,7 @@ class ModelContent:
     md5: str
     card: Mapping[str, Any] | None
     requirements: Sequence[str]
-    allow: Sequence[str] = ()  # packages that the model's pickle may name besides the usual
+    allow: Sequence[str] = ()  # names that the model may name besides the table's
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _template(card: str, requirements: tuple[str, ...], name: str) -> _Template:
             str(folder),
             loader_module=joblib_model.__name__.rsplit(".", 1)[1],
             data_path=str(empty),
-            code_paths=[str(joblib_model.__file__)],
+            code_paths=[str(file) for file in joblib_model.FILES],
             mlflow_model=(described := Model()),
             signature=signature_of(known),
             input_example=example_of(known),

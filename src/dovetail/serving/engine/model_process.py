@@ -1,4 +1,4 @@
-"""The process that holds one version's model: reads it under guard, predicts, knows no HTTP and no MLflow.
+"""The process that holds one version's model: reads it by the closed table, predicts, knows no HTTP and no MLflow.
 
 A model that crashes, hangs or leaks takes this process with it, not the server; and what a pickle does, it does here.
 """
@@ -23,6 +23,7 @@ from dovetail.serving.protocol.body import read as read_body
 from dovetail.serving.protocol.json_body import ARRAY
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
+from dovetail.system import sandbox
 
 LOADER = "joblib_model"
 _EXAMPLE = "serving_input_example.json"
@@ -39,6 +40,7 @@ def main() -> None:
 
     # The pipeline's params were checked when it was fitted; each predict would check them again.
     sklearn.set_config(skip_parameter_validation=True)
+    sandbox.enter(keep=[connection.fileno()])
     model: ServedModel | None = None
     with suppress(BrokenPipeError, ConnectionResetError):
         while (asked := frames.receive(connection)) is not None:
