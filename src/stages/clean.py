@@ -16,6 +16,7 @@ from stages.common.outputs import replacing, write_json
 from stages.common.params import Params, block
 from stages.data import raw_file
 from stages.data.raw_check import check, check_columns
+from stages.validation.type_report import type_report
 from stages.validation.validate import Validated, validate
 
 _EXAMPLES = 3  # rows named per broken rule
@@ -46,7 +47,8 @@ def run(key: str, params: Params, *, raw: Path, clean: Path, rejected: Path, met
         raw: CSV, Parquet or JSON lines.
         clean: the cleaned rows, in their order, as Parquet.
         rejected: the rows that break the schema, as read, with `row` (from 1) and `reason`.
-        metrics: rows in, out, rejected and dropped by the script; missing values by column; rejections by reason.
+        metrics: rows in, out, rejected and dropped by the script; missing values by column; rejections by reason;
+            what the columns look like that the schema does not name.
 
     Raises:
         StageError: on a bad file, schema or script, too many rejected rows, or nothing left.
@@ -57,6 +59,11 @@ def run(key: str, params: Params, *, raw: Path, clean: Path, rejected: Path, met
         job = _Job(key, dataset, raw, clean_file, rejected_file)
         validated, counts = _stream(job, script)
         summary = _summary(job, validated, counts)
+        read_as = validated.good.collect_schema()
+        if unnamed := {name: dtype for name, dtype in read_as.items() if name not in dataset.schema_.columns}:
+            as_text = dict.fromkeys(unnamed, pl.String) if raw.suffix != ".parquet" else {}
+            summary["unnamed"] = type_report(raw_file.scan(raw, _form(dataset), as_text), unnamed)
+            _print_report(key, summary["unnamed"])
         _refuse_too_many(job, validated, summary)
         if summary["rows_out"] == 0:
             raise StageError(
@@ -114,6 +121,17 @@ def _from_pandas(frame: Any) -> pl.LazyFrame:
     return pl.DataFrame(table).lazy()
 
 
+def _form(dataset: Dataset) -> raw_file.Format:
+    return raw_file.Format(dataset.clean.separator, tuple(dataset.clean.null_values))
+
+
+def _print_report(key: str, report: dict[str, dict[str, str]]) -> None:
+    print(f"clean@{key}: columns that the schema does not name, by their first rows:")
+    for name, column in report.items():
+        looks = f", looks like {column['looks_like']}" if "looks_like" in column else ""
+        print(f"  {name!r}: {column['type']}{looks}")
+
+
 def _stream(job: _Job, script: _Script) -> tuple[Validated, tuple[int, ...]]:
     """Write the clean and the rejected rows. Returns what was validated, and its counts.
 
@@ -121,7 +139,7 @@ def _stream(job: _Job, script: _Script) -> tuple[Validated, tuple[int, ...]]:
     leaves the last column missing, a number too large for its type becomes infinite.
     """
     place = f"datasets.{job.key}"
-    form = raw_file.Format(job.dataset.clean.separator, tuple(job.dataset.clean.null_values))
+    form = _form(job.dataset)
     is_csv, is_text = job.raw.suffix == ".csv", job.raw.suffix != ".parquet"
     check_columns(job.raw, form)
     try:

@@ -60,6 +60,39 @@ def test_metrics_count_rows_missing_values_and_reasons(job):
     }
 
 
+def test_columns_that_the_schema_does_not_name_are_reported(job, capsys):
+    columns = {
+        "na": ["1.5", "NA", "2"],
+        "comma": ["1.234,56", "7,5", "8,0"],
+        "money": ["$1,000", "$2", "$3.50"],
+        "day": ["01/02/2020", "02/02/2020", "03/02/2020"],
+        "same": ["a", "a", "a"],
+        "gone": ["", "", ""],
+        "big": ["12345678901234567890123", "2", "3"],
+        "plain": ["b", "c", "b"],
+        "id": ["u1", "u2", "u3"],
+        "*": ["1", "2", "1"],
+    }
+    rows = [";".join([str(row), *(column[row % 3] for column in columns.values())]) for row in range(60)]
+    rows = [line.replace(";u", f";{number}u") for number, line in enumerate(rows)]
+    done = job().run("raw.csv", "\n".join([";".join(["x", *columns]), *rows, ""]), {"x": INT}, separator=";")
+    report = done.metrics["unnamed"]
+    assert {name: column.get("looks_like") for name, column in report.items()} == {
+        "na": "numbers, beside 'NA'",
+        "comma": "numbers with a decimal comma",
+        "money": "amounts of money",
+        "day": "dates",
+        "same": "a constant",
+        "gone": "nearly all missing",
+        "big": "whole numbers beyond 64 bits",
+        "plain": None,
+        "id": "an id: no value comes twice",
+        "*": None,
+    }
+    assert report["plain"] == {"type": "String"}
+    assert "'money': String, looks like amounts of money" in capsys.readouterr().out
+
+
 def test_too_many_rejected_rows_end_the_stage_with_counts_and_examples(tmp_path):
     tree(tmp_path, config({**AGE, "name": TEXT}, max_rejected=0.5))
     (tmp_path / "raw.csv").write_text("name,age\nAnn,200\nBo,-1\n,131\nDi,999\nEd,1\n")

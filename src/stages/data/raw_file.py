@@ -73,10 +73,14 @@ def _scan_text(path: Path, form: Format, columns: Mapping[str, Any], *, as_text:
     if path.suffix == ".jsonl" and not columns.keys() <= schema.keys():  # a key may first appear in a late row
         schema = _open(path, form, {}, sample=None).collect_schema()
     named = {name: pl.String if as_text else dtype for name, dtype in columns.items() if name in schema}
-    others = {name: dtype for name, dtype in schema.items() if name not in columns}
+    others = {name: _storable(dtype) for name, dtype in schema.items() if name not in columns}
     if as_text:
         others = _fitting(path, form, others)
     return _open(path, form, others | named)
+
+
+def _storable(dtype: Any) -> Any:
+    return pl.String if dtype == pl.Int128 else dtype  # neither Arrow nor Parquet knows 128 bits
 
 
 def _fitting(path: Path, form: Format, inferred: dict[str, Any]) -> dict[str, Any]:
