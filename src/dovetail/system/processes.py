@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -134,6 +135,7 @@ def start_worker(work: Callable[[Any], Any], argument: Any, prepare: Callable[[A
 
 
 def _work(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], Any] | None, answer: Connection) -> None:
+    warnings.simplefilter("default")  # where warnings are errors here, that is no fault of the work's
     ready = prepare(argument) if prepare else argument
     sandbox.enter(keep=[answer.fileno()])
     answer.send(work(ready))
