@@ -16,8 +16,8 @@ from pathlib import Path
 import sklearn
 from pipeline import MODEL, Bench, environment, this_tree
 
-from dovetail.serving import forests
-from dovetail.serving.engine import Held
+from dovetail.serving.engine import forests
+from dovetail.serving.engine.model_process import Held
 
 ROUNDS, REQUESTS = 30, 100
 TARGET = 0.5

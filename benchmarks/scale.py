@@ -24,7 +24,7 @@ from pathlib import Path
 from pipeline import HERE, Bench, environment
 
 sys.path.insert(0, str(HERE.parent / "tests"))
-IMPORT = "from dovetail.connection import import_mlflow; import_mlflow()"
+IMPORT = "from dovetail.tracking.connection import import_mlflow; import_mlflow()"
 
 
 def multiply(store: Path, runs: int, versions: int, of_one_file: int) -> None:

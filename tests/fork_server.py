@@ -36,7 +36,11 @@ IMPORTED = (
     "pyparsing", "rich.live", "sklearn.compose", "sklearn.ensemble", "sklearn.impute", "sklearn.pipeline",
     "sqlalchemy.dialects.sqlite", "yaml",
 )  # fmt: skip
-APART = ("dovetail.serving", "dovetail.audit_hook", "dovetail.joblib_model")  # modules that other processes import
+APART = (
+    "dovetail.serving",
+    "dovetail.doctor.audit_hook",
+    "dovetail.joblib_model",
+)  # modules that other processes import
 # Read while Python starts or while something is imported: with another value a command needs a process of its own.
 READ_ON_IMPORT = (
     "ARROW_", "FSSPEC_", "LANG", "LC_", "LD_", "MALLOC_", "MKL_", "MLFLOW_CONFIGURE_LOGGING", "MLFLOW_LOGGING_LEVEL",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import commands
 
-from dovetail.connection import mend_moved
+from dovetail.tracking.connection import relocate_store
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = commands.BIN
@@ -244,7 +244,7 @@ def copy_of(template, target):
     """A copy of what was set aside, with its store, cache and experiments; a remote it has in common with others."""
     shutil.copytree(template, target, symlinks=True)
     shutil.copytree(template.with_name("mlruns"), target / "mlruns")
-    assert mend_moved(target) == [str(template)]
+    assert relocate_store(target) == [str(template)]
     return Project(target)
 
 

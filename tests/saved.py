@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
-from dovetail import joblib_model, keys
-from dovetail.model_package import example_of, signature_of
+from dovetail import joblib_model
+from dovetail.tracking.model_package import example_of, signature_of
+from dovetail.values import tag_keys
 
 # MLflow's own, of which a user of a command sees nothing: importing it, reading an example's rows, finding no example.
 WARNINGS = [
@@ -29,7 +30,7 @@ def saved_by_mlflow(folder, content, place):
             model_uuid=place.model_id,
             model_id=place.model_id,
             run_id=place.run_id,
-            metadata={keys.MODEL_MD5: content.md5, keys.PICKLE_ALLOW: list(content.allow)},
+            metadata={tag_keys.MODEL_MD5: content.md5, tag_keys.PICKLE_ALLOW: list(content.allow)},
         ),
         signature=signature_of(content.card),
         input_example=example_of(content.card),

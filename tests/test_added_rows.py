@@ -9,10 +9,10 @@ import pyarrow.parquet
 import pytest
 
 from dovetail.errors import UserError
-from dovetail.lineage import FileRef
-from dovetail.retraining.append import append
-from dovetail.retraining.raw import DVC, GIT, RawTable, choose
-from dovetail.retraining.shape import fit, read, shape_of
+from dovetail.retraining.append_rows import append
+from dovetail.retraining.raw_tables import DVC, GIT, RawTable, choose
+from dovetail.retraining.table_shape import fit, read, shape_of
+from dovetail.values.lineage import FileRef
 
 TEXT = "id,size,when,note\n007,1,2026-01-01,\n008,2,2026-01-02,NA\n"
 

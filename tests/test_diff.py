@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from project import TRAIN, Project
 from templates import made_once
 
-from dovetail.diff import compare
-from dovetail.environment import Environment
-from dovetail.git import Git
-from dovetail.ledger import PROMOTE, Note, write
-from dovetail.lineage import FileRef, Lineage, StageRecord
+from dovetail.compare.diff import compare
+from dovetail.compare.model_state import Side
 from dovetail.render.diff import text
 from dovetail.render.diff_markdown import markdown
-from dovetail.side import Side
+from dovetail.repo.git import Git
+from dovetail.repo.ledger import PROMOTE, Note, write
+from dovetail.values.environment import Environment
+from dovetail.values.lineage import FileRef, Lineage, StageRecord
 
 KINDS = ("data", "params", "code", "metrics", "environment")
 INTERVALS = """

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from project import copy_tree, free_port
 
-from dovetail import keys
 from dovetail.cli import main
-from stages.config import Params
+from dovetail.values import tag_keys
+from stages.common.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -158,7 +158,7 @@ def path_is_an_example(path):
 
 
 def test_every_tag_is_in_the_table():
-    written = {value for name, value in vars(keys).items() if name.isupper() and str(value).startswith("dovetail.")}
+    written = {value for name, value in vars(tag_keys).items() if name.isupper() and str(value).startswith("dovetail.")}
     listed = {tag.replace("<path>", "") for tag in re.findall(r"^\| `(dovetail\.[\w.<>]+)` \|", README, re.MULTILINE)}
     assert listed == written
 

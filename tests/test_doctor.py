@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from project import Project
 
-from dovetail.checks.tracking import is_relative, network_kind
+from dovetail.doctor.check_tracking import is_relative, network_kind
 
 
 def problems(project, **env):

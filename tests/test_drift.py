@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dovetail.monitoring import statistics
+from dovetail.monitoring.column_pair import pair
 from dovetail.monitoring.drift import ALPHA, compare
-from dovetail.monitoring.sample import pair
 
 ROWS = 400
 

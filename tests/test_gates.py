@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from dovetail import comparison
 from dovetail.errors import UserError
-from dovetail.evidence import Compared, Evidence, Origin, Served, Slice
-from dovetail.gates import evaluate
+from dovetail.gates.evidence import Compared, Evidence, Origin, Served, Slice
+from dovetail.gates.rules import evaluate
+from dovetail.promotion import comparison
 
 GOOD = Evidence(
     metrics={"accuracy": 0.9, "accuracy_low": 0.7, "rmse": 3.0, "clean.rows_in": 100, "clean.rows_rejected": 2},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from project import Project, isolate, small_project
 
-from dovetail.git import Git
+from dovetail.repo.git import Git
 
 CACHE = ".dvc/cache/files/md5"
 

@@ -1,11 +1,11 @@
 """What a clean-up reads from texts and object databases, and how it is told: no repository needed."""
 
-from dovetail.claims import Held
-from dovetail.endangered import Keepers, of_bytes, of_commits, of_git_remotes
-from dovetail.objects import Objects
+from dovetail.cleanup.needs import Held
+from dovetail.cleanup.references import Published, digests, made, named
+from dovetail.cleanup.risks import Keepers, of_bytes, of_commits, of_git_remotes
 from dovetail.render.gc import gc as text
-from dovetail.roots import Published, digests, made, named
-from dovetail.snapshot import Commit
+from dovetail.repo.git_values import Commit
+from dovetail.repo.objects import Objects
 
 A, B, C = "a" * 32, "b" * 32 + ".dir", "c" * 32
 LOCK = f"""schema: '2.0'

@@ -4,8 +4,8 @@ from gto.tag import parse_name
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.ledger import ASSIGN, FORCE, PROMOTE, ROLLBACK, UNASSIGN, Note, alias_tag, read, version_tag
-from dovetail.snapshot import Tag
+from dovetail.repo.git_values import Tag
+from dovetail.repo.ledger import ASSIGN, FORCE, PROMOTE, ROLLBACK, UNASSIGN, Note, alias_tag, read, version_tag
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=40)
 NOTES = st.builds(

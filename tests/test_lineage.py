@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from dovetail.lineage import FileRef, Lineage, StageRecord, closure
-from dovetail.records import parse_lock
+from dovetail.repo.dvc_files import parse_lock
+from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure
 
 
 def test_up_from_a_version_to_its_raw_data(registered):

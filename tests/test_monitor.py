@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 from project import BIN
 
-from dovetail import keys
-from dovetail.comparison import Interval
 from dovetail.errors import StoreError, UnknownReference, UserError
-from dovetail.monitoring import metric
+from dovetail.monitoring import performance
+from dovetail.monitoring.column_pair import pair
 from dovetail.monitoring.monitor import Wish, moment, monitor
 from dovetail.monitoring.page import page
-from dovetail.monitoring.sample import pair
-from dovetail.serving.log import PredictionLog, Served
-from dovetail.workspace import open_workspace
+from dovetail.promotion.comparison import Interval
+from dovetail.repo.workspace import open_workspace
+from dovetail.serving.log.prediction_log import PredictionLog, Served
+from dovetail.values import tag_keys
 
 # MLflow says so of the loader's own type hints; the process that tries the model inherits that warnings are errors.
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*MLflow doesn't validate the data:UserWarning")
@@ -75,7 +75,7 @@ def test_what_is_served_as_trained_is_stable_and_what_has_moved_is_drift(judged)
     assert drift["metric"]["drifted"]
     assert drift["metric"]["served"]["high"] < 1
 
-    runs = [run for run in judged.store().runs() if keys.MONITOR_VERSION in run.data.tags]
+    runs = [run for run in judged.store().runs() if tag_keys.MONITOR_VERSION in run.data.tags]
     assert [run.info.run_id for run in runs] == [drift["run_id"]] == [silent["run_id"]]
     client = judged.store().client
     grown = client.get_metric_history(drift["run_id"], "psi/u")
@@ -84,8 +84,8 @@ def test_what_is_served_as_trained_is_stable_and_what_has_moved_is_drift(judged)
     assert client.get_experiment(runs[0].info.experiment_id).name == "m-monitoring"
     assert [file.path for file in client.list_artifacts(drift["run_id"])] == ["monitor.html"]
     (version,) = judged.store().versions()
-    told = keys.Monitoring.parse(version.tags)
-    assert told == keys.Monitoring("drift", drift["until"], drift["run_id"])
+    told = tag_keys.Monitoring.parse(version.tags)
+    assert told == tag_keys.Monitoring("drift", drift["until"], drift["run_id"])
     (model,) = client.get_run(drift["run_id"]).inputs.model_inputs
     assert version.source == f"models:/{model.model_id}"
 
@@ -196,19 +196,19 @@ def test_a_time_is_ago_or_iso(text, time):
 
 def test_the_metric_has_drifted_where_the_intervals_do_not_meet():
     test = (["a", "b"] * 100, ["a", "b"] * 95 + ["b", "a"] * 5)
-    alike = metric.compare("accuracy", test, (["a", "b"] * 100, ["a", "b"] * 93 + ["b", "a"] * 7), 100)
+    alike = performance.compare("accuracy", test, (["a", "b"] * 100, ["a", "b"] * 93 + ["b", "a"] * 7), 100)
     assert not alike.drifted
-    worse = metric.compare("accuracy", test, (["a", "b"] * 100, ["a", "b"] * 50 + ["b", "a"] * 50), 100)
+    worse = performance.compare("accuracy", test, (["a", "b"] * 100, ["a", "b"] * 50 + ["b", "a"] * 50), 100)
     assert worse.drifted
     assert worse.served.low < worse.served.value == 0.5 < worse.served.high < worse.test.low
-    few = metric.compare("accuracy", test, (["a"] * 99, ["b"] * 99), 100)
+    few = performance.compare("accuracy", test, (["a"] * 99, ["b"] * 99), 100)
     assert (few.drifted, few.reason) == (False, "too few labels: 99 of 100")
     numbers = list(range(200))
-    error = metric.compare("mae", (numbers, numbers), ([str(n) for n in numbers], [n + 1.0 for n in numbers]), 100)
+    error = performance.compare("mae", (numbers, numbers), ([str(n) for n in numbers], [n + 1.0 for n in numbers]), 100)
     assert error.drifted
     assert error.served == Interval(1, 1, 1)
-    assert metric.compare("r2", (numbers, numbers), ([1.0] * 200, [1.0] * 200), 100).reason.startswith("r2 is not")
-    assert metric.compare("mae", (numbers, numbers), (["x"] * 200, numbers), 100).served is None
+    assert performance.compare("r2", (numbers, numbers), ([1.0] * 200, [1.0] * 200), 100).reason.startswith("r2 is not")
+    assert performance.compare("mae", (numbers, numbers), (["x"] * 200, numbers), 100).served is None
 
 
 class Tags(HTMLParser):

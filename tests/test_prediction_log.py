@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.monitoring import served
-from dovetail.serving import merge, rows, segments
-from dovetail.serving.log import PredictionLog, Served
-from dovetail.serving.segments import Segment
+from dovetail.monitoring import served_rows
+from dovetail.serving.log import merge, rows, segments
+from dovetail.serving.log.prediction_log import PredictionLog, Served
+from dovetail.serving.log.segments import Segment
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -59,7 +59,7 @@ def test_what_was_served_is_read_back_with_its_last_label(opened, folder):
     opened.labelled("r1", ["b", None, "b"], NOON.timestamp() + 9)
     opened.labelled("r1", ["a"], NOON.timestamp() + 10)
     opened.close()
-    table = served.read(folder)
+    table = served_rows.read(folder)
     assert table.drop_columns(["version", "method"]).to_pylist()[1:] == [
         {"request_id": "r1", "row": 1, "time": NOON + timedelta(seconds=0.25),
          "input.x": pytest.approx(np.nan, nan_ok=True), "input.kind": None,
@@ -83,11 +83,11 @@ def test_versions_may_differ_in_columns_and_types(opened, folder):
     opened.served(one("r2", version=2, answer=7, x=[0.5], size=[4]))
     opened.served(one("r3", version=2, answer=0.5, x=[2], colour=["red"]))
     opened.close()
-    table = served.read(folder)
+    table = served_rows.read(folder)
     assert sorted(table["input.x"].to_pylist()) == [0.5, 1.0, 2.0]
     assert table["input.size"].to_pylist() == ["3", "4", None]
     assert table["prediction"].to_pylist() == ["a", "7", "0.5"]
-    second = served.read(folder, version=2)
+    second = served_rows.read(folder, version=2)
     assert second["input.size"].to_pylist() == [4, None]
     assert second["prediction"].to_pylist() == [7.0, 0.5]
 
@@ -101,10 +101,10 @@ def test_only_files_of_the_window_are_opened(folder):
     (folder / first).write_bytes(b"not Parquet")
     (folder / last).write_bytes(b"not Parquet")
     window = {"since": NOON + timedelta(minutes=1), "until": NOON + timedelta(minutes=61)}
-    assert served.read(folder, **window)["request_id"].to_pylist() == ["r1"]
-    assert served.count(folder, served.Window(**window)) == 1
+    assert served_rows.read(folder, **window)["request_id"].to_pylist() == ["r1"]
+    assert served_rows.count(folder, served_rows.Window(**window)) == 1
     with pytest.raises(pa.ArrowInvalid):
-        served.read(folder)
+        served_rows.read(folder)
 
 
 def test_a_sample_is_of_the_size_asked_for_and_the_same_each_time(opened, folder):
@@ -114,14 +114,14 @@ def test_a_sample_is_of_the_size_asked_for_and_the_same_each_time(opened, folder
         opened.served(Served(f"r{start}", NOON.timestamp(), 1, "predict", columns, answer))
     opened.labelled("r500", [1, 1], NOON.timestamp() + 1)
     opened.close()
-    window = served.Window(version=1)
-    chosen = served.sample(folder, window, ["input.x"], 200)
+    window = served_rows.Window(version=1)
+    chosen = served_rows.sample(folder, window, ["input.x"], 200)
     assert chosen.column_names == ["request_id", "row", "time", "input.x"]
     assert len(set(chosen["input.x"].to_pylist())) == 200
     assert 2000 < np.mean(chosen["input.x"].to_pylist()) < 3000
-    assert chosen == served.sample(folder, window, ["input.x"], 200)
-    assert len(served.sample(folder, window, ["input.x"], 5000)) == 5000
-    assert served.labelled(folder, window, ["prediction"]).to_pylist() == [
+    assert chosen == served_rows.sample(folder, window, ["input.x"], 200)
+    assert len(served_rows.sample(folder, window, ["input.x"], 5000)) == 5000
+    assert served_rows.labelled(folder, window, ["prediction"]).to_pylist() == [
         {"request_id": "r500", "row": row, "time": NOON, "prediction": 1, "label": 1} for row in (0, 1)
     ]
 
@@ -132,7 +132,7 @@ def test_an_entry_that_no_table_can_be_made_of_costs_nobody_elses_rows(opened, f
     opened.served(Served("r3", NOON.timestamp(), 1, "predict", {"x": [1.5, 2.5]}, b"[1]"))
     opened.served(one("r4"))
     opened.close()
-    assert served.read(folder)["request_id"].to_pylist() == ["r1", "r4"]
+    assert served_rows.read(folder)["request_id"].to_pylist() == ["r1", "r4"]
     assert opened.dropped == 4
     assert opened.problem == "4 rows were not what they were said to be"
 
@@ -148,13 +148,13 @@ def test_waiting_rows_are_bounded_and_adding_one_takes_no_time(folder):
     log.close()
     log.served(one("late"))
     assert log.dropped == 19_001
-    assert len(served.read(folder)) == 1000
+    assert len(served_rows.read(folder)) == 1000
 
 
 def test_a_full_disk_drops_and_counts_and_ends_by_itself(folder):
     log = PredictionLog(folder, flush_seconds=0.02)
     log.served(one("r0"))
-    until(lambda: len(served.read(folder)) == 1)
+    until(lambda: len(served_rows.read(folder)) == 1)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
@@ -167,7 +167,7 @@ def test_a_full_disk_drops_and_counts_and_ends_by_itself(folder):
     log.served(one("r2"))
     until(lambda: log.problem is None)
     log.close()
-    assert served.read(folder)["request_id"].to_pylist() == ["r0", "r2"]
+    assert served_rows.read(folder)["request_id"].to_pylist() == ["r0", "r2"]
     assert log.dropped == 4
     assert all(name.endswith(".parquet") for name in files(folder))
 
@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_made_is_said_and_not_raised(folder):
     log.served(one("r2"))
     log.close()
     assert log.problem is None
-    assert len(served.read(folder)) == 1
+    assert len(served_rows.read(folder)) == 1
 
 
 WRITER = """
@@ -212,18 +212,18 @@ def test_killed_in_the_middle_it_loses_what_was_not_flushed_and_doubles_nothing(
         killed = time.time()
         process.send_signal(signal.SIGKILL)
         said = [line.split() for line in process.communicate()[0].split("\n")[:-1]]  # the last may be cut
-        table = served.read(folder, since=began)
+        table = served_rows.read(folder, since=began)
         found = sorted(table["prediction"].to_pylist())
         assert found == list(range(len(found)))  # none twice, none between lost
         last = max(int(number) for number, at in said if float(at) < killed - 1)
         assert len(found) > last
-    kept = len(served.read(folder))
+    kept = len(served_rows.read(folder))
     heir = PredictionLog(folder, flush_seconds=0.02)
     heir.served(one("heir", at=datetime.now(UTC), answer=-1))
     hours = {segment.hour for segment in segments.listed(folder / "predictions")}
     until(lambda: len(segments.listed(folder / "predictions")) <= 3 * len(hours))
     heir.close()
-    assert len(served.read(folder)) == kept + 1
+    assert len(served_rows.read(folder)) == kept + 1
     assert all(name.endswith(".parquet") for name in files(folder))
 
 
@@ -237,17 +237,17 @@ def test_a_kill_between_a_merge_and_its_deletions_doubles_no_row(folder):
     for name, content in kept.items():
         (folder / "predictions" / name).write_bytes(content)
     assert len(files(folder)) == 4
-    assert served.read(folder)["request_id"].to_pylist() == ["r1", "r2", "r3"]
+    assert served_rows.read(folder)["request_id"].to_pylist() == ["r1", "r2", "r3"]
     merge.adopt(folder, "cd")
     assert files(folder) == ["predictions/" + segments.merged(parts).name]
-    assert served.read(folder)["request_id"].to_pylist() == ["r1", "r2", "r3"]
+    assert served_rows.read(folder)["request_id"].to_pylist() == ["r1", "r2", "r3"]
 
 
 def test_nobody_merges_what_a_living_writer_writes(folder):
     log = PredictionLog(folder, flush_seconds=0.02)
     for number in range(3):
         log.served(one(f"r{number}"))
-        until(lambda number=number: len(served.read(folder)) == number + 1)
+        until(lambda number=number: len(served_rows.read(folder)) == number + 1)
     before = files(folder)
     assert len(segments.listed(folder / "predictions")) > 1
     merge.adopt(folder, "cd")
@@ -289,4 +289,4 @@ def test_the_file_names_are_no_partitions(tmp_path):
     log = PredictionLog(folder)
     log.served(one("r1"))
     log.close()
-    assert "x" not in served.read(folder).column_names
+    assert "x" not in served_rows.read(folder).column_names

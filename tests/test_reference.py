@@ -2,7 +2,7 @@
 
 import pytest
 
-from dovetail.reference import ByAlias, ByCommit, ByDigest, ByPath, ByRun, ByVersion, parse
+from dovetail.values.reference import ByAlias, ByCommit, ByDigest, ByPath, ByRun, ByVersion, parse
 
 MODELS = frozenset({"iris"})
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"

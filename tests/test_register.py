@@ -10,9 +10,9 @@ import pytest
 
 # Every write to MLflow, in the order in which `register` does them, then the receipt.
 STEPS = [
-    "create_experiment", "create_run", "log_batch", "log_inputs", "laid", "copy:1", "laid:2", "create_logged_model",
-    "laid:3", "copy:2", "laid:4", "finalize_logged_model", "log_outputs", "set_terminated", "create_registered_model",
-    "create_model_version", "set_registered_model_alias", "_write_receipt",
+    "create_experiment", "create_run", "log_batch", "log_inputs", "writing", "copy:1", "writing:2",
+    "create_logged_model", "writing:3", "copy:2", "writing:4", "finalize_logged_model", "log_outputs", "set_terminated",
+    "create_registered_model", "create_model_version", "set_registered_model_alias", "_write_receipt",
 ]  # fmt: skip
 
 

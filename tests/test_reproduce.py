@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from project import BIN
 
-from dovetail.environment import Change, Environment, changes
-from dovetail.keys import Reproduction
-from dovetail.verdict import Output, cause, changed_metrics, verdict
-from dovetail.worktree import own_code
+from dovetail.repo.worktree import own_code
+from dovetail.reproduction.verdict import Output, cause, changed_metrics, verdict
+from dovetail.values.environment import Change, Environment, changes
+from dovetail.values.tag_keys import Reproduction
 
 
 def trained(project, code, *replaced):

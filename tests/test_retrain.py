@@ -15,12 +15,12 @@ from project import BIN, Project, small_project
 from templates import made_once
 
 from dovetail.errors import MissingFile, UserError
-from dovetail.monitoring import served
+from dovetail.monitoring import served_rows
 from dovetail.render.retrain import retrained as retrained_text
-from dovetail.retrain import Request, retrain
-from dovetail.retraining.cut import cut
-from dovetail.serving.log import PredictionLog, Served
-from dovetail.workspace import open_workspace
+from dovetail.repo.workspace import open_workspace
+from dovetail.retraining.remove_key import cut
+from dovetail.retraining.retrain import Request, retrain
+from dovetail.serving.log.prediction_log import PredictionLog, Served
 
 NEW = "a,b\n5,6\n7,8\n"
 # As slow as the file SLOW says, after having told its process group.
@@ -312,7 +312,7 @@ def fed(small):
 
 def ask(project, data="feedback", **wish):
     with open_workspace(project.root) as workspace:
-        return retrain(workspace, Request("m", str(data), **wish), served.read)
+        return retrain(workspace, Request("m", str(data), **wish), served_rows.read)
 
 
 def test_feedback_comes_back_under_the_raw_names_and_only_once(fed):

@@ -211,7 +211,7 @@ def one(row):
 
 
 def test_remembers_what_it_answered_and_what_was_true(server, project):
-    from dovetail.monitoring.served import read
+    from dovetail.monitoring.served_rows import read
 
     answer = server.predict()
     request_id = answer.headers["x-request-id"]

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.serving import wire
-from dovetail.serving.body import CSV, JSON, PARQUET, read
-from dovetail.serving.rejected import Rejected
-from dovetail.serving.signature import Signature
+from dovetail.serving.engine import frames
+from dovetail.serving.protocol.body import CSV, JSON, PARQUET, read
+from dovetail.serving.protocol.rejected import Rejected
+from dovetail.serving.protocol.signature import Signature
 
 TYPES = ("double", "float", "long", "integer", "string", "boolean", "datetime")
 ALL = Signature.of({"inputs": [{"name": name, "type": name} for name in TYPES], "outputs": []}, ["predict"])
@@ -144,11 +144,11 @@ def test_whatever_is_sent_is_a_question_or_rejected(document):
 
 @given(st.lists(st.tuples(st.booleans(), st.binary(max_size=50)), max_size=5))
 def test_frames_come_back(parts):
-    buffer = bytearray(wire.answer(parts) + b"more")
-    assert wire.parts(wire.split(buffer)) == parts
+    buffer = bytearray(frames.answer(parts) + b"more")
+    assert frames.parts(frames.split(buffer)) == parts
     assert buffer == b"more"
 
 
 def test_no_frame_of_ours():
-    with pytest.raises(wire.Malformed):
-        wire.parts(b"\x01\x00")
+    with pytest.raises(frames.Malformed):
+        frames.parts(b"\x01\x00")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
 
-from dovetail.serving.engine import LOADER, Held
+from dovetail.serving.engine.model_process import LOADER, Held
 
 ROWS = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0)[::-1] ** 2})
 

@@ -16,6 +16,7 @@ from project import copy_of
 from serving import COLUMNS, SPLIT, Server, ask, point
 
 pytestmark = pytest.mark.slow
+MODEL, WATCH = "dovetail.serving.engine.model_process", "dovetail.serving.engine.alias_watch"
 NAMES = {"1": "one:", "2": "two:"}
 SLOW = {"dataframe_split": {"columns": COLUMNS, "data": [[9.5, 3, "red", True]] * 100_000}}
 
@@ -115,7 +116,7 @@ def test_an_artifact_tampered_with_while_it_is_served_is_never_unpickled(project
         for copy in (project.root / "mlruns/serving").rglob("m.joblib"):
             copy.write_bytes(b"cos\nsystem\n(S'touch tampered'\ntR.")
         assert server.predict().version == "1"
-        os.kill(server.children("dovetail.serving.engine")[0], signal.SIGKILL)  # now it has to be read again
+        os.kill(server.children(MODEL)[0], signal.SIGKILL)  # now it has to be read again
         server.until(lambda: "is not what was registered" in str(server.health()["problems"]))
     assert not (project.root / "tampered").exists()
     with Server(project, wait=False) as server:
@@ -127,7 +128,7 @@ def test_a_copy_tampered_with_is_brought_anew(project):
     with Server(project) as server:
         for copy in (project.root / "mlruns/serving").rglob("m.joblib"):
             copy.write_bytes(b"cos\nsystem\n(S'touch tampered'\ntR.")
-        os.kill(server.children("dovetail.serving.engine")[0], signal.SIGKILL)
+        os.kill(server.children(MODEL)[0], signal.SIGKILL)
         server.until(lambda: server.metric("dovetail_engine_restarts_total"))
         server.until(lambda: server.health()["status"] == "ok")
         assert server.predict().version == "1"
@@ -159,7 +160,11 @@ def test_answers_while_the_store_is_away(project):
 
 def test_a_process_that_dies_is_replaced(project):
     with Server(project) as server, Crowd(server) as crowd:
-        for module in ("dovetail.serving.engine", "dovetail.serving.watch", "dovetail.serving.engine"):
+        for module in (
+            MODEL,
+            WATCH,
+            MODEL,
+        ):
             answered = len(crowd.statuses)
             os.kill(server.until(lambda of=module: server.children(of))[0], signal.SIGKILL)
             server.until(lambda since=answered: crowd.statuses[since + 20 :][-1:] == [200])
@@ -178,7 +183,7 @@ def test_sigterm_finishes_what_it_has_begun(project):
         answer = connection.getresponse()
         assert (answer.status, len(json.loads(answer.read())["predictions"])) == (200, 100_000)
         assert server.process.wait(30) == 0
-    from dovetail.monitoring.served import read
+    from dovetail.monitoring.served_rows import read
 
     assert read(project.root / "monitoring" / "m").num_rows == 100_000  # what waited for the log is in it
 
@@ -233,7 +238,7 @@ def test_those_who_wait_outlive_a_process_that_dies(project):
         for each in clients[1:]:
             each.start()
         server.until(lambda: server.metric("dovetail_waiting_requests") == len(bodies))
-        os.kill(server.children("dovetail.serving.engine")[0], signal.SIGKILL)
+        os.kill(server.children(MODEL)[0], signal.SIGKILL)
         for each in clients:
             each.join()
         assert sorted(answers) == [200] * 5 + [503]
@@ -249,7 +254,7 @@ def test_running_out_of_files_passes(project):
                 connection = stack.enter_context(contextlib.closing(server.connection(seconds=2)))
                 with contextlib.suppress(OSError):
                     connection.connect()
-            os.kill(server.children("dovetail.serving.engine")[0], signal.SIGKILL)
+            os.kill(server.children(MODEL)[0], signal.SIGKILL)
             time.sleep(2)
         assert server.until(lambda: server.predict().status == 200)
 
@@ -279,7 +284,7 @@ def test_a_log_that_cannot_be_written_costs_no_answer(project):
 def test_a_killed_server_leaves_a_log_that_can_be_read_and_nothing_running(project):
     import psutil
 
-    from dovetail.monitoring.served import read
+    from dovetail.monitoring.served_rows import read
 
     with Server(project) as server:
         asked = [server.predict().headers["x-request-id"] for _ in range(20)]

@@ -9,9 +9,9 @@ import pytest
 from project import Project, isolate
 from serving import Server
 
-from dovetail import compiled, compiling
+from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
-from dovetail.serving.engine import Held
+from dovetail.serving.engine.model_process import Held
 
 pytestmark = pytest.mark.xdist_group("compiled")
 
@@ -166,8 +166,8 @@ def test_the_version_says_what_came_of_it(project, model):
     files = {file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()}
     if model in KINDS:
         assert said["dovetail.onnx"] == SAME
-        assert said["dovetail.onnx.md5"] == md5(place / compiled.FILE)
-        files.remove(compiled.FILE)
+        assert said["dovetail.onnx.md5"] == md5(place / compiled_model.FILE)
+        files.remove(compiled_model.FILE)
     elif model in REFUSED:
         assert said["dovetail.onnx"].startswith(REFUSED[model])
     else:
@@ -181,7 +181,7 @@ def test_the_version_says_what_came_of_it(project, model):
 
 def alone(project, model):
     """The compiled model by itself."""
-    return compiled.Compiled((folder(project, model) / compiled.FILE).read_bytes())
+    return compiled_model.Compiled((folder(project, model) / compiled_model.FILE).read_bytes())
 
 
 @pytest.mark.parametrize("model", KINDS)
@@ -197,7 +197,7 @@ def test_it_says_what_scikit_learn_says(project, model):
     for method in quick.about["methods"]:
         for rows in (usual, strange, usual[:20] + strange[:1]):
             ours, theirs = answers(quick, method, rows), answers(plain, method, rows)
-            wrong = [pair for pair in zip(ours, theirs, strict=True) if not compiled.is_same(*map(list, pair))]
+            wrong = [pair for pair in zip(ours, theirs, strict=True) if not compiled_model.is_same(*map(list, pair))]
             assert not wrong
             if model in ("forest", "scaled", "trees", "mixed"):  # the very bits
                 assert ours == theirs
@@ -233,9 +233,9 @@ def test_it_is_served(project):
 
 
 def test_a_compiled_file_that_is_another_is_not_used(project):
-    file = folder(project, "logistic") / compiled.FILE
+    file = folder(project, "logistic") / compiled_model.FILE
     whole = file.read_bytes()
-    file.write_bytes((folder(project, "forest") / compiled.FILE).read_bytes())
+    file.write_bytes((folder(project, "forest") / compiled_model.FILE).read_bytes())
     try:
         with Server(project, "--no-log", ref="logistic/1") as server:
             about = server.ask("/model").json
@@ -248,7 +248,7 @@ def test_a_compiled_file_that_is_another_is_not_used(project):
             assert server.predict(body(rows)).json["predictions"] == said
     finally:
         file.write_bytes(whole)
-    (copy,) = (project.root / "mlruns/serving/logistic@1").rglob(compiled.FILE)
+    (copy,) = (project.root / "mlruns/serving/logistic@1").rglob(compiled_model.FILE)
     with Server(project, "--no-log", ref="logistic/1") as server:  # its copy is brought anew
         server.until(lambda: copy.is_file() and copy.read_bytes() == whole)
 
@@ -270,11 +270,11 @@ def test_without_the_packages_everything_goes_on(project, tmp_path):
 
 def test_a_repaired_version_has_it_again(project):
     place, before = folder(project, "mixed"), tags(project, "mixed")["dovetail.onnx.md5"]
-    assert before == md5(place / compiled.FILE)
+    assert before == md5(place / compiled_model.FILE)
     assert project.run("dovetail", "doctor").stdout == "no problems found\n"
     shutil.rmtree(place)
     assert project.json("sync", "--repair")["repaired"] == ["mixed/1"]
-    assert md5(place / compiled.FILE) == tags(project, "mixed")["dovetail.onnx.md5"]
+    assert md5(place / compiled_model.FILE) == tags(project, "mixed")["dovetail.onnx.md5"]
     assert held(project, "mixed", onnx=True).about["compiled"] == "onnx"
 
 
@@ -292,11 +292,11 @@ def test_a_version_that_is_there_is_compiled_once_it_is_asked_for(project):
 @pytest.mark.parametrize("given", ["onnx", {"compiler": "onnx"}, {"compile": "tvm"}, {"compile": True}])
 def test_what_is_asked_for_wrongly_is_refused(given):
     with pytest.raises(UserError, match=r"artifacts\.m\.meta\.serving") as refused:
-        compiling.is_wanted("m", given)
+        to_onnx.is_wanted("m", given)
     assert "compile" in refused.value.next_command
 
 
 def test_what_the_file_says_is_read_back():
-    columns = (compiled.Reach("a", "float64", -1.5, 1e300), compiled.Reach("b", "str", texts=("x", "é")))
-    about = compiled.About(columns, whole=False, methods=("predict",))
-    assert compiled.About.parse(about.text()) == about
+    columns = (compiled_model.Reach("a", "float64", -1.5, 1e300), compiled_model.Reach("b", "str", texts=("x", "é")))
+    about = compiled_model.About(columns, whole=False, methods=("predict",))
+    assert compiled_model.About.parse(about.text()) == about

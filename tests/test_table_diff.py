@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dovetail.compare.table_diff import RowDiff, row_diff
 from dovetail.errors import MissingFile
-from dovetail.table_diff import RowDiff, row_diff
-from dovetail.tables import arrow_table, is_table, open_table
+from dovetail.values.tables import arrow_table, is_table, open_table
 
 SCHEMA = pa.schema([("n", pa.int64()), ("word", pa.string()), ("share", pa.float64())])
 VALUES = (

@@ -13,12 +13,12 @@ from typing import Any
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.tracking.context.abstract_context import RunContextProvider
 
-from dovetail import keys
-from dovetail.connection import ENV_TRACKING_URI, tracking_uri
-from dovetail.lineage import FileRef
-from dovetail.store import SOURCE_TYPE
-from dovetail.trees import ENV_EXPERIMENT, ENV_STAGE
-from dovetail.workspace import ENV_ROOT
+from dovetail.repo.trees import ENV_EXPERIMENT, ENV_STAGE
+from dovetail.repo.workspace import ENV_ROOT
+from dovetail.tracking.connection import ENV_TRACKING_URI, tracking_uri
+from dovetail.tracking.store import SOURCE_TYPE
+from dovetail.values import tag_keys
+from dovetail.values.lineage import FileRef
 
 if ENV_STAGE in os.environ and ENV_ROOT in os.environ:
     # MLflow chooses its store before it asks any provider, so this import is the last moment to say where it is: in a
@@ -37,15 +37,15 @@ class DvcRunContext(RunContextProvider):
 
     def tags(self) -> dict[str, str]:
         """Dovetail's tags, as far as they are known while the stage runs."""
-        from dovetail.git import Git
+        from dovetail.repo.git import Git
 
         commit = Git(Path.cwd()).commit("HEAD")
         known = {
-            keys.DVC_STAGE: os.environ.get(ENV_STAGE),
-            keys.DVC_EXPERIMENT: os.environ.get(ENV_EXPERIMENT),
-            keys.GIT_COMMIT: commit.sha if commit else None,
-            keys.DVC_INPUTS: _inputs(os.environ[ENV_STAGE], Path.cwd()),
-            keys.DVC_EXECUTION: _execution(),
+            tag_keys.DVC_STAGE: os.environ.get(ENV_STAGE),
+            tag_keys.DVC_EXPERIMENT: os.environ.get(ENV_EXPERIMENT),
+            tag_keys.GIT_COMMIT: commit.sha if commit else None,
+            tag_keys.DVC_INPUTS: _inputs(os.environ[ENV_STAGE], Path.cwd()),
+            tag_keys.DVC_EXECUTION: _execution(),
         }
         return {key: value for key, value in known.items() if value}
 
@@ -54,7 +54,7 @@ class DvcRunContext(RunContextProvider):
 def _inputs(stage: str, folder: Path) -> str | None:
     """The digest of what the running stage was given: by it `register` finds this run. None where DVC cannot tell."""
     from dovetail.errors import DovetailError
-    from dovetail.workspace import open_workspace
+    from dovetail.repo.workspace import open_workspace
 
     try:
         with open_workspace() as workspace:
@@ -96,7 +96,7 @@ class DvcDatasetSource(DatasetSource):
             NotARepository: when called outside a DVC repository.
             DataUnavailable: when the bytes are in no cache and no remote.
         """
-        from dovetail.workspace import open_workspace
+        from dovetail.repo.workspace import open_workspace
 
         root = os.environ.get(ENV_ROOT)
         target = Path(dst_path or tempfile.mkdtemp(prefix="dovetail-")) / Path(self.path).name

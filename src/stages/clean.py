@@ -10,11 +10,12 @@ from typing import Any, Literal
 import narwhals as nw
 import polars as pl
 
-from stages import raw as raw_files
-from stages.config import Dataset, Params, block
-from stages.errors import StageError
-from stages.files import replacing, write_json
-from stages.validate import Validated, validate
+from stages.common.datasets import Dataset
+from stages.common.errors import StageError
+from stages.common.outputs import replacing, write_json
+from stages.common.params import Params, block
+from stages.data import raw_file
+from stages.validation.validate import Validated, validate
 
 _EXAMPLES = 3  # rows named per broken rule
 _GROUP = 65_536  # rows; given, so that the bytes do not depend on how the rows came in
@@ -59,7 +60,7 @@ def run(key: str, params: Params, *, raw: Path, clean: Path, rejected: Path, met
         if summary["rows_out"] == 0:
             raise StageError(
                 f"nothing is left of the {summary['rows_in']} rows of {raw}: {summary['rows_rejected']} rejected, "
-                f"{summary['rows_dropped']} dropped by {script.path}; mend the file, the schema or the script"
+                f"{summary['rows_dropped']} dropped by {script.path}; correct the file, the schema or the script"
             )
         write_json(metrics, summary)
 
@@ -81,7 +82,9 @@ class _Script:
 
     def failed(self, error: Exception) -> StageError:
         """The refusal of a script that raised `error`."""
-        return StageError(f"{self.path} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}; mend it")
+        return StageError(
+            f"{self.path} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}; correct it"
+        )
 
     def __call__(self, good: pl.LazyFrame, engine: Literal["polars", "pandas"]) -> pl.LazyFrame:
         """The script's answer to `good`.
@@ -123,7 +126,7 @@ def _stream(job: _Job, script: _Script) -> tuple[Validated, tuple[int, ...]]:
         try:
             validated.good.sink_parquet(job.clean)  # the same without the script
         except pl.exceptions.PolarsError as unreadable:
-            raise raw_files.malformed(job.raw, unreadable) from unreadable
+            raise raw_file.malformed(job.raw, unreadable) from unreadable
         raise script.failed(error) from error
 
 
@@ -187,7 +190,7 @@ def _refuse_too_many(job: _Job, validated: Validated, summary: dict[str, Any]) -
     )
     raise StageError(
         f"{job.raw}: {summary['rows_rejected']} of {summary['rows_in']} rows are rejected, more than "
-        f"datasets.{job.key}.clean.max_rejected = {limit}: {broken}; mend the file, the schema or the limit"
+        f"datasets.{job.key}.clean.max_rejected = {limit}: {broken}; correct the file, the schema or the limit"
     )
 
 

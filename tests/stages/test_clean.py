@@ -10,8 +10,8 @@ from datasets import AGE, INT, ROOT, TEXT, Cleaned, config, left_behind, params,
 from polars.testing import assert_frame_equal
 
 from stages import clean
-from stages.config import load_params
-from stages.errors import StageError
+from stages.common.errors import StageError
+from stages.common.params import load_params
 
 OPTIONS = ("--raw", "raw.csv", "--clean", "c.parquet", "--rejected", "r.parquet", "--metrics", "m.json")
 

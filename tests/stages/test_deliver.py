@@ -14,7 +14,7 @@ import pytest
 from datasets import config, left_behind, params, stage, tree
 
 from stages import deliver
-from stages.errors import OutsideError, StageError
+from stages.common.errors import OutsideError, StageError
 
 SECRET = "s3cr3t/p@ss+w"
 ROWS = 50_000  # more than one chunk
@@ -230,7 +230,7 @@ sys.path.insert(0, "src")
 from pathlib import Path
 from sqlalchemy import Connection, event
 from stages import deliver
-from stages.config import load_params
+from stages.common.params import load_params
 
 seen = []
 

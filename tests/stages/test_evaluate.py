@@ -10,8 +10,9 @@ from scipy.stats import binomtest
 from sklearn import metrics
 from sklearn.inspection import permutation_importance
 
-from stages import evaluate, split, table, train
-from stages.errors import StageError
+from stages import evaluate, split, train
+from stages.common.errors import StageError
+from stages.modelling import table
 
 OUTPUTS = {
     "metrics": "out/metrics.json",
@@ -180,7 +181,7 @@ def test_a_class_that_the_model_never_saw_is_said_and_scored_as_an_error(tmp_pat
     strange = pl.col("species").replace("setosa", "pallida")
     pl.read_parquet(tmp_path / "test.parquet").with_columns(strange).write_parquet(tmp_path / "test.parquet")
     done = judge(tmp_path)
-    assert "never saw ['pallida'] of 'species'" in capsys.readouterr().err
+    assert "was not trained on ['pallida'] of 'species'" in capsys.readouterr().err
     assert done.metrics["accuracy"] < 0.8
     assert not {"log_loss", "roc_auc"} & set(done.metrics)
 
@@ -274,7 +275,7 @@ def _changing(*expressions):
     ("name", "spoil", "message"),
     [
         ("m.joblib", _without, r"m\.joblib is missing; make it: dvc repro train@m"),
-        ("m.joblib", _holding(b"\x80\x04half"), r"m\.joblib does not load \(.*\); make it anew: dvc repro -f train@m"),
+        ("m.joblib", _holding(b"\x80\x04half"), r"m\.joblib does not load \(.*\); make it again: dvc repro -f train@m"),
         ("m.joblib", _holding(b"cnosuchmodule\nModel\n."), r"does not load \(ModuleNotFoundError: .*nosuchmodule"),
         ("m.joblib", _dumping({"a": 1}), r"holds a dict, not a classifier or regressor"),
         ("test.parquet", _without, r"test\.parquet is missing; make it: dvc repro split@m"),
@@ -283,7 +284,7 @@ def _changing(*expressions):
         (
             "test.parquet",
             _changing(pl.exclude("sepal_width"), pl.lit("wide").alias("sepal_width")),
-            r"cannot be judged",
+            r"cannot be evaluated",
         ),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from datasets import config, left_behind, params, stage, tree
 
 from stages import fetch
-from stages.errors import OutsideError, StageError
+from stages.common.errors import OutsideError, StageError
 
 SECRET = "s3cr3t/p@ss+wörd"
 LOADERS = """\
@@ -93,7 +93,7 @@ def test_a_function_is_called_with_its_args(raw):
         ("loaders.NOT_A_FUNCTION", "is a int, not a function"),
         ("loaders.number", "returned a int: .*; it must be a data frame or a Bunch"),
         ("loaders.empty", "returned no rows"),
-        ("loaders.broken", "failed: ValueError: no luck today; mend"),
+        ("loaders.broken", "failed: ValueError: no luck today; correct"),
     ],
 )
 @pytest.mark.usefixtures("loaders")
@@ -127,8 +127,8 @@ def test_a_column_has_one_type_over_all_chunks(tmp_path, raw, monkeypatch):
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ("SELECT * FROM nope", "no such table: nope; mend the query"),
-        ("SELEC 1", "syntax error; mend the query"),
+        ("SELECT * FROM nope", "no such table: nope; correct the query"),
+        ("SELEC 1", "syntax error; correct the query"),
         ("SELECT * FROM sales WHERE id > 9", r"sources\.outside\.s\.sql finds no rows"),
         ("SELECT id, id FROM sales", r"sources\.outside\.s\.sql: the rows make no table"),
     ],

@@ -5,8 +5,8 @@ import pytest
 from datasets import left_behind, params, stage, tree
 
 from stages import ingest
-from stages.config import Params
-from stages.errors import StageError
+from stages.common.errors import StageError
+from stages.common.params import Params
 
 
 def run(source, raw, separator=","):

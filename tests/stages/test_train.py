@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
 from stages import train
-from stages.errors import StageError
+from stages.common.errors import StageError
 
 HIST = "sklearn.ensemble.HistGradientBoostingClassifier"
 

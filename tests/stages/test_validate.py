@@ -9,8 +9,8 @@ import pytest
 from datasets import AGE, FLOAT, INT, TEXT
 from polars.testing import assert_frame_equal
 
-from stages.errors import StageError
-from stages.validate import ROW_CHECKS
+from stages.common.errors import StageError
+from stages.validation.schema import ROW_CHECKS
 
 
 def test_a_broken_row_is_set_aside_with_number_and_reasons(job):

@@ -6,8 +6,8 @@ from html import escape
 
 import numpy as np
 
-from dovetail.comparison import Interval
-from dovetail.monitoring.sample import CATEGORY, DATE, Array, Pair, totals
+from dovetail.monitoring.column_pair import CATEGORY, DATE, Array, Pair, totals
+from dovetail.promotion.comparison import Interval
 
 _WIDTH, _HEIGHT = 340, 132
 _BASE, _TOP = 110, 8  # of the bars

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dovetail.monitoring import statistics
-from dovetail.monitoring.sample import CATEGORY, Pair
+from dovetail.monitoring.column_pair import CATEGORY, Pair
 from dovetail.monitoring.statistics import Test
 
 VALUES, BINS, MISSING, UNSEEN = "values", "bins", "missing", "unseen"  # what a test is of

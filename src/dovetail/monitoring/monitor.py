@@ -8,18 +8,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dovetail.connection import has_store, open_store, tracking_uri
 from dovetail.errors import MissingFile, StoreError, UnknownReference, UserError
-from dovetail.keys import Monitoring
-from dovetail.monitoring.look import Looked, look
+from dovetail.monitoring.assessment import Looked, look
+from dovetail.monitoring.baseline import Reference, reference
 from dovetail.monitoring.page import page
-from dovetail.monitoring.reference import Reference, reference
-from dovetail.monitoring.served import Window
-from dovetail.reference import parse
-from dovetail.series import Observed
-from dovetail.store import Store
-from dovetail.trace import Subject, resolve
-from dovetail.workspace import Workspace
+from dovetail.monitoring.served_rows import Window
+from dovetail.registration.resolve import TrackedModel, resolve
+from dovetail.repo.workspace import Workspace
+from dovetail.tracking.connection import has_store, open_store, tracking_uri
+from dovetail.tracking.monitoring_runs import MonitoredVersion
+from dovetail.tracking.store import Store
+from dovetail.values.reference import parse
+from dovetail.values.tag_keys import Monitoring
 
 FOLDER = "monitoring"  # of the prediction log, below the root
 PAGE = "monitor.html"  # in the run
@@ -56,7 +56,7 @@ def monitor(workspace: Workspace, wish: Wish, known: dict[str, Reference] | None
         raise StoreError(f"there is no MLflow store at {tracking_uri(workspace.store_root)}", "dovetail sync")
     with open_store(workspace.store_root) as store:
         subject = _version(workspace, store, wish.ref)
-        observed = Observed(subject.model, subject.version or 0, subject.lineage.artifact.md5)
+        observed = MonitoredVersion(subject.model, subject.version or 0, subject.lineage.artifact.md5)
         key = f"{observed.model}/{observed.version} {observed.md5}"
         if key not in known:
             known.clear()  # nobody looks at an older one again
@@ -90,7 +90,7 @@ def moment(text: str, now: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _version(workspace: Workspace, store: Store, text: str) -> Subject:
+def _version(workspace: Workspace, store: Store, text: str) -> TrackedModel:
     models = frozenset(workspace.tree.declared.models) | frozenset(store.models())
     subject = resolve(workspace, store, parse(text, models))
     if subject.version is None:

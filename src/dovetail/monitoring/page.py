@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
-from dovetail.comparison import Interval
 from dovetail.monitoring import charts
+from dovetail.monitoring.column_pair import Pair
 from dovetail.monitoring.drift import ALPHA, LARGE_DISTANCE, LARGE_SHARE, LARGE_STABILITY
-from dovetail.monitoring.sample import Pair
+from dovetail.promotion.comparison import Interval
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #f6f5f2; --card: #fff; --ink: #1f2328; --soft: #646b73; --line: #e2e0da;

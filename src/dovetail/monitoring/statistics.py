@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dovetail.monitoring.sample import Array, most_frequent, totals
+from dovetail.monitoring.column_pair import Array, most_frequent, totals
 
 KS, CHI_SQUARE = "kolmogorov-smirnov", "chi-square"
 _BINS = 10

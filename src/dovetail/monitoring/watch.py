@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import DovetailError, UserError
 from dovetail.monitoring.monitor import Wish, monitor
-from dovetail.processes import interruptible
-from dovetail.workspace import Workspace
+from dovetail.repo.workspace import Workspace
+from dovetail.system.processes import interruptible
 
 if TYPE_CHECKING:
-    from dovetail.monitoring.reference import Reference
+    from dovetail.monitoring.baseline import Reference
 
 
 def watch(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dovetail.render.ledger import gates_table
+from dovetail.render.promote import gates_table
 
 
 def retrained(answer: dict[str, Any]) -> str:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from dovetail.errors import UserError
-from dovetail.git import Git
-from dovetail.snapshot import Commit
+from dovetail.repo.git import Git
+from dovetail.repo.git_values import Commit
 
 _PREFIX, _TIME = "retrain", "%Y%m%dT%H%M%SZ"
 _MODEL = "Retrained-Model"  # the trailer by which such a commit is known, on a branch or merged

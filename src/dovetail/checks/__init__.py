@@ -1,1 +1,0 @@
-"""What `dovetail doctor` looks at: each check is one function that yields the problems that it finds."""

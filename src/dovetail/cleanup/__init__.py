@@ -1,0 +1,1 @@
+"""What nothing needs any more, across DVC's cache, its remote and MLflow's trash."""

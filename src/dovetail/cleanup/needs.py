@@ -1,0 +1,206 @@
+"""Who needs which objects: branches, tags, experiments, registered versions, and versions that only git knows."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dovetail.cleanup.references import Reader, Root, digests
+from dovetail.errors import DovetailError, MissingFile
+from dovetail.repo.dvc_values import Model
+from dovetail.repo.git_values import Commit
+from dovetail.repo.ledger import Ledger
+from dovetail.repo.tree import Snapshot
+from dovetail.repo.workspace import Workspace
+from dovetail.tracking.run_content import LINEAGE_FILE, read_lineage
+from dovetail.tracking.store import Store, Version
+from dovetail.values import tag_keys
+from dovetail.values.lineage import Lineage
+
+VERSION, HISTORY = "version", "history"
+Written = Sequence[tuple[Commit, Mapping[str, str]]]  # each commit with the DVC files that it wrote, newest first
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What something needs: the md5s of objects, a folder's listing without what it names."""
+
+    kind: str
+    what: str
+    digests: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A registered version, or what the ledger names where MLflow does not know it.
+
+    Attributes:
+        aliases: Those that name it, in MLflow or in the ledger.
+        md5: The digest of its bytes.
+        digests: What it needs to be served, explained and rebuilt.
+        in_git: Those of them that git keeps itself: metrics, code.
+        commits: The commits that record it, whether a ref keeps them or not.
+    """
+
+    model: str
+    number: int | None
+    aliases: tuple[str, ...]
+    md5: str | None
+    digests: frozenset[str]
+    in_git: frozenset[str]
+    commits: tuple[Commit, ...]
+
+    def __str__(self) -> str:
+        number = f"version {self.number}" if self.number else f"md5 {(self.md5 or '?')[:8]}"
+        return " ".join([self.model, number, *(f"@{alias}" for alias in self.aliases)])
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which models of the history are versions: every one of a commit that is kept; else those that MLflow shows.
+
+    Attributes:
+        kept: The commits that a ref keeps.
+        holding: The commits that hold a registered version, whether a ref keeps them or not.
+        versions: The digests of the registered versions' models.
+    """
+
+    kept: set[str]
+    holding: set[str]
+    versions: set[str | None]
+
+    def at(self, commit: Commit) -> bool:
+        """Whether there can be one at the commit."""
+        return commit.sha in self.kept or commit.sha in self.holding
+
+    def includes(self, commit: Commit, md5: str) -> bool:
+        """Whether the model of this digest at the commit is one."""
+        return commit.sha in self.kept or md5 in self.versions
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """What a version's run says of it; `kept` is what a DVC file names, the model or the folder with it."""
+
+    digests: frozenset[str]
+    kept: str | None
+    paths: Mapping[str, str]  # path → md5
+    commit: str | None  # where it was registered with nothing changed
+
+
+def of_roots(reader: Reader, roots: Iterable[Root]) -> list[Claim]:
+    """All that the tips of branches, tags and experiments name, and the working tree."""
+    return [Claim(root.kind, str(root), reader.tree(root.commit) if root.commit else reader.here()) for root in roots]
+
+
+def of_held(versions: Iterable[Held]) -> list[Claim]:
+    """What registered versions need."""
+    return [Claim(VERSION, str(version), version.digests) for version in versions]
+
+
+def held(workspace: Workspace, reader: Reader, store: Store | None, ledger: Ledger, written: Written) -> list[Held]:
+    """Every version that MLflow shows, and every one that an alias names in git's ledger."""
+    named: dict[tuple[str, str | None], dict[str, str]] = {}  # model and md5 → the commit of each alias in the ledger
+    for (model, alias), event in ledger.aliases.items():
+        if event and event.note:
+            named.setdefault((model, event.note.md5), {})[alias] = event.tag.commit
+    shown = {name: store.aliases(name) for name in store.models()} if store else {}
+    recorded = {v: _recorded(store, v) for name in shown for v in store.versions(name)} if store else {}
+    holding = _holding(reader, written, {record.kept for record in recorded.values()})
+    found = []
+    for version, record in recorded.items():
+        tagged = named.pop((version.model, version.md5), {})
+        aliases = {alias for alias, number in shown[version.model].items() if number == version.number} | tagged.keys()
+        known = _commits(workspace, [*tagged.values(), record.commit])
+        commits = tuple(dict.fromkeys([*known, *holding.get(record.kept, ())]))
+        tracked = workspace.git.files(commits[0].sha) if commits else {}
+        in_git = frozenset(md5 for path, md5 in record.paths.items() if path in tracked)
+        order = tuple(sorted(aliases))
+        found.append(Held(version.model, version.number, order, version.md5, record.digests, in_git, commits))
+    for (model, md5), tagged in named.items():
+        commits = tuple(_commits(workspace, tagged.values()))
+        needed, in_git = reader.tree(commits[0].sha), _outside_dvc(workspace, commits[0])
+        found.append(Held(model, None, tuple(sorted(tagged)), md5, needed, in_git, commits))
+    return found
+
+
+def _recorded(store: Store, version: Version) -> _Recorded:
+    """What the version's run keeps of it; of a version that Dovetail did not make, what its tags say."""
+    shown = store.run(version.run_id or "")
+    tags = dict(shown.tags) if shown else {}
+    clean = tags.get(tag_keys.GIT_DIRTY) == "false"
+    text = store.text(version.run_id or "", LINEAGE_FILE) or ""
+    made = read_lineage(text)
+    if made is None:
+        return _Recorded(digests(json.dumps(tags) + (version.md5 or "")), version.md5, {}, None)
+    refs = [made.artifact, *(ref for stage in made.stages for ref in (*stage.deps, *stage.outs))]
+    paths = {ref.path: ref.md5 for ref in refs}
+    return _Recorded(
+        digests(text + json.dumps(tags)), made.kept.md5, paths, tags.get(tag_keys.GIT_COMMIT) if clean else None
+    )
+
+
+def _commits(workspace: Workspace, shas: Iterable[str | None]) -> list[Commit]:
+    found = (workspace.git.commit(sha) for sha in dict.fromkeys(shas) if sha)
+    return [commit for commit in found if commit]
+
+
+def _holding(reader: Reader, written: Written, wanted: set[str | None]) -> dict[str | None, list[Commit]]:
+    found: dict[str | None, list[Commit]] = {}
+    for commit, files in written:
+        for md5 in frozenset[str | None]().union(*map(reader.made, files.values())) & wanted:
+            found.setdefault(md5, []).append(commit)
+    return found
+
+
+def _outside_dvc(workspace: Workspace, commit: Commit) -> frozenset[str]:
+    """The digests of the files that dvc.lock names at a commit and that git keeps."""
+    tree, tracked = workspace.at(commit), workspace.git.files(commit.sha)
+    try:
+        refs = [ref for record in tree.records.values() for ref in (*record.deps, *record.outs)]
+    except DovetailError:
+        return frozenset()
+    return frozenset(ref.md5 for ref in refs if ref.path in tracked)
+
+
+def of_history(
+    workspace: Workspace, reader: Reader, written: Written, wanted: Wanted, candidates: frozenset[str]
+) -> list[Claim]:
+    """What a version in the history needs, MLflow knowing it or not: `sync` makes it anew from its commit.
+
+    Only the commits are looked at that name one of `candidates`, objects that nothing else needs.
+    """
+    found = []
+    for commit, _ in written:
+        if wanted.at(commit) and reader.tree(commit.sha) & candidates:
+            needed = _models_need(workspace, reader, commit, wanted)
+            if needed & candidates:
+                candidates -= needed
+                found.append(Claim(HISTORY, f"a model at commit {commit.sha[:8]}", needed))
+    return found
+
+
+def _models_need(workspace: Workspace, reader: Reader, commit: Commit, wanted: Wanted) -> frozenset[str]:
+    """What made the models that a commit records and that are versions; all that it names where that is unclear."""
+    tree = workspace.at(commit)
+    try:
+        made = [lineage for model in tree.declared.models.values() if (lineage := _lineage(tree, model))]
+        outs = [out for record in tree.records.values() for out in record.outs]
+        laid = [*outs, *(entry.ref for entry in tree.tracked.values())]
+    except DovetailError:
+        return reader.tree(commit.sha)
+    needed = {
+        ref
+        for lineage in made
+        if wanted.includes(commit, lineage.artifact.md5)
+        for ref in [lineage.kept, *(ref for stage in lineage.stages for ref in (*stage.deps, *stage.outs))]
+    }
+    # A stage may read one file of a folder that `dvc add` knows as a whole, or a folder of files added one by one.
+    around = {ref for ref in laid if any(ref.overlaps(path) for path in {ref.path for ref in needed})}
+    return frozenset(ref.md5 for ref in needed | around)
+
+
+def _lineage(tree: Snapshot, model: Model) -> Lineage | None:
+    try:
+        return tree.lineage(model)
+    except MissingFile:  # declared, not yet trained
+        return None

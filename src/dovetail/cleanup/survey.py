@@ -1,0 +1,152 @@
+"""What a clean-up has to know: who needs what, what lies where, and what a version could lose."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dovetail.cleanup import risks
+from dovetail.cleanup.needs import Claim, Held, Wanted, Written, held, of_held, of_history, of_roots
+from dovetail.cleanup.references import BRANCH, DVC_FILES, OTHER, REMOTE_BRANCH, TAG, Reader, Root, published, roots
+from dovetail.cleanup.risks import Keepers, Warned
+from dovetail.errors import DovetailError
+from dovetail.repo import ledger
+from dovetail.repo.objects import Objects
+from dovetail.repo.workspace import Workspace
+from dovetail.tracking.store import Store
+from dovetail.tracking.trash import Discarded
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that was found.
+
+    Attributes:
+        sizes: The objects of each place.
+        needed: Which objects each claimant needs, folders expanded.
+        written: The commits that wrote a DVC file, newest first, those that no ref keeps included.
+        kept: The commits that a ref keeps.
+    """
+
+    reader: Reader
+    sizes: Mapping[Objects, Mapping[str, int]]
+    needed: Mapping[str, frozenset[str]]
+    written: Written
+    kept: set[str]
+    trash: Sequence[Discarded]
+    warnings: Sequence[Warned]
+
+
+class _Folders:
+    """Expands folders, each listing read once, from wherever it lies."""
+
+    def __init__(self, places: Iterable[Objects], sizes: Mapping[Objects, Mapping[str, int]]) -> None:
+        self._places = list(places)
+        self._sizes = sizes
+        self._known: dict[str, frozenset[str]] = {}
+
+    def __call__(self, digests: Iterable[str]) -> frozenset[str]:
+        found = set(digests)
+        for md5 in [md5 for md5 in found if md5.endswith(".dir")]:
+            if md5 not in self._known:
+                self._known[md5] = frozenset(self._listing(md5))
+            found |= self._known[md5]
+        return frozenset(found)
+
+    def _listing(self, md5: str) -> Iterable[str]:
+        for place in self._places:
+            if place not in self._sizes or md5 in self._sizes[place]:
+                listing = place.listing(md5)
+                if listing is not None:
+                    return listing.values()
+        return ()  # a folder that is a dependency only, or lost: nothing can bring it back
+
+
+def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects], *, consent: bool) -> Survey:
+    """Look at everything; nothing is changed.
+
+    Raises:
+        GitFailed, DataUnavailable, StoreError: when a side cannot answer.
+    """
+    git, reader = workspace.git, Reader(workspace.git)
+    there = published(git)
+    known = git.known(there.refs.values())
+    tips = _tips(roots(git), {ref: sha for ref, sha in there.refs.items() if sha in known})
+    shas = {root.commit for root in tips if root.commit}
+    written = list(git.written(["--all", "--reflog", *sorted(shas)], *DVC_FILES))
+    promotions = ledger.read(git.tags())
+    versions = held(workspace, reader, store, promotions, written)
+    sizes = {place: place.sizes() for place in places}
+    expand = _Folders(_listing_places(workspace, places), sizes)
+    claims = [*of_roots(reader, tips), *of_held(versions)]
+    needed = {claim.what: expand(claim.digests) for claim in claims}
+    candidates = frozenset().union(*sizes.values()).difference(*needed.values())
+    kept = git.reachable(shas)
+    holding = {commit.sha for version in versions for commit in version.commits}
+    wanted = Wanted(kept, holding, {version.md5 for version in versions})
+    history = of_history(workspace, reader, written, wanted, candidates)
+    needed |= {claim.what: expand(claim.digests) for claim in history}
+    trash = store.discarded({*workspace.tree.declared.models, *(v.model for v in versions)}) if store else []
+    warnings = [
+        *risks.of_place(
+            shallow=git.is_shallow,
+            foreign_cache=workspace.foreign_cache,
+            unfinished=workspace.unfinished,
+            consent=consent,
+        ),
+        *risks.of_git_remotes(there, known, places[1].name if places[1:] else None),
+        *risks.of_trash(trash),
+        *_of_commits(workspace, tips, versions, claims[0], known),
+        *risks.of_tags({e.tag.name: f"{m}@{a}" for (m, a), e in promotions.aliases.items() if e}, there),
+        *_of_bytes(workspace, versions, claims, sizes[workspace.cache], expand),
+    ]
+    return Survey(reader, sizes, needed, written, kept, trash, warnings)
+
+
+def _tips(own: Sequence[Root], theirs: Mapping[str, str]) -> list[Root]:
+    """What is kept here, and commits that are here and that only a git remote names."""
+    shas = {root.commit for root in own}
+    return [*own, *(Root(OTHER, ref, sha) for ref, sha in theirs.items() if sha not in shas)]
+
+
+def _of_commits(
+    workspace: Workspace,
+    tips: Sequence[Root],
+    versions: Sequence[Held],
+    here: Claim,
+    known: set[str],
+) -> Iterator[Warned]:
+    git = workspace.git
+    lasting = git.reachable([*(r.commit for r in tips if r.commit and r.kind in (BRANCH, REMOTE_BRANCH, TAG)), *known])
+    away = {root.commit for root in tips if root.commit and root.kind == REMOTE_BRANCH} | known
+    pushed = git.reachable(away) if git("remote") else None
+    return risks.of_commits(versions, lasting, pushed, here.digests)
+
+
+def _listing_places(workspace: Workspace, places: Sequence[Objects]) -> list[Objects]:
+    """Where the listings of folders are looked for: the default remote may have those that the cache lacks."""
+    try:
+        remote = workspace.remote()
+    except DovetailError:  # it keeps files by their own names: no listings
+        return list(places)
+    known = {place.name for place in places}
+    return [*places, *([remote] if remote and remote.name not in known else [])]
+
+
+def _of_bytes(
+    workspace: Workspace,
+    versions: Sequence[Held],
+    claims: Sequence[Claim],
+    cached: Mapping[str, int],
+    expand: _Folders,
+) -> list[Warned]:
+    here = {version: expand(version.digests - version.in_git) & cached.keys() for version in versions}
+    try:
+        remote = workspace.remote()
+        there = remote.holds(frozenset().union(*here.values())) if remote else set()
+    except DovetailError as error:
+        return [Warned("the default remote", error.message, error.next_command)]
+    of_kind: dict[str, frozenset[str]] = {}
+    for claim in claims:
+        of_kind[claim.kind] = of_kind.get(claim.kind, frozenset()) | expand(claim.digests)
+    alone = {version: here[version] - there for version in versions}
+    push = workspace.push_command({commit for version in versions if alone[version] for commit in version.commits[:1]})
+    return list(risks.of_bytes(alone, Keepers.of(of_kind), remote.name if remote else None, push))

@@ -1,0 +1,52 @@
+"""What commands share: `--json`, showing an answer, telling how far long work is."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from dovetail.repo.workspace import Workspace
+    from dovetail.tracking.connection import Tracking
+
+JSON = "dovetail.json"  # in the context's meta: an error has to know it too
+
+
+def _note_json(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001  (click's signature)
+    ctx.meta[JSON] = value
+    return value
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_note_json, help="Answer with one JSON document and nothing else."
+)
+
+
+@contextmanager
+def opened() -> "Iterator[tuple[Workspace, Tracking]]":
+    """The repository of the current folder, as git and DVC have it, and its MLflow store: what every verb is given."""
+    from dovetail.repo.workspace import open_workspace
+    from dovetail.tracking.connection import Tracking
+
+    with open_workspace() as workspace:
+        yield workspace, Tracking(workspace.store_root)
+
+
+def progress(message: str) -> None:
+    """What long work is at, on a terminal."""
+    if sys.stderr.isatty():
+        click.echo(f"{message} …", err=True)
+
+
+def count(done: int, total: int) -> None:
+    """A line on a terminal that is written over; nothing in a pipe."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{done} of {total}" if done < total else "\r\033[K", err=True, nl=False)
+
+
+def show(content: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
+    """Print an answer: the JSON document, or what `text` makes of it."""
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json else text(content))

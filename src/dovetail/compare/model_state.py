@@ -1,0 +1,203 @@
+"""One side of a comparison: a model as a version, a run, a commit, an experiment or the workspace has it."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from dovetail.errors import UnknownReference, UserError
+from dovetail.registration.resolve import commit_of
+from dovetail.repo.dvc_values import Model
+from dovetail.repo.git_values import Commit
+from dovetail.repo.tree import Snapshot
+from dovetail.repo.trees import WorkingTree
+from dovetail.repo.workspace import WORKSPACE, Workspace
+from dovetail.values.environment import Environment, pinned
+from dovetail.values.lineage import Lineage
+from dovetail.values.reference import ByAlias, ByCommit, ByDigest, ByPath, ByRun, ByVersion, Reference, parse
+from dovetail.values.tag_keys import shown_name
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What is known of a model in one place.
+
+    Attributes:
+        ref: what was typed.
+        kind: `version`, `run`, `commit`, `experiment` or `workspace`.
+        metrics: under the names that MLflow shows.
+        environment: None where nothing says which packages there were.
+        gates: as declared there, of a version or a run in its commit; None where nothing says.
+        has_card: whether a card describes the model's signature; None where nothing says.
+        commit: whose files of git belong to it; of the workspace HEAD.
+        dirty: of the workspace: whether a tracked file differs from HEAD.
+    """
+
+    ref: str
+    kind: str
+    lineage: Lineage
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    environment: Environment | None = None
+    gates: Mapping[str, Any] | None = None
+    has_card: bool | None = None
+    commit: Commit | None = None
+    dirty: bool | None = None
+    experiment: str | None = None
+    version: int | None = None
+    aliases: tuple[str, ...] = ()
+    run_id: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Which side this is, as `--json` gives it."""
+        return {
+            "ref": self.ref,
+            "kind": self.kind,
+            "model": self.lineage.model,
+            "md5": self.lineage.artifact.md5,
+            "fingerprint": self.lineage.fingerprint,
+            "version": self.version,
+            "aliases": list(self.aliases),
+            "run_id": self.run_id,
+            "commit": self.commit.sha if self.commit else None,
+            "dirty": self.dirty,
+            "experiment": self.experiment,
+        }
+
+
+def sides(workspace: Workspace, a: str | None, b: str) -> tuple[Side, Side]:
+    """The two sides that are named; None: the model's production, else staging.
+
+    A revision without a model means the other side's model, else the only one that is declared. MLflow is asked for
+    versions and runs alone.
+
+    Raises:
+        UnknownReference, UnknownModel: naming what there is.
+        UserError: when several models are declared and neither side names one, or a side cannot be read.
+        StoreError: when MLflow is asked and does not answer.
+    """
+    with ExitStack() as stack:
+        reader = _Reader(workspace, stack)
+        first, second = (reader.named(a) if a else None), reader.named(b)
+        named = first or second
+        model = named.lineage.model if named else _only_model(workspace, a)
+        if first is None:
+            first = reader.revision(a, model) if a else reader.shown(model, ByAlias(model))
+        return first, second or reader.revision(b, model)
+
+
+def _only_model(workspace: Workspace, rev: str | None) -> str:
+    models = list(workspace.tree.declared.models)
+    if len(models) == 1:
+        return models[0]
+    known = f"no model is named, and dvc.yaml declares: {', '.join(models) or 'none'}"
+    if not models:
+        raise UserError(known, "add one under `artifacts:` in dvc.yaml")
+    raise UserError(known, f"name one on either side: dovetail diff {f'{rev}:' if rev else ''}{models[-1]}")
+
+
+class _Reader:
+    """Reads sides; MLflow is opened when the first one needs it."""
+
+    def __init__(self, workspace: Workspace, stack: ExitStack) -> None:
+        self._workspace = workspace
+        self._stack = stack
+
+    @cached_property
+    def _store(self) -> Any:
+        from dovetail.tracking.connection import has_store, open_store
+
+        if not has_store(self._workspace.store_root):
+            raise UnknownReference(
+                "MLflow has no store here that could be asked for versions and runs", "dovetail sync"
+            )
+        return self._stack.enter_context(open_store(self._workspace.store_root))
+
+    def named(self, text: str) -> Side | None:
+        """The side that `text` names; None where it is a revision without a model."""
+        models = frozenset(self._workspace.tree.declared.models)
+        reference = parse(text, models)
+        if isinstance(reference, ByCommit):
+            return self.revision(reference.rev, reference.model, text)
+        if isinstance(reference, ByRun) or text.startswith("models:/"):
+            return self.shown(text, reference)
+        if isinstance(reference, ByVersion | ByAlias) and reference.model in models:
+            return self.shown(text, reference)
+        try:  # a branch may look like a version or an alias of a model that is not declared: `feature/3`
+            self._workspace.tree_of(text)
+        except UnknownReference as error:
+            if not isinstance(reference, ByPath | ByDigest):
+                return self.shown(text, reference)
+            raise UnknownReference(
+                f"{text!r} names no model (declared: {', '.join(models) or 'none'}), revision or experiment",
+                "git log --oneline --all; dvc exp list; dovetail status",
+            ) from error
+        return None
+
+    def revision(self, rev: str, model: str, text: str | None = None) -> Side:
+        """The model of a tree: of the workspace, a commit or an experiment."""
+        tree = self._workspace.tree_of(rev)
+        return side_of(tree, model, text or f"{rev}:{model}")
+
+    def shown(self, text: str, reference: Reference) -> Side:
+        """The version or run that MLflow shows; without a store what the promotions in git's tags say of an alias."""
+        from dovetail.registration.resolve import resolve
+        from dovetail.tracking.connection import has_store
+        from dovetail.tracking.run_content import ENVIRONMENT_FILE
+
+        if isinstance(reference, ByAlias) and not has_store(self._workspace.store_root):
+            commit, alias = self._promoted(reference)
+            if commit:
+                return replace(side_of(self._workspace.at(commit), reference.model, text), aliases=(alias,))
+        found = resolve(self._workspace, self._store, reference)
+        packages = self._store.text(found.run.id, ENVIRONMENT_FILE)
+        commit = commit_of(self._workspace, found.lineage, experiments=True)
+        declared = self._declared(found.model, commit)
+        aliases = self._store.aliases(found.model).items()
+        return Side(
+            ref=text,
+            kind="run" if found.version is None else "version",
+            lineage=found.lineage,
+            metrics=found.run.metrics,
+            environment=None if packages is None else pinned(packages),
+            gates=declared.gates if declared else None,
+            has_card=declared.card is not None if declared else None,
+            commit=commit,
+            version=found.version,
+            aliases=tuple(sorted(alias for alias, number in aliases if number == found.version)),
+            run_id=found.run.id,
+        )
+
+    def _promoted(self, reference: ByAlias) -> tuple[Commit | None, str]:
+        from dovetail.repo.ledger import read
+        from dovetail.values.reference import PRODUCTION, STAGING
+
+        git = self._workspace.git
+        ledger = read(git.tags())
+        aliases = (reference.alias,) if reference.alias else (PRODUCTION, STAGING)
+        named = ((alias, ledger.current(reference.model, alias)) for alias in aliases)
+        return next(((git.commit(event.tag.commit), alias) for alias, event in named if event), (None, ""))
+
+    def _declared(self, model: str, commit: Commit | None) -> Model | None:
+        """What is declared where the model was made, or here, if that is in no commit."""
+        tree = self._workspace.at(commit) if commit else self._workspace.tree
+        return tree.declared.models.get(model)
+
+
+def side_of(tree: Snapshot, name: str, text: str) -> Side:
+    """The model `name` as it is in `tree`, told from git and DVC alone."""
+    model = tree.model(name)
+    lineage = tree.lineage(model)
+    in_workspace = isinstance(tree, WorkingTree)
+    return Side(
+        ref=text,
+        kind=WORKSPACE if in_workspace else "experiment" if tree.experiment else "commit",
+        lineage=lineage,
+        metrics={shown_name(key): value for key, value in tree.metrics(model, lineage).items()},
+        environment=tree.environment,
+        gates=model.gates,
+        has_card=model.card is not None,
+        commit=tree.commit,
+        dirty=tree.dirty if in_workspace else None,
+        experiment=tree.experiment,
+    )

@@ -1,0 +1,1 @@
+"""Models compiled to ONNX, and the proof that they answer the same."""

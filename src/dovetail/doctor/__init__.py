@@ -1,0 +1,1 @@
+"""What is broken or risky, each with the command that repairs it."""

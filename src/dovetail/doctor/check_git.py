@@ -1,0 +1,51 @@
+"""What git holds and should not, or lacks and should hold."""
+
+import shlex
+from collections.abc import Iterator
+
+from dovetail.repo.workspace import Workspace
+from dovetail.values.finding import Finding
+
+_VIEW = (":(top,glob)mlflow.db*", ":(top)mlruns")
+
+
+def shallow_clone(workspace: Workspace) -> Iterator[Finding]:
+    """History that is not here: what made an older version cannot be told."""
+    if workspace.git.is_shallow:
+        yield Finding(
+            "warning",
+            "this clone is shallow",
+            "older commits are not here, so that older versions cannot be explained or restored",
+            "git fetch --unshallow",
+        )
+
+
+def tracked_view(workspace: Workspace) -> Iterator[Finding]:
+    """MLflow's store or the receipts in git: a clone would believe that its own MLflow was filled."""
+    if found := [path for path in workspace.git("ls-files", "-z", "--", *_VIEW).split("\0") if path]:
+        top = sorted({path.split("/", 1)[0] for path in found})
+        typed = " ".join(workspace.typed(path) for path in top)
+        yield Finding(
+            "error",
+            f"git tracks {', '.join(top)}",
+            "that is this machine's view: in a clone its receipts would claim registrations that nobody did there",
+            f"git rm -r -q --cached {typed} && printf '/mlflow.db*\\n/mlruns/\\n' >> {workspace.typed('.gitignore')}",
+        )
+
+
+def unignored_outputs(workspace: Workspace) -> Iterator[Finding]:
+    """Data that DVC keeps and the next `git add` would put into git: a failed repro takes DVC's own lines back."""
+    outs = [out.path for step in workspace.steps for out in step.outs if out.cached]
+    here = [path for path in outs if (workspace.root / path).exists()]
+    if not here:
+        return
+    ignored = set(workspace.git("-c", "core.quotePath=false", "check-ignore", "--no-index", "--", *here).splitlines())
+    for path in here:
+        if path not in ignored:
+            line = shlex.quote(f"/{path}")
+            yield Finding(
+                "warning",
+                f"{path} is DVC's, but git does not ignore it",
+                "the next `git add` puts the data into git, and DVC then refuses to track it",
+                f"echo {line} >> {workspace.typed('.gitignore')}",
+            )

@@ -1,0 +1,125 @@
+"""Where runs are written to, and with which MLflow."""
+
+import ast
+import os
+import re
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from packaging.version import Version
+
+from dovetail.repo.dvc_values import RECEIPTS
+from dovetail.repo.workspace import Workspace
+from dovetail.tracking.connection import ENV_TRACKING_URI, has_store, tracking_uri
+from dovetail.tracking.store import SQLITE
+from dovetail.values.finding import Finding
+
+# The newest fix that an advisory names, as known on 2026-11-23: CVE-2026-8147, any user may read and change all traces.
+# https://github.com/advisories/GHSA-2cm6-r77w-6g96 (published 2026-07-02). Before it, among others, fixed in 3.11.0:
+# https://github.com/advisories/GHSA-g35p-px32-whv6 and https://github.com/advisories/GHSA-f2m9-wcf4-cwwx
+SAFE_MLFLOW = Version("3.14.0")
+_NETWORK = re.compile(
+    r"nfs\d?|cifs|smb\d?|smbfs|9p|afs|ceph|glusterfs|lustre|beegfs|fuse\.(sshfs|s3fs|gcsfuse|rclone|glusterfs)"
+)
+_SOMEWHERE = re.compile(r"[a-z][\w+.-]+:/(/[^/]|//)|databricks|/", re.IGNORECASE)  # a host, or an absolute path
+
+
+def outdated_mlflow(_: Workspace) -> Iterator[Finding]:
+    """An MLflow with holes that are public."""
+    installed = Version(metadata.version("mlflow"))
+    if installed < SAFE_MLFLOW:
+        yield Finding(
+            "error",
+            f"MLflow {installed} is older than {SAFE_MLFLOW}",
+            "its known security holes are public, see https://github.com/mlflow/mlflow/security/advisories",
+            f"python -m pip install --upgrade 'mlflow>={SAFE_MLFLOW}'",
+        )
+
+
+def is_relative(uri: str) -> bool:
+    """Whether the place that a tracking URI names depends on the current folder."""
+    if uri.startswith("sqlite:"):
+        return not uri.startswith(f"{SQLITE}/")
+    return _SOMEWHERE.match(uri) is None
+
+
+def relative_folder(_: Workspace) -> Iterator[Finding]:
+    """A folder as the tracking URI. A relative SQLite file is none: Dovetail takes it from the repository's root."""
+    uri = os.environ.get(ENV_TRACKING_URI, "")
+    if uri and is_relative(uri) and not uri.startswith(SQLITE):
+        yield Finding(
+            "error",
+            f"{ENV_TRACKING_URI} is {uri!r}, a relative folder",
+            "a temporary experiment's run would be deleted with the experiment's folder",
+            f"unset {ENV_TRACKING_URI}",
+        )
+
+
+def relative_uris_in_code(workspace: Workspace) -> Iterator[Finding]:
+    """Scripts of stages that set a tracking URI which an experiment would lose."""
+    scripts = {dep for step in workspace.steps for dep in step.deps if dep.endswith(".py")}
+    for path in sorted(scripts):
+        file = workspace.root / path
+        for line, uri in _uris(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else ():
+            yield Finding(
+                "error",
+                f"{path}:{line} sets the tracking URI to {uri!r}",
+                "a temporary experiment runs in a folder that DVC deletes, and the run is deleted with it",
+                f"delete line {line} of {path}: inside a stage MLflow finds the repository's store by itself",
+            )
+
+
+def _uris(source: str) -> Iterator[tuple[int, str]]:
+    """The relative tracking URIs that a Python source sets, with their lines."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return
+    for node in nodes:
+        value = None
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "set_tracking_uri" and node.args:
+            value = node.args[0]
+        elif isinstance(node, ast.Assign) and ENV_TRACKING_URI in ast.unparse(node.targets[0]):
+            value = node.value
+        if isinstance(value, ast.Constant) and isinstance(value.value, str) and is_relative(value.value):
+            yield value.lineno, value.value
+
+
+def shared_sqlite(workspace: Workspace) -> Iterator[Finding]:
+    """SQLite on a network folder: its locks do not work there."""
+    uri, mounts = tracking_uri(workspace.store_root), Path("/proc/self/mounts")
+    if not uri.startswith(SQLITE) or not mounts.exists():  # elsewhere than on Linux this is not looked at
+        return
+    file = Path(uri.removeprefix(SQLITE))
+    if kind := network_kind(mounts.read_text(encoding="utf-8"), file.resolve()):
+        yield Finding(
+            "error",
+            f"{file} lies on a network folder ({kind})",
+            "SQLite's locks do not work there: two writers destroy the store (https://sqlite.org/faq.html#q5)",
+            f"export {ENV_TRACKING_URI}={SQLITE}$HOME/{workspace.root.name}-mlflow.db && dovetail sync --all, "
+            "or for a team a server: mlflow server",
+        )
+
+
+def network_kind(mounts: str, path: Path) -> str | None:
+    """The network file system that `path` lies on, told from the text of /proc/mounts; None for a disk."""
+    best, kind = Path(), None
+    for line in mounts.splitlines():
+        _, place, type_, *_ = line.split(" ")
+        folder = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), place))
+        if path.is_relative_to(folder) and len(folder.parts) >= len(best.parts):
+            best, kind = folder, type_
+    return kind if kind and _NETWORK.fullmatch(kind) else None
+
+
+def lost_store(workspace: Workspace) -> Iterator[Finding]:
+    """Receipts of a store that is gone: DVC would not fill a new one."""
+    receipts = sorted((workspace.store_root / RECEIPTS).glob("*.json"))
+    if receipts and not has_store(workspace.store_root):
+        yield Finding(
+            "error",
+            f"{tracking_uri(workspace.store_root).removeprefix(SQLITE)} is gone",
+            f"{RECEIPTS} says that models are registered, so `dvc repro` registers none",
+            "dovetail sync",
+        )

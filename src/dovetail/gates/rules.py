@@ -1,0 +1,280 @@
+"""From evidence to verdicts: whether a model may become what others rely on. Pure.
+
+A gate is named after the metric that it bounds, or is one of KINDS. `register` asks those that numbers answer,
+`promote` all of them; PROVENANCE, PICKLE, SERVING and CHAMPION are asked of every promotion, configured or not.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dovetail.errors import UserError
+from dovetail.gates.evidence import Evidence
+
+DATA, SIGNATURE, SLICES = "data", "signature", "slices"
+PROVENANCE, PICKLE, SERVING, CHAMPION = "provenance", "pickle", "serving", "champion"
+KINDS: Mapping[str, Mapping[str, Any]] = {  # each kind's keys with their defaults, in the order of the verdicts
+    DATA: {"max_rejected": 0.0},
+    SIGNATURE: {"required": True},
+    PROVENANCE: {"pushed": False, "reproduced": False},
+    PICKLE: {"allow": ()},
+    SERVING: {"p99_ms": None, "max_mb": None, "missing": None},
+    SLICES: {},
+    CHAMPION: {"metric": None, "margin": 0.0, "confidence": 0.95, "min_rows": 20, "target": None},
+}
+_ALWAYS = (PROVENANCE, PICKLE, SERVING, CHAMPION)
+BOUNDS: Mapping[str, Any] = {"min": None, "max": None, "on": "value"}  # keys of a metric's gate, with their defaults
+SLICE: Mapping[str, Any] = {"metric": None, "min": None, "min_rows": 1}  # of one column of SLICES
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One gate's answer; `value` is what was measured, `limit` what was asked."""
+
+    name: str
+    passed: bool
+    value: float | None
+    limit: str
+    detail: str = ""
+    next: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The verdict as `--json` gives it."""
+        return asdict(self)
+
+
+def evaluate(gates: Mapping[str, Mapping[str, Any]], evidence: Evidence) -> list[Verdict]:
+    """Hold the evidence against every gate that it answers.
+
+    A metric's gate has `min`, `max` or both; `on: low` reads `<metric>_low`, `on: high` reads `<metric>_high`.
+
+    Raises:
+        UserError: when a gate has an unknown key, or a metric's has neither bound.
+    """
+    verdicts = [v for name, gate in gates.items() if name not in KINDS for v in _bounds(name, gate, evidence.metrics)]
+    for kind, judge in _JUDGES.items():
+        if kind in gates or kind in _ALWAYS:
+            verdicts += judge(settings(gates, kind), evidence)
+    return verdicts
+
+
+def settings(gates: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, Any]:
+    """The keys of a gate of KINDS, defaults filled in.
+
+    Raises:
+        UserError: when it is malformed or has an unknown key.
+    """
+    given, known = gates.get(kind) or {}, KINDS[kind]
+    if kind == SLICES:
+        _refuse_unknown(kind, given, tuple(given))
+        for column, one in given.items():
+            _refuse_unknown(f"{kind}.{column}", one, tuple(SLICE))
+            if one.get("metric") is None or one.get("min") is None:
+                raise UserError(f"gate '{kind}.{column}' is {dict(one)}", "give it a metric and a min")
+        return dict(given)
+    _refuse_unknown(kind, given, tuple(known))
+    return {**known, **given, "configured": kind in gates}
+
+
+def _refuse_unknown(name: str, gate: Any, known: tuple[str, ...]) -> None:
+    if not isinstance(gate, Mapping):
+        raise UserError(f"gate {name!r} is {gate!r}", f"write it as {name}: {{{known[0] if known else 'column'}: …}}")
+    if unknown := sorted(set(gate) - set(known)):
+        raise UserError(f"gate {name!r} has unknown keys {unknown}", f"use {', '.join(known)} in its `gates` entry")
+
+
+def _bounds(name: str, gate: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[Verdict]:
+    _refuse_unknown(name, gate, tuple(BOUNDS))
+    bounds = {key: gate[key] for key in ("min", "max") if gate.get(key) is not None}
+    if not bounds:
+        raise UserError(f"gate {name!r} has neither min nor max", "give it a bound in its `gates` entry")
+    on = gate.get("on", BOUNDS["on"])
+    metric = name if on == "value" else f"{name}_{on}"
+    value = metrics.get(metric)
+    for key, bound in bounds.items():
+        limit = f"{metric} {'≥' if key == 'min' else '≤'} {bound}"
+        if value is None:
+            there = ", ".join(metrics) or "none"
+            yield _no(name, limit, f"no metric {metric!r}; there are: {there}", "mend the gate's name")
+        else:
+            passed = value >= bound if key == "min" else value <= bound
+            following = "" if passed else "improve the model, or move the gate in git"
+            yield Verdict(name, passed, value, limit, f"{metric} = {value:.4g}", following)
+
+
+def _data(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
+    """The share of rows that the schema rejected, by the counts that a cleaning stage wrote."""
+    limit = f"rejected rows ≤ {gate['max_rejected']:.1%}"
+    rows, rejected = (
+        sum(value for key, value in evidence.metrics.items() if key.rpartition(".")[2] == name)
+        for name in ("rows_in", "rows_rejected")
+    )
+    if not rows:
+        yield _no(DATA, limit, "no metrics rows_in and rows_rejected", "let the cleaning stage write them")
+        return
+    share = rejected / rows
+    passed = share <= gate["max_rejected"]
+    detail = f"{rejected:.0f} of {rows:.0f} rows rejected"
+    yield Verdict(
+        DATA, passed, share, limit, detail, "" if passed else "mend the source; data/rejected/ has the reasons"
+    )
+
+
+def _signature(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
+    if evidence.has_signature is not None:
+        passed = evidence.has_signature or not gate["required"]
+        detail = "a card describes it" if evidence.has_signature else "no card describes what the model takes and gives"
+        following = "" if passed else "let the pipeline write a card, and name it under meta: {card: …} in dvc.yaml"
+        yield Verdict(SIGNATURE, passed, float(evidence.has_signature), "signature required", detail, following)
+
+
+def _provenance(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
+    origin = evidence.origin
+    if origin is None:
+        return
+    name, limit = f"{PROVENANCE}.commit", "a commit holds the model, its code and its data's digests"
+    if origin.commit is None:
+        yield _no(name, limit, "no commit holds it", "git add -A && git commit")
+        return
+    if origin.differing:
+        what = f"{', '.join(origin.differing)} at {origin.commit[:8]} is not what made the model"
+        yield _no(name, limit, what, "dvc repro, then git add -A && git commit")
+    else:
+        yield _yes(name, limit, f"commit {origin.commit[:8]}")
+    name, limit = f"{PROVENANCE}.data", "its data is in the cache, and in the remote where one is set"
+    lacking = [*origin.not_cached, *(origin.not_in_remote or ())]
+    if origin.remote_problem:
+        yield _no(name, limit, origin.remote_problem, "dvc push")
+    elif lacking:
+        where = "nowhere to be had" if origin.not_cached else "not in the remote"
+        yield _no(name, limit, f"{where}: {', '.join(dict.fromkeys(lacking))}", "dvc push, in the clone that has it")
+    else:
+        yield _yes(name, limit, "no remote is set" if origin.not_in_remote is None else "in the remote")
+    if gate["pushed"]:
+        name, limit = f"{PROVENANCE}.pushed", "a remote branch holds the commit"
+        yield _yes(name, limit) if origin.pushed else _no(name, limit, "no remote branch holds it", "git push")
+    if gate["reproduced"]:
+        name, limit = f"{PROVENANCE}.reproduced", "rebuilt identically"
+        if origin.reproduced == "identical":
+            yield _yes(name, limit)
+        else:
+            yield _no(name, limit, f"rebuilt: {origin.reproduced or 'never'}", "dovetail reproduce")
+
+
+def _pickle(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
+    served = evidence.served
+    if served is None:
+        return
+    limit = "the registry's bytes are DVC's"
+    if served.stored_md5 != served.md5:
+        there = f"md5 {served.stored_md5}" if served.stored_md5 else "nothing"
+        detail = f"the registry holds {there}, DVC recorded md5 {served.md5}; it was not read"
+        yield _no(f"{PICKLE}.digest", limit, detail, "dovetail doctor")
+        return
+    yield _yes(f"{PICKLE}.digest", limit)
+    limit = f"names nothing unexpected{' besides ' + ', '.join(gate['allow']) if gate['allow'] else ''}"
+    if served.refused:
+        detail = f"it names {served.refused}; it was not loaded"
+        yield _no(f"{PICKLE}.names", limit, detail, "look at what wrote it; what is yours goes into gates.pickle.allow")
+    else:
+        yield _yes(f"{PICKLE}.names", limit)
+
+
+def _serving(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
+    served = evidence.served
+    if served is None or served.refused or served.stored_md5 != served.md5:
+        return  # what may not be read is not served, and the gate of the pickle says so
+    limit = "loads through MLflow and answers its input example"
+    if served.error:
+        yield _no(f"{SERVING}.loads", limit, served.error, "dvc repro, then dovetail register")
+        return
+    yield _yes(f"{SERVING}.loads", limit)
+    if served.missing is not None:
+        limit = "answers a row with missing values"
+        yield (
+            _yes(f"{SERVING}.missing", limit)
+            if served.missing
+            else _no(f"{SERVING}.missing", limit, "it does not", "put an imputer before the estimator")
+        )
+    if gate["p99_ms"] is not None and served.p99_ms is not None:
+        passed = served.p99_ms <= gate["p99_ms"]
+        yield Verdict(
+            f"{SERVING}.p99_ms", passed, served.p99_ms, f"one row in ≤ {gate['p99_ms']} ms (99th percentile)",
+            f"{served.p99_ms:.1f} ms", "" if passed else "a smaller model, or a higher limit",
+        )  # fmt: skip
+    if gate["max_mb"] is not None:
+        passed = served.size <= gate["max_mb"] * _MEGABYTE
+        yield Verdict(
+            f"{SERVING}.max_mb", passed, served.size / _MEGABYTE, f"size ≤ {gate['max_mb']} MB",
+            f"{served.size / _MEGABYTE:.2f} MB", "" if passed else "a smaller model, or a higher limit",
+        )  # fmt: skip
+
+
+def _slices(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
+    for column, asked in gate.items():
+        if evidence.slices is None:
+            return
+        found = evidence.slices.get(column, "not measured")
+        limit = f"{asked.get('metric')} ≥ {asked.get('min')} for each {column}"
+        name = f"{SLICES}.{column}"
+        if isinstance(found, str):
+            yield _no(name, limit, found, "mend the gate's column or metric")
+            continue
+        told = [one for one in found if one.rows >= asked.get("min_rows", SLICE["min_rows"])]
+        low = [one for one in told if one.metric < asked["min"]]
+        worst = min((one.metric for one in told), default=None)
+        detail = ", ".join(f"{one.value} {one.metric:.3g} ({one.rows} rows)" for one in (low or told))
+        yield Verdict(
+            name, not low, worst, limit, detail, "improve the model there, or move the gate in git" if low else ""
+        )
+
+
+def _champion(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
+    compared = evidence.compared
+    if compared is None:
+        return
+    limit = f"not worse by more than {gate['margin']:g} at {gate['confidence']:.0%}"
+    if compared.champion is None:
+        yield _yes(CHAMPION, limit, "there is no champion yet")
+        return
+    against = f"version {compared.champion}"
+    force = "dovetail promote … --force --reason '…'"
+    if compared.error:
+        yield _no(CHAMPION, limit, f"not compared with {against}: {compared.error}", force)
+        return
+    if compared.unknown:
+        detail, following = f"not compared with {against}: {compared.unknown}", "name the target: champion: {target: …}"
+        yield _no(CHAMPION, limit, detail, following) if gate["configured"] else _yes(CHAMPION, limit, detail)
+        return
+    dropped = f", {compared.dropped} left out that it was trained on" if compared.dropped else ""
+    rows = f"{compared.rows} rows{dropped}"
+    if compared.rows < gate["min_rows"]:
+        detail = f"{rows} are too few to tell it from {against}: {gate['min_rows']} are asked"
+        yield _no(CHAMPION, limit, detail, f"a larger test part, or champion: {{min_rows: {compared.rows}}}")
+        return
+    passed = compared.high >= -gate["margin"]
+    detail = (
+        f"{compared.metric} {compared.difference:+.4g} against {against} "
+        f"(interval {compared.low:+.4g} to {compared.high:+.4g}, {rows})"
+    )
+    yield Verdict(CHAMPION, passed, compared.difference, limit, detail, "" if passed else "improve the model")
+
+
+def _yes(name: str, limit: str, detail: str = "") -> Verdict:
+    return Verdict(name, passed=True, value=None, limit=limit, detail=detail)
+
+
+def _no(name: str, limit: str, detail: str, following: str) -> Verdict:
+    return Verdict(name, passed=False, value=None, limit=limit, detail=detail, next=following)
+
+
+_JUDGES: Mapping[str, Callable[[Mapping[str, Any], Evidence], Iterator[Verdict]]] = {
+    DATA: _data,
+    SIGNATURE: _signature,
+    PROVENANCE: _provenance,
+    PICKLE: _pickle,
+    SERVING: _serving,
+    SLICES: _slices,
+    CHAMPION: _champion,
+}

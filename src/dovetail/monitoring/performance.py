@@ -1,0 +1,68 @@
+"""How well a version does on the rows whose true label came, beside how well it did on its test set. Pure."""
+
+import math
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dovetail.monitoring.column_pair import Array, numbers, text
+from dovetail.promotion import comparison
+from dovetail.promotion.comparison import Interval
+
+CONFIDENCE = 0.95
+_FEWEST = 2  # rows that a bootstrap takes
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Both with their intervals; None where there is too little to tell, and `reason` says what."""
+
+    name: str
+    rows: int
+    test: Interval | None = None
+    served: Interval | None = None
+    drifted: bool = False
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The metric as `--json` gives it."""
+        return asdict(self)
+
+
+def compare(name: str, test: tuple[Any, Any], served: tuple[Any, Any], min_rows: int) -> Metric:
+    """The metric of both, each given as (actual, predicted), of shape (rows,).
+
+    It has drifted where the interval of what was served lies wholly on the worse side of that of the test set. Two
+    intervals of 95 % miss each other by chance once in 200 times or so: Schenker & Gentleman 2001, Am. Stat. 55.
+    """
+    known, before = _interval(name, *served, max(min_rows, _FEWEST)), _interval(name, *test, _FEWEST)
+    rows = len(served[0])
+    if rows < min_rows:
+        return Metric(name, rows, before, known, reason=f"too few labels: {rows} of {min_rows}")
+    if known is None or before is None:
+        return Metric(name, rows, before, known, reason=f"{name} is not defined on these rows")
+    worse = known.low > before.high if comparison.is_error(name) else known.high < before.low
+    reason = f"{name} {known.value:.4g}, {before.value:.4g} on the test set; the intervals do not meet"
+    return Metric(name, rows, before, known, drifted=worse, reason=reason if worse else "")
+
+
+def _interval(name: str, actual: Any, predicted: Any, min_rows: int) -> Interval | None:
+    from scipy.stats import DegenerateDataWarning
+
+    if len(actual) < min_rows:
+        return None
+    arrays = [_texts(values) if name in comparison.OF_LABELS else numbers(values) for values in (actual, predicted)]
+    if any(array.dtype.kind == "f" and not np.isfinite(array).all() for array in arrays):
+        return None
+    if not math.isfinite(comparison.score(name, arrays[0], arrays[1])):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # a resample without a score: told by its NaN
+        found = comparison.interval(name, arrays[0], arrays[1], CONFIDENCE)
+    return found if math.isfinite(found.low) and math.isfinite(found.high) else None
+
+
+def _texts(values: Any) -> Array:
+    return np.asarray([text(value) for value in values], dtype=str)

@@ -1,0 +1,44 @@
+"""What git and DVC know of a version: whether a commit holds all that made it, and where its data are kept."""
+
+import hashlib
+
+from dovetail.errors import DovetailError
+from dovetail.gates.evidence import Origin
+from dovetail.repo.git_values import Commit
+from dovetail.repo.workspace import Workspace
+from dovetail.values.lineage import Lineage
+
+
+def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduced: str | None) -> Origin:
+    """What git and DVC know of it; `reproduced` is the verdict that the version carries."""
+    if commit is None:
+        return Origin(None)
+    refs = [made.artifact, *made.data]
+    problem, lacking = "", None
+    try:
+        lacking = workspace.not_in_remote(refs)
+    except DovetailError as error:
+        problem = error.message
+    available = workspace.available(refs)
+    return Origin(
+        commit=commit.sha,
+        differing=_differing(workspace, commit, made),
+        not_cached=tuple(ref.path for ref in refs if not available[ref.md5]),
+        not_in_remote=None if lacking is None else tuple(ref.path for ref in lacking),
+        remote_problem=problem,
+        pushed=bool(workspace.git("branch", "--remotes", "--contains", commit.sha)),
+        reproduced=reproduced,
+    )
+
+
+def _differing(workspace: Workspace, commit: Commit, made: Lineage) -> tuple[str, ...]:
+    """Files, and folders of code, that git keeps at the commit as others than dvc.lock says that the stages read."""
+    blobs, tree = workspace.git.files(commit.sha), workspace.at(commit)
+    deps = {dep for stage in made.stages for dep in stage.deps}
+    files = {dep.path for dep in deps if dep.path in blobs and _md5(workspace.git.blob(blobs[dep.path])) != dep.md5}
+    folders = {dep for dep in deps if dep.path in made.code and tree.keeps(dep.path)}
+    return tuple(sorted(files | {dep.path for dep in folders if tree.file(dep.path).md5 != dep.md5}))
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

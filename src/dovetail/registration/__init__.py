@@ -1,0 +1,1 @@
+"""What MLflow shows of git and DVC: registering, restoring, repairing, looking up."""

@@ -1,0 +1,186 @@
+"""Lineage both ways: from a version up to the raw data that made it, from data down to every version made of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dovetail.errors import DovetailError, UnknownReference
+from dovetail.registration.resolve import TrackedModel, resolve
+from dovetail.repo.git_values import Commit
+from dovetail.repo.workspace import Workspace
+from dovetail.tracking.connection import Tracking
+from dovetail.tracking.run_content import ENVIRONMENT_FILE
+from dovetail.tracking.store import RunDetails, Store
+from dovetail.values import tag_keys
+from dovetail.values.environment import Environment, pinned
+from dovetail.values.lineage import Lineage
+from dovetail.values.reference import ByDigest, ByPath, parse
+
+
+@dataclass(frozen=True, slots=True)
+class LineageRequest:
+    """What to explain: a reference to a model, or a data file's path or md5."""
+
+    ref: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ModelLineage:
+    """What made a version, or a run without one.
+
+    Attributes:
+        verified: Whether the bytes that MLflow stores have the digest that dvc.lock records.
+        commits: Those that record the model, newest first.
+        available: Where the bytes of each data file are kept, by md5: `cache`, `remote`, `git`.
+    """
+
+    model: str
+    version: int | None
+    aliases: tuple[str, ...]
+    run: RunDetails
+    lineage: Lineage
+    verified: bool
+    commits: tuple[Commit, ...]
+    available: Mapping[str, list[str]]
+    environment: Environment
+
+    def __repr__(self) -> str:
+        name = f"{self.model}/{self.version}" if self.version else f"runs:/{self.run.id}"
+        return f"<ModelLineage {name}: {len(self.lineage.stages)} stages, {len(self.lineage.data)} data files>"
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `dovetail lineage --json` for a model."""
+        made = self.lineage
+        return {
+            "model": self.model,
+            "version": self.version,
+            "aliases": list(self.aliases),
+            "run_id": self.run.id,
+            "fingerprint": made.fingerprint,
+            "artifact": {**made.artifact.as_json(), "verified": self.verified},
+            "commits": [commit.as_json() for commit in self.commits],
+            "stages": made.as_json()["stages"],
+            "data": [
+                {
+                    "path": ref.path,
+                    "md5": ref.md5,
+                    "role": role,
+                    "available": self.available[ref.md5],
+                    "origin": made.origin(ref),
+                }
+                for ref, role in made.data.items()
+            ],
+            "params": made.params,
+            "metrics": dict(self.run.metrics),
+            "environment": {
+                "python": self.environment.python,
+                "md5": self.run.tags.get(tag_keys.ENV_MD5),
+                "packages": self.environment.packages,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VersionOfData:
+    """A version that was made of the data."""
+
+    model: str
+    version: int
+    aliases: tuple[str, ...]
+    run_id: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry in the answer of `dovetail lineage --json`."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "aliases": list(self.aliases),
+            "run_id": self.run_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DataLineage:
+    """Every version and run that was made of a data file; `path` is None where an md5 was asked for."""
+
+    path: str | None
+    md5: str
+    versions: tuple[VersionOfData, ...]
+    runs: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<DataLineage {self.path or self.md5}: {len(self.versions)} versions, {len(self.runs)} runs>"
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `dovetail lineage --json` for data."""
+        return {
+            "path": self.path,
+            "md5": self.md5,
+            "versions": [version.as_json() for version in self.versions],
+            "runs": list(self.runs),
+        }
+
+
+LineageAnswer = ModelLineage | DataLineage
+
+
+def lineage(workspace: Workspace, tracking: Tracking, request: LineageRequest) -> LineageAnswer:
+    """What made a model, or what was made of a data file.
+
+    Raises:
+        UnknownReference: naming what there is.
+        StoreError: when MLflow does not answer.
+    """
+    with tracking.store() as store:
+        reference = parse(request.ref, frozenset(workspace.tree.declared.models) | frozenset(store.models()))
+        if isinstance(reference, ByPath | ByDigest):
+            return _of_data(workspace, store, reference)
+        return _of_model(workspace, store, resolve(workspace, store, reference))
+
+
+def _of_model(workspace: Workspace, store: Store, found: TrackedModel) -> ModelLineage:
+    made = found.lineage
+    aliases = store.aliases(found.model).items()
+    return ModelLineage(
+        model=found.model,
+        version=found.version,
+        aliases=tuple(sorted(alias for alias, number in aliases if number == found.version)),
+        run=found.run,
+        lineage=made,
+        verified=store.stored_md5(found.run.id, made.artifact.path) == made.artifact.md5,
+        commits=tuple(workspace.commits_with(made.kept.md5)),
+        available=workspace.available(list(made.data)),
+        environment=pinned(store.text(found.run.id, ENVIRONMENT_FILE) or ""),
+    )
+
+
+def _of_data(workspace: Workspace, store: Store, reference: ByPath | ByDigest) -> DataLineage:
+    path, md5 = (None, reference.md5) if isinstance(reference, ByDigest) else _current(workspace, reference.path)
+    runs = store.runs_with_data(md5)
+    aliases: dict[str, dict[str, int]] = {}
+    versions = []
+    for version in store.versions_of_bytes({run.model_md5 for run in runs if run.model_md5}):
+        if version.model not in aliases:
+            aliases[version.model] = store.aliases(version.model)
+        named = aliases[version.model].items()
+        own = tuple(sorted(alias for alias, number in named if number == version.number))
+        versions.append(VersionOfData(version.model, version.number, own, version.run_id))
+    if not runs and isinstance(reference, ByDigest) and not workspace.commits_with(md5):
+        raise UnknownReference(f"neither MLflow nor any dvc.lock knows md5 {md5}", "dovetail sync --all")
+    return DataLineage(path, md5, tuple(versions), tuple(run.id for run in runs))
+
+
+def _current(workspace: Workspace, path: str) -> tuple[str, str]:
+    """The path from the root, and the digest that dvc.lock records for it, else the one that DVC gives it."""
+    clean = workspace.relative(path)
+    refs = [ref for record in workspace.tree.records.values() for ref in (*record.deps, *record.outs)]
+    for ref in refs:
+        if ref.path == clean:
+            return clean, ref.md5
+    try:
+        return clean, workspace.hash(clean).md5
+    except DovetailError as error:
+        made = {out.path for record in workspace.tree.records.values() for out in record.outs}
+        sources = sorted({ref.path for ref in refs if not ref.is_code} - made)
+        known = f"models: {', '.join(workspace.tree.declared.models) or 'none'}; data: {', '.join(sources) or 'none'}"
+        raise UnknownReference(f"{path!r} names neither a model nor data here; {known}", "dovetail status") from error

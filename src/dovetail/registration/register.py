@@ -1,0 +1,219 @@
+"""Show a model of the workspace in MLflow: its run, its version, its `staging` alias. Found by content, made once."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dovetail.compiling import compiled_model, to_onnx
+from dovetail.gates.rules import Verdict
+from dovetail.registration.projection import Projection, project
+from dovetail.repo.workspace import Workspace
+from dovetail.system.locks import write_lock
+from dovetail.system.processes import in_parallel
+from dovetail.tracking.connection import Tracking, import_mlflow
+from dovetail.tracking.store import Run, Store, Version
+from dovetail.values import tag_keys
+from dovetail.values.lineage import Lineage
+from dovetail.values.reference import STAGING
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterRequest:
+    """The models of the workspace to register; none named: all that dvc.yaml declares."""
+
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What MLflow shows now, and what of it is new."""
+
+    model: str
+    fingerprint: str
+    run_id: str
+    run_created: bool
+    version: int | None
+    version_created: bool
+    aliases: tuple[str, ...]
+    gates: tuple[Verdict, ...]
+    onnx: str = ""  # the verdict on the compiled model; empty where dvc.yaml asks for none
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of one model in the answer of `dovetail register --json`."""
+        return {
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "run_id": self.run_id,
+            "run_created": self.run_created,
+            "version": self.version,
+            "version_created": self.version_created,
+            "aliases": list(self.aliases),
+            "gates": [verdict.as_json() for verdict in self.gates],
+            "onnx": self.onnx or None,
+        }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RegisterAnswer:
+    """What MLflow shows of each model that was asked for, in that order."""
+
+    registrations: tuple[Registration, ...]
+
+    def __repr__(self) -> str:
+        shown = (f"{one.model}/{one.version}" if one.version else f"{one.model} run" for one in self.registrations)
+        return f"<RegisterAnswer {', '.join(shown) or 'no model'}>"
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The answer of `dovetail register --json`."""
+        return [one.as_json() for one in self.registrations]
+
+
+def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest = RegisterRequest()) -> RegisterAnswer:
+    """Make MLflow show models as they are in the workspace, and write their receipts.
+
+    What is there already, by fingerprint and by md5, stays as it is; what an interruption left half done is completed.
+
+    Raises:
+        UserError: before anything is written, when a model, its card or its metrics are missing or not recorded.
+        StoreError: when MLflow does not take it; running it again goes on from there.
+        Busy: when another process holds the lock for five minutes.
+    """
+    read = partial(_projections, workspace, request.names)
+    # Importing MLflow takes as long as reading the workspace: where nobody has imported it yet, both happen at once.
+    projections = read() if "mlflow" in sys.modules else in_parallel(read, import_mlflow)
+    done = []
+    with write_lock(tracking.root), tracking.store() as store:
+        for projection in projections:
+            done.append(apply(store, projection))
+            _allow(store, projection)
+            _write_receipt(workspace.root / projection.model.receipt, projection.lineage.fingerprint)
+    return RegisterAnswer(tuple(done))
+
+
+def _projections(workspace: Workspace, names: tuple[str, ...]) -> list[Projection]:
+    tree = workspace.tree
+    models = [tree.model(name) for name in names or tree.declared.models]
+    return [project(tree, model, workspace.root) for model in models]
+
+
+def apply(store: Store, projection: Projection) -> Registration:
+    """Carry a projection out: run, version and `staging`."""
+    done = record(store, projection)
+    if done.version is None:
+        return done
+    name = projection.model.name
+    aliases = move_staging(store, name, done.version) if projection.earns_staging else store.aliases(name)
+    return replace(done, aliases=tuple(sorted(alias for alias, number in aliases.items() if number == done.version)))
+
+
+def record(store: Store, projection: Projection) -> Registration:
+    """Make the run and the version. An experiment makes a run alone: a sweep of fifty must not make fifty versions."""
+    model, tags = projection.model, projection.provenance.tags()
+    experiment = projection.provenance.experiment
+    place = store.experiment(model.name)
+    run = found = store.find_run(place, projection.lineage.fingerprint)
+    run = _live(store, projection.lineage, found, tags)
+    if run is None:
+        name = experiment or f"{model.name}-{projection.lineage.fingerprint[:8]}"
+        run = store.create_run(place, name, tags, projection.run.time)
+    model_id = None
+    if not run.complete:
+        store.fill_run(run, projection.run)
+        model_id = logged_model(store, run, projection)
+        store.link_model(run, model_id)
+        store.finish_run(run, projection.run.time)
+    version, created, verdict = None, False, ""
+    if experiment is None:
+        version = store.find_version(model.name, projection.artifact.md5)
+        if version is None:
+            model_id = model_id or logged_model(store, run, projection)
+            if projection.number:
+                store.skip_numbers(model.name, projection.number)
+            allowed = {tag_keys.PICKLE_ALLOW: ",".join(projection.artifact.allow)} if projection.artifact.allow else {}
+            version, created = store.create_version(model.name, model_id, run, tags | allowed, model.desc), True
+        verdict = compile_version(store, version, projection)
+    return Registration(
+        model=model.name,
+        fingerprint=projection.lineage.fingerprint,
+        run_id=run.id,
+        run_created=found is None,
+        version=version.number if version else None,
+        version_created=created,
+        aliases=(),
+        gates=projection.verdicts,
+        onnx=verdict,
+    )
+
+
+def compile_version(store: Store, version: Version, projection: Projection, *, again: bool = False) -> str:
+    """Compile the version's model where dvc.yaml asks for it and that was not done, or is to be done `again`.
+
+    Returns the verdict: whether the compiled model answers the same as the model.
+    """
+    if projection.to_compile is None or (to_onnx.is_final(version.onnx) and not again):
+        return version.onnx
+    outcome = to_onnx.run(projection.to_compile)
+    if to_onnx.is_final(version.onnx) and not to_onnx.is_final(outcome.verdict):
+        return version.onnx  # the earlier verdict stands: its file is used, if it is still there
+    tags = {}
+    if outcome.content:
+        store.add_file(version, compiled_model.FILE, outcome.content)
+        tags[tag_keys.ONNX_MD5] = hashlib.md5(outcome.content, usedforsecurity=False).hexdigest()
+    store.tag_version(version, tags | {tag_keys.ONNX: outcome.verdict})  # the verdict last: with it, it is done
+    return outcome.verdict
+
+
+def _allow(store: Store, projection: Projection) -> None:
+    """Let the version's loader accept what the workspace's gates allow now, where they allowed others before."""
+    version = store.find_version(projection.model.name, projection.artifact.md5)
+    allowed = ",".join(projection.artifact.allow)
+    if version is not None and version.allow != allowed:
+        store.replace_files(version, projection.artifact)
+        store.tag_version(version, {tag_keys.PICKLE_ALLOW: allowed})
+
+
+def _live(store: Store, lineage: Lineage, found: Run | None, tags: Mapping[str, str]) -> Run | None:
+    """The run that the training script opened itself, adopted; `found` where there is one already.
+
+    The last run of the last execution made the bytes in the workspace; its other runs are shown below it. Runs of
+    earlier executions with the same inputs are repeats, as all are once a run is found: into MLflow's trash.
+    """
+    live = store.live_runs(lineage.maker.inputs) if lineage.maker else []
+    last = None if found or not live else live[-1]
+    repeats = [other for other in live if last is None or other.execution != last.execution]
+    for other in live:
+        if last and other not in repeats and other != last:
+            store.nest_run(other.run, last.run)
+    run = store.adopt_run(last.run, tags) if last else found
+    for repeat in repeats:
+        store.delete_run(repeat.run)
+    return run
+
+
+def logged_model(store: Store, run: Run, projection: Projection) -> str:
+    """The run's logged model, made if it is not there."""
+    artifact = projection.artifact
+    found = None if run.new else store.find_model(run, artifact.md5)
+    return found or store.log_model(run, projection.model.name, artifact, projection.provenance.tags())
+
+
+def move_staging(store: Store, model: str, number: int) -> dict[str, int]:
+    """`staging` goes to the version, never backwards: checking out an old commit moves nothing. Returns all aliases."""
+    aliases = store.aliases(model)
+    if number > aliases.get(STAGING, 0):
+        store.set_alias(model, STAGING, number)
+        aliases[STAGING] = number
+    return aliases
+
+
+def _write_receipt(path: Path, fingerprint: str) -> None:
+    """The proof for DVC that MLflow was filled: content and nothing of this machine, so that a clone's is the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,147 @@
+"""Versions whose run or files are missing or changed: find them, and repair them from what git and DVC hold."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from dovetail.errors import DovetailError
+from dovetail.registration.projection import Projection, project
+from dovetail.registration.register import apply, compile_version, logged_model
+from dovetail.repo.dvc_values import Model
+from dovetail.repo.tree import Snapshot
+from dovetail.tracking.store import Run, Store, Version
+from dovetail.values import tag_keys
+from dovetail.values.finding import Finding
+from dovetail.values.lineage import Lineage
+
+
+class Fault(Enum):
+    """What can be wrong with a version."""
+
+    RUN_DELETED = "its run was deleted: the next sync would make a second one"
+    RUN_GONE = "its run is missing for good, so nothing says what made it"
+    LINEAGE = "its run's lineage.json is missing or cannot be read, so nothing says what made it"
+    FILES = "its model file is gone: it cannot be served"
+    BYTES = "its model file is not the one that was registered: its loader refuses it"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenVersion:
+    """A version and all that is wrong with it."""
+
+    version: Version
+    faults: tuple[Fault, ...]
+    fingerprint: str | None  # of its run; None where that is missing
+
+    def is_of(self, lineage: Lineage) -> bool:
+        """Whether `lineage` has what is missing: the bytes, and for the run's own files the very same stages."""
+        same_run = Fault.LINEAGE not in self.faults or self.fingerprint == lineage.fingerprint
+        return self.version.md5 == lineage.artifact.md5 and same_run
+
+
+def broken_versions(store: Store, name: str) -> Iterator[BrokenVersion]:
+    """Every version of the model `name` that Dovetail made and that is broken; the model files are read."""
+    for version in store.versions(name):
+        if version.md5 and (faults := tuple(_faults(store, version))):
+            run = store.run(version.run_id)
+            yield BrokenVersion(version, faults, run.tags.get(tag_keys.FINGERPRINT) if run else None)
+
+
+def _faults(store: Store, version: Version) -> Iterator[Fault]:
+    run = store.run(version.run_id)
+    if run is None:
+        yield Fault.RUN_GONE
+    else:
+        if not run.active:
+            yield Fault.RUN_DELETED
+        if store.lineage(run.id) is None:
+            yield Fault.LINEAGE
+    served = store.served_md5(version)
+    if served != version.md5:
+        yield Fault.BYTES if served else Fault.FILES
+
+
+@dataclass
+class RepairResult:
+    """The versions that were repaired, and why others were not."""
+
+    versions: list[str] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
+
+
+def repair_from(trees: Iterable[Snapshot], store: Store, scratch: Path) -> RepairResult:
+    """Repair every broken version from the first of `trees` that has its bytes."""
+    done = RepairResult()
+    left: list[BrokenVersion] = []
+    for one in [one for name in store.models() for one in broken_versions(store, name)]:
+        if Fault.RUN_DELETED in one.faults:
+            store.restore_run(one.version.run_id)  # MLflow itself still has it
+        if one.faults == (Fault.RUN_DELETED,):
+            done.versions.append(_name(one))
+        else:
+            left.append(one)
+    for tree in trees:
+        for model, lineage in _readable(tree) if left and tree.experiment is None else ():
+            for one in [one for one in left if one.version.model == model.name and one.is_of(lineage)]:
+                left.remove(one)
+                try:
+                    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                        repair(store, one, project(tree, model, Path(folder)))
+                except DovetailError as error:
+                    done.problems.append(Finding.of(error, _name(one)))
+                else:
+                    done.versions.append(_name(one))
+    for one in left:
+        why = f"no tree that was walked has its bytes (md5 {one.version.md5})"
+        following = "git push, in the clone that made it, then here: git fetch && dovetail sync --all --repair"
+        done.problems.append(Finding("error", _name(one), why, following))
+    return done
+
+
+def _readable(tree: Snapshot) -> Iterator[tuple[Model, Lineage]]:
+    """The models of the tree, as far as it can be read: what cannot, the walk of `sync` lists."""
+    try:
+        models = tree.declared.models.values()
+    except DovetailError:
+        return
+    for model in models:
+        with suppress(DovetailError):
+            yield model, tree.lineage(model)
+
+
+def _name(one: BrokenVersion) -> str:
+    return f"{one.version.model}/{one.version.number}"
+
+
+def repair(store: Store, one: BrokenVersion, projection: Projection) -> None:
+    """Repair the version; its number stays, unless its run is missing: MLflow cannot give it another."""
+    if Fault.RUN_GONE in one.faults:
+        _replace(store, one.version, projection)
+        return
+    if Fault.LINEAGE in one.faults:
+        run = Run(one.version.run_id, complete=True, experiment=store.experiment(one.version.model))
+        store.fill_run(run, projection.run)
+    if {Fault.FILES, Fault.BYTES} & set(one.faults):
+        store.replace_files(one.version, projection.artifact)
+        compile_version(store, one.version, projection, again=True)  # the compiled model may be missing, too
+
+
+def _replace(store: Store, version: Version, projection: Projection) -> None:
+    """A new version of the same bytes; the aliases that named the old one follow, and the old one goes last.
+
+    Interrupted and done again it goes on with the version that it made.
+    """
+    name, tags = version.model, projection.provenance.tags()
+    made = Run(apply(store, projection).run_id, complete=True, experiment=store.experiment(name))
+    same = (v for v in store.versions(name) if v.md5 == version.md5 and v.run_id == made.id)
+    new = next(same, None) or store.create_version(
+        name, logged_model(store, made, projection), made, tags, projection.model.desc
+    )
+    compile_version(store, new, projection)
+    for alias, number in store.aliases(name).items():
+        if number == version.number:
+            store.set_alias(name, alias, new.number)
+    store.delete_version(version)

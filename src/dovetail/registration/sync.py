@@ -1,0 +1,286 @@
+"""Make MLflow say what git and DVC say: every commit a run and a version, every experiment a run, once each."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dovetail.errors import DovetailError, MissingFile, StaleLock
+from dovetail.registration.alias_check import disagreements
+from dovetail.registration.projection import project
+from dovetail.registration.register import move_staging, record
+from dovetail.registration.repair import RepairResult, repair_from
+from dovetail.repo.dvc_values import Model
+from dovetail.repo.ledger import UNASSIGN, Ledger
+from dovetail.repo.tree import Snapshot
+from dovetail.repo.workspace import Workspace
+from dovetail.system.locks import take_turns, write_lock
+from dovetail.tracking.connection import Tracking, relocate_store
+from dovetail.tracking.store import Store
+from dovetail.values.finding import Finding
+from dovetail.values.lineage import Lineage
+from dovetail.values.reference import STAGING
+
+_WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """How much to walk.
+
+    Attributes:
+        everything: All branches, tags and experiments, not the history of HEAD alone.
+        repair: Read every version's model file too, and repair broken versions.
+    """
+
+    everything: bool = False
+    repair: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many were made, and how many were there."""
+
+    created: int = 0
+    present: int = 0
+
+    def add(self, *, created: bool) -> "Count":
+        """One more."""
+        return replace(self, created=self.created + created, present=self.present + (not created))
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """An alias that names another version than before; None: no version."""
+
+    model: str
+    alias: str
+    before: int | None
+    after: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry in the answer of `dovetail sync --json`."""
+        return {"model": self.model, "alias": self.alias, "from": self.before, "to": self.after}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SyncAnswer:
+    """What was made, what was there, and what could not be restored.
+
+    Attributes:
+        relocated: Folders that a moved SQLite store named and that are now this one.
+        repaired: Versions that lacked their run or their files.
+    """
+
+    runs: Count
+    versions: Count
+    aliases: tuple[AliasMove, ...]
+    problems: tuple[Finding, ...]
+    relocated: tuple[str, ...]
+    repaired: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        made = f"{self.runs.created} runs and {self.versions.created} versions created"
+        return f"<SyncAnswer {made}, {len(self.aliases)} aliases moved, {len(self.problems)} problems>"
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `dovetail sync --json`."""
+        return {
+            "runs": asdict(self.runs),
+            "versions": asdict(self.versions),
+            "aliases": [move.as_json() for move in self.aliases],
+            "problems": [problem.as_json("what", "why", "next") for problem in self.problems],
+            "mended": list(self.relocated),
+            "repaired": list(self.repaired),
+        }
+
+
+def sync(
+    workspace: Workspace,
+    tracking: Tracking,
+    request: SyncRequest = SyncRequest(),
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005  (their names are the contract)
+) -> SyncAnswer:
+    """Restore what is missing in MLflow, oldest commit first, so that versions get their old numbers.
+
+    The paths in a SQLite store whose folder was moved are corrected first. What is there stays as it is; what cannot be
+    restored is listed and the rest is done. Interrupted and run again it goes on. `progress` is told how many of how
+    many are done.
+
+    Raises:
+        StoreError: when MLflow does not answer.
+        UserError: when the working tree's own dvc.yaml or dvc.lock cannot be read.
+    """
+    problems: list[Finding] = []
+    if workspace.git.is_shallow:
+        why, following = "older commits are not here", "git fetch --unshallow, then the same again"
+        problems.append(Finding("error", "shallow clone", why, following))
+    relocated = relocate_store(tracking.root)
+    with tracking.store() as store:
+        before = {name: store.aliases(name) for name in workspace.tree.declared.models}
+        repaired = RepairResult()
+        if request.repair:
+            with write_lock(tracking.root):
+                repaired = repair_from(_trees(workspace, request), store, workspace.scratch)
+            problems += repaired.problems
+        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems)
+        with store.remembering_missing():
+            missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
+        ordered = enumerate(in_order(missing, next_number=restorer.next_number), 1)
+        for turn in take_turns(tracking.root, ordered):
+            with store.remembering_missing():
+                for number, one in turn:
+                    restorer.restore(one)
+                    progress(number, len(missing))
+        with write_lock(tracking.root):
+            for model, version in restorer.earned.items():
+                move_staging(store, model, version)
+            problems += _follow_ledger(workspace, store, set(before))
+        moves = [
+            AliasMove(name, alias, old.get(alias), new.get(alias))
+            for name, old, new in ((name, old, store.aliases(name)) for name, old in before.items())
+            for alias in sorted({*old, *new})
+            if old.get(alias) != new.get(alias)
+        ]
+    return SyncAnswer(
+        restorer.runs, restorer.versions, tuple(moves), tuple(problems), tuple(relocated), tuple(repaired.versions)
+    )
+
+
+def _trees(workspace: Workspace, request: SyncRequest) -> Iterator[Snapshot]:
+    revs = ["HEAD", "--branches", "--tags", "--remotes"] if request.everything else ["HEAD"]
+    if workspace.git.commit("HEAD"):
+        for commit in reversed(workspace.git.commits(revs, *_WATCHED)):
+            yield workspace.at(commit)
+    yield workspace.tree
+    if request.everything:
+        for name, sha in workspace.git.experiments().items():
+            if tip := workspace.git.commit(sha):
+                yield workspace.at(tip, experiment=name)
+
+
+def _follow_ledger(workspace: Workspace, store: Store, models: set[str]) -> Iterator[Finding]:
+    """Let each alias name what the ledger says; gives those for which that is not possible."""
+    for found in disagreements(workspace, store, models):
+        if found.expected is not None:
+            store.set_alias(found.model, found.alias, found.expected.number)
+        elif found.event and found.event.kind == UNASSIGN:
+            store.delete_alias(found.model, found.alias)
+        else:
+            version = f" --version {found.actual}" if found.actual else ""
+            following = f"dovetail promote {found.model}{version}" if found.event is None else "dovetail sync --all"
+            yield Finding("error", f"{found.model}@{found.alias}", found.why, following)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Restorable:
+    """A model in a tree whose run or version MLflow lacks; `number` is that of a version that was promoted."""
+
+    tree: Snapshot
+    model: Model
+    lineage: Lineage
+    is_version: bool
+    number: int | None
+
+
+def in_order(missing: list[Restorable], next_number: Callable[[str], int]) -> list[Restorable]:
+    """As they came, except that a promoted version comes no later than its number.
+
+    What was never committed took a number too, so there may be too few before it: `skip_numbers` uses up the rest.
+    Where there are too many before it, they come after.
+    """
+    ordered: dict[Restorable, None] = {}
+    for name in dict.fromkeys(one.model.name for one in missing):
+        mine = [one for one in missing if one.model.name == name]
+        promoted = sorted((one for one in mine if one.number), key=lambda one: one.number or 0)
+        number = next_number(name)
+        for one in mine:
+            due = [first for first in promoted if (first.number or 0) <= number and first not in ordered]
+            for first in (*due, one):
+                if first not in ordered:
+                    ordered[first] = None
+                    number = max(number, first.number or 0) + first.is_version
+    return list(ordered)
+
+
+@dataclass
+class _Restorer:
+    """Finds what is missing in trees and restores it, and counts."""
+
+    store: Store
+    scratch: Path
+    ledger: Ledger
+    problems: list[Finding]
+    runs: Count = Count()
+    versions: Count = Count()
+    seen: set[tuple[str, str, bool]] = field(default_factory=set)
+    staging: dict[str, int] = field(default_factory=dict)  # what it named when it was first asked for
+    earned: dict[str, int] = field(default_factory=dict)  # by model: what it is to name in the end
+
+    def missing(self, tree: Snapshot) -> Iterator[Restorable]:
+        """The models of `tree` that no tree before had and that are not complete in MLflow."""
+        try:
+            models = tree.declared.models.values()
+        except DovetailError as error:
+            self._problem(tree.where, error)
+            return
+        for model in models:
+            try:
+                lineage = tree.lineage(model)
+            except (MissingFile, StaleLock):
+                continue  # not trained at this commit, or the working tree is in between: nothing to show
+            key = (model.name, lineage.fingerprint, tree.experiment is None)
+            if key not in self.seen:
+                self.seen.add(key)
+                number = self.ledger.number(model.name, lineage.artifact.md5)
+                one = Restorable(
+                    tree, model, lineage, tree.experiment is None, number if tree.experiment is None else None
+                )
+                if self._is_complete(one):
+                    self._count(one, run_created=False, version_created=False)
+                else:
+                    yield one
+
+    def next_number(self, name: str) -> int:
+        """The number that MLflow gives to the next version of the model."""
+        return max((version.number for version in self.store.versions(name)), default=0) + 1
+
+    def restore(self, one: Restorable) -> None:
+        """Make its run and version, or list why not."""
+        try:
+            with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+                projection = project(one.tree, one.model, Path(folder))
+                result = record(self.store, projection)
+        except DovetailError as error:
+            self._problem(f"{one.model.name} of {one.tree.where}", error)
+        else:
+            self._count(one, run_created=result.run_created, version_created=result.version_created)
+            if result.version and projection.earns_staging:
+                self.earned[one.model.name] = max(result.version, self.earned.get(one.model.name, 0))
+            if one.number and result.version != one.number:
+                why = f"it was version {one.number} when it was promoted, that number is taken: now {result.version}"
+                following = f"dovetail history {one.model.name}"
+                self.problems.append(Finding("error", f"{one.model.name} of {one.tree.where}", why, following))
+
+    def _count(self, one: Restorable, *, run_created: bool, version_created: bool) -> None:
+        self.runs = self.runs.add(created=run_created)
+        if one.is_version:
+            self.versions = self.versions.add(created=version_created)
+
+    def _is_complete(self, one: Restorable) -> bool:
+        """Whether nothing is left to do, by the tags alone: no byte of the model is read."""
+        run = self.store.find_run(self.store.experiment(one.model.name), one.lineage.fingerprint)
+        if run is None or not run.complete:
+            return False
+        if not one.is_version:
+            return True
+        version = self.store.find_version(one.model.name, one.lineage.artifact.md5)
+        name = one.model.name
+        if name not in self.staging:
+            self.staging[name] = self.store.aliases(name).get(STAGING, 0)
+        return version is not None and version.number <= self.staging[name]
+
+    def _problem(self, what: str, error: DovetailError) -> None:
+        self.problems.append(Finding.of(error, what))

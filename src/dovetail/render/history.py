@@ -1,0 +1,24 @@
+"""The promotions of a model for people."""
+
+from typing import Any
+
+_SHORT = 8  # characters of a commit that people compare
+
+
+def events(answer: dict[str, Any]) -> str:
+    """A line for each event, newest first."""
+    lines = []
+    for event in answer["events"]:
+        version = f"version {event['version']}" if event["version"] else event["semver"] or event["commit"][:_SHORT]
+        was = f" (from {event['from']})" if event["from"] else ""
+        gates = event["evidence"].get("gates") or []
+        failed = [gate["name"] for gate in gates if not gate["passed"]]
+        proof = f"{len(gates) - len(failed)} of {len(gates)} gates passed" if gates else ""
+        against = f"AGAINST {', '.join(failed)}" if failed else ""
+        told = {"assign": "made without gates", "unassign": "taken back"}.get(event["kind"], "")
+        parts = [part for part in (proof, against, told, event["reason"]) if part]
+        lines.append(
+            f"{event['time'][:16].replace('T', ' ')}  {event['kind']:8}  @{event['alias']} {version}{was}  "
+            f"{event['actor']}  {event['tag']}" + "".join(f"\n    {part}" for part in parts)
+        )
+    return "\n".join(lines) or "nothing was named then"

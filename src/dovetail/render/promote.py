@@ -1,0 +1,42 @@
+"""A promotion or a rollback for people: its gates, and what was moved."""
+
+from typing import Any
+
+
+def promotion(answer: dict[str, Any]) -> str:
+    """The gates as a table, then what came of it."""
+    name = f"{answer['model']}@{answer['alias']}"
+    failed = [gate for gate in answer["gates"] if not gate["passed"]]
+    was = f" (it was version {answer['from']})" if answer["from"] else ""
+    if answer["already"]:
+        end = f"{name} is version {answer['version']} already, tag {answer['tag']}"
+    elif answer["promoted"]:
+        against = f" AGAINST {len(failed)} of {len(answer['gates'])} gates" if answer["forced"] else ""
+        end = f"{name} is version {answer['version']}{was}{against}, tag {answer['tag']}"
+    elif not failed:
+        end = f"{name} would become version {answer['version']}{was}; nothing was changed"
+    else:
+        names = ", ".join(gate["name"] for gate in failed)
+        end = f"{name} stays {answer['from'] or 'nothing'}: version {answer['version']} does not pass {names}"
+    return "\n".join([*gates_table(answer["gates"]), end])
+
+
+def gates_table(gates: list[dict[str, Any]]) -> list[str]:
+    """A line for each gate, and for one that says no another with what to do."""
+    rows = [("pass" if gate["passed"] else "FAIL", gate["name"], gate["limit"], gate["detail"]) for gate in gates]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    lines = []
+    for gate, row in zip(gates, rows, strict=True):
+        lines.append(
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
+        )
+        lines += [] if gate["passed"] else [f"      next: {gate['next']}"]
+    return lines
+
+
+def moved(answer: dict[str, Any]) -> str:
+    """What a promotion or a rollback did."""
+    was = f" (it was version {answer['from']})" if answer["from"] else ""
+    line = f"{answer['model']}@{answer['alias']} is version {answer['version'] or '?'}{was}, tag {answer['tag']}"
+    note = [f"  MLflow's alias stays behind: {answer['problem']}; next: {answer['next']}"] if answer["problem"] else []
+    return "\n".join([line, *note])

@@ -1,0 +1,1 @@
+"""Git and DVC: the only room that asks DVC."""

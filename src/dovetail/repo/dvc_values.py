@@ -1,0 +1,74 @@
+"""What dvc.yaml and .dvc files declare, as plain values; all paths are relative to the repository's root."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+RECEIPTS = "mlruns/receipts"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as dvc.yaml declares it; all paths are relative to the repository's root."""
+
+    name: str
+    path: str
+    desc: str | None = None
+    labels: tuple[str, ...] = ()
+    card: str | None = None
+    gates: Mapping[str, Any] = field(default_factory=dict)
+    retrain: Mapping[str, Any] = field(default_factory=dict)  # which table new rows go to, and how
+    serving: Mapping[str, Any] = field(default_factory=dict)  # how `dovetail serve` is to answer
+    beside: tuple[str, ...] = ()  # what the register stage depends on besides: metrics, plots, the card
+
+    @property
+    def receipt(self) -> str:
+        """The one out of the model's register stage."""
+        return f"{RECEIPTS}/{self.name}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What dvc.yaml declares, params resolved."""
+
+    models: Mapping[str, Model]
+    metrics: frozenset[str]  # paths of files or folders, those of the top level of dvc.yaml included
+    plots: frozenset[str]
+    params: frozenset[str] = frozenset()  # files of the top level of dvc.yaml: what scripts log, as dvclive does
+    outs: Mapping[str, str] = field(default_factory=dict)  # path of each stage's out → the stage
+    wdirs: Mapping[str, str] = field(default_factory=dict)  # of the stages that do not run where their dvc.yaml is
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """An output; `md5` is None where none is recorded, `cached` says whether DVC keeps its bytes."""
+
+    path: str
+    md5: str | None
+    size: int | None
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage as DVC reads it from dvc.yaml, params resolved, or a .dvc file; paths are relative to the root.
+
+    `name` is what DVC's commands take in the current folder. `deps` are the files that it declares, params files among
+    them. A .dvc file has no `commands`.
+    """
+
+    name: str
+    folder: str
+    commands: tuple[str, ...]
+    deps: tuple[str, ...]
+    outs: tuple[Out, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a stage is run: what dvc.lock does not keep; `params` are the values that now lie in the params files."""
+
+    commands: tuple[str, ...]
+    folder: str
+    frozen: bool
+    params: Mapping[str, Any]

@@ -1,0 +1,236 @@
+"""What a dvc.yaml declares of models, metrics and plots, as DVC itself reads it."""
+
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.errors import UnknownModel, UserError
+from dovetail.repo.dvc_files import address, join, load_yaml, one_command, param_name
+from dovetail.repo.dvc_values import RECEIPTS, Declared, Model, Out, Recipe, Step
+from dovetail.values.lineage import FileRef, StageRecord
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+
+REPORT_SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".csv", ".png", "")  # what lies beside a model, named like it
+
+
+def declared(repo: "Repo") -> Declared:
+    """What DVC's index of the tree that `repo` stands at says."""
+
+    def relative(path: str) -> str:
+        return str(repo.fs.as_posix(repo.fs.relpath(path, repo.root_dir)))
+
+    stages = list(repo.index.stages)
+    outs = [(out, relative(out.fs_path)) for stage in stages for out in stage.outs]
+    addresses = {stage: address(_folder(relative(stage.path)), stage.name) for stage in stages if stage.cmd}
+    return Declared(
+        models=_models(repo, _register_stages(stages, relative)),
+        metrics=frozenset(path for out, path in outs if out.metric) | frozenset(_top_level_metrics(repo)),
+        plots=frozenset(path for out, path in outs if out.plot) | frozenset(_top_level_plots(repo)),
+        params=frozenset(_top_level_params(repo)),
+        outs={path: addresses[out.stage] for out, path in outs if out.stage in addresses},
+        wdirs={
+            name: join("", relative(stage.wdir))
+            for stage, name in addresses.items()
+            if join("", relative(stage.wdir)) != _folder(relative(stage.path))
+        },
+    )
+
+
+def running(repo: "Repo", name: str, folder: Path, hashed: Callable[[str], FileRef]) -> StageRecord | None:
+    """The stage that DVC runs as `name` in `folder`, as dvc.lock will record it, without its outs.
+
+    DVC gives the name from where `dvc` was typed, so it is the folder that tells stages of several dvc.yaml apart.
+    """
+    from dvc.dependency import ParamsDependency
+
+    short = name.rpartition(":")[2]
+    for stage in repo.index.stages:
+        if stage.cmd and stage.name == short and Path(stage.wdir).resolve() == folder.resolve():
+            wdir, own = (str(repo.fs.as_posix(repo.fs.relpath(p, repo.root_dir))) for p in (stage.wdir, stage.path))
+            params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+            files = [join(wdir, dep.def_path) for dep in stage.deps if dep not in params and dep.protocol == "local"]
+            return StageRecord(
+                name=address(_folder(own), stage.name),
+                cmd=one_command(stage.cmd),
+                deps=tuple(hashed(path) for path in files),
+                params={
+                    param_name(join(wdir, dep.def_path), key): value
+                    for dep in params
+                    for key, value in dep.read_params().items()
+                },
+                outs=(),
+            )
+    return None
+
+
+def _folder(path: str) -> str:
+    return join("", posixpath.dirname(path))
+
+
+def _top_level_metrics(repo: "Repo") -> Iterator[str]:
+    """`metrics:` at the top of a dvc.yaml: files, which need not be an out of any stage."""
+    from dvc.repo.metrics.show import _collect_top_level_metrics
+
+    return (join("", str(repo.fs.as_posix(path))) for path in _collect_top_level_metrics(repo))
+
+
+def _top_level_params(repo: "Repo") -> Iterator[str]:
+    """`params:` at the top of a dvc.yaml: files that DVC shows beside those that stages depend on."""
+    from dvc.repo.params.show import _collect_top_level_params
+
+    return (join("", str(repo.fs.as_posix(path))) for path in _collect_top_level_params(repo))
+
+
+def _top_level_plots(repo: "Repo") -> Iterator[str]:
+    """The files and folders that the `plots:` at the top of a dvc.yaml draw."""
+    from dvc.repo.plots import infer_data_sources
+
+    for dvcfile, entries in repo.index._plots.items():  # noqa: SLF001  (DVC gives it no other way without reading the files)
+        folder = posixpath.dirname(repo.fs.as_posix(repo.fs.relpath(dvcfile, repo.root_dir)))
+        for entry in entries:
+            for name, options in entry.items() if isinstance(entry, Mapping) else ((entry, None),):
+                yield from (join(folder, str(source)) for source in infer_data_sources(name, options))
+
+
+def recipes(repo: "Repo") -> dict[str, Recipe]:
+    """How each stage is run, by the name that it has in the whole repository, params resolved."""
+    from dvc.dependency import ParamsDependency
+
+    found = {}
+    for stage in (stage for stage in repo.index.stages if stage.cmd):
+        wdir, own = (str(repo.fs.as_posix(repo.fs.relpath(p, repo.root_dir))) for p in (stage.wdir, stage.path))
+        found[address(_folder(own), stage.name)] = Recipe(
+            # DVC runs each line of a text, and each entry of a list, in a shell of its own.
+            commands=tuple(stage.cmd if isinstance(stage.cmd, list) else stage.cmd.splitlines()),
+            folder=wdir,
+            frozen=stage.frozen,
+            params={
+                param_name(join(wdir, dep.def_path), key): value
+                for dep in stage.deps
+                if isinstance(dep, ParamsDependency)
+                for key, value in dep.read_params().items()
+            },
+        )
+    return found
+
+
+def steps(repo: "Repo") -> list[Step]:
+    """Every stage and .dvc file of the working tree."""
+    return [_step(repo, stage) for stage in repo.index.stages]
+
+
+def _step(repo: "Repo", stage: "Stage") -> Step:
+    def relative(path: str) -> str:
+        return Path(path).relative_to(repo.root_dir).as_posix()
+
+    # A file of `dvc import` is its own repository's to keep.
+    foreign = stage.is_repo_import
+    return Step(
+        name=stage.addressing,
+        folder=relative(stage.wdir),
+        commands=tuple([stage.cmd] if isinstance(stage.cmd, str) else stage.cmd or ()),
+        deps=tuple(relative(dep.fs_path) for dep in stage.deps if dep.is_in_repo),
+        outs=tuple(
+            Out(
+                relative(out.fs_path),
+                out.hash_info.value,
+                out.meta.size if out.meta else None,
+                bool(out.use_cache and not foreign),
+            )
+            for out in stage.outs
+            if out.is_in_repo
+        ),
+    )
+
+
+def gates_of(pipeline: str, params: str) -> dict[str, Mapping[str, Any]]:
+    """The gates of each artifact in the text of a dvc.yaml, with the params of a params.yaml's text in them.
+
+    Empty where they take params from elsewhere (`vars`): then what DVC resolved counts.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.parsing.context import Context
+
+    content, values = load_yaml(pipeline) or {}, load_yaml(params) or {}
+    try:
+        artifacts = Context(values).resolve(content.get("artifacts") or {})
+    except DvcException:
+        return {}
+    return {name: (artifact.get("meta") or {}).get("gates") or {} for name, artifact in artifacts.items()}
+
+
+def _register_stages(stages: "list[Stage]", relative: Callable[[str], str]) -> dict[str, Model]:
+    """The model of each register stage, by name; such a stage is known by the receipt that it writes."""
+    return {
+        Path(path).stem: _undeclared(Path(path).stem, stage, relative)
+        for stage in stages
+        for path in (relative(out.fs_path) for out in stage.outs)
+        if path.startswith(f"{RECEIPTS}/")
+    }
+
+
+def _undeclared(name: str, stage: "Stage", relative: Callable[[str], str]) -> Model:
+    """What a register stage says of its model: the dep that is named like it, the card beside it, the gates' param."""
+    from dvc.dependency import ParamsDependency
+
+    params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    files = tuple(relative(dep.fs_path) for dep in stage.deps if dep not in params)
+    named = [path for path in files if Path(path).stem == name and Path(path).suffix not in REPORT_SUFFIXES]
+    card = str(Path(named[0]).with_suffix(".json")) if named else ""
+    values = {key: value for dep in params for key, value in dep.read_params().items()}
+    gates = next((value for key, value in values.items() if key.rpartition(".")[2] == "gates"), None)
+    return Model(
+        name=name,
+        path=named[0] if len(named) == 1 else "",
+        card=card if card in files else None,
+        gates=gates or {},
+        beside=files,
+    )
+
+
+def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Model]:
+    """The `artifacts` of type model, and what has a register stage without such an entry."""
+    found: dict[str, Model] = {}
+    files: dict[str, str] = {}
+    for dvcfile, artifacts in repo.artifacts.read().items():
+        for name, artifact in artifacts.items():
+            if artifact.type == "model" or name in register_stages:
+                _check_name(name, [file for file in (files.get(name), dvcfile) if file])
+                files[name] = dvcfile
+                meta = artifact.meta or {}
+                found[name] = Model(
+                    name=name,
+                    path=join(posixpath.dirname(dvcfile), artifact.path),
+                    desc=artifact.desc,
+                    labels=tuple(artifact.labels),
+                    card=join(posixpath.dirname(dvcfile), meta["card"]) if meta.get("card") else None,
+                    gates=meta.get("gates") or {},
+                    retrain=meta.get("retrain") or {},
+                    serving=meta.get("serving") or {},
+                    beside=register_stages[name].beside if name in register_stages else (),
+                )
+    for name, model in register_stages.items():
+        if name not in found and not model.path:
+            raise UnknownModel(
+                f"the register stage of {name!r} does not depend on one file named like it, so its model is not known",
+                f"add to dvc.yaml: artifacts: {{{name}: {{path: …, type: model}}}}",
+            )
+    return {**register_stages, **found}
+
+
+def _check_name(name: str, files: list[str]) -> None:
+    """MLflow's registry has one namespace, and `/` and `:` mean something else in it."""
+    if "/" in name or ":" in name:
+        raise UserError(
+            f"{files[-1]} declares a model {name!r}; MLflow takes no '/' and no ':' in a model's name",
+            f"rename it under artifacts: {name.replace('/', '-').replace(':', '-')}",
+        )
+    if len(files) > 1:
+        raise UserError(
+            f"{' and '.join(sorted(files))} both declare a model {name!r}; MLflow's registry would mix the two",
+            "give one of them another name under artifacts:",
+        )

@@ -1,0 +1,245 @@
+"""Questions to git, by its own command: nothing to import, and no lock is taken for a question."""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused, UserError
+from dovetail.repo.git_values import Commit, Tag
+
+_REMOTE_SECONDS = 30
+_FIELD, _RECORD, _FORMAT = "\x1f", "\x1e", "%H%x1f%s%x1f%an%x1f%ct"
+
+
+class Git:
+    """The git repository that holds `root`; paths are relative to `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._blobs: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, *args: str) -> str:
+        """The output of `git ARGS`, stripped; empty where git says no."""
+        command = ["git", "--no-optional-locks", *args]
+        return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False).stdout.strip()
+
+    def ask(self, *args: str) -> str:
+        """The output of `git ARGS`, for what must not be mistaken for nothing when git cannot answer.
+
+        Raises:
+            GitFailed: when git says no.
+        """
+        command = ["git", "--no-optional-locks", *args]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise GitFailed(f"git {args[0]}: {' '.join(done.stderr.split())}", "git fsck, then the same again")
+        return done.stdout
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether history was cut off by `git clone --depth`."""
+        return self("rev-parse", "--is-shallow-repository") == "true"
+
+    def commit(self, rev: str) -> Commit | None:
+        """The commit that `rev` names, if it does."""
+        sha = self("rev-parse", "--verify", "-q", f"{rev}^{{commit}}")
+        return self.commits([sha], limit=1)[0] if sha else None
+
+    @classmethod
+    def of_dvc(cls, start: Path | None = None) -> "Git":
+        """The git repository of the DVC repository that `start` (default: the current folder) lies in.
+
+        Raises:
+            NotARepository: when it lies in none.
+        """
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if (folder / ".dvc").is_dir():
+                return cls(folder)
+        raise NotARepository(f"{here} is in no DVC repository", "git init && dvc init")
+
+    def reaches(self, sha: str) -> bool:
+        """Whether the commit is in the history of HEAD."""
+        return self("merge-base", "HEAD", sha) == sha
+
+    def is_dirty(self) -> bool:
+        """Whether a tracked file differs from HEAD."""
+        return bool(self("status", "--porcelain", "--untracked-files=no"))
+
+    def commits(self, revs: Iterable[str], *paths: str, limit: int | None = None) -> list[Commit]:
+        """The commits reachable from `revs` (that touch `paths`), newest first."""
+        args = [f"--max-count={limit}"] if limit else []
+        lines = self("log", f"--format={_FORMAT}", "--date-order", *args, *revs, "--", *paths).split("\n")
+        return [self._commit(line) for line in lines if line]
+
+    def _commit(self, line: str) -> Commit:
+        sha, summary, author, time = line.split(_FIELD)
+        return Commit(sha, summary, author, int(time), self._refs.get(sha, ()))
+
+    def commits_with(self, text: str, *names: str, experiments: bool) -> list[Commit]:
+        """The commits of any branch or tag that wrote a file named so with `text` in it, newest first."""
+        revs = ["--branches", "--tags", "--remotes", *(self.experiments().values() if experiments else ())]
+        head = ["HEAD"] if self("rev-parse", "--verify", "-q", "HEAD") else []
+        found: list[Commit] = []
+        content: dict[str, bool] = {}
+        if not self("rev-list", "--max-count=1", *head, *revs):
+            return found  # no commit yet
+        for commit, files in self.written([*head, *revs], *(f":(glob)**/{name}" for name in names)):
+            for blob in files.values():
+                if blob not in content:
+                    content[blob] = text.encode() in self.blob(blob)
+            if any(content[blob] for blob in files.values()):
+                found.append(commit)
+        return found
+
+    def written(self, revs: Iterable[str], *pathspecs: str) -> Iterator[tuple[Commit, dict[str, str]]]:
+        """Each commit of `revs` that wrote a file that a pathspec matches, newest first, with the file's path and blob.
+
+        A merge is compared with its first parent, so that what was made while merging is seen; no side branch is left
+        out, as git does where a merge took the other side's file.
+        """
+        shown = ("-z", f"--format={_RECORD}{_FORMAT}", "--raw", "--no-abbrev", "--no-renames", "--relative")
+        walked = ("--date-order", "--full-history", "--diff-merges=first-parent")
+        log = self.ask("log", *shown, *walked, *revs, "--", *pathspecs)
+        for entry in log.split(_RECORD)[1:]:
+            first, *changed = entry.rstrip("\0").split("\0")
+            found = zip(changed[::2], changed[1::2], strict=True)  # ":100644 100644 old new M", path
+            files = {path: about.split()[3] for about, path in found}
+            yield self._commit(first), {path: blob for path, blob in files.items() if set(blob) != {"0"}}
+
+    @cached_property
+    def _refs(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        form = f"--format=%(objectname){_FIELD}%(*objectname){_FIELD}%(refname:short)"
+        for line in self("for-each-ref", form, "refs/heads", "refs/remotes", "refs/tags").splitlines():
+            sha, peeled, name = line.split(_FIELD)
+            found[peeled or sha] = (*found.get(peeled or sha, ()), name)
+        return found
+
+    def tags(self) -> list[Tag]:
+        """Every tag, with its message."""
+        fields = ("refname:short", "objecttype", "objectname", "*objectname", "taggerdate:unix", "taggername",
+                  "taggeremail", "contents")  # fmt: skip
+        form = _FIELD.join(f"%({name})" for name in fields) + _RECORD
+        return [
+            self._tag(record.lstrip("\n"))
+            for record in self("for-each-ref", f"--format={form}", "refs/tags").split(_RECORD)
+            if record.strip()
+        ]
+
+    @staticmethod
+    def _tag(record: str) -> Tag:
+        name, kind, sha, peeled, time, who, email, message = record.split(_FIELD)
+        return Tag(name, peeled or sha, int(time or 0), f"{who} {email}".strip(), message, annotated=kind == "tag")
+
+    def tag(self, name: str, commit: str, message: str, time: int) -> None:
+        """Make an annotated tag, dated `time` (seconds since the epoch).
+
+        Raises:
+            TagExists: when there is one of this name.
+            TagRefused: when git cannot make it.
+        """
+        command = ["git", "tag", "--annotate", "--cleanup=whitespace", "--file=-", name, commit]
+        environment = {**os.environ, "GIT_COMMITTER_DATE": f"@{time} +0000"}
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, input=message, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            if self("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
+                raise TagExists(f"the tag {name} is there already: somebody was faster", "the same again")
+            why = " ".join(done.stderr.split())
+            raise TagRefused(f"git does not make the tag {name}: {why}", f"git tag -a {shlex.quote(name)} {commit[:8]}")
+
+    def identity(self) -> dict[str, str]:
+        """The environment variables that tell git, in another repository, who commits in this one.
+
+        Raises:
+            UserError: when git does not know it.
+        """
+        found: dict[str, str] = {}
+        for role in ("AUTHOR", "COMMITTER"):
+            name, mark, rest = self("var", f"GIT_{role}_IDENT").rpartition(" <")
+            if not mark:
+                raise UserError("git does not know who commits here", "git config user.name … and user.email …")
+            found |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": rest.partition(">")[0]}
+        return found
+
+    def take_branch(self, repository: Path, branch: str) -> None:
+        """Make a new branch of one in another repository, whole or not at all.
+
+        Raises:
+            GitFailed: when there is another one of this name, or it cannot be written.
+        """
+        ref = f"refs/heads/{branch}"
+        quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--recurse-submodules=no")
+        self.ask("fetch", *quiet, str(repository), f"{ref}:{ref}")
+
+    def remote_refs(self, remote: str) -> dict[str, str]:
+        """The commit of each ref that a git remote has now; nothing is fetched.
+
+        Raises:
+            GitFailed: when it does not answer within half a minute.
+        """
+        command, env = ["git", "ls-remote", remote], {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+        following = "git fetch --all --tags, then the same again"
+        try:
+            done = subprocess.run(
+                command, cwd=self.root, env=env, capture_output=True, text=True, check=False, timeout=_REMOTE_SECONDS
+            )
+        except subprocess.TimeoutExpired as error:
+            raise GitFailed(f"git remote {remote} does not answer for {_REMOTE_SECONDS} s", following) from error
+        if done.returncode:
+            raise GitFailed(f"git remote {remote}: {' '.join(done.stderr.split())}", following)
+        lines = (line.split("\t") for line in done.stdout.splitlines())
+        return {ref.removesuffix("^{}"): sha for sha, ref in lines}  # what an annotated tag names comes after the tag
+
+    def known(self, shas: Iterable[str]) -> set[str]:
+        """Those of `shas` that are commits of this repository, whether a ref keeps them or not."""
+        return {sha for sha in set(shas) if self("rev-parse", "--verify", "-q", f"{sha}^{{commit}}")}
+
+    def reachable(self, revs: Iterable[str]) -> set[str]:
+        """The commits that `revs` keep.
+
+        Raises:
+            GitFailed: when git cannot say.
+        """
+        wanted = sorted(set(revs))
+        return set(self.ask("rev-list", *wanted).split()) if wanted else set()
+
+    def experiments(self) -> dict[str, str]:
+        """The commit of each DVC experiment, by name."""
+        lines = self("for-each-ref", f"--format=%(objectname){_FIELD}%(refname)", "refs/exps").splitlines()
+        refs = [line.split(_FIELD) for line in lines]
+        # refs/exps/<2 of baseline>/<rest of baseline>/<name>; stashes and the running ones are no results.
+        depth = len(["refs", "exps", "xx", "yyyy", "name"])
+        return {ref.rsplit("/", 1)[1]: sha for sha, ref in refs if ref.count("/") == depth - 1}
+
+    def files(self, sha: str) -> dict[str, str]:
+        """The blob of every file below `root` at a commit, by path."""
+        entries = (entry.partition("\t") for entry in self.ask("ls-tree", "-r", "-z", sha).split("\0") if entry)
+        return {path: about.split()[2] for about, _, path in entries}
+
+    def paths(self, folder: str) -> list[str]:
+        """The files below `folder` of the working tree that are tracked, or neither tracked nor ignored."""
+        return [path for path in self("ls-files", "-coz", "--exclude-standard", "--", folder).split("\0") if path]
+
+    def blob(self, name: str) -> bytes:
+        """The content of a blob, read through one `git cat-file` for all."""
+        if self._blobs is None:
+            command = ["git", "cat-file", "--batch"]
+            self._blobs = subprocess.Popen(command, cwd=self.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._blobs.stdin is not None
+        assert self._blobs.stdout is not None
+        self._blobs.stdin.write(f"{name}\n".encode())
+        self._blobs.stdin.flush()
+        size = int(self._blobs.stdout.readline().split()[2])
+        return self._blobs.stdout.read(size + 1)[:-1]
+
+    def close(self) -> None:
+        """End the `git cat-file` process."""
+        if self._blobs is not None:
+            self._blobs.communicate()
+            self._blobs = None

@@ -1,0 +1,202 @@
+"""A clean copy of a commit in a git repository of its own, apart from the user's tree and, if asked, from all else."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from filelock import FileLock, Timeout
+
+from dovetail.errors import OutsideError
+from dovetail.repo.git_values import Commit
+from dovetail.repo.workspace import Workspace
+from dovetail.system.processes import deferred, run
+
+_TREE = "tree"
+APART, SHARING = "reproduce", "retrain"  # folders below DVC's own temporary one, which git and DVC ignore
+# They would lead a stage back to the user's repository, run, store or account.
+_LEFT_OUT = frozenset(
+    {
+        "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STUDIO_TOKEN", "MLFLOW_RUN_ID",
+        "MLFLOW_EXPERIMENT_ID", "MLFLOW_REGISTRY_URI", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR",
+        "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "VIRTUAL_ENV", "PYTHONHOME",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Worktree:
+    """A copy of a commit and what runs in it.
+
+    Attributes:
+        folder: Holds all of it; gone when it is done with.
+        root: Where dvc.yaml lies.
+        original: The root of the user's repository, whose code must not be run in place of the copy's.
+        real_root: What DVC_ROOT says: whose MLflow store and receipts count.
+        store: MLflow's tracking URI.
+    """
+
+    folder: Path
+    root: Path
+    original: Path
+    real_root: Path
+    store: str
+
+    @property
+    def repository(self) -> Path:
+        """The copy's git repository, in which `root` may be a folder."""
+        return self.folder / _TREE
+
+    @property
+    def log(self) -> Path:
+        """What the stages printed."""
+        return self.folder / "output.log"
+
+    def run(self, stage: str, commands: Sequence[str], folder: str, python: Path) -> int:
+        """Run a stage's commands as DVC does, with the `python` given; returns the exit code of the last one run."""
+        env = self._env(stage, python)
+        for command in commands:
+            if code := run(_shell(command), folder=self.root / folder, env=env, output=self.log):
+                return code
+        return 0
+
+    def commit(self, branch: str, message: str, files: Sequence[str], who: Mapping[str, str]) -> str:
+        """Commit what changed of the files that git keeps, and `files`, on a new branch; returns the commit.
+
+        Raises:
+            OutsideError: when git does not take it.
+        """
+        _git(self.root, "switch", "--quiet", "--create", branch)
+        _git(self.root, "add", "--update", ":/")
+        _git(self.root, "add", "--force", "--", *files)
+        _git(self.root, "-c", f"core.hooksPath={os.devnull}", "commit", "--quiet", "--message", message, **who)
+        return _git(self.root, "rev-parse", "HEAD").strip()
+
+    def _env(self, stage: str, python: Path) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT}
+        outside = [p for p in kept.get("PYTHONPATH", "").split(os.pathsep) if p and not _is_below(p, self.original)]
+        code = [str(self.root / path) for path in own_code(self.original, sys.path, Path(sys.prefix))]
+        return {
+            **kept,
+            "PATH": os.pathsep.join([str(python.parent), kept.get("PATH", os.defpath)]),
+            **({"PYTHONPATH": os.pathsep.join([*code, *outside])} if code or outside else {}),
+            "DVC_ROOT": str(self.real_root),
+            "DVC_STAGE": stage,
+            "MLFLOW_TRACKING_URI": self.store,
+        }
+
+
+@contextmanager
+def clean_worktree(workspace: Workspace, commit: Commit) -> Iterator[Worktree]:
+    """Lay the files of `commit` out in a folder of their own, with a DVC cache and an MLflow store of its own.
+
+    The folder is removed whatever happens; what an earlier one left behind that was killed is removed too. Nothing is
+    written to the user's `.git`: a registered `git worktree` would stay in it after a kill.
+
+    Raises:
+        OutsideError: when git cannot lay the files out.
+    """
+    with _laid_out(workspace, commit, workspace.scratch / APART) as (folder, root):
+        _keep_apart(root, folder)
+        yield Worktree(folder, root, workspace.root, root, f"sqlite:///{folder / 'mlflow.db'}")
+
+
+@contextmanager
+def sharing_worktree(workspace: Workspace, commit: Commit, store: str) -> Iterator[Worktree]:
+    """The same, but what is made there goes to the user's DVC cache and to the MLflow store at `store`.
+
+    Raises:
+        OutsideError: when git cannot lay the files out.
+    """
+    with _laid_out(workspace, commit, workspace.scratch / SHARING) as (folder, root):
+        workspace.share_cache(root, folder / "site")
+        yield Worktree(folder, root, workspace.root, workspace.store_root, store)
+
+
+@contextmanager
+def _laid_out(workspace: Workspace, commit: Commit, place: Path) -> Iterator[tuple[Path, Path]]:
+    """A folder below `place`, and the root of the DVC repository in it."""
+    place.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(place)
+    folder = place / secrets.token_hex(4)
+    with FileLock(_lock(folder)):  # taken before the folder is there, so that nobody takes it for a leftover
+        try:
+            folder.mkdir()
+            top = Path(workspace.git("rev-parse", "--show-toplevel"))
+            _lay_commit(workspace, commit, folder / _TREE)
+            yield folder, folder / _TREE / workspace.root.resolve().relative_to(top.resolve())
+        finally:
+            with deferred():
+                shutil.rmtree(folder, ignore_errors=True)
+                _lock(folder).unlink(missing_ok=True)
+
+
+def own_code(root: Path, places: Sequence[str], environment: Path) -> list[str]:
+    """Where this process finds code of the tree `root`, relative to it: by PYTHONPATH or an editable installation.
+
+    In a copy of the tree the copy's code has to come first: https://github.com/pypa/pip lays a path to the original.
+    """
+    found = [p for p in places if _is_below(p, root) and not _is_below(p, environment)]
+    for record in (file for place in places for file in Path(place).glob("*.dist-info/direct_url.json")):
+        about = json.loads(record.read_text(encoding="utf-8"))
+        source = unquote(urlparse(about.get("url", "")).path)
+        if about.get("dir_info", {}).get("editable") and _is_below(source, root):
+            found.append(str(Path(source, "src")) if Path(source, "src").is_dir() else source)
+    return list(dict.fromkeys(Path(path).relative_to(root).as_posix() for path in found))
+
+
+def _is_below(path: str, folder: Path) -> bool:
+    return Path(path).is_absolute() and Path(path).is_relative_to(folder)
+
+
+def _lay_commit(workspace: Workspace, commit: Commit, tree: Path) -> None:
+    """A repository of its own that reads the user's objects where they are, with `commit` checked out."""
+    objects = workspace.root / workspace.git("rev-parse", "--git-path", "objects")
+    _git(tree.parent, "init", "--quiet", "--template=", str(tree))
+    (tree / ".git/objects/info").mkdir(parents=True, exist_ok=True)
+    (tree / ".git/objects/info/alternates").write_text(f"{objects.resolve()}\n", encoding="utf-8")
+    _git(tree, "-c", f"core.hooksPath={os.devnull}", "-c", "advice.detachedHead=false", "checkout", "--quiet",
+         "--detach", commit.sha)  # fmt: skip
+
+
+def _git(folder: Path, *args: str, **variables: str) -> str:
+    env = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT} | variables
+    done = subprocess.run(["git", *args], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = " ".join(done.stderr.split())
+        raise OutsideError(f"git {args[0]} failed in the clean copy {folder}: {said}", "git fsck, then the same again")
+    return done.stdout
+
+
+def _keep_apart(root: Path, folder: Path) -> None:
+    """Let DVC, ours and that of a stage which calls it, write its cache and its state beside the tree."""
+    settings = f"[cache]\n    dir = {folder / 'cache'}\n[core]\n    site_cache_dir = {folder / 'site'}\n"
+    (root / ".dvc" / "config.local").write_text(settings, encoding="utf-8")
+
+
+def _remove_leftovers(place: Path) -> None:
+    for folder in (entry for entry in place.iterdir() if entry.is_dir()):
+        try:
+            with FileLock(_lock(folder), timeout=0):  # the lock of a killed process is free
+                shutil.rmtree(folder, ignore_errors=True)
+                _lock(folder).unlink(missing_ok=True)
+        except Timeout:
+            continue
+
+
+def _lock(folder: Path) -> Path:
+    return folder.with_suffix(".lock")
+
+
+def _shell(command: str) -> list[str]:
+    """The command line that DVC makes of it: the user's shell, without its start-up files."""
+    shell = os.environ.get("SHELL") or "/bin/sh"
+    options = {"zsh": ["--no-rcs"], "bash": ["--noprofile", "--norc"], "fish": ["--no-config"]}
+    return [shell, *options.get(Path(shell).name, []), "-c", command]

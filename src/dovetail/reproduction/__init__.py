@@ -1,0 +1,1 @@
+"""Rebuilding a version from its commit and its data."""

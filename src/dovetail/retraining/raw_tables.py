@@ -1,0 +1,102 @@
+"""Where rows can be added: the tables at the end of a model's lineage, and who keeps them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dovetail.errors import UserError
+from dovetail.repo.trees import Revision
+from dovetail.values.lineage import FileRef, Lineage, StageRecord
+from dovetail.values.tables import is_table
+
+GIT, DVC, STAGE = "git", "dvc", "stage"
+
+
+@dataclass(frozen=True, slots=True)
+class RawTable:
+    """A file of rows, or a folder of such files, that the pipeline begins with.
+
+    Attributes:
+        ref: What a stage reads.
+        keeper: Who has its bytes: git, a .dvc file, or a stage that reads it from outside.
+        owner: What git, the .dvc file or the stage names: `ref`, or a folder with it.
+        stage: The stage that reads it from outside.
+        origin: Where `dvc import` or `dvc import-url` took it from.
+    """
+
+    ref: FileRef
+    keeper: str
+    owner: str
+    stage: StageRecord | None = None
+    origin: str | None = None
+
+    @property
+    def memory(self) -> str:
+        """The file in git that says which rows were added."""
+        return f"{self.owner}.added"
+
+
+def choose(tables: Sequence[RawTable], into: str | None, model: str) -> RawTable:
+    """The table at `into`, or the only one.
+
+    Raises:
+        UserError: naming those that there are, or why no rows can be added to it.
+    """
+    paths = ", ".join(sorted(table.ref.path for table in tables))
+    if not tables:
+        raise UserError(f"{model} reads no table that rows can be added to", f"dovetail lineage {model}")
+    found = [table for table in tables if into in (None, table.ref.path)]
+    if len(found) != 1:
+        what = f"{model} reads no raw table {into}" if into else f"{model} reads several raw tables"
+        raise UserError(f"{what}; there are: {paths}", f"dovetail retrain {model} --with … --into PATH")
+    (table,) = found
+    if table.origin:
+        raise UserError(
+            f"{table.ref.path} is imported from {table.origin}: rows added here would be lost with the next update",
+            f"add them at the source, then: dvc update {table.owner}.dvc",
+        )
+    return table
+
+
+def raw_tables(tree: Revision, lineage: Lineage) -> list[RawTable]:
+    """What no stage of `lineage` makes of other tables.
+
+    Raises:
+        UserError: when one is kept by neither git nor DVC.
+    """
+    beginnings = [s for s in lineage.stages if not any(_is_tabular(d) for d in s.deps if d in lineage.data)]
+    found = []
+    for ref in filter(_is_tabular, lineage.data):
+        maker = next((stage for stage in lineage.stages if stage.makes(ref.path)), None)
+        if maker is None:
+            found.append(_kept(tree, ref))
+        elif maker in beginnings:
+            owner = next(out.path for out in maker.outs if out.overlaps(ref.path))
+            found.append(RawTable(ref, STAGE, owner, maker))
+    return found
+
+
+def tables_in(tree: Revision, raw: RawTable) -> list[FileRef]:
+    """The files of rows that `raw` is or holds, the first of which shows what they look like."""
+    if not raw.ref.is_folder:
+        return [raw.ref]
+    return sorted((file for file in _inside(tree, raw.ref) if is_table(file.path)), key=lambda file: file.path)
+
+
+def _inside(tree: Revision, folder: FileRef) -> Iterator[FileRef]:
+    yield from (file for file in tree.listing(folder) if not file.path.endswith((".dvc", ".gitignore")))
+    yield from (entry.ref for path, entry in tree.tracked.items() if path.startswith(f"{folder.path}/"))
+
+
+def _is_tabular(ref: FileRef) -> bool:
+    return ref.is_folder or is_table(ref.path)
+
+
+def _kept(tree: Revision, ref: FileRef) -> RawTable:
+    for path, entry in tree.tracked.items():
+        if ref.path == path or ref.path.startswith(f"{path}/"):
+            return RawTable(ref, DVC, path, origin=entry.origin)
+    if any(path.startswith(f"{ref.path}/") for path in tree.tracked):
+        return RawTable(ref, DVC, ref.path)
+    if tree.keeps(ref.path):
+        return RawTable(ref, GIT, ref.path)
+    raise UserError(f"{ref.path} is kept by neither git nor DVC at {tree.where}", f"dvc add {ref.path}, then commit")

@@ -1,0 +1,1 @@
+"""The processes behind the server: the model, and who watches the alias."""

@@ -1,0 +1,136 @@
+"""Copies of served versions on this machine: what a server starts with when MLflow is away."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from dovetail.compiling import compiled_model
+from dovetail.errors import OutsideError
+
+_LAST = "last.json"
+_LEFT_SECONDS = 86_400
+_KEPT = 2  # the one that is served and the one before
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A version that is to be served, and its copy.
+
+    Attributes:
+        md5: What the registry says that its model's bytes are.
+        commit: HEAD when it was registered, where that is known.
+        allow: Packages that its pickle may name besides the usual.
+        folder: The MLflow model.
+        onnx: What the registry says that its compiled model's bytes are; None where it is not to be used.
+    """
+
+    version: int
+    md5: str
+    commit: str | None
+    allow: tuple[str, ...]
+    folder: str
+    onnx: str | None = None
+
+    @classmethod
+    def parse(cls, said: dict[str, object]) -> "Target":
+        """From its fields as JSON has them."""
+        return cls(**{**said, "allow": tuple(said["allow"])})  # type: ignore[arg-type]  # the fields of `asdict`
+
+
+def name_of(version: int, md5: str) -> str:
+    """The name of a version's copy."""
+    return f"{version}-{md5}"
+
+
+def keep(folder: Path, md5: str, onnx: str | None, fetch: Callable[[Path], None]) -> None:
+    """Let `folder` be the copy of a version: fetched if it is not there or not what was registered.
+
+    A compiled model that is not what was registered is fetched again, but needed it is not.
+
+    Raises:
+        OutsideError: when what is fetched is not what was registered.
+    """
+    try:
+        if is_whole(folder, md5) and (onnx is None or _md5(folder / compiled_model.FILE) == onnx):
+            return
+    except OSError as error:
+        raise OutsideError(f"{folder} cannot be read: {error}", f"ls -l {folder}") from error
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        fetch(temporary)
+        if not is_whole(temporary, md5):
+            number = folder.name.partition("-")[0]
+            raise OutsideError(
+                f"what the registry gives for version {number} is not what was registered (md5 {md5})",
+                "dovetail sync --repair",
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except OSError as error:
+        raise OutsideError(f"{folder} cannot be written: {error}", f"df -h {folder.parent}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_whole(folder: Path, md5: str) -> bool:
+    """Whether the copy's model file has the digest."""
+    try:
+        about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        return _md5(folder / about["flavors"]["python_function"]["data"]) == md5
+    except (KeyError, TypeError, ValueError, FileNotFoundError, NotADirectoryError, yaml.YAMLError):
+        return False
+
+
+def _md5(file: Path) -> str | None:
+    try:
+        return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def drop_broken(target: Target) -> bool:
+    """Remove the copy if its bytes are not those of the version; whether that was so."""
+    try:
+        if is_whole(Path(target.folder), target.md5):
+            return False
+    except OSError:  # not now; it may be whole
+        return False
+    shutil.rmtree(target.folder, ignore_errors=True)
+    return True
+
+
+def remember(place: Path, target: Target) -> None:
+    """Note that `target` answers, and forget copies from longer ago. A full disk costs the note, nothing else."""
+    with suppress(OSError):
+        temporary = place / f".{_LAST}.{os.getpid()}.tmp"
+        temporary.write_text(json.dumps(asdict(target)), encoding="utf-8")
+        temporary.replace(place / _LAST)
+        for left in place.glob(".*.tmp"):  # by a process that was killed while it brought a version
+            if left.is_dir() and time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        copies = sorted(
+            (entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")),
+            key=lambda entry: entry.stat().st_mtime,
+        )
+        for folder in copies[:-_KEPT]:
+            if str(folder) != target.folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def last(place: Path) -> Target | None:
+    """The version that answered last, if its copy is still there."""
+    try:
+        target = Target.parse(json.loads((place / _LAST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return target if Path(target.folder).is_dir() else None

@@ -1,0 +1,257 @@
+"""The process that holds one version's model: reads it under guard, predicts, knows no HTTP and no MLflow.
+
+A model that crashes, hangs or leaks takes this process with it, not the server; and what a pickle does, it does here.
+"""
+
+import hashlib
+import json
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from dovetail.compiling import compiled_model
+from dovetail.compiling.compiled_model import Compiled, is_same
+from dovetail.joblib_model import METHODS, read
+from dovetail.serving.engine import forests, frames
+from dovetail.serving.protocol.body import ARRAY, JSON, Question
+from dovetail.serving.protocol.body import read as read_body
+from dovetail.serving.protocol.rejected import Rejected
+from dovetail.serving.protocol.signature import Signature
+
+LOADER = "joblib_model"
+_EXAMPLE = "serving_input_example.json"
+
+
+def main() -> None:
+    """Answer the server's questions until it closes the connection."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the server ends first, and what it has begun with it
+        signal.signal(number, signal.SIG_IGN)
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    import joblib  # noqa: F401  (here, while the server still asks which version it is)
+    import pandas as pd  # noqa: F401
+    import sklearn.base
+
+    # The pipeline's params were checked when it was fitted; each predict would check them again.
+    sklearn.set_config(skip_parameter_validation=True)
+    forests.quicken()
+    held: Held | None = None
+    with suppress(BrokenPipeError, ConnectionResetError):
+        while (asked := frames.receive(connection)) is not None:
+            kind, *arguments = asked
+            if kind == "load":
+                held, parts = _load(*arguments)
+            else:
+                parts = held.predict(*arguments) if held else [(False, b'{"message": "no model is loaded"}')]
+            connection.sendall(frames.answer(parts))
+
+
+def _load(folder: str, md5: str, allow: Sequence[str], onnx: str | None) -> tuple["Held | None", list[frames.Part]]:
+    try:
+        held = Held(Path(folder), md5, allow, onnx)
+        held.warm()
+        return held, [(True, json.dumps(held.about).encode())]
+    except Exception as error:  # noqa: BLE001  (a model can raise anything)
+        return None, [(False, json.dumps({"message": _one_line(error)}).encode())]
+
+
+class Held:
+    """One version's model in memory."""
+
+    def __init__(self, folder: Path, md5: str, allow: Sequence[str], onnx: str | None = None) -> None:
+        """Read the MLflow model in `folder`, and the compiled one beside it if its bytes are those of `onnx`.
+
+        Raises:
+            ValueError: when its bytes are not those of `md5`, or it is of a kind that is not served.
+        """
+        import pandas as pd
+        import yaml
+
+        about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        flavor = about["flavors"].get("python_function", {})
+        if flavor.get("loader_module") != LOADER:
+            raise ValueError("it was not registered by Dovetail; use mlflow models serve")
+        content = (folder / flavor["data"]).read_bytes()
+        actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if actual != md5:
+            raise ValueError(
+                f"{flavor['data']} (md5 {actual}) is not what was registered ({md5}); it was not unpickled"
+            )
+        self.model = read(content, allow)
+        methods = [name for name in METHODS if hasattr(self.model, name)]
+        described = {key: json.loads(about["signature"][key]) for key in ("inputs", "outputs")
+                     if (about.get("signature") or {}).get(key)}  # fmt: skip
+        self.signature = Signature.of(described, methods)
+        self._names = pd.Index([column.name for column in self.signature.columns or ()])  # takes longer than a tree
+        self._types = {column.name: column.type for column in self.signature.columns or ()}
+        example = folder / _EXAMPLE
+        self._example = example.read_bytes() if example.exists() else None
+        self._parallel = [(part, part.n_jobs) for part in _parts(self.model) if getattr(part, "n_jobs", None)]
+        self._few: bool | None = None
+        self.about = {
+            "inputs": described.get("inputs"), "outputs": described.get("outputs"), "methods": methods,
+            "example": read_example(self._example),
+        }  # fmt: skip
+        self._compiled, not_compiled = _open(folder / compiled_model.FILE, onnx) if onnx else (None, None)
+        self._say(not_compiled)
+
+    def _say(self, not_compiled: str | None) -> None:
+        self.about |= {"compiled": "onnx" if self._compiled else None, "not_compiled": not_compiled}
+
+    def warm(self) -> None:
+        """Predict the input example, so that the first request finds everything imported.
+
+        Raises:
+            ValueError: when the model does not answer its own example.
+        """
+        if self._example is None:
+            return
+        try:
+            asked = read_body(self._example, JSON, self.signature, sys.maxsize)
+        except Rejected as error:
+            raise ValueError(f"its input example is not what its signature says: {error.message}") from None
+        compiled, self._compiled = self._compiled, None
+        ours = self._example_answers(asked)
+        if compiled:
+            self._compiled = compiled
+            if not is_same(ours, self._example_answers(asked)):
+                self._compiled = None
+                self._say("it does not say the same of the input example here")
+
+    def _example_answers(self, asked: Question) -> Any:
+        for _ in range(2):
+            ((well, content),) = self.predict(asked.method, [asked.rows], asked.columns)
+            if not well:
+                raise ValueError(f"it does not answer its input example: {json.loads(content)['message']}")
+        return json.loads(content)
+
+    def predict(self, method: str, sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[frames.Part]:
+        """The answers to requests of `sizes` rows each, whose rows lie behind each other in `columns`.
+
+        All of them in one prediction; where that fails each by itself, so that one bad request spoils no other.
+        """
+        try:
+            return self._answers(method, sizes, columns)
+        except Exception as error:  # noqa: BLE001  (a model can raise anything)
+            if len(sizes) == 1:
+                return [(False, json.dumps({"message": _one_line(error)}).encode())]
+            return [self.predict(method, [size], part)[0] for size, part in _each(sizes, columns)]
+
+    def _compiled_answer(self, method: str, columns: Mapping[str, list[Any]]) -> list[Any] | None:
+        if self._compiled:
+            with suppress(Exception):  # whatever becomes of it there, scikit-learn is asked
+                return self._compiled.answer(method, columns)
+        return None
+
+    def _answers(self, method: str, sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[frames.Part]:
+        rows = sum(sizes)
+        if (answer := self._compiled_answer(method, columns)) is not None:
+            said, by_row = answer, True
+        else:
+            forests.expect(rows)
+            if self._parallel and self._few != (few := rows <= forests.SMALL):
+                self._few = few
+                for part, jobs in self._parallel:
+                    part.n_jobs = 1 if few else jobs
+            said, by_row = _jsonable(getattr(self.model, method)(self._frame(columns)))
+        if len(sizes) == 1 and (not by_row or self.signature.columns is None):
+            return [(True, _dump(said))]
+        if not by_row or len(said) != rows:
+            raise ValueError(f"{len(said)} predictions for {rows} rows")
+        ends = accumulate(sizes)
+        return [(True, _dump(said[end - size : end])) for size, end in zip(sizes, ends, strict=True)]
+
+    def _frame(self, columns: Mapping[str, list[Any]]) -> Any:
+        """The rows as the model was trained on them: a table, or the bare list that was sent."""
+        import numpy as np
+        import pandas as pd
+
+        if ARRAY in columns:
+            return np.asarray(columns[ARRAY])
+        if set(self._types.values()) == {"double"} and len(columns) == len(
+            self._types
+        ):  # one block, a third of the time
+            return pd.DataFrame(
+                np.array([columns[name] for name in self._names], dtype="float64").T, columns=self._names
+            )
+        return pd.DataFrame({name: _series(values, self._types.get(name)) for name, values in columns.items()})
+
+
+def _open(file: Path, md5: str) -> tuple[Compiled | None, str | None]:
+    """The compiled model, or why it is not used."""
+    try:
+        content = file.read_bytes()
+        actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if actual != md5:
+            return None, f"{compiled_model.FILE} (md5 {actual}) is not what was registered ({md5})"
+        return Compiled(content), None
+    except Exception as error:  # noqa: BLE001  (onnxruntime raises its own, or is not there; scikit-learn answers)
+        return None, _one_line(error)
+
+
+_DTYPES = {
+    "double": "float64", "float": "float32", "long": "int64", "integer": "int32", "string": "str", "boolean": "bool",
+    "datetime": "datetime64[ns]",
+}  # fmt: skip
+
+
+def _series(values: list[Any], type_: str | None) -> Any:
+    import pandas as pd
+
+    return pd.Series(values, dtype=_DTYPES[type_]) if type_ else pd.Series(values)
+
+
+def _jsonable(predicted: Any) -> tuple[list[Any], bool]:
+    """Predictions as MLflow's server writes them, and whether that is a list with an entry for each row.
+
+    It is not where a forest of several outputs gives the probabilities of each: then the outer list is of outputs.
+    """
+    import pandas as pd
+
+    if isinstance(predicted, pd.Series):
+        predicted = predicted.to_frame()
+    if isinstance(predicted, pd.DataFrame):
+        return list(predicted.to_dict(orient="records")), True
+    if isinstance(predicted, list) and any(hasattr(part, "tolist") for part in predicted):
+        return [part.tolist() if hasattr(part, "tolist") else part for part in predicted], False
+    return list(predicted.tolist() if hasattr(predicted, "tolist") else predicted), True
+
+
+def _dump(said: list[Any]) -> bytes:
+    import orjson
+
+    return orjson.dumps(said, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS, default=str)
+
+
+def _each(sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[tuple[int, dict[str, list[Any]]]]:
+    found, start = [], 0
+    for size in sizes:
+        found.append((size, {name: values[start : start + size] for name, values in columns.items()}))
+        start += size
+    return found
+
+
+def _parts(model: Any) -> list[Any]:
+    """The estimator and those within it."""
+    if not hasattr(model, "get_params"):
+        return [model]
+    return [model, *(part for part in model.get_params(deep=True).values() if hasattr(part, "get_params"))]
+
+
+def read_example(content: bytes | None) -> Any:
+    """The input example as JSON can say it: what is missing is null."""
+    if content is None:
+        return None
+    return json.loads(content, parse_constant=lambda _: None)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+if __name__ == "__main__":
+    main()

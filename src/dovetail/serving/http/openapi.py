@@ -1,0 +1,215 @@
+"""The server's own description: an OpenAPI document made from the signature, and a page of it for people."""
+
+import html
+import json
+from typing import Any
+
+from dovetail.serving.protocol.body import CSV, FORMS, JSON, PARQUET
+from dovetail.serving.protocol.signature import Column, Signature
+from dovetail.serving.settings import Settings
+
+_TYPES: dict[str, dict[str, Any]] = {
+    "double": {"type": "number"},
+    "float": {"type": "number"},
+    "long": {"type": "integer", "minimum": -(1 << 63), "maximum": (1 << 63) - 1},
+    "integer": {"type": "integer", "minimum": -(1 << 31), "maximum": (1 << 31) - 1},
+    "string": {"type": "string"},
+    "boolean": {"type": "boolean"},
+    "datetime": {"type": "string"},
+}
+_NULL_TOO = ("double", "float", "string", "datetime")
+_REJECTED = {
+    "400": "cannot be read", "401": "a bearer token is needed", "405": "another method", "408": "arrived too slowly",
+    "413": "too large", "415": "a type that is not read here", "422": "not what the model takes",
+    "503": "too busy, or no answer in time; see Retry-After",
+}  # fmt: skip
+
+
+def document(settings: Settings, signature: Signature, about: dict[str, Any], version: int) -> dict[str, Any]:
+    """OpenAPI 3.1 of what the server answers, with the columns of the version that it serves."""
+    scheme = {"bearer": {"type": "http", "scheme": "bearer"}} if settings.tokens else {}
+    security: list[dict[str, list[str]]] = [{"bearer": []}] if settings.tokens else []
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"{settings.what}, served by Dovetail", "version": str(version)},
+        "paths": {
+            "/invocations": {"post": _invocations(settings, signature, about, security)},
+            "/feedback": {"post": _feedback(security)},
+            "/ping": {"get": _get("Alive", JSON)},
+            "/health": {"get": _get("What is served and what is wrong, if anything", JSON, unavailable=True)},
+            "/version": {"get": _get("MLflow's version", JSON)},
+            "/model": {"get": _get("The version that answers: digest, commit, signature", JSON, security)},
+            "/metrics": {"get": _get("Counts, for Prometheus", "text/plain", security)},
+        },
+        "components": {"securitySchemes": scheme},
+    }
+
+
+def _invocations(
+    settings: Settings, signature: Signature, about: dict[str, Any], security: list[dict[str, list[str]]]
+) -> dict[str, Any]:
+    content: dict[str, Any] = {JSON: {"schema": {"oneOf": [_form(form, settings, signature) for form in FORMS]}}}
+    if about.get("example"):
+        content[JSON]["example"] = about["example"]
+    content[CSV] = {"schema": {"type": "string"}}
+    content[PARQUET] = {"schema": {"type": "string", "format": "binary"}}
+    predictions = {"type": "object", "properties": {"predictions": {"type": "array"}}, "required": ["predictions"]}
+    return {
+        "summary": "Predict",
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {
+                "description": "A prediction for each row",
+                "headers": {
+                    "X-Dovetail-Version": {"schema": {"type": "string"}},
+                    "X-Request-Id": {"schema": {"type": "string"}},
+                },
+                "content": {JSON: {"schema": predictions}},
+            },
+            **_rejections(*_REJECTED),
+        },
+        "security": security,
+    }
+
+
+def _form(form: str, settings: Settings, signature: Signature) -> dict[str, Any]:
+    columns = signature.columns
+    most = settings.limits.rows
+    if form == "dataframe_split":
+        names = {"type": "array", "items": {"type": "string"}}
+        if columns is not None:
+            names |= {"const": [column.name for column in columns]}
+        row: dict[str, Any] = {"type": "array"}
+        if columns is not None:
+            row |= {"prefixItems": [_value(c) for c in columns], "minItems": len(columns), "maxItems": len(columns)}
+        rows = {"type": "array", "items": row, "minItems": 1, "maxItems": most}
+        content: dict[str, Any] = {
+            "type": "object",
+            "properties": {"columns": names, "data": rows},
+            "required": ["columns", "data"],
+            "additionalProperties": False,
+        }
+    elif form == "inputs" and columns is not None:
+        content = {
+            "type": "object",
+            "properties": {
+                c.name: {"type": "array", "items": _value(c), "minItems": 1, "maxItems": 1} for c in columns
+            },
+            "required": [column.name for column in columns],
+            "additionalProperties": False,
+        }
+    else:
+        record: dict[str, Any] = {"type": "object"}
+        if columns is not None:
+            record |= {
+                "properties": {column.name: _value(column) for column in columns},
+                "required": [column.name for column in columns],
+                "additionalProperties": False,
+            }
+        content = {"type": "array", "items": record, "minItems": 1, "maxItems": most}
+    methods = {"type": "object", "properties": {"method": {"enum": list(signature.methods)}},
+               "additionalProperties": False}  # fmt: skip
+    return {
+        "type": "object",
+        "properties": {form: content, "params": methods},
+        "required": [form],
+        "additionalProperties": False,
+    }
+
+
+def _value(column: Column) -> dict[str, Any]:
+    schema = _TYPES[column.type]
+    if column.required or column.type not in _NULL_TOO:
+        return schema
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _feedback(security: list[dict[str, list[str]]]) -> dict[str, Any]:
+    label = {"type": ["string", "number", "boolean", "null"]}
+    schema = {
+        "type": "object",
+        "properties": {
+            "request_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+            "labels": {"type": "array", "items": label, "minItems": 1},
+        },
+        "required": ["request_id", "labels"],
+        "additionalProperties": False,
+    }
+    return {
+        "summary": "Tell the true labels of a request's rows",
+        "requestBody": {"required": True, "content": {JSON: {"schema": schema}}},
+        "responses": {
+            "202": {"description": "Joined to the request's predictions when they are read"},
+            **_rejections("400", "401", "404", "405", "408", "413", "422"),
+        },
+        "security": security,
+    }
+
+
+def _get(
+    summary: str, kind: str, security: list[dict[str, list[str]]] | None = None, *, unavailable: bool = False
+) -> dict[str, Any]:
+    refused = ("401", "405", "503") if security else ("405", "503") if unavailable else ("405",)
+    described: dict[str, Any] = {
+        "summary": summary,
+        "responses": {"200": {"description": "So it is", "content": {kind: {}}}, **_rejections(*refused)},
+    }
+    return described | ({"security": security} if security else {})
+
+
+def _rejections(*statuses: str) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": {key: {"type": "string"} for key in ("error_code", "message", "field", "expected", "got")},
+    }
+    said = {**_REJECTED, "404": "nothing of that kind here"}
+    return {status: {"description": said[status], "content": {JSON: {"schema": schema}}} for status in statuses}
+
+
+_STYLE = """
+:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.4rem}h2{font-size:1.05rem;margin:2rem 0 .25rem}code,pre{font:14px/1.45 ui-monospace,monospace}
+pre{padding:.75rem;overflow-x:auto;border-radius:6px;background:#8882}table{border-collapse:collapse;width:100%}
+td{padding:.25rem .75rem .25rem 0;border-bottom:1px solid #8884}td:first-child{width:10rem}
+"""
+
+
+def page(described: dict[str, Any]) -> str:
+    """The document for people: one page that needs nothing from elsewhere."""
+    text = html.escape
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
+        f"<title>{text(described['info']['title'])}</title><style>{_STYLE}</style>",
+        f"<h1>{text(described['info']['title'])}</h1>",
+        f"<p>Version {text(described['info']['version'])} answers now.",
+        "<a href=openapi.json>openapi.json</a> says the same to programs.</p>",
+    ]
+    example = described["paths"]["/invocations"]["post"]["requestBody"]["content"][JSON].get("example")
+    for path, methods in described["paths"].items():
+        for method, about in methods.items():
+            parts.append(f"<h2><code>{method.upper()} {text(path)}</code></h2><p>{text(about['summary'])}</p>")
+            if path == "/invocations":
+                parts += [_columns(about), _curl(example)]
+            answers = "".join(
+                f"<tr><td>{status}<td>{text(said['description'])}" for status, said in about["responses"].items()
+            )
+            parts.append(f"<table>{answers}</table>")
+    return "\n".join(parts)
+
+
+def _columns(about: dict[str, Any]) -> str:
+    forms = about["requestBody"]["content"][JSON]["schema"]["oneOf"]
+    columns = forms[1]["properties"]["dataframe_records"]["items"].get("properties", {})
+    rows = "".join(f"<tr><td><code>{html.escape(name)}</code><td>{_kind(value)}" for name, value in columns.items())
+    return f"<p>Columns:</p><table>{rows}</table><p>As JSON ({', '.join(FORMS)}), CSV or Parquet.</p>" if rows else ""
+
+
+def _kind(value: dict[str, Any]) -> str:
+    return " or ".join(each["type"] for each in value.get("anyOf", [value]))
+
+
+def _curl(example: Any) -> str:
+    if not example:
+        return ""
+    body = html.escape(json.dumps(example, ensure_ascii=False).replace("], [", "],\n  ["))
+    return f"<pre>curl localhost:…/invocations -H 'content-type: application/json' -d '{body}'</pre>"

@@ -1,0 +1,1 @@
+"""What was served, remembered in Parquet files."""

@@ -1,0 +1,140 @@
+"""Segments of the prediction log written, and many made one, so that a kill at any moment doubles and loses no row."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.serving.log import rows, segments
+from dovetail.serving.log.segments import Segment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KINDS = (segments.PREDICTIONS, segments.FEEDBACK)
+
+
+def write(folder: Path, segment: Segment, table: "pa.Table") -> None:
+    """Make the segment's file; it is there whole or not at all.
+
+    Raises:
+        OSError: when the disk is full, or the folder cannot be written.
+    """
+    with _whole(folder / segment.name) as file:
+        _write_all(file, [table], table.schema)
+
+
+def merge(folder: Path, parts: Iterable[Segment]) -> None:
+    """Make one file of neighbours, then delete them.
+
+    Raises:
+        OSError: when the disk is full, or the folder cannot be written; the parts are still there then.
+    """
+    import pyarrow.parquet as pq
+
+    parts = list(parts)
+    schema = rows.common_schema([pq.read_schema(folder / part.name) for part in parts])
+    with _whole(folder / segments.merged(parts).name) as file:
+        _write_all(file, (table for part in parts for table in _read(folder / part.name)), schema)
+    _delete(folder, parts)
+
+
+def merge_writer(folder: Path, writer: str, *, before: datetime | None) -> None:
+    """Merge what is to be merged of one writer, after deleting what a kill left behind.
+
+    Args:
+        folder: Of one model.
+        writer: Nobody else may write or merge its files.
+        before: The hour that is still written to; None when the writer has ended.
+
+    Raises:
+        OSError: when the disk is full, or the folder cannot be written.
+    """
+    for kind in KINDS:
+        there = [segment for segment in segments.listed(folder / kind) if segment.writer == writer]
+        _delete(folder / kind, segments.covered(there))
+        for parts in segments.merges(segments.live(there), before=before):
+            merge(folder / kind, parts)
+
+
+def adopt(folder: Path, mine: str) -> None:
+    """Merge what writers that have ended left in many files, whether they were closed or killed.
+
+    Raises:
+        OSError: when the disk is full, or the folder cannot be written.
+    """
+    from filelock import Timeout
+
+    for writer in sorted(_unfinished(folder) - {mine}):
+        lock = lock_of(folder, writer)
+        try:
+            with lock.acquire(timeout=0):
+                merge_writer(folder, writer, before=None)
+                for kind in KINDS:
+                    for remnant in (folder / kind).glob(f".*_{writer}_*"):
+                        remnant.unlink(missing_ok=True)
+                Path(lock.lock_file).unlink(missing_ok=True)
+        except Timeout:  # it is alive
+            continue
+
+
+def lock_of(folder: Path, writer: str) -> Any:
+    """What a writer holds as long as it lives."""
+    from filelock import FileLock
+
+    return FileLock(folder / f".{writer}.lock")
+
+
+def _unfinished(folder: Path) -> set[str]:
+    """The writers whose files are more than they need be."""
+    found = {path.name[1:].removesuffix(".lock") for path in folder.glob(".*.lock")}
+    for kind in KINDS:
+        there = segments.listed(folder / kind)
+        found |= {segment.writer for segment in segments.covered(there)}
+        found |= {parts[0].writer for parts in segments.merges(segments.live(there), before=None)}
+    return found
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Any]:
+    """A file that gets its name once all of it is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}")
+    try:
+        with hidden.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.replace(path)
+    except BaseException:
+        hidden.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        handle = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _write_all(file: Any, tables: Iterable["pa.Table"], schema: "pa.Schema") -> None:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(rows.conform(table, schema))
+
+
+def _read(path: Path) -> Iterator["pa.Table"]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
+
+
+def _delete(folder: Path, parts: Iterable[Segment]) -> None:
+    for part in parts:
+        (folder / part.name).unlink(missing_ok=True)

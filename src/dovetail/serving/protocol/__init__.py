@@ -1,0 +1,1 @@
+"""What is asked and answered, checked against the version's signature."""

@@ -1,0 +1,175 @@
+"""What a version takes and gives, and whether values are that: MLflow's column types without MLflow or pandas."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from typing import Any
+
+from dovetail.serving.protocol.rejected import Rejected
+
+_NUMBERS = {"double": (-1.8e308, 1.8e308), "float": (-3.4028235e38, 3.4028235e38)}
+_INTEGERS = {"long": 63, "integer": 31}
+_SAID = {
+    "double": "a number", "float": "a number", "long": "a 64-bit integer", "integer": "a 32-bit integer",
+    "string": "text", "boolean": "true or false", "datetime": "a time in ISO 8601 without a time zone",
+}  # fmt: skip
+_NONE = type(None)
+_TYPES: dict[str, set[type]] = {"string": {str, _NONE}, "boolean": {bool}, "datetime": {str, datetime, _NONE}}
+_SHOWN = 40  # characters of a value that an error repeats
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the signature; `type` is MLflow's: double, float, long, integer, string, boolean, datetime."""
+
+    name: str
+    type: str
+    required: bool
+
+    @property
+    def expected(self) -> str:
+        """What its values are, in words."""
+        return _SAID.get(self.type, self.type) + ("" if self.required else " or null")
+
+    def check(self, values: list[Any]) -> list[Any]:
+        """The values as the model gets them; missing numbers are None.
+
+        Raises:
+            Rejected: naming the first that is not of the type.
+        """
+        kinds = set(map(type, values))
+        if float in kinds and self.type not in _NUMBERS:
+            values = [None if value != value else value for value in values]  # noqa: PLR0124  (NaN is missing)
+            kinds = set(map(type, values))
+        if self.type in _NUMBERS:
+            if kinds <= {float, int, _NONE}:
+                return values
+        elif self.type in _INTEGERS:
+            if kinds <= {int, float}:
+                return self._integers(values)
+        elif kinds <= _TYPES[self.type]:
+            return self._times(values) if self.type == "datetime" else values
+        raise self._wrong(values)
+
+    def _integers(self, values: list[Any]) -> list[int]:
+        bits = _INTEGERS[self.type]
+        whole = [int(value) if isinstance(value, int) or value.is_integer() else None for value in values]
+        if any(value is None or not -(1 << bits) <= value < 1 << bits for value in whole):
+            row = next(r for r, v in enumerate(whole) if v is None or not -(1 << bits) <= v < 1 << bits)
+            raise self._reject(row, values[row])
+        return whole  # type: ignore[return-value]  # none of them is None
+
+    def _times(self, values: list[Any]) -> list[Any]:
+        times = []
+        for row, value in enumerate(values):
+            try:
+                time = datetime.fromisoformat(value) if isinstance(value, str) else value
+            except ValueError:
+                raise self._reject(row, value) from None
+            if time is not None and time.tzinfo is not None:
+                raise self._reject(row, value)
+            times.append(time)
+        return times
+
+    def _wrong(self, values: list[Any]) -> Rejected:
+        allowed: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "datetime": (str, datetime)}
+        right = allowed.get(self.type, (int, float))
+        null_too = self.type not in (*_INTEGERS, "boolean")
+        for row, value in enumerate(values):
+            fits = isinstance(value, right) and (bool in right or not isinstance(value, bool))
+            if not fits and not (value is None and null_too):
+                return self._reject(row, value)
+        return self._reject(0, values[0])
+
+    def _reject(self, row: int, value: object) -> Rejected:
+        got = "null" if value is None else f"{value!r:.{_SHOWN}}"
+        message = f"column {self.name!r}, row {row}: expected {self.expected}, got {got}"
+        return Rejected(422, message, field=self.name, expected=self.expected, got=got)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a version takes and gives.
+
+    Attributes:
+        columns: None where the version has no signature: then everything is passed on as it comes.
+        output: MLflow's type of a prediction; None where it is not known.
+        methods: What `params: {"method": …}` may name.
+    """
+
+    columns: tuple[Column, ...] | None
+    output: str | None
+    methods: tuple[str, ...]
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any], methods: Sequence[str]) -> "Signature":
+        """From what MLflow wrote: `inputs` and `outputs` are lists of {type, name, required}.
+
+        Raises:
+            ValueError: when it has columns of a kind that is not served: tensors, arrays, objects.
+        """
+        inputs, outputs = described.get("inputs"), described.get("outputs")
+        for column in inputs or ():
+            if column["type"] not in _SAID or "name" not in column:
+                raise ValueError(f"a column of type {column['type']} is not served; use mlflow models serve")
+        return cls(
+            columns=None
+            if inputs is None
+            else tuple(Column(c["name"], c["type"], c.get("required", True)) for c in inputs),
+            output=outputs[0]["type"] if outputs and len(outputs) == 1 else None,
+            methods=tuple(methods),
+        )
+
+    def check(self, given: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """The columns that the model knows, in its order and types; others are ignored, as MLflow does.
+
+        Raises:
+            Rejected: when one is missing or holds something else.
+        """
+        if self.columns is None:
+            return dict(given)
+        missing = [column.name for column in self.columns if column.required and column.name not in given]
+        if missing:
+            names = ", ".join(column.name for column in self.columns)
+            got = ", ".join(list(given)[:20])[:200] or "none"
+            message = f"columns are missing: {', '.join(missing)}"
+            raise Rejected(422, message, field=missing[0], expected=names, got=got)
+        return {column.name: column.check(given[column.name]) for column in self.columns if column.name in given}
+
+    def method(self, params: object) -> str:
+        """The method that the request asks for.
+
+        Raises:
+            Rejected: when the model has none of that name.
+        """
+        if params is None:
+            return self.methods[0]
+        if not isinstance(params, dict):
+            raise Rejected(422, "params is not an object", field="params", expected="an object", got=_kind(params))
+        asked = params.get("method", self.methods[0])
+        if asked not in self.methods:
+            expected = " or ".join(self.methods)
+            got = f"{asked!r:.{_SHOWN}}"
+            raise Rejected(422, f"params.method: expected {expected}, got {got}", field="params.method",
+                           expected=expected, got=got)  # fmt: skip
+        return str(asked)
+
+
+def transposed(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Rows as columns. Their lengths have to agree with `names`."""
+    if len(rows) == 1:
+        return {name: [value] for name, value in zip(names, rows[0], strict=True)}
+    flat = list(chain.from_iterable(rows))
+    return {name: flat[start :: len(names)] for start, name in enumerate(names)}
+
+
+def _kind(value: object) -> str:
+    """How JSON calls what was sent."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "a boolean"
+    kinds: dict[type, str] = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return kinds.get(type(value), type(value).__name__)
+
+
+kind = _kind

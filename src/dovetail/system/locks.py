@@ -1,0 +1,66 @@
+"""Locks between processes on this machine, and long work that lets others have their turn."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from dovetail.errors import Busy
+
+_LOCK_SECONDS = 300
+_TURN, _PAUSE = 5.0, 0.2  # seconds; who waits for the lock looks every twentieth of one
+
+Item = TypeVar("Item")
+
+
+@contextmanager
+def write_lock(root: Path) -> Iterator[None]:
+    """Hold the lock of whoever writes to the store of the repository at `root`: one at a time on this machine.
+
+    Raises:
+        Busy: when another process does not let go of it within five minutes.
+    """
+    with exclusive(root, "dovetail", _LOCK_SECONDS):
+        yield
+
+
+@contextmanager
+def exclusive(root: Path, name: str, seconds: float) -> Iterator[None]:
+    """Hold the lock `name` of the repository at `root`; a killed one's is released by the operating system.
+
+    Raises:
+        Busy: when another process does not let go of it within `seconds`.
+    """
+    path = root / ".dvc" / "tmp" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=seconds):
+            yield
+    except Timeout as error:
+        since = f"has held {path} for {seconds} s" if seconds else f"holds {path}"
+        raise Busy(f"another dovetail {since}", "the same again, later") from error
+
+
+def take_turns(root: Path, items: Iterable[Item]) -> Iterator[Iterator[Item]]:
+    """`items` in portions, each to be worked off under the lock of the repository at `root`.
+
+    Raises:
+        Busy: when another process holds the lock for five minutes.
+    """
+    left = deque(items)
+    while left:
+        with write_lock(root):
+            yield _until(monotonic() + _TURN, left)
+        if left:
+            sleep(_PAUSE)
+
+
+def _until(end: float, left: deque[Item]) -> Iterator[Item]:
+    while left:
+        yield left.popleft()
+        if monotonic() > end:
+            return

@@ -1,0 +1,168 @@
+"""Work done outside of this process: a command of somebody else's, and a function of ours in a process of its own."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar, cast
+
+from dovetail.errors import DovetailError
+
+T = TypeVar("T")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_GRACE_SECONDS = 5  # to end on its own before it is killed
+
+
+def run(command: list[str], *, folder: Path, env: Mapping[str, str], output: Path) -> int:
+    """Run a command to its end, what it prints appended to `output`; returns its exit code.
+
+    It ends when this process ends, together with all that it started.
+    """
+    process = None
+    try:
+        with output.open("ab") as log, deferred():  # between its start and knowing it no interruption can lose it
+            process = subprocess.Popen(
+                command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+        return process.wait()
+    except BaseException:
+        if process is not None:
+            with deferred():
+                _end(process)
+        raise
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """In the block `kill` and a closed terminal are what Ctrl-C is: KeyboardInterrupt, so that `finally` is reached."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with _handling(interrupt):
+        yield
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """An interruption that comes during the block is delivered after it, once."""
+    arrived: list[int] = []
+    with _handling(lambda number, _: arrived.append(number)):
+        yield
+    if arrived:
+        signal.raise_signal(arrived[0])
+
+
+@contextmanager
+def _handling(handler: Any) -> Iterator[None]:
+    """The signals that ask to end go to `handler` during the block; only the main thread can arrange that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and its group: asked first, then killed."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+class NoAnswer(Exception):
+    """The process died, or took too long; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that does one piece of work; what it reads, and dies of, this one does not."""
+
+    process: BaseProcess
+    answer: Connection
+
+    def result(self, seconds: float) -> Any:
+        """Wait for what the work returns.
+
+        Raises:
+            NoAnswer: when it returns nothing.
+        """
+        try:
+            if not self.answer.poll(seconds):
+                raise NoAnswer(f"no answer in {seconds:.0f} s")
+            return self.answer.recv()
+        except EOFError:
+            self.process.join()
+            raise NoAnswer(f"the process that loaded it died ({self.process.exitcode})") from None
+        finally:
+            self.process.kill()
+            self.process.join()
+            self.answer.close()
+
+
+def start_worker(work: Callable[[Any], Any], argument: Any) -> Worker:
+    """Begin `work(argument)`. Where a system forks safely, what this process has imported is there already."""
+    answer, theirs = multiprocessing.Pipe(duplex=False)
+    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    process = context.Process(target=_work, args=(work, argument, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return Worker(process, answer)
+
+
+def _work(work: Callable[[Any], Any], argument: Any, answer: Connection) -> None:
+    answer.send(work(argument))
+
+
+def in_parallel(work: Callable[[], T], meanwhile: Callable[[], object]) -> T:
+    """The result of `work`, which is read only and gives a value that can be pickled; `meanwhile` is done here.
+
+    Called before anything heavy is imported, so that the fork is cheap. Where it is not safe, for the system or because
+    threads would be lost, and where the other process died, `work` is done here.
+
+    Raises:
+        DovetailError: what `work` raised.
+    """
+    if sys.platform != "linux" or threading.active_count() > 1:
+        return work()
+    receive, send = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_hand_over, args=(send, work), daemon=True)
+    process.start()
+    send.close()
+    meanwhile()
+    try:
+        given = receive.recv()
+    except EOFError:  # it was killed, or failed in a way that only its own traceback explains
+        return work()
+    finally:
+        process.join()
+    if isinstance(given, DovetailError):
+        raise given
+    return cast("T", given)
+
+
+def _hand_over(send: Connection, work: Callable[[], object]) -> None:
+    with suppress(Exception, KeyboardInterrupt):
+        try:
+            send.send(work())
+        except DovetailError as error:
+            send.send(error)

@@ -1,0 +1,163 @@
+"""Where MLflow's store is, and opening it: its schema made if it is new, its errors translated."""
+
+import logging
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import chdir, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from dovetail.errors import StoreError
+from dovetail.tracking.relocate import relocate
+from dovetail.tracking.store import SQLITE, Store
+
+ENV_TRACKING_URI = "MLFLOW_TRACKING_URI"
+
+
+def tracking_uri(root: Path) -> str:
+    """The store of the repository at `root`: MLFLOW_TRACKING_URI, else the SQLite file that a bare `mlflow ui` opens.
+
+    A relative SQLite path is taken from `root`: in a temporary experiment the current folder is about to be deleted.
+    """
+    uri = os.environ.get(ENV_TRACKING_URI) or f"{SQLITE}mlflow.db"
+    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
+        return f"{SQLITE}{(root / uri.removeprefix(SQLITE)).resolve()}"
+    return uri
+
+
+def relocate_store(root: Path) -> list[str]:
+    """Correct the paths in the SQLite store of `root` if its folder was moved; returns the folders that it named."""
+    uri = tracking_uri(root)
+    if not uri.startswith(SQLITE):
+        return []
+    try:
+        return relocate(Path(uri.removeprefix(SQLITE)), root)
+    except sqlite3.Error as error:
+        raise _refused(uri, error) from error
+
+
+def has_store(root: Path) -> bool:
+    """Whether there is a store to ask: opening one that is not there would make it."""
+    uri = tracking_uri(root)
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+
+
+class Tracking:
+    """MLflow's store of the repository at `root`: cheap to make, opened where it is asked for the first time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._store: Store | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where it is."""
+        return tracking_uri(self.root)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a store to ask: asking one that is not there would make it."""
+        return has_store(self.root)
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """The store, its schema made if it is new; what MLflow refuses within the block becomes a StoreError.
+
+        Raises:
+            StoreError: when MLflow refuses or does not answer.
+        """
+        with _translated(self.uri):
+            if self._store is None or self._store.uri != self.uri:
+                self._store = _connect(self.root, self.uri)
+            yield self._store
+
+
+def import_mlflow() -> None:
+    """Import all of MLflow that a store needs: a second, which can pass while something else is done."""
+    import mlflow
+    import mlflow.store.model_registry.sqlalchemy_store
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
+@contextmanager
+def open_store(root: Path) -> Iterator[Store]:
+    """Open the store of the repository at `root`; on a new SQLite file MLflow's migrations run.
+
+    Raises:
+        StoreError: when MLflow refuses or does not answer.
+    """
+    with Tracking(root).store() as store:
+        yield store
+
+
+def _connect(root: Path, uri: str) -> Store:
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # the migrations of a new store are no news to a user
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
+    with chdir(root):  # where MLflow puts the default experiment of a new store
+        _create_sqlite(uri)
+        client = mlflow.MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return Store(client, root, uri)
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, OSError) as error:
+        raise _refused(uri, error) from error
+
+
+def _refused(uri: str, error: Exception) -> StoreError:
+    """One line of what MLflow, its database, its server or the disk below them said; SQL is nobody's news."""
+    said = _without_secrets(" ".join(str(error).partition("[SQL:")[0].split()))
+    if uri.startswith("http"):
+        look = f"curl {_without_secrets(uri)}/health"
+    elif isinstance(error, OSError):
+        look = f"df -h {Path(uri.removeprefix(SQLITE)).parent}"
+    else:
+        look = "mlflow doctor"
+    return StoreError(f"MLflow at {_without_secrets(uri)}: {said}", f"{look}, then the same again")
+
+
+def _create_sqlite(uri: str) -> None:
+    """Make a new SQLite store in memory and put the finished file in its place, whole or not at all.
+
+    On disk MLflow's migrations wait for it a thousand times: seconds, and a kill among them leaves half a store.
+    """
+    path = Path(uri.removeprefix(SQLITE))
+    if not uri.startswith(SQLITE) or path.exists():
+        return
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    store_class: Any = SqlAlchemyStore  # untyped
+    engine = store_class("sqlite://", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine
+    try:
+        with closing(engine.raw_connection()) as made, closing(sqlite3.connect(temporary)) as file:
+            made.driver_connection.backup(file)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            pass  # a tracking server was faster; its store is as good
+        except OSError:  # a file system without links
+            temporary.replace(path)
+    finally:
+        engine.dispose()
+        temporary.unlink(missing_ok=True)
+
+
+def _without_secrets(text: str) -> str:
+    """The text with user and password taken out of the URLs in it."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "…@", text)

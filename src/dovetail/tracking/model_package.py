@@ -1,0 +1,146 @@
+"""A joblib file as an MLflow model: bytes as they are, the loader with them, signature and example from its card."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from dovetail import joblib_model
+from dovetail.errors import UserError
+from dovetail.tracking.artifacts import copy
+from dovetail.values import tag_keys
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_DATA = "data"  # the folder in an MLflow model that holds what its loader reads
+_SIGNATURE_TYPES = {
+    "float64": "double", "float32": "float", "int64": "long", "int32": "integer", "str": "string", "bool": "boolean",
+    "datetime": "datetime", "date": "datetime",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContent:
+    """The model's file and what the card beside it says."""
+
+    file: Path
+    md5: str
+    card: Mapping[str, Any] | None
+    requirements: Sequence[str]
+    allow: Sequence[str] = ()  # packages that the model's pickle may name besides the usual
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedModel:
+    """The logged model that the files belong to: its id, its run, and the address of its files."""
+
+    model_id: str
+    run_id: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """An MLflow model without the model's bytes and its address: mostly the same from commit to commit."""
+
+    files: Mapping[str, bytes]  # by their path in it
+    described: Mapping[str, Any]  # what its MLmodel file says
+
+
+def save(folder: Path, content: ModelContent, logged: LoggedModel) -> None:
+    """Write the MLflow model that belongs to `logged` to `folder`, as `mlflow.pyfunc.save_model` would.
+
+    Raises:
+        UserError: when the card beside the model does not describe one.
+    """
+    from mlflow.models.model import MLMODEL_FILE_NAME
+
+    template = _template(json.dumps(content.card), tuple(content.requirements), content.file.name)
+    for path, written in template.files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(written)
+    copy(content.file, folder / _DATA / content.file.name)
+    described = {
+        **template.described,
+        "artifact_path": logged.location,
+        "model_uuid": logged.model_id,
+        "model_id": logged.model_id,
+        "run_id": logged.run_id,
+        "utc_time_created": str(datetime.now(UTC).replace(tzinfo=None)),  # as MLflow writes it
+        "metadata": {tag_keys.MODEL_MD5: content.md5, tag_keys.PICKLE_ALLOW: list(content.allow)},
+        "model_size_bytes": template.described.get("model_size_bytes", 0) + content.file.stat().st_size,
+    }
+    (folder / MLMODEL_FILE_NAME).write_text(yaml.dump(described, Dumper=_Dumper), encoding="utf-8")
+
+
+@lru_cache(maxsize=8)
+def _template(card: str, requirements: tuple[str, ...], name: str) -> _Template:
+    """What MLflow makes of a model of that card whose file, here an empty one, has that name.
+
+    Raises:
+        UserError: when the card does not describe a model.
+    """
+    import mlflow.pyfunc
+    from mlflow.models import Model
+    from mlflow.models.model import MLMODEL_FILE_NAME
+
+    known = json.loads(card)
+    with tempfile.TemporaryDirectory() as scratch:
+        empty, folder = Path(scratch, name), Path(scratch, "model")
+        empty.touch()
+        mlflow.pyfunc.save_model(
+            str(folder),
+            loader_module=joblib_model.__name__.rsplit(".", 1)[1],
+            data_path=str(empty),
+            code_paths=[str(joblib_model.__file__)],
+            mlflow_model=(described := Model()),
+            signature=signature_of(known),
+            input_example=example_of(known),
+            pip_requirements=list(requirements),
+        )
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        return _Template(
+            {
+                path: file.read_bytes()
+                for file in files
+                if (path := file.relative_to(folder).as_posix()) not in (MLMODEL_FILE_NAME, f"{_DATA}/{name}")
+            },
+            described.to_dict(),
+        )
+
+
+def signature_of(card: Mapping[str, Any] | None) -> "ModelSignature | None":
+    """The card's columns in MLflow's types, and the `method` that the loader understands."""
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    if card is None:
+        return None
+    try:
+        inputs: list[ColSpec | TensorSpec] = [
+            ColSpec(_SIGNATURE_TYPES[c["dtype"]], c["name"], required=not c["nullable"]) for c in card["inputs"]
+        ]
+        outputs: list[ColSpec | TensorSpec] = [ColSpec(_SIGNATURE_TYPES[card["output"]["dtype"]])]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the model's card does not describe inputs and output: {error!r}", "dvc repro") from error
+    method = ParamSchema([ParamSpec("method", "string", "predict")])
+    return ModelSignature(Schema(inputs), Schema(outputs), method)
+
+
+def example_of(card: Mapping[str, Any] | None) -> Any:
+    """The card's example rows as a frame with the columns' types; None where it gives none."""
+    import pandas as pd
+
+    if card is None or not card.get("example"):
+        return None
+    frame = pd.DataFrame(card["example"]["data"], columns=card["example"]["columns"])
+    types = {c["name"]: c["dtype"] for c in card["inputs"] if c["dtype"].startswith(("float", "int", "bool"))}
+    return frame.astype({name: ("float64" if frame[name].isna().any() else dtype) for name, dtype in types.items()})

@@ -1,0 +1,199 @@
+"""The registered versions of a store and their aliases, found by content."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.tracking import artifacts, model_package
+from dovetail.tracking.client import StoreClient, md5, none_if_missing, pages
+from dovetail.tracking.model_package import LoggedModel, ModelContent
+from dovetail.tracking.runs import Run
+from dovetail.values import tag_keys
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A registered version found by its model's bytes.
+
+    Attributes:
+        reproduced: The last verdict of `dovetail reproduce`.
+        allow: Packages that its pickle may name besides the usual, with commas between them.
+        commit: HEAD when it was registered, if no tracked file differed from it.
+        onnx: The verdict on its compiled model; empty where dvc.yaml asks for none.
+        onnx_md5: Of the compiled file; None where there is none to use.
+    """
+
+    model: str
+    number: int
+    run_id: str
+    md5: str | None
+    reproduced: str | None = None
+    allow: str = ""
+    commit: str | None = None
+    onnx: str = ""
+    onnx_md5: str | None = None
+
+
+class Registry(StoreClient):
+    """The versions' half of a store."""
+
+    def __init__(self, client: "MlflowClient", root: Path, uri: str) -> None:
+        super().__init__(client, root, uri)
+        self._registered: set[str] = set()
+
+    def find_version(self, name: str, md5: str) -> Version | None:
+        """The first version of the model `name` that has these bytes."""
+        found = self._search(name, md5, self._versions_of, lambda name: {v.md5 for v in self.versions(name) if v.md5})
+        return min((_version(v) for v in found), key=lambda v: v.number, default=None)
+
+    def _versions_of(self, name: str, md5: str) -> list[Any]:
+        return list(self._client.search_model_versions(f"name = '{name}' and tag.`{tag_keys.MODEL_MD5}` = '{md5}'"))
+
+    def create_version(
+        self, name: str, model_id: str, run: Run, tags: Mapping[str, str], description: str | None
+    ) -> Version:
+        """Register the logged model as the next version; its tags are there from its first moment on."""
+        self._create_registered_model(name, description)
+        made = self._client.create_model_version(
+            name, f"models:/{model_id}", run.id, dict(tags), description=description, model_id=model_id
+        )
+        self._note_created(name, tags[tag_keys.MODEL_MD5])
+        return _version(made)
+
+    def _create_registered_model(self, name: str, description: str | None) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if name in self._registered:
+            return
+        self._registered.add(name)
+        try:
+            self._client.create_registered_model(name, description=description)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def skip_numbers(self, name: str, number: int) -> bool:
+        """Use up version numbers so that the next version of the model gets `number`; whether that is still possible.
+
+        MLflow has no call to choose one. A number is used up by a version made and deleted.
+        """
+        for version in self._client.search_model_versions(f"name = '{name}' and tag.`{tag_keys.SKIPPED}` = 'true'"):
+            self._client.delete_model_version(name, version.version)  # left by an interruption
+        last = max((version.number for version in self.versions(name)), default=0)
+        while last < number - 1:
+            self._create_registered_model(name, None)
+            made = self._client.create_model_version(name, "dovetail:/skipped", tags={tag_keys.SKIPPED: "true"})
+            self._client.delete_model_version(name, made.version)
+            last = int(made.version)
+        return last == number - 1
+
+    def models(self) -> list[str]:
+        """The names of all registered models."""
+        return [model.name for model in pages(self._client.search_registered_models)]
+
+    def versions(self, name: str) -> list[Version]:
+        """Every version of the model, in order."""
+        found = pages(self._client.search_model_versions, filter_string=f"name = '{name}'")
+        return sorted((_version(v) for v in found), key=lambda v: v.number)
+
+    def version(self, name: str, number: int) -> Version | None:
+        """The version of that number."""
+        return next((v for v in self.versions(name) if v.number == number), None)
+
+    def version_of_alias(self, name: str, alias: str) -> Version | None:
+        """The version that the alias names, with one request however many there are."""
+        with none_if_missing():
+            return _version(self._client.get_model_version_by_alias(name, alias))
+        return None
+
+    def download(self, version: Version, folder: Path) -> None:
+        """Copy the files of `models:/<name>/<version>` to `folder`."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        location = self._client.get_model_version_download_uri(version.model, str(version.number))
+        repository: Any = get_artifact_repository(location)  # untyped
+        repository.download_artifacts("", dst_path=str(folder))
+
+    def versions_of_bytes(self, digests: set[str]) -> list[Version]:
+        """Every version, of any model, whose bytes have one of these digests."""
+        return [v for name in self.models() for v in self.versions(name) if v.md5 in digests]
+
+    def columns(self, name: str, number: int) -> tuple[list[str], list[str]]:
+        """The columns that a version's signature names: all, and those that may be missing. Empty without one."""
+        from mlflow.models import get_model_info
+
+        with none_if_missing():
+            return columns_of(get_model_info(f"models:/{name}/{number}").signature)
+        return [], []
+
+    def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        for key, value in tags.items():
+            self._client.set_model_version_tag(version.model, str(version.number), key, value)
+
+    def served_md5(self, version: Version) -> str | None:
+        """The digest, from its bytes, of the model file of `models:/<name>/<version>`; None where it has none."""
+        from mlflow.artifacts import download_artifacts, list_artifacts
+
+        with none_if_missing():
+            location = self._client.get_model_version_download_uri(version.model, str(version.number))
+            for file in list_artifacts(f"{location}/data"):
+                return md5(download_artifacts(f"{location}/{file.path}"))
+        return None
+
+    def replace_files(self, version: Version, content: ModelContent) -> None:
+        """Write the files of `models:/<name>/<version>` again, over those that are there."""
+        number = str(version.number)
+        location = self._client.get_model_version_download_uri(version.model, number)
+        source = str(self._client.get_model_version(version.model, number).source)
+        with artifacts.writing(location) as folder:
+            model_package.save(folder, content, LoggedModel(source.rpartition("/")[2], version.run_id, location))
+
+    def add_file(self, version: Version, path: str, content: bytes) -> None:
+        """Add the file `path` to those of `models:/<name>/<version>`."""
+        location = self._client.get_model_version_download_uri(version.model, str(version.number))
+        with artifacts.writing(location) as folder:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+
+    def delete_version(self, version: Version) -> None:
+        """Delete the version, and with it the aliases that name it."""
+        self._client.delete_model_version(version.model, str(version.number))
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """The version that each alias of the model names."""
+        found = self._client.search_registered_models(f"name = '{name}'")
+        return {alias: int(version) for model in found for alias, version in model.aliases.items()}
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Let `alias` name `version`."""
+        self._client.set_registered_model_alias(name, alias, str(version))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Let `alias` name nothing."""
+        self._client.delete_registered_model_alias(name, alias)
+
+
+def columns_of(signature: Any) -> tuple[list[str], list[str]]:
+    """The columns that a signature names: all, and those that may be missing."""
+    named = [column for column in (signature.inputs if signature else None) or () if column.name]
+    return [column.name for column in named], [column.name for column in named if not column.required]
+
+
+def _version(entity: Any) -> Version:
+    verdict = entity.tags.get(tag_keys.ONNX, "")
+    return Version(
+        model=entity.name,
+        number=int(entity.version),
+        run_id=entity.run_id,
+        md5=entity.tags.get(tag_keys.MODEL_MD5),
+        reproduced=entity.tags.get(tag_keys.REPRODUCE_VERDICT),
+        allow=entity.tags.get(tag_keys.PICKLE_ALLOW, ""),
+        commit=entity.tags.get(tag_keys.GIT_COMMIT) if entity.tags.get(tag_keys.GIT_DIRTY) == "false" else None,
+        onnx=verdict,
+        onnx_md5=entity.tags.get(tag_keys.ONNX_MD5) if verdict.startswith(tag_keys.ONNX_SAME) else None,
+    )

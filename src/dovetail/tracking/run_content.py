@@ -1,0 +1,57 @@
+"""What a run shows besides its model, and how MLflow takes it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.values import tag_keys
+from dovetail.values.lineage import FileRef, Lineage
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Param
+
+LINEAGE_FILE, ENVIRONMENT_FILE = "lineage.json", "environment.txt"  # artifacts of every run
+SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
+_VALUE_LIMIT = 6000  # characters of a param's value
+
+
+@dataclass(frozen=True, slots=True)
+class RunContent:
+    """All that a run shows besides the model."""
+
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    data: Mapping[FileRef, str]  # with its role
+    artifacts: Mapping[str, Path]  # path in the run → file or folder
+    texts: Mapping[str, str]
+    time: int | None  # in milliseconds since the epoch; None: now
+
+
+def read_lineage(text: str | None) -> Lineage | None:
+    """The lineage that a run's lineage.json holds; None where there is none, or where it cannot be read."""
+    try:
+        return Lineage.from_json(json.loads(text)) if text else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def params(content: RunContent, shown: Any) -> "list[Param]":
+    """The params that `shown` lacks."""
+    from mlflow.entities import Param
+
+    # MLflow takes no second value for a param: what the script logged stays, lineage.json has the other.
+    named = {tag_keys.shown_name(key): value for key, value in content.params.items()}
+    return [Param(name, value[:_VALUE_LIMIT]) for name, value in named.items() if name not in shown.data.params]
+
+
+def dataset_inputs(content: RunContent) -> "Iterator[DatasetInput]":
+    """What the run was made of. Its training data come first: MLflow's list of runs shows one dataset, the first."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    for ref, role in sorted(content.data.items(), key=lambda item: item[1] != "training"):
+        source = json.dumps({"path": ref.path, "md5": ref.md5})
+        profile = json.dumps({"size_bytes": ref.size})
+        context = InputTag("mlflow.data.context", role)
+        yield DatasetInput(Dataset(ref.path, ref.md5, SOURCE_TYPE, source, profile=profile), [context])

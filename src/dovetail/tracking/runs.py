@@ -1,0 +1,280 @@
+"""The runs of a store and their logged models, found by content."""
+
+import getpass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.tracking import artifacts, model_package
+from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, pages
+from dovetail.tracking.model_package import LoggedModel, ModelContent
+from dovetail.tracking.run_content import LINEAGE_FILE, RunContent, dataset_inputs, params, read_lineage
+from dovetail.values import tag_keys
+from dovetail.values.lineage import Lineage
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_OF_MODELS = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow's UI takes one of few runs for prompts
+_BATCH_METRICS, _BATCH_PARAMS = 900, 100  # that one log_batch call may carry
+_PAGE = 1000  # runs that are read at once, a quarter of a second
+_PARENT = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run found by its fingerprint; one that is not `complete` was interrupted."""
+
+    id: str
+    complete: bool
+    experiment: str
+    ended: int | None = None  # when the script that opened it ended; None: Dovetail opened it
+    new: Any = field(default=None, compare=False, repr=False)  # as MLflow has just made it: it holds nothing yet
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """A run that a script opened inside a stage, and the execution of the stage that it belongs to."""
+
+    run: Run
+    execution: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetails:
+    """What MLflow shows of a run; one that is not `active` was deleted and can still be restored."""
+
+    id: str
+    active: bool
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+
+    @property
+    def model_md5(self) -> str | None:
+        """The digest of the model that the run made."""
+        return self.tags.get(tag_keys.MODEL_MD5)
+
+
+class Runs(StoreClient):
+    """The runs' half of a store."""
+
+    def __init__(self, client: "MlflowClient", root: Path, uri: str) -> None:
+        super().__init__(client, root, uri)
+        self._experiments: dict[str, str] = {}  # what was asked once: MLflow takes 10 ms for each question
+
+    def experiment(self, name: str) -> str:
+        """The id of the experiment, made if it is not there."""
+        if name in self._experiments:
+            return self._experiments[name]
+        if found := self._client.get_experiment_by_name(name):
+            self._experiments[name] = str(found.experiment_id)
+            return self._experiments[name]
+        # MLflow's default is ./mlruns of whoever comes first, which may be a temporary experiment's folder.
+        location = (self._root / "mlruns" / name).as_uri() if self.uri.startswith(SQLITE) else None
+        self._experiments[name] = str(self._client.create_experiment(name, artifact_location=location, tags=_OF_MODELS))
+        self.__dict__.pop("_experiment_ids", None)
+        return self._experiments[name]
+
+    @cached_property
+    def _experiment_ids(self) -> list[str]:
+        """The ids of all experiments."""
+        return [e.experiment_id for e in pages(self._client.search_experiments)]
+
+    def find_run(self, experiment: str, fingerprint: str) -> Run | None:
+        """The oldest run with this fingerprint: where two writers met, both choose the same.
+
+        It is in `experiment`, or wherever the script that opened it put it.
+        """
+        found = self._search(tag_keys.FINGERPRINT, fingerprint, self._runs_tagged, self._values_of_tag)
+        mine = [run for run in found if run.info.experiment_id == experiment or tag_keys.DVC_INPUTS in run.data.tags]
+        return _run(mine[0]) if mine else None
+
+    def live_runs(self, inputs: str) -> list[LiveRun]:
+        """The finished runs that scripts opened in the stage with these inputs, adopted ones aside, oldest first."""
+        found = self._search(tag_keys.DVC_INPUTS, inputs, self._runs_tagged, self._values_of_tag)
+        return [
+            LiveRun(_run(run), run.data.tags.get(tag_keys.DVC_EXECUTION))
+            for run in found
+            if tag_keys.FINGERPRINT not in run.data.tags
+            and _PARENT not in run.data.tags
+            and (run.info.status == "FINISHED" or tag_keys.MODEL_MD5 in run.data.tags)  # or adopted in part
+        ]
+
+    def _runs_tagged(self, key: str, value: str) -> list[Any]:
+        question = {"filter_string": f"tags.`{key}` = '{value}'", "order_by": ["attributes.start_time ASC"]}
+        return list(pages(self._client.search_runs, experiment_ids=self._experiment_ids, **question))
+
+    def _values_of_tag(self, key: str) -> set[str] | None:
+        page = self._client.search_runs(self._experiment_ids, f"tags.`{key}` LIKE '%'", max_results=_PAGE)
+        return None if page.token else {run.data.tags[key] for run in page}
+
+    def adopt_run(self, run: Run, tags: Mapping[str, str]) -> Run:
+        """Make a script's run the one that is found by its fingerprint, still to be filled."""
+        from mlflow.entities import RunTag
+
+        first = {key: value for key, value in tags.items() if key not in (tag_keys.FINGERPRINT, tag_keys.DVC_STAGE)}
+        self._client.log_batch(run.id, tags=[RunTag(key, value) for key, value in first.items()])
+        self._client.update_run(run.id, "RUNNING")
+        self._client.set_tag(run.id, tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
+        self._note_created(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
+        return replace(run, complete=False)
+
+    def nest_run(self, run: Run, parent: Run) -> None:
+        """Show `run` below `parent`: another of the runs that the same execution of a stage made."""
+        self._client.set_tag(run.id, _PARENT, parent.id)
+
+    def delete_run(self, run: Run) -> None:
+        """Put the run and those below it into MLflow's trash, where `mlflow runs restore` finds them."""
+        for child in self._runs_tagged(_PARENT, run.id):
+            self._client.delete_run(child.info.run_id)
+        self._client.delete_run(run.id)
+
+    def restore_run(self, run_id: str) -> None:
+        """Restore a deleted run."""
+        self._client.restore_run(run_id)
+
+    def create_run(self, experiment: str, name: str, tags: Mapping[str, str], time: int | None) -> Run:
+        """A run that is found by its tags from its first moment on."""
+        from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_USER
+
+        shown = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: tags.get(tag_keys.DVC_STAGE, "dovetail register")}
+        if tag_keys.GIT_COMMIT in tags:
+            shown[MLFLOW_GIT_COMMIT] = tags[tag_keys.GIT_COMMIT]
+        made = self._client.create_run(experiment, time, {**shown, **tags}, name)
+        run = Run(made.info.run_id, complete=False, experiment=experiment, new=made)
+        self._note_created(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
+        if self._missing is not None:  # nobody else writes
+            return run
+        first = self.find_run(experiment, tags[tag_keys.FINGERPRINT])
+        if first and first.id != run.id:  # somebody on another machine was faster: one of the two is deleted
+            self._client.delete_run(run.id)
+            return first
+        return run
+
+    def fill_run(self, run: Run, content: RunContent) -> None:
+        """Give the run all that it shows. Done again after an interruption it changes nothing that is there."""
+        from mlflow.entities import Metric
+
+        shown = run.new or self._client.get_run(run.id)
+        started = shown.info.start_time  # one time for all: the same metric twice is one metric
+        metrics = []
+        for name, value in ((tag_keys.shown_name(key), value) for key, value in content.metrics.items()):
+            if name not in shown.data.metrics:
+                metrics.append(Metric(name, value, started, 0))
+            elif shown.data.metrics[name] != value:  # the script's own curve: what counts is its last point
+                last = max(self._client.get_metric_history(run.id, name), key=lambda m: (m.step, m.timestamp))
+                metrics.append(Metric(name, value, last.timestamp + 1, last.step))
+        lacking = params(content, shown)
+        for some, others in zip_longest(_in_parts(metrics, _BATCH_METRICS), _in_parts(lacking, _BATCH_PARAMS)):
+            self._client.log_batch(run.id, metrics=some or (), params=others or ())
+        self._client.log_inputs(run.id, datasets=list(dataset_inputs(content)))
+        with artifacts.writing(shown.info.artifact_uri) as folder:
+            for path, file in content.artifacts.items():
+                artifacts.copy(file, folder / path)
+            for path, text in content.texts.items():
+                (folder / path).write_text(text, encoding="utf-8")
+
+    def finish_run(self, run: Run, time: int | None) -> None:
+        """Mark the run as complete; a script's run ended when the script did."""
+        self._client.set_terminated(run.id, "FINISHED", run.ended or time)
+
+    def find_model(self, run: Run, md5: str) -> str | None:
+        """The id of the run's logged model with these bytes; one whose upload was interrupted is removed."""
+        found = [
+            model
+            for model in self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
+            if tag_keys.MODEL_MD5 in model.tags  # what a script logged itself stays as it is
+        ]
+        for model in found:
+            if model.status != "READY":
+                self._client.delete_logged_model(model.model_id)
+        whole = (m for m in found if m.status == "READY" and m.tags.get(tag_keys.MODEL_MD5) == md5)
+        return next((str(model.model_id) for model in whole), None)
+
+    def log_model(self, run: Run, name: str, content: ModelContent, tags: Mapping[str, str]) -> str:
+        """Log the model's file, byte for byte, as a pyfunc of the run; it is READY last. Returns its id.
+
+        Raises:
+            UserError: when the card beside the model does not describe one.
+        """
+        logged = self._client.create_logged_model(run.experiment, name, run.id, dict(tags), model_type="joblib")
+        with artifacts.writing(logged.artifact_location) as folder:
+            model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        return str(logged.model_id)
+
+    def link_model(self, run: Run, model_id: str) -> None:
+        """Name the logged model as the run's output, once it is whole."""
+        from mlflow.entities import LoggedModelOutput
+
+        outputs = None if run.new else self._client.get_run(run.id).outputs
+        if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+            self._client.log_outputs(run.id, [LoggedModelOutput(model_id, step=0)])
+
+    def run(self, run_id: str) -> RunDetails | None:
+        """What MLflow shows of the run, if there is one."""
+        with none_if_missing():
+            return _details(self._client.get_run(run_id))
+        return None
+
+    def runs_with_data(self, md5: str) -> list[RunDetails]:
+        """Every run that was made of the data with this digest, at any distance, newest first."""
+        question = f"dataset.digest = '{md5}'"
+        return [
+            _details(r)
+            for r in pages(self._client.search_runs, experiment_ids=self._experiment_ids, filter_string=question)
+        ]
+
+    def text(self, run_id: str, path: str) -> str | None:
+        """A text artifact of the run, if it is there."""
+        from mlflow.artifacts import load_text
+
+        with none_if_missing():
+            return str(load_text(f"{self._client.get_run(run_id).info.artifact_uri}/{path}"))
+        return None
+
+    def lineage(self, run_id: str) -> Lineage | None:
+        """What the run keeps of how its model was made; None where it keeps nothing, or nothing that can be read."""
+        try:
+            return read_lineage(self.text(run_id, LINEAGE_FILE))
+        except UnicodeDecodeError:
+            return None
+
+    def has_file(self, run_id: str, path: str) -> bool:
+        """Whether the run has an artifact of this name at its top."""
+        return any(file.path == path for file in self._client.list_artifacts(run_id))
+
+    def write_text(self, run_id: str, path: str, text: str) -> None:
+        """Keep a text as an artifact of the run."""
+        self._client.log_text(run_id, text, path)
+
+    def stored_md5(self, run_id: str, path: str) -> str | None:
+        """The digest of the bytes that the registry would serve for the model file `path`, computed from its bytes."""
+        from mlflow.artifacts import download_artifacts
+
+        outputs = self._client.get_run(run_id).outputs
+        for output in outputs.model_outputs if outputs else ():
+            with none_if_missing():
+                location = self._client.get_logged_model(output.model_id).artifact_location
+                return md5(download_artifacts(f"{location}/data/{Path(path).name}"))
+        return None
+
+
+def _in_parts(entities: list[Any], most: int) -> Iterator[list[Any]]:
+    return (entities[start : start + most] for start in range(0, len(entities), most))
+
+
+def _run(entity: Any) -> Run:
+    complete = entity.info.status == "FINISHED"
+    ended = entity.info.end_time if tag_keys.DVC_INPUTS in entity.data.tags else None
+    return Run(entity.info.run_id, complete, str(entity.info.experiment_id), ended)
+
+
+def _details(run: Any) -> RunDetails:
+    return RunDetails(
+        run.info.run_id, run.info.lifecycle_stage == "active", run.data.tags, run.data.metrics, run.data.params
+    )
