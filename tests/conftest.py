@@ -11,6 +11,12 @@ from project import Project, copy_of, isolate
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Fixtures that stand for a project; a test that uses one of them starts commands.
+PROJECTS = {
+    "_small_template", "_registered_template", "_judged_template", "_retrained", "adopted", "estate", "made", "project",
+    "reproduced", "served",
+}  # fmt: skip
+
 
 def pytest_addoption(parser):
     parser.addoption("--plain", action="store_true", help="Start each command as users do, without the fork server.")
@@ -27,6 +33,15 @@ def pytest_configure(config):
             served.close()
 
         config.add_cleanup(close)
+
+
+def pytest_collection_modifyitems(items):
+    """`quick` is what starts no command of a project; long ones go first, so that no worker is left with one alone."""
+    for item in items:
+        if not (item.get_closest_marker("slow") or PROJECTS & set(item.fixturenames)):
+            item.add_marker("quick")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)

@@ -61,8 +61,7 @@ def served(tmp_path):
 
 
 def run(command, *arguments, **options):
-    options = {"capture_output": True, "text": True, "timeout": 60, **options}
-    return subprocess.run([*command, *arguments], check=False, **options)
+    return subprocess.run([*command, *arguments], check=False, **{"capture_output": True, "text": True, **options})
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import templates
-from project import copy_of, free_port
+from project import copy_of
 from templates import version
+from tracking_server import tracking_server
 
 from dovetail.promotion.history import HistoryAnswer
 from dovetail.promotion.promote import PromoteAnswer
@@ -231,15 +232,10 @@ def test_where_git_may_not_tag_nothing_changes(made):
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_before_the_alias_moves_leaves_a_tag_that_sync_follows(made):
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    arguments = ["--backend-store-uri", f"sqlite:///{made.root}/mlflow.db", "--port", str(port), "--workers", "1"]
-    command = [sys.executable, "-m", "mlflow", "server", *arguments]
-    with subprocess.Popen(command, cwd=made.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                          start_new_session=True) as server:  # fmt: skip
-        made.run("curl", "-s", "--retry", "60", "--retry-delay", "1", "--retry-all-errors", f"{uri}/health")
-        env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "VICTIM": f"-{server.pid}"}
+def test_a_server_that_dies_before_the_alias_moves_leaves_a_tag_that_sync_follows(made, tmp_path):
+    with tracking_server(tmp_path, f"sqlite:///{made.root}/mlflow.db") as server:
+        victim = f"-{server.process.pid}"
+        env = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "VICTIM": victim}
         done = made.killed("set_registered_model_alias", "promote", "m", code=3, **env)
     assert "the tag m#production#1 is made, MLflow's alias stays behind" in done.stderr
     assert "next: dovetail sync" in done.stderr

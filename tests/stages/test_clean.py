@@ -204,6 +204,7 @@ def test_both_engines_write_equal_bytes(job, body):
     assert both[0] == both[1]
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_bytes_with_any_number_of_threads(tmp_path):
     tree(tmp_path, config({"x": {**INT, "checks": {"lt": 299_990}}, "t": TEXT}), "return frame.drop_nulls()")
     pl.select(x=pl.int_range(300_000), t=pl.int_range(300_000).cast(pl.String)).write_csv(tmp_path / "raw.csv")
@@ -215,6 +216,7 @@ def test_the_same_rows_give_the_same_bytes_with_any_number_of_threads(tmp_path):
     assert pl.read_parquet(tmp_path / "c.parquet")["x"].to_list() == list(range(299_990))  # in their order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["iris", "penguins", "diabetes"])
 def test_the_projects_datasets_come_out_whole_and_typed(tmp_path, name):
     project(tmp_path)

@@ -174,6 +174,7 @@ def test_the_receipt_of_a_secret_url_shows_the_name_of_the_secret_only(tmp_path,
     assert "${NAME}" in receipt["targets"][0]["target"]
 
 
+@pytest.mark.slow
 def test_a_reader_sees_one_delivery_or_the_other(tmp_path):
     """Two tables of different length and columns in turn: a reader must find either, complete, at any time."""
     tables = [pl.DataFrame({"a": ["x"] * ROWS}), pl.DataFrame({"b": ["y"] * (ROWS // 2)})]

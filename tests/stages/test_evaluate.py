@@ -111,6 +111,7 @@ def test_regression_metrics_are_scikit_learns(diabetes_ridge):
     assert [low, high] == pytest.approx(other, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["iris_forest", "penguin_pipeline", "diabetes_ridge"])
 def test_importance_is_scikit_learns_and_sorted(name, request):
     done = request.getfixturevalue(name)
@@ -125,6 +126,7 @@ def test_plots_fit_the_task(iris_forest, diabetes_ridge):
     assert diabetes_ridge.plots == ["importance.png", "residuals.png"]
 
 
+@pytest.mark.slow
 def test_evaluating_again_gives_the_same_bytes_and_no_old_plot(tmp_path):
     learn(tmp_path, iris(), n_estimators=5, random_state=1)
     judge(tmp_path)

@@ -62,6 +62,7 @@ def test_a_regressor_is_trained(tmp_path):
     assert model.alpha == 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "given"),
     [
