@@ -120,6 +120,14 @@ def test_a_small_file_that_unpacks_to_much_is_not_unpacked():
     assert time.perf_counter() - began < 2
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_in_the_encodings_that_pythons_json_recognises(encoding):
+    body = json.dumps({"inputs": {"a": ["rød"]}}, ensure_ascii=False).encode(encoding)
+    assert read(body, JSON, only("string"), 10).columns == {"a": ["rød"]}
+    with pytest.raises(Refused, match="not JSON"):
+        read(b"\xff\xfe\x00", JSON, only("string"), 10)
+
+
 def test_what_pandas_notes_in_parquet_is_not_read():
     table = pa.table({"a": [1.0]}).replace_schema_metadata({"pandas": "{"})
     assert read(parquet(table), PARQUET, only("double"), 10).columns == {"a": [1.0]}

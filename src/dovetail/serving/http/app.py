@@ -1,11 +1,9 @@
 """The HTTP side: who may ask, what is asked, what is answered. An ASGI application without a framework's detours."""
 
-import asyncio
 import hmac
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version as installed
 from typing import Any
 
@@ -15,6 +13,7 @@ from dovetail.serving.engine.body_reader import BodyReader
 from dovetail.serving.engine.follower import Follower
 from dovetail.serving.engine.version_loader import ServedVersion
 from dovetail.serving.http import openapi
+from dovetail.serving.http.incoming import IncomingBodies, Receive, Scope, is_unread
 from dovetail.serving.http.request_ids import RequestIds
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 from dovetail.serving.metrics import TYPE as METRICS
@@ -24,8 +23,6 @@ from dovetail.serving.protocol.feedback import check_labels, read_feedback
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.settings import Settings
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 Answer = tuple[int, str, bytes]  # status, content type, body
@@ -33,8 +30,6 @@ Answer = tuple[int, str, bytes]  # status, content type, body
 _JSON = "application/json"
 _OPEN = frozenset({"/ping", "/health", "/version"})  # what load balancers ask, without a token
 _BIG = 1 << 18  # bytes from which a body is read in a process of its own, so that others are answered meanwhile
-_DRAIN_SECONDS, _DRAIN_PAUSE = 2.0, 0.25  # in all; between two parts
-_READ = "dovetail.read"  # in a request's scope: its body is here, whole
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +54,7 @@ class App:
         self._log = log
         self._tokens = [token.encode() for token in settings.tokens]
         self._waiting = 0
-        self._bytes = 0  # of the bodies under way
+        self._incoming = IncomingBodies(settings.options)
         self._named: tuple[ServedVersion | None, str, list[Header]] = (None, "", [])
         self._get: dict[str, Callable[[], Answer]] = {
             "/ping": lambda: (200, _JSON, b"\n"),
@@ -88,17 +83,19 @@ class App:
                 (status, kind, content), (version, named), more, rows, after = await post(scope, headers, receive)
             else:
                 status, kind, content = self._get[scope["path"]]()
-        except Refused as rejected:
-            status, kind, content = rejected.status, _JSON, rejected.body()
-            version, named = rejected.who or (version, named)
-            more = _about(rejected)
+        except Refused as refused:
+            status, kind, content = refused.status, _JSON, refused.body()
+            version, named = refused.who or (version, named)
+            more = _about(refused)
         except Exception:  # noqa: BLE001  (what nobody thought of: the client learns that, the operator where)
             _log.exception("a request could not be answered")
             status, kind, content = 500, _JSON, b'{"error_code": "INTERNAL_ERROR", "message": "the server failed"}'
         if scope["path"] == "/invocations":
             self._metrics.answered(self._settings.model, version, status, rows, time.perf_counter() - began)
-        if not scope.get(_READ) and (headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers):
-            await self._drain(receive)  # who is still sending when the connection closes would not see the answer
+        if is_unread(scope, headers):
+            await self._incoming.drain(
+                receive
+            )  # who is still sending when the connection closes would not see the answer
             more = [*more, (b"connection", b"close")]
         length = str(len(content)).encode()
         start = [(b"content-type", kind.encode()), (b"content-length", length), *named, *more]
@@ -106,16 +103,6 @@ class App:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
         if after:
             after()
-
-    async def _drain(self, receive: Receive) -> None:
-        """Let the rest of a body pass that nobody reads, while it keeps coming and is not endless."""
-        left = 4 * self._limits.body_bytes
-        until = time.monotonic() + _DRAIN_SECONDS
-        with suppress(TimeoutError, Refused):
-            arriving = _arriving(receive)
-            while left > 0 and time.monotonic() < until:
-                async with asyncio.timeout(_DRAIN_PAUSE):
-                    left -= len(await anext(arriving, b"")) or left
 
     def _who(self) -> tuple[str, list[Header]]:
         """The version that answers now, and the headers that name it."""
@@ -147,7 +134,7 @@ class App:
 
     async def _invocations(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Any:
         self._refuse_a_crowd()
-        async with self._body(scope, headers, receive) as body:
+        async with self._incoming.whole(scope, headers, receive) as body:
             self._refuse_a_crowd()
             self._waiting += 1
             loaded = self._loaded()
@@ -155,8 +142,8 @@ class App:
                 kind = headers.get(b"content-type", b"").decode("latin-1")
                 loaded, request = await self._read(body, kind, loaded)
                 content = await loaded.batcher.predict(request)
-            except Refused as rejected:
-                rejected.who = _named(self._settings.model, loaded)
+            except Refused as refused:
+                refused.who = _named(self._settings.model, loaded)
                 raise
             finally:
                 self._waiting -= 1
@@ -192,41 +179,11 @@ class App:
             raise Refused(503, "no version is loaded yet")
         return self._follower.current
 
-    @asynccontextmanager
-    async def _body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> AsyncIterator[bytes]:
-        """The request's body, within the limits; it counts among what is under way until the block ends.
-
-        Raises:
-            Refused: 413 as soon as it is too large, 408 when it does not arrive in time, 503 when too much is under
-                way.
-        """
-        most = self._limits.body_bytes
-        said = headers.get(b"content-length", b"0")
-        if said.isdigit() and int(said) > most:
-            raise _too_large(most)
-        body = bytearray()
-        try:
-            try:
-                async with asyncio.timeout(self._limits.timeout):
-                    async for part in _arriving(receive):
-                        body += part
-                        self._bytes += len(part)
-                        if len(body) > most:
-                            raise _too_large(most)
-                        if self._bytes > self._limits.waiting_bytes:
-                            raise Refused(503, f"requests of {self._bytes} bytes are under way already")
-            except TimeoutError:
-                raise Refused(408, f"the body did not arrive in {self._limits.timeout:g} s") from None
-            scope[_READ] = True
-            yield bytes(body)
-        finally:
-            self._bytes -= len(body)
-
     async def _feedback(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Any:
         """True labels for an answer that was given."""
         if self._log is None:
             raise Refused(404, "this server keeps no log, so there is nothing to join a label to")
-        async with self._body(scope, headers, receive) as body:
+        async with self._incoming.whole(scope, headers, receive) as body:
             big = len(body) >= _BIG
             rows = self._limits.max_rows
             request_id, labels = await self._bodies.feedback(body) if big else read_feedback(body, rows)
@@ -282,26 +239,11 @@ def _named(model: str, loaded: ServedVersion | None) -> tuple[str, list[Header]]
     return version, [(b"x-dovetail-model", model.encode()), (b"x-dovetail-version", version.encode())]
 
 
-def _about(rejected: Refused) -> list[Header]:
-    if rejected.status == 503:  # noqa: PLR2004  (as HTTP numbers it)
+def _about(refused: Refused) -> list[Header]:
+    if refused.status == 503:  # noqa: PLR2004  (as HTTP numbers it)
         return [(b"retry-after", b"1")]
-    if rejected.status == 401:  # noqa: PLR2004
+    if refused.status == 401:  # noqa: PLR2004
         return [(b"www-authenticate", b"Bearer")]
-    if rejected.status == 405:  # noqa: PLR2004
-        return [(b"allow", rejected.about["expected"].encode())]
+    if refused.status == 405:  # noqa: PLR2004
+        return [(b"allow", refused.about["expected"].encode())]
     return []
-
-
-async def _arriving(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(400, "the client went away")
-        yield message.get("body", b"")
-        more = message.get("more_body", False)
-
-
-def _too_large(most: int) -> Refused:
-    return Refused(413, f"the body is larger than {most} bytes; send it in parts", field="body",
-                    expected=f"at most {most} bytes")  # fmt: skip

@@ -21,7 +21,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "datetime": {"type": "string", "pattern": _TIME},
 }
 _NULL_TOO = ("double", "float", "string", "boolean", "datetime")
-_REJECTED = {
+_REFUSED = {
     "400": "cannot be read", "401": "a bearer token is needed", "405": "another method", "408": "arrived too slowly",
     "413": "too large, or unpacks to too much", "415": "a type that is not read here",
     "422": "not what the model takes", "431": "a head that is too large",
@@ -70,7 +70,7 @@ def _invocations(
                 },
                 "content": {JSON: {"schema": predictions}},
             },
-            **_rejections(*_REJECTED),
+            **_refusals(*_REFUSED),
         },
         "security": security,
     }
@@ -151,7 +151,7 @@ def _feedback(settings: Settings, signature: Signature, security: list[dict[str,
         "requestBody": {"required": True, "content": {JSON: {"schema": schema}}},
         "responses": {
             "202": {"description": "Joined to the request's predictions when they are read"},
-            **_rejections("400", "401", "404", "405", "408", "413", "422"),
+            **_refusals("400", "401", "404", "405", "408", "413", "422"),
         },
         "security": security,
     }
@@ -163,17 +163,17 @@ def _get(
     refused = ("401", "405", "503") if security else ("405", "503") if unavailable else ("405",)
     described: dict[str, Any] = {
         "summary": summary,
-        "responses": {"200": {"description": "So it is", "content": {kind: {}}}, **_rejections(*refused)},
+        "responses": {"200": {"description": "So it is", "content": {kind: {}}}, **_refusals(*refused)},
     }
     return described | ({"security": security} if security else {})
 
 
-def _rejections(*statuses: str) -> dict[str, Any]:
+def _refusals(*statuses: str) -> dict[str, Any]:
     schema = {
         "type": "object",
         "properties": {key: {"type": "string"} for key in ("error_code", "message", "field", "expected", "got")},
     }
-    said = {**_REJECTED, "404": "nothing of that kind here"}
+    said = {**_REFUSED, "404": "nothing of that kind here"}
     return {status: {"description": said[status], "content": {JSON: {"schema": schema}}} for status in statuses}
 
 
