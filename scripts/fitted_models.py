@@ -59,6 +59,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import all_estimators
 
 X, Y = make_classification(60, 6, n_informative=4, random_state=0)
+THREE = np.array(["one", "two", "three"] * 20, dtype=object)
 XR, YR = make_regression(60, 6, random_state=0)
 NAMES = np.array(["no", "yes"], dtype=object)[Y]
 TEXT = ["a b c", "b c d", "c d e"] * 20
@@ -96,7 +97,7 @@ def estimators() -> Iterator[tuple[str, Any]]:
         for instance in instances:
             for where, rows, target in (
                 ("", X, Y), (" of numbers", XR, YR), (" of text", np.abs(X), NAMES), (" sparse", scipy.sparse.csr_matrix(np.abs(X)), Y),
-                (" of columns", np.abs(X[:, :1]), Y), (" of several", X, np.column_stack([Y, 1 - Y])), (" of documents", TEXT, Y),
+                (" of columns", np.abs(X[:, :1]), Y), (" of three", X, THREE), (" of several", X, np.column_stack([Y, 1 - Y])), (" of documents", TEXT, Y),
                 (" of mappings", [{"a": 1, "b": float(i)} for i in range(60)], Y),
             ):  # fmt: skip
                 if (done := fit(clone(instance), rows, target)) is not None:

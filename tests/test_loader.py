@@ -78,7 +78,9 @@ def test_what_is_allowed_besides_is_read():
     content = dumped(os.path.join)
     with pytest.raises(NotAllowedError):
         read(content)
-    assert read(content, allow=["posixpath"]) is os.path.join
+    assert read(content, allow=["posixpath.join"]) is os.path.join
+    with pytest.raises(NotAllowedError):  # a package allows its classes, never its functions
+        read(content, allow=["posixpath"])
 
 
 @pytest.mark.parametrize(

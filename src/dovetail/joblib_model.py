@@ -34,7 +34,8 @@ TABLE = Path(__file__).with_name("pickle_names.json")
 FILES = (Path(__file__), TABLE)  # what travels
 
 _KINDS = ("sklearn", "skrub")  # whose estimator classes may be named and made, without standing in the table one by one
-_NO_KIND = ("skrub._data_ops.", "skrub._text_encoder.")  # these look up and call by name, or load other models
+# But not these of skrub, which look up and call by name, or load other models.
+_NO_KIND = frozenset({"_DataOpWrapperMixin", "_XyPipelineMixin", "_BaseParamSearch", "TextEncoder"})
 _PACKAGES = ("numpy", "scipy", "pandas", "sklearn", "skrub")  # of these a name of the table may have an alias
 _NO_IMPORT = frozenset({"tests", "testing", "_testing", "conftest", "f2py", "distutils", "externals"})
 _MODERN = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # as protocols before 3 write them
@@ -92,12 +93,15 @@ def read(content: bytes, allow: Iterable[str] = ()) -> Any:
         NotAllowedError: before what it names is called.
         UnreadableError: when it is no model that can be read here.
     """
+    import numpy as np  # noqa: F401  (before the guard: what it sets up when it is imported is its own affair)
+
     names = Names(tuple(allow))
     try:
         with _guarded(names):
             if content.startswith(_SKOPS):
                 return _read_skops(content, names)
-            reader = _Reader(io.BytesIO(_decompressed(content)), names)
+            plain = _decompressed(content)
+            reader = _Reader(plain, io.BytesIO(plain), names)
             model = reader.load()
             reader.finish()
             return model
@@ -231,10 +235,15 @@ def _peek(known: str) -> Any:
 def _is_kind(found: Any) -> bool:
     if not isinstance(found, type) or not _within(found.__module__, _KINDS):
         return False
-    from sklearn.base import BaseEstimator
+    with _importing():
+        from sklearn.base import BaseEstimator
 
     home = f"{found.__module__}.{found.__qualname__}"
-    return issubclass(found, BaseEstimator) and not home.startswith(_NO_KIND) and not _NO_IMPORT & set(home.split("."))
+    return (
+        issubclass(found, BaseEstimator)
+        and not _NO_KIND & {base.__name__ for base in found.__mro__}
+        and not _NO_IMPORT & set(home.split("."))
+    )
 
 
 def _within(module: str, packages: tuple[str, ...]) -> bool:
@@ -274,9 +283,9 @@ class _Reader(_Unpickler):  # type: ignore[misc]
 
     dispatch = dict(_Unpickler.dispatch)  # noqa: RUF012
 
-    def __init__(self, file: io.BytesIO, names: Names) -> None:
+    def __init__(self, content: bytes, file: io.BytesIO, names: Names) -> None:
         super().__init__(file)
-        self.file, self.known = file, names
+        self.content, self.file, self.known = content, file, names
         self.types: set[type] = set()  # of what it made: their state may be set
         self.zones = 0
 
@@ -382,7 +391,7 @@ class _Reader(_Unpickler):  # type: ignore[misc]
         if type(dtype) not in _dtypes() or min(shape, default=0) < 0 or stored.subclass not in (np.ndarray, np.matrix):
             raise pickle.UnpicklingError("an array of no known kind")
         if dtype.hasobject:
-            inner = _Reader(self.file, self.known)
+            inner = _Reader(self.content, self.file, self.known)
             array = inner.load()
             self.types |= inner.types
             self.zones += inner.zones
@@ -393,10 +402,9 @@ class _Reader(_Unpickler):  # type: ignore[misc]
         for length in shape:
             count *= length
         start, size = self.file.tell(), count * dtype.itemsize
-        with self.file.getbuffer() as view:
-            if start + size > len(view):
-                raise pickle.UnpicklingError("an array that goes beyond the end of the file")
-            array = np.frombuffer(view[start : start + size], dtype, count).copy() if size else np.empty(count, dtype)
+        if start + size > len(self.content):
+            raise pickle.UnpicklingError("an array that goes beyond the end of the file")
+        array = np.frombuffer(self.content, dtype, count, start).copy() if size else np.empty(count, dtype)
         self.file.seek(start + size)
         array = array.reshape(shape[::-1]).transpose() if stored.order == "F" else array.reshape(shape)
         if not array.dtype.isnative:
@@ -559,7 +567,8 @@ _GUARDS: dict[str, Callable[..., Any]] = {
     "pandas.core.indexes.timedeltas._new_TimedeltaIndex": _index,
     "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked": _of_table,
     "sklearn.metrics._dist_metrics.newObj": _of_table, "sklearn.neighbors._ball_tree.newObj": _of_table,
-    "sklearn.neighbors._kd_tree.newObj": _of_table, "sklearn.tree._tree.Tree": _tree,
+    "sklearn.neighbors._kd_tree.newObj": _of_table,
+    "sklearn._loss._loss.__pyx_unpickle_CyHalfMultinomialLoss": _of_table, "sklearn.tree._tree.Tree": _tree,
     "pyarrow.lib._restore_array": _arrow,
 }  # fmt: skip
 
@@ -621,12 +630,12 @@ def _check_made(made: Any) -> None:
 def _check_children(left: Any, right: Any, feature: Any, features: int) -> None:
     import numpy as np
 
-    inner = left != -1
-    at = np.arange(len(left))[inner]
-    if len(at) and not (
-        ((left[inner] > at) & (left[inner] < len(left)) & (right[inner] > at) & (right[inner] < len(left))).all()
-        and feature[inner].min() >= 0 and feature[inner].max() < features
-    ):  # fmt: skip
+    nodes = len(left)
+    if not nodes:
+        return
+    inner, before = left != -1, np.arange(nodes)
+    beyond = max(left.max(), right.max()) >= nodes or feature.max() >= features
+    if beyond or (inner & ((left <= before) | (right <= before) | (feature < 0))).any():  # a child stands behind it
         raise pickle.UnpicklingError("a tree that points beyond itself")
 
 
@@ -652,7 +661,8 @@ def _read_skops(content: bytes, names: Names) -> Any:
     import zipfile
 
     try:
-        import skops.io
+        with _importing():
+            import skops.io
     except ModuleNotFoundError:
         raise UnreadableError("it is a .skops file, and skops is not installed; pip install skops") from None
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
@@ -687,8 +697,9 @@ _open: list[Names] = []
 _STARTS = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen",
            "pty.spawn", "os.startfile")  # fmt: skip
 _REACHES = ("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "os.remove", "os.rename",
-            "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.link", "os.symlink", "os.truncate", "os.putenv",
-            "os.kill", "shutil.", "ctypes.", "ftplib.", "urllib.", "sqlite3.", "winreg.", "webbrowser.")  # fmt: skip
+            "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.link", "os.symlink", "os.truncate",
+            "os.kill", "shutil.", "ctypes.dlopen", "ftplib.", "urllib.", "sqlite3.", "winreg.",
+            "webbrowser.")  # fmt: skip
 
 
 def _count(what: str) -> int:

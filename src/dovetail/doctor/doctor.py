@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dovetail.doctor import check_data, check_git, check_locks, check_registry, check_tracking
+from dovetail.doctor import check_data, check_git, check_locks, check_registry, check_sandbox, check_tracking
 from dovetail.errors import DovetailError, StoreError
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import has_store, open_store
@@ -23,6 +23,7 @@ CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
     check_tracking.shared_sqlite,
     check_tracking.lost_store,
     check_tracking.outdated_mlflow,
+    check_sandbox.missing_walls,
 )
 STORE_CHECKS: tuple[Callable[[Workspace, Store], Iterator[Finding]], ...] = (
     check_registry.broken_versions,
