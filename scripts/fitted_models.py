@@ -85,8 +85,8 @@ def fitted() -> Iterator[tuple[str, Any]]:
     yield from values()
 
 
-def estimators() -> Iterator[tuple[str, Any]]:
-    """Every estimator of scikit-learn that fits, on numbers, on text as target, and on sparse rows where it takes them."""
+def estimators(*, once: bool = False) -> Iterator[tuple[str, Any]]:
+    """Every estimator of scikit-learn that fits, on all the kinds of rows that it takes, or `once` on the first of them."""
     from sklearn.utils._test_common.instance_generator import _construct_instances
 
     for name, cls in all_estimators():
@@ -102,6 +102,8 @@ def estimators() -> Iterator[tuple[str, Any]]:
             ):  # fmt: skip
                 if (done := fit(clone(instance), rows, target)) is not None:
                     yield f"{name}{where}", done
+                    if once:
+                        break
 
 
 def fit(model: Any, rows: Any, target: Any) -> Any:

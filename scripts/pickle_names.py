@@ -197,11 +197,16 @@ def _functions() -> set[str]:
         for name in dir(module)
         if isinstance(getattr(module, name), np.ufunc)
     }
+    found |= {f"numpy.{name}" for name in dir(np) if _is_scalar(getattr(np, name))}
     for module, names in FUNCTIONS.items():
         for name in names.split():
             real = getattr(__import__(module, fromlist=["x"]), name)
             found |= {f"{module}.{name}", f"{real.__module__}.{real.__qualname__}"}
     return found
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, np.generic)
 
 
 def _is_estimator(name: str) -> bool:

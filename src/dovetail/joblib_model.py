@@ -238,12 +238,8 @@ def _is_kind(found: Any) -> bool:
     with _importing():
         from sklearn.base import BaseEstimator
 
-    home = f"{found.__module__}.{found.__qualname__}"
-    return (
-        issubclass(found, BaseEstimator)
-        and not _NO_KIND & {base.__name__ for base in found.__mro__}
-        and not _NO_IMPORT & set(home.split("."))
-    )
+    refused = _NO_KIND & {base.__name__ for base in found.__mro__} or _NO_IMPORT & set(found.__module__.split("."))
+    return issubclass(found, BaseEstimator) and not refused
 
 
 def _within(module: str, packages: tuple[str, ...]) -> bool:
@@ -302,10 +298,8 @@ class _Reader(_Unpickler):  # type: ignore[misc]
         return made
 
     def load_reduce(self) -> None:
-        arguments = self.stack.pop()
+        arguments = _tuple(self.stack.pop())
         called = self.stack[-1]
-        if not isinstance(arguments, tuple):
-            raise pickle.UnpicklingError("arguments that are no tuple")
         if called is _zone and self.zones:
             self.stack[-1] = _zone(*arguments)
             return
@@ -317,12 +311,12 @@ class _Reader(_Unpickler):  # type: ignore[misc]
         self.stack[-1] = self._new(made)
 
     def load_newobj(self) -> None:
-        arguments = self.stack.pop()
+        arguments = _tuple(self.stack.pop())
         self.stack[-1] = self._new(_make(self, self.stack[-1], *arguments))
 
     def load_newobj_ex(self) -> None:
         keywords = self.stack.pop()
-        arguments = self.stack.pop()
+        arguments = _tuple(self.stack.pop())
         if keywords:
             raise NotAllowedError(self.known.say(self.stack[-1]))
         self.stack[-1] = self._new(_make(self, self.stack[-1], *arguments))
@@ -409,7 +403,7 @@ class _Reader(_Unpickler):  # type: ignore[misc]
         array = array.reshape(shape[::-1]).transpose() if stored.order == "F" else array.reshape(shape)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
-        return np.asmatrix(array) if stored.subclass is np.matrix else array
+        return array  # for a matrix, too, as joblib gives it
 
 
 for _codes, _method in (
@@ -421,6 +415,12 @@ for _codes, _method in (
                                             pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER)),
 ):  # fmt: skip
     _Reader.dispatch[_codes[0]] = getattr(_Reader, _method)
+
+
+def _tuple(arguments: Any) -> tuple[Any, ...]:
+    if type(arguments) is not tuple:  # to ask a half-made object for its items may run into memory that is not there
+        raise pickle.UnpicklingError("arguments that are no tuple")
+    return arguments
 
 
 def _plain_key(key: Any) -> Any:
@@ -480,6 +480,15 @@ def _latin(_reader: _Reader, called: Any, *arguments: Any) -> Any:
     first = arguments[0] if arguments else b""
     if not isinstance(first, str | bytes) or any(name not in ("latin1", "latin-1") for name in arguments[1:]):
         raise pickle.UnpicklingError("bytes of no known kind")
+    return called(*arguments)
+
+
+def _container(_reader: _Reader, called: Any, *arguments: Any) -> Any:
+    if any(type(one) not in (list, tuple, dict, str, int, bool, type(None), type) for one in arguments):
+        raise pickle.UnpicklingError("a container of no known kind")
+    for one in arguments:
+        for key in one if type(one) in (list, dict) and issubclass(called, dict) else ():
+            _plain_key(key[0] if type(key) in (list, tuple) and key else key)
     return called(*arguments)
 
 
@@ -557,6 +566,8 @@ _GUARDS: dict[str, Callable[..., Any]] = {
     "copyreg._reconstructor": _reconstructor,
     "copyreg.__newobj__": lambda reader, _, cls, *arguments: _make(reader, cls, *arguments),
     "_codecs.encode": _latin, "builtins.bytes": _latin, "builtins.bytearray": _latin,
+    **{f"builtins.{name}": _container for name in ("set", "frozenset", "slice", "range")},
+    **{f"collections.{name}": _container for name in ("Counter", "OrderedDict", "defaultdict", "deque")},
     "numpy._core.multiarray._reconstruct": _empty_array, "numpy.ma.core._mareconstruct": _empty_masked,
     "numpy.dtype": _dtype, "numpy._core.multiarray.scalar": _no_objects, "numpy._core.numeric._frombuffer": _no_objects,
     "numpy.random._pickle.__bit_generator_ctor": _random, "numpy.random._pickle.__generator_ctor": _random,
