@@ -59,6 +59,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import all_estimators
 
 X, Y = make_classification(60, 6, n_informative=4, random_state=0)
+THREE = np.array(["one", "two", "three"] * 20, dtype=object)
 XR, YR = make_regression(60, 6, random_state=0)
 NAMES = np.array(["no", "yes"], dtype=object)[Y]
 TEXT = ["a b c", "b c d", "c d e"] * 20
@@ -84,8 +85,8 @@ def fitted() -> Iterator[tuple[str, Any]]:
     yield from values()
 
 
-def estimators() -> Iterator[tuple[str, Any]]:
-    """Every estimator of scikit-learn that fits, on numbers, on text as target, and on sparse rows where it takes them."""
+def estimators(*, once: bool = False) -> Iterator[tuple[str, Any]]:
+    """Every estimator of scikit-learn that fits, on all the kinds of rows that it takes, or `once` on the first of them."""
     from sklearn.utils._test_common.instance_generator import _construct_instances
 
     for name, cls in all_estimators():
@@ -96,11 +97,13 @@ def estimators() -> Iterator[tuple[str, Any]]:
         for instance in instances:
             for where, rows, target in (
                 ("", X, Y), (" of numbers", XR, YR), (" of text", np.abs(X), NAMES), (" sparse", scipy.sparse.csr_matrix(np.abs(X)), Y),
-                (" of columns", np.abs(X[:, :1]), Y), (" of several", X, np.column_stack([Y, 1 - Y])), (" of documents", TEXT, Y),
+                (" of columns", np.abs(X[:, :1]), Y), (" of three", X, THREE), (" of several", X, np.column_stack([Y, 1 - Y])), (" of documents", TEXT, Y),
                 (" of mappings", [{"a": 1, "b": float(i)} for i in range(60)], Y),
             ):  # fmt: skip
                 if (done := fit(clone(instance), rows, target)) is not None:
                     yield f"{name}{where}", done
+                    if once:
+                        break
 
 
 def fit(model: Any, rows: Any, target: Any) -> Any:

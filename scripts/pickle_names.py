@@ -9,9 +9,11 @@ was seen, never with another. DENIED holds what was seen and is not added, with 
 """
 
 import argparse
+import importlib
 import io
 import json
 import pickle
+import re
 import sys
 import warnings
 from collections import defaultdict
@@ -29,7 +31,6 @@ from sklearn.base import BaseEstimator
 TABLE = Path(__file__).parents[1] / "src/dovetail/pickle_names.json"
 KINDS = ("sklearn", "skrub")
 DENIED = {
-    "builtins.getattr": "reaches anything from anything",
     "builtins.type": "makes classes",
     "builtins.long": "Python 2's",
     "builtins.unicode": "Python 2's",
@@ -63,6 +64,21 @@ FUNCTIONS = {
     "builtins": "abs bool bytes complex dict float frozenset int len list max min object range round set slice str sum "
                 "tuple",
 }  # fmt: skip
+
+
+# Classes of one make, of which models name any: module, what the name ends or begins with, role.
+FAMILIES = (
+    ("sklearn._loss._loss", r"Cy(?!LossFunction)\w+", "called"),
+    ("sklearn._loss.loss", r"(?!Base)\w+(Loss|LossIdentity|Error)", "made"),
+    ("sklearn._loss.link", r"(?!Base)\w*(Link|Logit)|Interval", "made"),
+    ("sklearn.linear_model._sgd_fast", r"\w*(Hinge|Huber|Insensitive|Loss|Error)", "called"),
+    ("sklearn.metrics._dist_metrics", r"(?!PyFunc|DistanceMetric)\w+Distance(32|64)?", "named"),
+    ("sklearn.neighbors._kd_tree", r"KDTree(32|64)?", "named"),
+    ("sklearn.neighbors._ball_tree", r"BallTree(32|64)?", "named"),
+    ("sklearn.gaussian_process.kernels", r"RBF|(?!Generic|Hyper|Normal|Station)[A-Z][a-z]\w+", "made"),
+    ("sklearn.model_selection._split", r"(?!_|Base)\w*(Fold|Split|Out|ShuffleSplit)", "made"),
+    ("sklearn.neural_network._stochastic_optimizers", r"(?!Base)\w+Optimizer", "made"),
+)
 
 
 class Recorder(NumpyUnpickler):
@@ -149,16 +165,28 @@ def pickles(value: Any) -> Iterator[bytes]:
 
 def rows(seen: dict[str, set[str]]) -> dict[str, list[str]]:
     """The table's sections."""
-    roles: dict[str, set[str]] = {"called": set(), "made with arguments": set(), "made": set(), "named": set()}
+    roles: dict[str, set[str]] = {"called": set(), "made": set(), "named": set()}
     for name, how in seen.items():
         if name in DENIED or _is_estimator(name):
             continue
-        for role in ("called", "made with arguments", "made"):
+        if arguments := how & {"made with arguments", "made with keywords"}:
+            raise ValueError(f"{name} is {arguments}: decide what may be asked of it")
+        for role in ("called", "made"):
             if role in how:
                 roles[role].add(name)
         if how == {"named"}:
             roles["named"].add(name)
     roles["named"] |= _functions()
+    for module, pattern, role in FAMILIES:
+        here = importlib.import_module(module)
+        roles[role] |= {
+            f"{module}.{name}"
+            for name in dir(here)
+            if re.fullmatch(pattern, name)
+            and isinstance(getattr(here, name), type)
+            and getattr(here, name).__module__ == module
+        }
+    roles["called"] |= {"builtins.getattr", "copyreg.__newobj__"}  # bounded by the reader, to one use each
     return {role: sorted(names) for role, names in roles.items()}
 
 
@@ -169,11 +197,16 @@ def _functions() -> set[str]:
         for name in dir(module)
         if isinstance(getattr(module, name), np.ufunc)
     }
+    found |= {f"numpy.{name}" for name in dir(np) if _is_scalar(getattr(np, name))}
     for module, names in FUNCTIONS.items():
         for name in names.split():
             real = getattr(__import__(module, fromlist=["x"]), name)
             found |= {f"{module}.{name}", f"{real.__module__}.{real.__qualname__}"}
     return found
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, np.generic)
 
 
 def _is_estimator(name: str) -> bool:

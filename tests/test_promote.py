@@ -157,7 +157,7 @@ def test_a_pickle_that_runs_a_command_is_refused_by_the_gate_and_by_the_loader(s
     assert (gate["name"], "posix.system" in gate["detail"]) == ("pickle.names", True)
     load = "import mlflow; mlflow.pyfunc.load_model('models:/m/1')"
     done = small.run(sys.executable, "-c", load, code=1, MLFLOW_TRACKING_URI=f"sqlite:///{small.root}/mlflow.db")
-    assert "the pickle names posix.system, which is not in the allow-list" in done.stderr
+    assert "the model names posix.system, which the table of names does not allow" in done.stderr
     assert not marker.exists()
 
 
@@ -168,7 +168,7 @@ def test_the_loader_reads_what_the_gates_allow_and_no_other_module(small):
     load = "import mlflow; print(mlflow.pyfunc.load_model('models:/m/1').predict([[0], [0]]))"
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{small.root}/mlflow.db", "PYTHONPATH": str(small.root)}
     refused = small.run(sys.executable, "-c", load, code=1, **env)
-    assert "the pickle names mine.Mine, which is not in the allow-list" in refused.stderr
+    assert "the model names mine.Mine, which the table of names does not allow" in refused.stderr
     small.replace("dvc.yaml", "accuracy: {min: 0.5}", "accuracy: {min: 0.5}, pickle: {allow: [mine]}")
     small.json("register", "m")
     assert small.run(sys.executable, "-c", load, **env).stdout.strip() == "[1, 1]"

@@ -34,7 +34,8 @@ TABLE = Path(__file__).with_name("pickle_names.json")
 FILES = (Path(__file__), TABLE)  # what travels
 
 _KINDS = ("sklearn", "skrub")  # whose estimator classes may be named and made, without standing in the table one by one
-_NO_KIND = ("skrub._data_ops.", "skrub._text_encoder.")  # these look up and call by name, or load other models
+# But not these of skrub, which look up and call by name, or load other models.
+_NO_KIND = frozenset({"_DataOpWrapperMixin", "_XyPipelineMixin", "_BaseParamSearch", "TextEncoder"})
 _PACKAGES = ("numpy", "scipy", "pandas", "sklearn", "skrub")  # of these a name of the table may have an alias
 _NO_IMPORT = frozenset({"tests", "testing", "_testing", "conftest", "f2py", "distutils", "externals"})
 _MODERN = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # as protocols before 3 write them
@@ -92,12 +93,15 @@ def read(content: bytes, allow: Iterable[str] = ()) -> Any:
         NotAllowedError: before what it names is called.
         UnreadableError: when it is no model that can be read here.
     """
+    import numpy as np  # noqa: F401  (before the guard: what it sets up when it is imported is its own affair)
+
     names = Names(tuple(allow))
     try:
         with _guarded(names):
             if content.startswith(_SKOPS):
                 return _read_skops(content, names)
-            reader = _Reader(io.BytesIO(_decompressed(content)), names)
+            plain = _decompressed(content)
+            reader = _Reader(plain, io.BytesIO(plain), names)
             model = reader.load()
             reader.finish()
             return model
@@ -231,10 +235,11 @@ def _peek(known: str) -> Any:
 def _is_kind(found: Any) -> bool:
     if not isinstance(found, type) or not _within(found.__module__, _KINDS):
         return False
-    from sklearn.base import BaseEstimator
+    with _importing():
+        from sklearn.base import BaseEstimator
 
-    home = f"{found.__module__}.{found.__qualname__}"
-    return issubclass(found, BaseEstimator) and not home.startswith(_NO_KIND) and not _NO_IMPORT & set(home.split("."))
+    refused = _NO_KIND & {base.__name__ for base in found.__mro__} or _NO_IMPORT & set(found.__module__.split("."))
+    return issubclass(found, BaseEstimator) and not refused
 
 
 def _within(module: str, packages: tuple[str, ...]) -> bool:
@@ -274,9 +279,9 @@ class _Reader(_Unpickler):  # type: ignore[misc]
 
     dispatch = dict(_Unpickler.dispatch)  # noqa: RUF012
 
-    def __init__(self, file: io.BytesIO, names: Names) -> None:
+    def __init__(self, content: bytes, file: io.BytesIO, names: Names) -> None:
         super().__init__(file)
-        self.file, self.known = file, names
+        self.content, self.file, self.known = content, file, names
         self.types: set[type] = set()  # of what it made: their state may be set
         self.zones = 0
 
@@ -293,10 +298,8 @@ class _Reader(_Unpickler):  # type: ignore[misc]
         return made
 
     def load_reduce(self) -> None:
-        arguments = self.stack.pop()
+        arguments = _tuple(self.stack.pop())
         called = self.stack[-1]
-        if not isinstance(arguments, tuple):
-            raise pickle.UnpicklingError("arguments that are no tuple")
         if called is _zone and self.zones:
             self.stack[-1] = _zone(*arguments)
             return
@@ -308,12 +311,12 @@ class _Reader(_Unpickler):  # type: ignore[misc]
         self.stack[-1] = self._new(made)
 
     def load_newobj(self) -> None:
-        arguments = self.stack.pop()
+        arguments = _tuple(self.stack.pop())
         self.stack[-1] = self._new(_make(self, self.stack[-1], *arguments))
 
     def load_newobj_ex(self) -> None:
         keywords = self.stack.pop()
-        arguments = self.stack.pop()
+        arguments = _tuple(self.stack.pop())
         if keywords:
             raise NotAllowedError(self.known.say(self.stack[-1]))
         self.stack[-1] = self._new(_make(self, self.stack[-1], *arguments))
@@ -382,7 +385,7 @@ class _Reader(_Unpickler):  # type: ignore[misc]
         if type(dtype) not in _dtypes() or min(shape, default=0) < 0 or stored.subclass not in (np.ndarray, np.matrix):
             raise pickle.UnpicklingError("an array of no known kind")
         if dtype.hasobject:
-            inner = _Reader(self.file, self.known)
+            inner = _Reader(self.content, self.file, self.known)
             array = inner.load()
             self.types |= inner.types
             self.zones += inner.zones
@@ -393,15 +396,14 @@ class _Reader(_Unpickler):  # type: ignore[misc]
         for length in shape:
             count *= length
         start, size = self.file.tell(), count * dtype.itemsize
-        with self.file.getbuffer() as view:
-            if start + size > len(view):
-                raise pickle.UnpicklingError("an array that goes beyond the end of the file")
-            array = np.frombuffer(view[start : start + size], dtype, count).copy() if size else np.empty(count, dtype)
+        if start + size > len(self.content):
+            raise pickle.UnpicklingError("an array that goes beyond the end of the file")
+        array = np.frombuffer(self.content, dtype, count, start).copy() if size else np.empty(count, dtype)
         self.file.seek(start + size)
         array = array.reshape(shape[::-1]).transpose() if stored.order == "F" else array.reshape(shape)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
-        return np.asmatrix(array) if stored.subclass is np.matrix else array
+        return array  # for a matrix, too, as joblib gives it
 
 
 for _codes, _method in (
@@ -413,6 +415,12 @@ for _codes, _method in (
                                             pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER)),
 ):  # fmt: skip
     _Reader.dispatch[_codes[0]] = getattr(_Reader, _method)
+
+
+def _tuple(arguments: Any) -> tuple[Any, ...]:
+    if type(arguments) is not tuple:  # to ask a half-made object for its items may run into memory that is not there
+        raise pickle.UnpicklingError("arguments that are no tuple")
+    return arguments
 
 
 def _plain_key(key: Any) -> Any:
@@ -472,6 +480,15 @@ def _latin(_reader: _Reader, called: Any, *arguments: Any) -> Any:
     first = arguments[0] if arguments else b""
     if not isinstance(first, str | bytes) or any(name not in ("latin1", "latin-1") for name in arguments[1:]):
         raise pickle.UnpicklingError("bytes of no known kind")
+    return called(*arguments)
+
+
+def _container(_reader: _Reader, called: Any, *arguments: Any) -> Any:
+    if any(type(one) not in (list, tuple, dict, str, int, bool, type(None), type) for one in arguments):
+        raise pickle.UnpicklingError("a container of no known kind")
+    for one in arguments:
+        for key in one if type(one) in (list, dict) and issubclass(called, dict) else ():
+            _plain_key(key[0] if type(key) in (list, tuple) and key else key)
     return called(*arguments)
 
 
@@ -549,6 +566,8 @@ _GUARDS: dict[str, Callable[..., Any]] = {
     "copyreg._reconstructor": _reconstructor,
     "copyreg.__newobj__": lambda reader, _, cls, *arguments: _make(reader, cls, *arguments),
     "_codecs.encode": _latin, "builtins.bytes": _latin, "builtins.bytearray": _latin,
+    **{f"builtins.{name}": _container for name in ("set", "frozenset", "slice", "range")},
+    **{f"collections.{name}": _container for name in ("Counter", "OrderedDict", "defaultdict", "deque")},
     "numpy._core.multiarray._reconstruct": _empty_array, "numpy.ma.core._mareconstruct": _empty_masked,
     "numpy.dtype": _dtype, "numpy._core.multiarray.scalar": _no_objects, "numpy._core.numeric._frombuffer": _no_objects,
     "numpy.random._pickle.__bit_generator_ctor": _random, "numpy.random._pickle.__generator_ctor": _random,
@@ -559,7 +578,8 @@ _GUARDS: dict[str, Callable[..., Any]] = {
     "pandas.core.indexes.timedeltas._new_TimedeltaIndex": _index,
     "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked": _of_table,
     "sklearn.metrics._dist_metrics.newObj": _of_table, "sklearn.neighbors._ball_tree.newObj": _of_table,
-    "sklearn.neighbors._kd_tree.newObj": _of_table, "sklearn.tree._tree.Tree": _tree,
+    "sklearn.neighbors._kd_tree.newObj": _of_table,
+    "sklearn._loss._loss.__pyx_unpickle_CyHalfMultinomialLoss": _of_table, "sklearn.tree._tree.Tree": _tree,
     "pyarrow.lib._restore_array": _arrow,
 }  # fmt: skip
 
@@ -621,12 +641,12 @@ def _check_made(made: Any) -> None:
 def _check_children(left: Any, right: Any, feature: Any, features: int) -> None:
     import numpy as np
 
-    inner = left != -1
-    at = np.arange(len(left))[inner]
-    if len(at) and not (
-        ((left[inner] > at) & (left[inner] < len(left)) & (right[inner] > at) & (right[inner] < len(left))).all()
-        and feature[inner].min() >= 0 and feature[inner].max() < features
-    ):  # fmt: skip
+    nodes = len(left)
+    if not nodes:
+        return
+    inner, before = left != -1, np.arange(nodes)
+    beyond = max(left.max(), right.max()) >= nodes or feature.max() >= features
+    if beyond or (inner & ((left <= before) | (right <= before) | (feature < 0))).any():  # a child stands behind it
         raise pickle.UnpicklingError("a tree that points beyond itself")
 
 
@@ -652,7 +672,8 @@ def _read_skops(content: bytes, names: Names) -> Any:
     import zipfile
 
     try:
-        import skops.io
+        with _importing():
+            import skops.io
     except ModuleNotFoundError:
         raise UnreadableError("it is a .skops file, and skops is not installed; pip install skops") from None
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
@@ -687,8 +708,9 @@ _open: list[Names] = []
 _STARTS = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen",
            "pty.spawn", "os.startfile")  # fmt: skip
 _REACHES = ("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "os.remove", "os.rename",
-            "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.link", "os.symlink", "os.truncate", "os.putenv",
-            "os.kill", "shutil.", "ctypes.", "ftplib.", "urllib.", "sqlite3.", "winreg.", "webbrowser.")  # fmt: skip
+            "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.link", "os.symlink", "os.truncate",
+            "os.kill", "shutil.", "ctypes.dlopen", "ftplib.", "urllib.", "sqlite3.", "winreg.",
+            "webbrowser.")  # fmt: skip
 
 
 def _count(what: str) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dovetail.doctor import check_data, check_git, check_locks, check_registry, check_tracking
+from dovetail.doctor import check_data, check_git, check_locks, check_registry, check_sandbox, check_tracking
 from dovetail.errors import DovetailError, StoreError
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
@@ -26,6 +26,7 @@ TRACKING_CHECKS: tuple[Callable[[Workspace, Tracking], Iterator[Finding]], ...] 
     check_tracking.shared_sqlite,
     check_tracking.lost_store,
     check_tracking.outdated_mlflow,
+    check_sandbox.missing_walls,
 )
 STORE_CHECKS: tuple[Callable[[Workspace, Store], Iterator[Finding]], ...] = (
     check_registry.broken_versions,
