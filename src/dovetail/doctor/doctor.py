@@ -19,6 +19,7 @@ CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
     check_git.unignored_outputs,
     check_git.tracked_view,
     check_git.shallow_clone,
+    check_sandbox.missing_walls,
 )
 TRACKING_CHECKS: tuple[Callable[[Workspace, Tracking], Iterator[Finding]], ...] = (
     check_tracking.relative_folder,
@@ -26,7 +27,6 @@ TRACKING_CHECKS: tuple[Callable[[Workspace, Tracking], Iterator[Finding]], ...] 
     check_tracking.shared_sqlite,
     check_tracking.lost_store,
     check_tracking.outdated_mlflow,
-    check_sandbox.missing_walls,
 )
 STORE_CHECKS: tuple[Callable[[Workspace, Store], Iterator[Finding]], ...] = (
     check_registry.broken_versions,
