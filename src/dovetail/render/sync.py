@@ -4,12 +4,12 @@ from typing import Any
 
 
 def synced(done: dict[str, Any]) -> str:
-    """What was made, moved and mended, and what could not be had."""
+    """What was made and moved, and what could not be restored."""
     lines = [
         f"{what}: {done[what]['created']} created, {done[what]['present']} present" for what in ("runs", "versions")
     ]
     lines += [f"{a['model']}@{a['alias']}: {a['from'] or 'nothing'} → {a['to']}" for a in done["aliases"]]
-    lines += [f"moved here from {folder}: paths in the store mended" for folder in done["mended"]]
+    lines += [f"moved here from {folder}: paths in the store corrected" for folder in done["mended"]]
     lines += [f"repaired: {version}" for version in done["repaired"]]
     lines += [f"not restored: {p['what']}: {p['why']}; next: {p['next']}" for p in done["problems"]]
     return "\n".join(lines)

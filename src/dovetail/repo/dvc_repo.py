@@ -55,7 +55,7 @@ def dvc_errors() -> Iterator[None]:
     except Exception as error:
         dvc = sys.modules.get("dvc.exceptions")  # where it was never imported nothing can be its error
         if dvc and isinstance(error, dvc.DvcException):
-            raise UserError(one_line(error), "mend the file named, then: dvc status") from error
+            raise UserError(one_line(error), "correct the file named, then: dvc status") from error
         raise
 
 

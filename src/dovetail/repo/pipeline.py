@@ -32,7 +32,7 @@ class Pipeline:
             if index_key not in self._declared:
                 self._declared[index_key] = self._asked(rev)
         except DvcException as error:
-            show = f"git show {rev[:8]}:dvc.yaml" if rev else "mend the file named, then: dvc status"
+            show = f"git show {rev[:8]}:dvc.yaml" if rev else "correct the file named, then: dvc status"
             raise UserError(one_line(error), show) from error
         return self._declared[index_key]
 

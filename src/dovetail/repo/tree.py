@@ -202,11 +202,11 @@ class Tree(ABC):
     def _check(self, shown: Sequence[str], outs: Sequence[FileRef]) -> None:
         """Refuse files that are not the bytes that DVC recorded, or that DVC has not recorded yet."""
         tracked = [(entry.ref, f"dvc add {entry.ref.path}", entry.file) for entry in self.tracked.values()]
-        for ref, mend, where in [*((out, "dvc repro", "dvc.lock") for out in outs), *tracked]:
+        for ref, remedy, where in [*((out, "dvc repro", "dvc.lock") for out in outs), *tracked]:
             if any(ref.overlaps(path) for path in shown) and (actual := self.file(ref.path).md5) != ref.md5:
                 raise StaleLock(
                     f"{ref.path} (md5 {actual}) is not what {where} records ({ref.md5})",
-                    f"{mend} (or, to take the recorded file back: dvc checkout {ref.path})",
+                    f"{remedy} (or, to take the recorded file back: dvc checkout {ref.path})",
                 )
         recorded = {out.path for out in outs}
         for path, stage in self.declared.outs.items():
