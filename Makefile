@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)# DVC runs the stages with whatever `python` comes first
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test check bench ui env compare staging deploy retrain lock clean
+.PHONY: repro test quick check bench ui env compare staging deploy retrain lock clean
 .DEFAULT_GOAL := repro
 
 env: $(VENV)/.installed
@@ -23,6 +23,9 @@ repro: env  ## the whole pipeline: clean data, trained models, and what MLflow s
 
 test: env  ## every test, on two processes
 	pytest -n 2 --dist loadgroup
+
+quick: env  ## the tests that start no command of a project: a minute, for the inner loop
+	pytest -n 2 --dist loadgroup -m quick
 
 check: env  ## format, lint, types, the rooms and who may know whom
 	ruff format --check .

@@ -16,20 +16,18 @@ from pathlib import Path
 import sklearn
 from pipeline import MODEL, Bench, environment, this_tree
 
-from dovetail.serving.engine import forests
-from dovetail.serving.engine.model_process import Held
+from dovetail.serving.engine.model_process import ServedModel
 
 ROUNDS, REQUESTS = 30, 100
 TARGET = 0.5
 
 
-def held(folder: Path) -> tuple[Held, Held]:
+def models(folder: Path) -> tuple[ServedModel, ServedModel]:
     """The version's model, as scikit-learn alone and compiled."""
     sklearn.set_config(skip_parameter_validation=True)  # as the engine does
-    forests.quicken()
     md5 = hashlib.md5((folder / f"data/{MODEL}.joblib").read_bytes()).hexdigest()
     onnx = hashlib.md5((folder / "compiled/model.onnx").read_bytes()).hexdigest()
-    found = Held(folder, md5, ()), Held(folder, md5, (), onnx)
+    found = ServedModel(folder, md5, ()), ServedModel(folder, md5, (), onnx)
     for each in found:
         each.warm()
     return found
@@ -45,7 +43,7 @@ def main() -> int:
         dvc_yaml.write_text(asked)
         bench.run(clone, "dvc", "repro", f"register@{MODEL}")
         (folder,) = (file.parent.parent for file in (clone / "mlruns").rglob("compiled/model.onnx"))
-        ways = held(folder)
+        ways = models(folder)
         example = json.loads((folder / "serving_input_example.json").read_text())["dataframe_split"]
         rows = [{name: [value] for name, value in zip(example["columns"], row, strict=True)} for row in example["data"]]
         for method in ("predict", "predict_proba"):

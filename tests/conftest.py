@@ -4,10 +4,44 @@ import os
 import shutil
 from pathlib import Path
 
+import commands
 import pytest
-from project import Project, copy_of, isolate, set_aside, small_project
+import templates
+from project import Project, copy_of, isolate
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Fixtures that stand for a project; a test that uses one of them starts commands.
+PROJECTS = {
+    "_small_template", "_registered_template", "_judged_template", "_retrained", "adopted", "estate", "made", "project",
+    "reproduced", "served",
+}  # fmt: skip
+
+
+def pytest_addoption(parser):
+    parser.addoption("--plain", action="store_true", help="Start each command as users do, without the fork server.")
+
+
+def pytest_configure(config):
+    """One fork server a run, started by the process that the workers come from."""
+    if not (config.option.plain or config.option.collectonly or commands.SHIMS in os.environ):
+        served = commands.Commands()
+        os.environ[commands.SHIMS] = str(served.folder)
+
+        def close():
+            del os.environ[commands.SHIMS]
+            served.close()
+
+        config.add_cleanup(close)
+
+
+def pytest_collection_modifyitems(items):
+    """`quick` is what starts no command of a project; long ones go first, so that no worker is left with one alone."""
+    for item in items:
+        if not (item.get_closest_marker("slow") or PROJECTS & set(item.fixturenames)):
+            item.add_marker("quick")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +53,7 @@ def _isolated(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def _small_template(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = small_project(tmp_path_factory.mktemp("template") / "small")
-        project.run("dvc", "repro", "-q", "train")
-        project.commit("trained")
-    return project.root
+    return templates.small(tmp_path_factory)
 
 
 @pytest.fixture
@@ -35,17 +64,22 @@ def small(_small_template, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def _registered_template(_small_template, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = Project(tmp_path_factory.mktemp("registered") / "small")
-        shutil.copytree(_small_template, project.root, symlinks=True)
-        project.run("dvc", "repro", "-q", "register")
-        project.commit("registered")
-        return set_aside(project)
+def _registered_template(tmp_path_factory):
+    return templates.registered(tmp_path_factory)
 
 
 @pytest.fixture
 def registered(_registered_template, tmp_path):
     """The small project, registered and committed."""
     return copy_of(_registered_template, tmp_path / "small")
+
+
+@pytest.fixture(scope="session")
+def _judged_template(tmp_path_factory):
+    return templates.judged(tmp_path_factory)
+
+
+@pytest.fixture
+def judged(_judged_template, tmp_path):
+    """A classifier of `u` and `v`, right on all of its test set, registered as version 1."""
+    return copy_of(_judged_template, tmp_path / "judged")

@@ -4,16 +4,18 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dovetail.tracking.connection import mend_moved
+import commands
+
+from dovetail.tracking.connection import relocate_store
 
 ROOT = Path(__file__).resolve().parents[1]
-BIN = Path(sys.executable).parent
+BIN = commands.BIN
 _asked = itertools.count()
 
 
@@ -42,14 +44,22 @@ class Project:
     root: Path
     env: dict = field(default_factory=dict)
 
-    def run(self, *command, code=0, cwd=None, **env):
-        """Run a command as a user would; its output must come with the exit code that was expected."""
-        environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **self.env, **env}
+    def run(self, *command, code=0, cwd=None, plain=False, **env):
+        """Run a command as a user would; its output must come with the exit code that was expected; None: with any.
+
+        `plain` keeps the fork server out of it: for what concerns how a command starts.
+        """
+        environment = {**os.environ, "PATH": commands.path(plain=plain), **self.env, **env}
         done = subprocess.run(
             command, cwd=cwd or self.root, env=environment, capture_output=True, text=True, check=False
         )
-        assert done.returncode == code, f"{command} → {done.returncode}\n{done.stdout}\n{done.stderr}"
+        if code is not None:
+            assert done.returncode == code, f"{command} → {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def killed(self, step, *arguments, code=-signal.SIGKILL, **env):
+        """Run `dovetail …`, which dies by SIGKILL before a step: a function's name, `:N` for the Nth call of it."""
+        return self.run(*commands.killed(), step, *arguments, code=code, **env)
 
     def json(self, *command, code=0, **env):
         """The one JSON document that `dovetail … --json` prints."""
@@ -234,7 +244,7 @@ def copy_of(template, target):
     """A copy of what was set aside, with its store, cache and experiments; a remote it has in common with others."""
     shutil.copytree(template, target, symlinks=True)
     shutil.copytree(template.with_name("mlruns"), target / "mlruns")
-    assert mend_moved(target) == [str(template)]
+    assert relocate_store(target) == [str(template)]
     return Project(target)
 
 

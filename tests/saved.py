@@ -24,7 +24,7 @@ def saved_by_mlflow(folder, content, place):
         str(folder),
         loader_module="joblib_model",
         data_path=str(content.file),
-        code_paths=[joblib_model.__file__],
+        code_paths=[str(file) for file in joblib_model.FILES],
         mlflow_model=Model(
             artifact_path=place.location,
             model_uuid=place.model_id,

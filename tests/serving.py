@@ -6,7 +6,6 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 import time
@@ -78,15 +77,6 @@ def served_project(root):
         project.commit(f"{version} registered")
     point(project, 1)
     return project
-
-
-def copied(template, root):
-    """The same project elsewhere, MLflow's absolute paths mended."""
-    from dovetail.tracking.connection import mend_moved
-
-    shutil.copytree(template.root, root, symlinks=True)
-    assert mend_moved(root)
-    return Project(root)
 
 
 def point(project, version):

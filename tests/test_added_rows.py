@@ -9,8 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from dovetail.errors import UserError
-from dovetail.retraining.append_rows import append
-from dovetail.retraining.raw_tables import DVC, GIT, RawTable, choose
+from dovetail.retraining.append_rows import append_rows
+from dovetail.retraining.raw_tables import DVC, GIT, RawTable, choose_table
 from dovetail.retraining.table_shape import fit, read, shape_of
 from dovetail.values.lineage import FileRef
 
@@ -19,7 +19,7 @@ TEXT = "id,size,when,note\n007,1,2026-01-01,\n008,2,2026-01-02,NA\n"
 
 def add(raw, new, label=None):
     shape = shape_of(raw, raw.name)
-    append(raw, fit(read(new, shape, {}), shape, new.name, label))
+    append_rows(raw, fit(read(new, shape, {}), shape, new.name, label))
 
 
 def test_csv_goes_over_as_it_is_written(tmp_path):
@@ -102,9 +102,9 @@ def test_what_does_not_fit_is_said(tmp_path, rows, said):
 
 def test_of_several_tables_one_is_chosen_and_else_all_are_named():
     one, other = (RawTable(FileRef(path, "0"), keeper, path) for path, keeper in (("a.csv", GIT), ("b.csv", DVC)))
-    assert choose([one, other], "b.csv", "m") is other
-    assert choose([one], None, "m") is one
+    assert choose_table([one, other], "b.csv", "m") is other
+    assert choose_table([one], None, "m") is one
     with pytest.raises(UserError, match=r"m reads several raw tables; there are: a.csv, b.csv; next: .* --into PATH"):
-        choose([one, other], None, "m")
+        choose_table([one, other], None, "m")
     with pytest.raises(UserError, match=r"m reads no table that rows can be added to"):
-        choose([], None, "m")
+        choose_table([], None, "m")

@@ -4,7 +4,8 @@ import hashlib
 import shutil
 
 import pytest
-from project import Project, isolate
+from project import Project
+from templates import made_once
 
 DATA = """
 import pathlib
@@ -97,53 +98,48 @@ def md5(file):
     return hashlib.md5(file.read_bytes()).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def _template(tmp_path_factory):
-    """A repository that knows nothing of Dovetail: two pipelines, data of three kinds, GTO's tags."""
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        root = tmp_path_factory.mktemp("existing")
-        project = Project(root / "repo")
-        project.root.mkdir()
-        (root / "outside.csv").write_text("a,b\n9,18\n")
-        project.run("git", "init", "-q")
-        project.run("dvc", "init", "-q")
-        project.write("data/raw/one.csv", "a,b\n1,2\n2,4\n")
-        project.write("data/raw/two.csv", "a,b\n3,6\n")
-        project.write("src/prepare.py", DATA)
-        project.write("src/train.py", TRAIN)
-        project.write("params.yaml", "seed: 1\nrate: 3\n")
-        project.write("config/train.yaml", "rate: 1\nwhen: 12:30\nshuffle: 'yes'\n")
-        project.write("dvc.yaml", PIPELINE)
-        project.write("sub/code/second.py", SECOND)
-        project.write("sub/params.yaml", "rate: 2\n")
-        before, _, rest = SUBFOLDER.partition("  register:\n")
-        project.write("sub/dvc.yaml", before + rest[rest.index("metrics:") : rest.index("artifacts:")])
-        project.run("dvc", "add", "-q", "data/raw")
-        project.run("dvc", "import-url", "-q", str(root / "outside.csv"), "data/extra.csv")
-        project.run("dvc", "repro", "-q", "-R", ".")
-        project.commit("as people have it")
-        project.run("git", "tag", "-am", "one", "line@v1.0.0")
-        project.run("git", "tag", "-am", "one", "line#prod#1")
-    return root
-
-
-@pytest.fixture(scope="module")
-def adopted(_template):
-    """The same with what adoption takes, and nothing else; what a test changes, it changes in a copy."""
-    existing = Project(_template / "repo")
-    existing.replace("dvc.yaml", "metrics:", ADOPTED.partition("artifacts:")[0].lstrip("\n") + "metrics:")
-    existing.replace("dvc.yaml", "artifacts:\n", "artifacts:" + ADOPTED.partition("artifacts:")[2])
-    existing.write("sub/dvc.yaml", SUBFOLDER)
-    with (existing.root / ".gitignore").open("a") as ignore:
+def make(root):
+    """A repository that knows nothing of Dovetail, with two pipelines, three kinds of data, GTO's tags; it adopts."""
+    project = Project(root / "repo")
+    project.root.mkdir()
+    (root / "outside.csv").write_text("a,b\n9,18\n")
+    project.run("git", "init", "-q")
+    project.run("dvc", "init", "-q")
+    project.write("data/raw/one.csv", "a,b\n1,2\n2,4\n")
+    project.write("data/raw/two.csv", "a,b\n3,6\n")
+    project.write("src/prepare.py", DATA)
+    project.write("src/train.py", TRAIN)
+    project.write("params.yaml", "seed: 1\nrate: 3\n")
+    project.write("config/train.yaml", "rate: 1\nwhen: 12:30\nshuffle: 'yes'\n")
+    project.write("dvc.yaml", PIPELINE)
+    project.write("sub/code/second.py", SECOND)
+    project.write("sub/params.yaml", "rate: 2\n")
+    before, _, rest = SUBFOLDER.partition("  register:\n")
+    project.write("sub/dvc.yaml", before + rest[rest.index("metrics:") : rest.index("artifacts:")])
+    project.run("dvc", "add", "-q", "data/raw")
+    project.run("dvc", "import-url", "-q", str(root / "outside.csv"), "data/extra.csv")
+    project.run("dvc", "repro", "-q", "-R", ".")
+    project.commit("as people have it")
+    project.run("git", "tag", "-am", "one", "line@v1.0.0")
+    project.run("git", "tag", "-am", "one", "line#prod#1")
+    # That was all before Dovetail; what follows is what adoption takes, and nothing else.
+    project.replace("dvc.yaml", "metrics:", ADOPTED.partition("artifacts:")[0].lstrip("\n") + "metrics:")
+    project.replace("dvc.yaml", "artifacts:\n", "artifacts:" + ADOPTED.partition("artifacts:")[2])
+    project.write("sub/dvc.yaml", SUBFOLDER)
+    with (project.root / ".gitignore").open("a") as ignore:
         ignore.write("/mlflow.db*\n/mlruns/\n")
-    existing.commit("adopted")
-    existing.run("dvc", "remote", "add", "-q", "-d", "store", str(_template / "remote"))
-    existing.run("dvc", "push", "-q")
-    existing.run("dvc", "repro", "-q", "-R", ".")
-    existing.commit("registered")
-    existing.run("git", "tag", "-am", "two", "line@v1.1.0")
-    return existing
+    project.commit("adopted")
+    project.run("dvc", "remote", "add", "-q", "-d", "store", str(root / "remote"))
+    project.run("dvc", "push", "-q")
+    project.run("dvc", "repro", "-q", "-R", ".")
+    project.commit("registered")
+    project.run("git", "tag", "-am", "two", "line@v1.1.0")
+
+
+@pytest.fixture(scope="session")
+def adopted(tmp_path_factory):
+    """A repository that has adopted Dovetail. Only read; what a test changes, it changes in a copy."""
+    return Project(made_once(tmp_path_factory, "adopted", make) / "repo")
 
 
 @pytest.fixture

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic_core import PydanticUndefined
+
+from dovetail.gates import rules
+from stages.common import gates
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ROOT / "src" / "stages"
@@ -18,24 +22,76 @@ def first_party(module):
     """The files of src/stages that a module imports, directly or not, itself included."""
     found, todo = set(), [module]
     while todo:
-        file = STAGES / f"{todo.pop()}.py"
+        name = todo.pop()
+        file = STAGES / f"{name.replace('.', '/')}.py"
+        if not file.is_file():  # a folder, or a name in a module that is itself among those to look at
+            continue
         if file in found:
             continue
         found.add(file)
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module == "stages":
-                todo += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages."):
-                todo.append(node.module.split(".")[1])
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "stages":
+                place = node.module.removeprefix("stages").lstrip(".")
+                todo += [place, *(f"{place}.{alias.name}".lstrip(".") for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                assert not [alias for alias in node.names if alias.name.partition(".")[0] == "stages"]
     return found
 
 
 @pytest.mark.parametrize("name", SCRIPTED)
-def test_every_file_that_a_stage_imports_is_among_its_deps(name):
-    deps = {dep for dep in PIPELINE["stages"][name]["do"]["deps"] if dep.startswith("src/stages/")}
-    needed = {str(file.relative_to(ROOT)) for file in first_party("__main__") | first_party(name)}
-    assert {dep for dep in deps if "cleaning/" not in dep} == needed
-    assert ("src/stages/cleaning/${key}.py" in deps) == (name == "clean")
+def test_every_file_that_a_stage_imports_is_among_its_deps_or_in_a_folder_there(name):
+    deps = {ROOT / dep for dep in PIPELINE["stages"][name]["do"]["deps"] if dep.startswith("src/stages/")}
+    script = STAGES / "cleaning" / "${key}.py"
+    assert (script in deps) == (name == "clean")
+    files = first_party("__main__") | first_party(name)
+    assert STAGES / f"{name}.py" in files
+    covering = {file: {dep for dep in deps if dep == file or dep in file.parents} for file in files}
+    assert [file for file, by in covering.items() if not by] == []
+    assert deps - {script} == set().union(*covering.values())  # nothing that the stage does not need
+
+
+def test_a_change_of_one_stage_alone_concerns_no_other():
+    """Its script, and a folder that holds what it alone imports, stand in its deps and in nobody else's."""
+    readers = {}
+    for name in SCRIPTED:
+        for dep in PIPELINE["stages"][name]["do"]["deps"]:
+            readers.setdefault(dep, []).append(name)
+    for name in SCRIPTED:
+        assert readers[f"src/stages/{name}.py"] == [name]
+    assert readers["src/stages/evaluation"] == ["evaluate"]
+    assert readers["src/stages/validation"] == ["clean"]
+    assert set(readers["src/stages/data"]).isdisjoint(readers["src/stages/modelling"])
+
+
+def test_no_bytecode_counts_as_a_change_of_a_folder():
+    assert "__pycache__/" in (ROOT / ".dvcignore").read_text().splitlines()
+
+
+def as_rules(model):
+    """A gate's keys and defaults as `dovetail.gates.rules` writes them."""
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
+    return {
+        name: None if default is PydanticUndefined else tuple(default) if isinstance(default, list) else default
+        for name, default in defaults.items()
+    }
+
+
+def test_gates_have_the_same_keys_and_defaults_in_params_yaml_and_in_dovetail():
+    """Two rooms that may not know each other state them both."""
+    blocks = {
+        "data": gates.DataGate,
+        "signature": gates.SignatureGate,
+        "provenance": gates.ProvenanceGate,
+        "pickle": gates.PickleGate,
+        "serving": gates.ServingGate,
+        "champion": gates.ChampionGate,
+    }
+    assert set(gates.Gates.model_fields) == set(rules.KINDS)
+    for kind, model in blocks.items():
+        assert as_rules(model) == dict(rules.KINDS[kind])
+        assert gates.Gates.model_fields[kind].annotation == (model | None)
+    assert as_rules(gates.Gate) == dict(rules.BOUNDS)
+    assert as_rules(gates.SliceGate) == dict(rules.SLICE)
 
 
 def test_stages_and_scripts_have_the_same_names():

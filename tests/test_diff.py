@@ -7,10 +7,11 @@ import shutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from project import TRAIN, Project, isolate
+from project import TRAIN, Project
+from templates import made_once
 
-from dovetail.compare.diff import compare
-from dovetail.compare.model_state import Side
+from dovetail.compare.diff import compare as library_call
+from dovetail.compare.model_state import ModelState
 from dovetail.render.diff import text
 from dovetail.render.diff_markdown import markdown
 from dovetail.repo.git import Git
@@ -27,19 +28,19 @@ json.dump(spread, open("out/metrics.json", "w"))
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def history(_small_template, tmp_path_factory):
     """Two commits that differ in all respects, the first one registered, and an experiment on the second. Only read."""
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = Project(tmp_path_factory.mktemp("history") / "small")
+
+    def make(folder):
+        project = Project(folder / "small")
         shutil.copytree(_small_template, project.root, symlinks=True)
         project.replace("dvc.yaml", "data.csv]", "data.csv, lookup.csv, parts]")
         project.write("train.py", TRAIN + INTERVALS)
         project.write("requirements.lock", "numpy==1.0\nold==1\n")
         project.write("lookup.csv", "key,value\nx,1\n")  # kept by git alone
         # Not a relative one: DVC 3.67 takes it from / when it pushes the data of other commits.
-        project.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path_factory.mktemp("remote")))
+        project.run("dvc", "remote", "add", "-q", "-d", "store", str(folder / "remote"))
         for name in "abc":
             project.write(f"parts/{name}.txt", name)
         project.run("dvc", "add", "-q", "parts")
@@ -60,7 +61,8 @@ def history(_small_template, tmp_path_factory):
         project.commit("two")
         project.run("dvc", "push", "-q", "--all-commits")
         project.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
-    return project
+
+    return Project(made_once(tmp_path_factory, "differences", make) / "small")
 
 
 @pytest.fixture
@@ -113,11 +115,12 @@ def test_two_commits(history):
 def test_between_revisions_mlflow_is_not_even_imported(history):
     script = """
 import sys
-from dovetail.diff import diff
-from dovetail.workspace import open_workspace
+from dovetail.compare.diff import DiffRequest, diff
+from dovetail.repo.workspace import open_workspace
+from dovetail.tracking.connection import Tracking
 with open_workspace() as workspace:
-    for sides in (("HEAD~1", "nine"), ("HEAD:m", "workspace")):
-        diff(workspace, *sides)
+    for states in (("HEAD~1", "nine"), ("HEAD:m", "workspace")):
+        diff(workspace, Tracking(workspace.store_root), DiffRequest(*states))
 print([name for name in ("mlflow", "pandas") if name in sys.modules])
 """
     done = history.run("python", "-c", script, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
@@ -282,13 +285,18 @@ def test_a_branch_may_look_like_a_version(copy):
     assert copy.json("diff", "feature/3", "HEAD")["a"]["kind"] == "commit"
 
 
-# Sides made by hand: the diff of two sides asks nothing else.
+# States made by hand: the diff of two states asks nothing else.
+
+
+def compare(a, b):
+    return library_call(a, b).as_json()
+
 
 PATHS = st.sampled_from(["a.csv", "b.csv", "dir", "x.py", "y.sql"])
 DIGESTS = st.sampled_from(["1", "2", "3.dir"])
 NUMBERS = st.sampled_from([0.0, 0.5, 1.0, 12345.0, float("nan"), float("inf")])
 SIDES = st.builds(
-    lambda model, cmd, deps, params, metrics, packages, gates: Side(
+    lambda model, cmd, deps, params, metrics, packages, gates: ModelState(
         "ref",
         "commit",
         Lineage(
@@ -348,7 +356,7 @@ def test_a_side_does_not_differ_from_itself(side):
 
 
 def side(metrics=None, stages=(), **rest):
-    return Side("here", "commit", Lineage("m", FileRef("m", "0"), tuple(stages)), metrics=metrics or {}, **rest)
+    return ModelState("here", "commit", Lineage("m", FileRef("m", "0"), tuple(stages)), metrics=metrics or {}, **rest)
 
 
 def test_an_interval_belongs_to_its_metric_and_is_a_difference_of_its_own():

@@ -14,7 +14,7 @@ from project import copy_tree, free_port
 
 from dovetail.cli import main
 from dovetail.values import tag_keys
-from stages.config import Params
+from stages.common.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

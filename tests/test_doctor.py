@@ -4,20 +4,17 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
-from project import BIN, Project
+from project import Project
 
 from dovetail.doctor.check_tracking import is_relative, network_kind
 
 
 def problems(project, **env):
     """What the doctor finds; its exit code must agree with its answer."""
-    command = [BIN / "dovetail", "doctor", "--json"]
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **project.env, **env}
-    done = subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True, check=False)
+    done = project.run("dovetail", "doctor", "--json", code=None, **env)
     found = json.loads(done.stdout)["problems"]
     assert done.returncode == (1 if found else 0), done.stderr
     assert all(set(one) == {"severity", "what", "why", "next"} for one in found)

@@ -36,6 +36,7 @@ def compared(reference, served, min_rows=100):
     return {column.name: column for column in found}
 
 
+@pytest.mark.slow
 def test_the_same_distribution_alarms_no_oftener_than_alpha():
     alarms = 0
     for seed in range(300):
@@ -45,6 +46,7 @@ def test_the_same_distribution_alarms_no_oftener_than_alpha():
     assert alarms <= 300 * ALPHA + 3 * math.sqrt(300 * ALPHA)
 
 
+@pytest.mark.slow
 def test_p_values_of_the_same_distribution_are_uniform():
     rng = np.random.default_rng(0)
     p = [[column.p for column in compared(columns(rng, 2 * ROWS), columns(rng, ROWS)).values()] for _ in range(200)]
@@ -62,6 +64,7 @@ def test_what_has_moved_alarms_in_every_column_but_that_of_names(seed):
     assert "missing in" in found["gaps"].reason
 
 
+@pytest.mark.slow
 def test_a_million_rows_do_not_alarm_over_nothing():
     rng = np.random.default_rng(0)
     reference = {"x": pd.Series(rng.normal(0, 1, 1_000_000)), "kind": pd.Series(rng.random(1_000_000) < 0.5)}

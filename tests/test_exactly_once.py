@@ -1,13 +1,11 @@
 """None lost, none doubled: queues with workers, applied experiments, a tracking server in place of SQLite."""
 
 import contextlib
-import subprocess
 import time
-import urllib.request
 
 import psutil
 import pytest
-from project import BIN, free_port
+from tracking_server import tracking_server
 
 WEIGHTS = [1, 2, 3, 4, 5, 6, 8, 9]
 
@@ -59,25 +57,10 @@ def end_workers(root, before):
 @pytest.fixture
 def served(small, tmp_path):
     """The small project with a tracking server that keeps the artifacts too."""
-    port = free_port()
-    command = [BIN / "mlflow", "server", "--port", str(port), "--workers", "1", "--backend-store-uri",
-               f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", str(tmp_path / "artifacts")]  # fmt: skip
-    small.env["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
-    with (
-        (tmp_path / "server.log").open("w") as log,
-        subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log) as server,
-    ):
-        try:
-            for _ in range(120):
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-                    break
-                time.sleep(0.5)
-            yield small
-        finally:
-            for child in psutil.Process(server.pid).children(recursive=True):
-                child.terminate()
-            server.terminate()
+    artifacts = ("--artifacts-destination", str(tmp_path / "artifacts"))
+    with tracking_server(tmp_path, f"sqlite:///{tmp_path}/server.db", *artifacts) as server:
+        small.env["MLFLOW_TRACKING_URI"] = server.uri
+        yield small
 
 
 @pytest.mark.slow

@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,6 @@ from project import Project, isolate, small_project
 
 from dovetail.repo.git import Git
 
-KILLED = Path(__file__).with_name("killed.py")
 CACHE = ".dvc/cache/files/md5"
 
 
@@ -364,8 +360,7 @@ def test_a_git_that_cannot_answer_deletes_nothing(small):
 def test_killed_while_deleting_and_run_again_it_completes(small):
     needed = cached(small)
     gone = orphan(small, 4) | orphan(small, 5)
-    command = [sys.executable, KILLED, "remove:3", "gc", "--force"]
-    assert subprocess.run(command, cwd=small.root, check=False).returncode == -signal.SIGKILL
+    small.killed("remove:3", "gc", "--force")
     assert needed <= cached(small)
     assert cached(small) & gone - needed
     small.run("dovetail", "gc", "--force")

@@ -1,8 +1,8 @@
 """What a clean-up reads from texts and object databases, and how it is told: no repository needed."""
 
-from dovetail.cleanup.needs import Held
-from dovetail.cleanup.references import Published, digests, made, named
-from dovetail.cleanup.risks import Keepers, of_bytes, of_commits, of_git_remotes
+from dovetail.cleanup.needs import VersionNeeds
+from dovetail.cleanup.references import RemoteRefs, digests, made, named
+from dovetail.cleanup.risks import DvcGcKeeps, of_bytes, of_commits, of_git_remotes
 from dovetail.render.gc import gc as text
 from dovetail.repo.git_values import Commit
 from dovetail.repo.objects import Objects
@@ -35,12 +35,12 @@ def test_paths_are_those_from_the_root():
 
 
 def version(aliases=("production",), commits=(), md5=A):
-    return Held("m", 2, aliases, md5, frozenset({A}), frozenset(), commits)
+    return VersionNeeds("m", 2, aliases, md5, frozenset({A}), frozenset(), commits)
 
 
 def test_dvc_gc_is_judged_by_its_strongest_option_that_takes_something():
     everything = {"working tree": frozenset({A}), "branch": frozenset({B}), "tag": frozenset({C})}
-    keepers = Keepers.of(everything)
+    keepers = DvcGcKeeps.of(everything)
     assert keepers.lost(frozenset({A})) == ""
     assert keepers.lost(frozenset({A, B})) == "-w (-a keeps it)"
     assert keepers.lost(frozenset({B, C})) == "-w and -a (-aT keeps it)"
@@ -48,11 +48,11 @@ def test_dvc_gc_is_judged_by_its_strongest_option_that_takes_something():
 
 
 def test_bytes_that_are_pushed_are_in_no_danger():
-    nobody = Keepers.of({})
+    nobody = DvcGcKeeps.of({})
     assert list(of_bytes({version(): frozenset()}, nobody, "remote store", "dvc push")) == []
     (warning,) = of_bytes({version(): frozenset({A})}, nobody, "remote store", "dvc push")
     assert warning.next == "dvc push"
-    everybody = Keepers.of({"working tree": frozenset({A})})
+    everybody = DvcGcKeeps.of({"working tree": frozenset({A})})
     assert list(of_bytes({version(): frozenset({A})}, everybody, None, "dvc push")) == []
 
 
@@ -67,10 +67,14 @@ def test_a_commit_that_is_in_no_git_remote_is_said_of_named_versions_alone():
 
 
 def test_what_a_git_remote_has_blocks_only_the_remotes_clean_up():
-    there = Published({"origin refs/heads/main": "1" * 40, "origin refs/tags/v1": "2" * 40}, {"backup": "no answer"})
+    there = RemoteRefs({"origin refs/heads/main": "1" * 40, "origin refs/tags/v1": "2" * 40}, {"backup": "no answer"})
     known = {"1" * 40}
-    assert [warning.blocks for warning in of_git_remotes(there, known, None)] == [False, False]
-    assert [warning.blocks for warning in of_git_remotes(there, known, "remote store")] == [True, True, False]
+    assert [warning.severity for warning in of_git_remotes(there, known, None)] == ["warning", "warning"]
+    assert [warning.severity for warning in of_git_remotes(there, known, "remote store")] == [
+        "error",
+        "error",
+        "warning",
+    ]
 
 
 def test_a_remote_that_is_no_folder_is_listed_with_sizes_and_cleaned():

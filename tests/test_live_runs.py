@@ -1,14 +1,7 @@
 """A run that a training script opens itself is the model's run: adopted and completed, never doubled."""
 
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from project import TRAIN
-
-KILLED = Path(__file__).with_name("killed.py")
 
 LIVE = """
 import mlflow
@@ -145,8 +138,7 @@ def test_a_stage_in_a_subfolder_typed_from_there(small):
 def test_killed_while_it_adopts_it_goes_on_with_the_same_run(small):
     tracking(small, LIVE).run("dvc", "repro", "-q", "train")
     for step in ("update_run", "set_tag", "log_inputs", "create_logged_model", "set_terminated"):
-        done = subprocess.run([sys.executable, KILLED, step, "register"], cwd=small.root, check=False)
-        assert done.returncode == -signal.SIGKILL, step
+        small.killed(step, "register")
     small.run("dovetail", "register")
     (run,) = small.store().runs()
     assert (run.info.run_name, run.info.status) == ("live", "FINISHED")

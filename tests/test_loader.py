@@ -2,6 +2,9 @@
 
 import io
 import os
+import pickle
+import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -78,7 +81,9 @@ def test_what_is_allowed_besides_is_read():
     content = dumped(os.path.join)
     with pytest.raises(NotAllowedError):
         read(content)
-    assert read(content, allow=["posixpath"]) is os.path.join
+    assert read(content, allow=["posixpath.join"]) is os.path.join
+    with pytest.raises(NotAllowedError):  # a package allows its classes, never its functions
+        read(content, allow=["posixpath"])
 
 
 @pytest.mark.parametrize(
@@ -101,3 +106,91 @@ def test_the_usual_models_are_read(model):
 def test_outside_of_a_reading_pickles_are_as_free_as_ever():
     read(dumped({"a": 1}))
     assert joblib.load(io.BytesIO(dumped(os.path.join))) is os.path.join
+
+
+def answers(model):
+    """What a model says of the rows that it was fitted on, by the first method that it has for one of their kinds."""
+    import fitted_models as rows
+
+    np.random.seed(0)  # noqa: NPY002  (what draws from it)
+    for method in ("predict", "transform", "score_samples"):
+        if hasattr(model, method):
+            for given in (rows.X, rows.FRAME, rows.TEXT, rows.FRAME[["city", "note"]], rows.FRAME[["city", "kind"]]):
+                try:
+                    return getattr(model, method)(given)
+                except Exception:
+                    continue
+    return None
+
+
+def same(ours, theirs):
+    if hasattr(ours, "toarray"):
+        ours, theirs = ours.toarray(), theirs.toarray()
+    if isinstance(ours, list):
+        return all(map(same, ours, theirs))
+    return joblib.hash(np.asarray(ours)) == joblib.hash(np.asarray(theirs))
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """The module of the script that makes the table."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    warnings.simplefilter("ignore")
+    import fitted_models
+
+    return fitted_models
+
+
+@pytest.mark.slow
+def test_every_estimator_that_fits_is_read_and_says_the_same(fitted):
+    count = 0
+    for name, model in fitted.estimators(once=True):
+        ours, theirs = answers(read(dumped(model))), answers(model)
+        assert same(ours, theirs), name
+        count += theirs is not None
+    assert count > 150
+
+
+@pytest.mark.slow
+def test_pipelines_and_skrubs_are_read_and_say_the_same(fitted):
+    asked = [*fitted.pipelines(), *fitted.skrubs()]
+    assert len([name for name, _ in asked if name.startswith("pipeline")]) >= 30
+    for name, model in asked:
+        for content in (dumped(model), dumped(model, protocol=2, compress=3), pickle.dumps(model)):
+            assert same(answers(read(content)), answers(model)), name
+
+
+@pytest.mark.slow
+def test_values_in_models_are_read_as_joblib_reads_them(fitted):
+    for name, value in fitted.values():
+        assert joblib.hash(read(dumped(value))) == joblib.hash(joblib.load(io.BytesIO(dumped(value)))), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("package", "exact"),
+    [("lightgbm", "lightgbm.sklearn.LGBMClassifier"), ("xgboost", "xgboost.sklearn.XGBClassifier")],
+)
+def test_boosters_are_read_where_they_are_allowed(package, exact):
+    module = pytest.importorskip(package)
+    features, target = load_iris(return_X_y=True)
+    name = exact.rpartition(".")[2]
+    model = getattr(module, name)(n_estimators=3).fit(features, target)
+    content = dumped(model)
+    with pytest.raises(NotAllowedError) as refused:
+        read(content)
+    assert refused.value.name == exact
+    assert (read(content, [package]).predict(features) == model.predict(features)).all()
+
+
+def test_a_skops_file_is_held_to_the_same_table():
+    skops = pytest.importorskip("skops.io")
+    features, target = load_iris(return_X_y=True)
+    for model in (RandomForestClassifier(3), HistGradientBoostingClassifier(max_iter=2),
+                  make_pipeline(FunctionTransformer(np.log1p), LogisticRegression(max_iter=500))):  # fmt: skip
+        model.fit(features, target)
+        assert (read(skops.dumps(model)).predict(features) == model.predict(features)).all()
+    for func, name in ((np.save, "numpy.save"), (os.system, "posix.system")):
+        with pytest.raises(NotAllowedError) as refused:
+            read(skops.dumps(FunctionTransformer(func)))
+        assert refused.value.name == name

@@ -7,8 +7,8 @@ import pytest
 
 from dovetail.system import locks
 from dovetail.system.locks import write_lock
-from dovetail.tracking.absence import Absence
 from dovetail.tracking.connection import open_store
+from dovetail.tracking.known_missing import KnownMissing
 
 TAGS = {"dovetail.fingerprint": "mine", "dovetail.model.md5": "d" * 32}
 
@@ -43,26 +43,26 @@ def test_who_waits_for_the_lock_gets_it_before_the_end(tmp_path, monkeypatch):
 
 def test_all_there_is_is_read_only_after_some_questions_were_answered_with_nothing():
     asked = []
-    absence = Absence(lambda: asked.append("all") or {"a"})
+    missing = KnownMissing(lambda: asked.append("all") or {"a"})
     for _ in range(7):
-        absence.miss()
+        missing.note_miss()
     assert not asked
-    assert not absence.has("b")
+    assert not missing.has("b")
     for _ in range(7):
-        absence.miss()
+        missing.note_miss()
     assert asked == ["all"]
-    assert absence.has("b")
-    assert not absence.has("a")
-    absence.end("b")
-    assert not absence.has("b")
+    assert missing.has("b")
+    assert not missing.has("a")
+    missing.note_created("b")
+    assert not missing.has("b")
 
 
 def test_where_there_is_too_much_to_read_nothing_is_known_to_be_absent():
-    absence = Absence(lambda: None)
+    missing = KnownMissing(lambda: None)
     for _ in range(20):
-        absence.miss()
-    absence.end("a")
-    assert not absence.has("b")
+        missing.note_miss()
+    missing.note_created("a")
+    assert not missing.has("b")
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["the repository's own store", "a store elsewhere"])
@@ -73,13 +73,13 @@ def test_what_another_made_is_found_as_soon_as_the_lock_was_given_away(tmp_path,
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
     with open_store(root) as store, open_store(root) as other:
         place = store.experiment("m")
-        with store.recalling():
+        with store.remembering_missing():
             assert not any(store.find_run(place, f"f{number}") for number in range(10))
             assert store.live_runs("mine") == []
             theirs = other.create_run(place, "theirs", TAGS, None)
             # The lock keeps this from happening in the store of one's own; elsewhere no lock does.
             assert (store.find_run(place, "mine") is None) is own
-        with store.recalling():
+        with store.remembering_missing():
             assert store.find_run(place, "mine") == theirs
             assert not any(store.find_run(place, f"f{number}") for number in range(10))
             made = store.create_run(place, "late", {**TAGS, "dovetail.fingerprint": "late"}, None)

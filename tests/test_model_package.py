@@ -6,7 +6,7 @@ import joblib
 import pytest
 from saved import WARNINGS, saved_by_mlflow, tree
 
-from dovetail.tracking.model_package import ModelContent, Place, save
+from dovetail.tracking.model_package import LoggedModel, ModelContent, save
 
 pytestmark = WARNINGS
 CARD = {
@@ -33,22 +33,22 @@ def content(folder, value, **changed):
     ids=["card", "no card", "no example", "a package of the user's"],
 )
 def test_it_is_what_mlflow_itself_would_save(tmp_path, changed):
-    one, place = content(tmp_path, [1], **changed), Place("m-1", "r-1", "file:///there")
+    one, place = content(tmp_path, [1], **changed), LoggedModel("m-1", "r-1", "file:///there")
     save(tmp_path / "ours", one, place)
     saved_by_mlflow(tmp_path / "theirs", one, place)
     assert tree(tmp_path / "ours") == tree(tmp_path / "theirs")
 
 
 def test_the_next_model_with_the_same_card_shares_nothing_else_with_the_last(tmp_path):
-    save(tmp_path / "first", content(tmp_path, [1], allow=("mine",)), Place("m-1", "r-1", "file:///there"))
-    one, place = content(tmp_path, ["longer"] * 9), Place("m-2", "r-2", "file:///elsewhere")
+    save(tmp_path / "first", content(tmp_path, [1], allow=("mine",)), LoggedModel("m-1", "r-1", "file:///there"))
+    one, place = content(tmp_path, ["longer"] * 9), LoggedModel("m-2", "r-2", "file:///elsewhere")
     save(tmp_path / "ours", one, place)
     saved_by_mlflow(tmp_path / "theirs", one, place)
     assert tree(tmp_path / "ours") == tree(tmp_path / "theirs")
 
 
 def test_a_model_that_is_written_protected_as_in_the_cache_of_dvc_is_laid_over_twice(tmp_path):
-    one, place = content(tmp_path, [1]), Place("m-1", "r-1", "file:///there")
+    one, place = content(tmp_path, [1]), LoggedModel("m-1", "r-1", "file:///there")
     one.file.chmod(0o444)
     for _ in range(2):
         save(tmp_path / "ours", one, place)

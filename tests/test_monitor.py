@@ -9,36 +9,30 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pandas as pd
+import pyarrow as pa
 import pytest
-from project import BIN, Project, isolate, judged_project
+from project import BIN
 
 from dovetail.errors import StoreError, UnknownReference, UserError
-from dovetail.monitoring import performance
+from dovetail.monitoring import assessment, performance
+from dovetail.monitoring.baseline import Tested
 from dovetail.monitoring.column_pair import pair
-from dovetail.monitoring.monitor import Wish, moment, monitor
+from dovetail.monitoring.monitor import MonitorRequest, moment, monitor
 from dovetail.monitoring.page import page
 from dovetail.promotion.comparison import Interval
 from dovetail.repo.workspace import open_workspace
+from dovetail.serving.log import rows
 from dovetail.serving.log.prediction_log import PredictionLog, Served
+from dovetail.tracking.connection import Tracking
 from dovetail.values import tag_keys
 
 # MLflow says so of the loader's own type hints; the process that tries the model inherits that warnings are errors.
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*MLflow doesn't validate the data:UserWarning")
 
 
-@pytest.fixture(scope="module")
-def _template(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        return judged_project(tmp_path_factory.mktemp("template") / "judged").root
-
-
-@pytest.fixture
-def judged(_template, tmp_path, monkeypatch):
-    """A classifier of `u` and `v`, right on all of its test set, registered as version 1."""
-    shutil.copytree(_template, tmp_path / "judged", symlinks=True)
-    monkeypatch.chdir(tmp_path / "judged")
-    return Project(tmp_path / "judged")
+@pytest.fixture(autouse=True)
+def _there(judged, monkeypatch):
+    monkeypatch.chdir(judged.root)
 
 
 def serve(project, *, shift=0, version=1, request_id="r"):
@@ -53,9 +47,10 @@ def serve(project, *, shift=0, version=1, request_id="r"):
     assert log.problem is None
 
 
-def look(project, *, known=None, **wish):
+def look(project, *, baselines=None, **options):
     with open_workspace(project.root) as workspace:
-        return monitor(workspace, Wish("m", **wish), known)
+        tracking = Tracking(workspace.store_root)
+        return monitor(workspace, tracking, MonitorRequest("m", **options), baselines=baselines).as_json()
 
 
 def by_name(answer):
@@ -153,22 +148,23 @@ def test_columns_that_the_log_leaves_out_are_said_and_few_rows_are_no_alarm(judg
 def test_what_is_read_once_is_not_read_again(judged):
     serve(judged)
     known = {}
-    look(judged, known=known)
+    look(judged, baselines=known)
     (kept,) = known.values()
     shutil.rmtree(judged.root / ".dvc/cache")
-    assert look(judged, known=known)["verdict"] == "stable"
+    assert look(judged, baselines=known)["verdict"] == "stable"
     assert next(iter(known.values())) is kept
 
 
 def test_what_cannot_be_told_is_one_line_with_the_next_command(judged):
     with open_workspace(judged.root) as workspace:
+        tracking = Tracking(workspace.store_root)
         with pytest.raises(UnknownReference, match="m has no version 7"):
-            monitor(workspace, Wish("m/7"))
+            monitor(workspace, tracking, MonitorRequest("m/7"))
         with pytest.raises(UserError, match="--since 'soon' is no time"):
-            monitor(workspace, Wish("m", since="soon"))
+            monitor(workspace, tracking, MonitorRequest("m", since="soon"))
         (judged.root / "mlflow.db").rename(judged.root / "away.db")
         with pytest.raises(StoreError, match="there is no MLflow store"):
-            monitor(workspace, Wish("m"))
+            monitor(workspace, tracking, MonitorRequest("m"))
 
 
 def test_watching_outlives_a_store_that_is_away(judged):
@@ -249,6 +245,18 @@ def answer_with(*columns):
         "sampled": 1000, "labelled": 0, "verdict": "drift", "columns": columns, "prediction": None, "metric": None,
         "reference": {"path": "data/<x>.csv", "md5": "ab" * 16, "rows": 5}, "notes": ["no <test> set"],
     }  # fmt: skip
+
+
+def test_one_label_that_is_no_number_voids_no_metric():
+    numbers = [float(n % 17) for n in range(640)]
+    truth = rows.union([
+        pa.table({"label": numbers, "prediction": [n + 0.1 for n in numbers]}),
+        pa.table({"label": ["text", "inf"], "prediction": [1.0, 2.0]}),
+    ])  # fmt: skip
+    tested = Tested(numbers, numbers, "r2")
+    metric = assessment.metric_of(tested, truth, 100)
+    assert (metric.rows, metric.served.value > 0.99) == (640, True)
+    assert assessment.unusable(tested, truth) == 2
 
 
 def test_the_page_needs_nothing_else_and_believes_no_name():

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.monitoring import served_rows
-from dovetail.serving.log import merge, rows, segments
+from dovetail.serving.log import merge, rows, segments, served_rows
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 from dovetail.serving.log.segments import Segment
 
@@ -203,6 +202,7 @@ def merged_by(folder):
     return {segment.writer for segment in segments.listed(folder / "predictions") if segment.is_merged}
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_loses_what_was_not_flushed_and_doubles_nothing(folder):
     for writer in (1, 2):  # the second one finds what the first left
         began = datetime.now(UTC)

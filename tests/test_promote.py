@@ -1,15 +1,21 @@
 """Promotion on evidence, a ledger in git, one step back: what must hold when something goes wrong as well."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from project import Project, copy_of, free_port, isolate, judged_project, set_aside
+import templates
+from project import copy_of
+from templates import version
+from tracking_server import tracking_server
+
+from dovetail.promotion.history import HistoryAnswer
+from dovetail.promotion.promote import PromoteAnswer
+from dovetail.promotion.rollback import RollbackAnswer
 
 KILLED = Path(__file__).with_name("killed.py")
 EVIL = """
@@ -22,31 +28,9 @@ joblib.dump(Evil(), "out/m.joblib")
 
 
 @pytest.fixture
-def judged(tmp_path):
-    return judged_project(tmp_path / "judged")
-
-
-@pytest.fixture(scope="module")
-def template(_small_template, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = Project(tmp_path_factory.mktemp("made") / "small")
-        shutil.copytree(_small_template, project.root, symlinks=True)
-        for w in (7, 8):
-            version(project, w)
-        return set_aside(project)
-
-
-@pytest.fixture
-def made(template, tmp_path):
+def made(tmp_path_factory, tmp_path):
     """Two committed versions, the newer one staged."""
-    return copy_of(template, tmp_path / "small")
-
-
-def version(project, w):
-    project.write("params.yaml", f"train: {{w: {w}}}\n")
-    project.run("dvc", "repro", "-q")
-    return project.commit(f"w = {w}")
+    return copy_of(templates.versions(tmp_path_factory), tmp_path / "small")
 
 
 def gates(answer):
@@ -56,13 +40,6 @@ def gates(answer):
 def ours(project):
     """The tags of the ledger."""
     return [tag for tag in project.run("git", "tag").stdout.split() if tag.startswith("m")]
-
-
-def killed(project, step, *arguments, **env):
-    command = [sys.executable, KILLED, step, *arguments]
-    return subprocess.run(
-        command, cwd=project.root, env={**os.environ, **env}, capture_output=True, text=True, check=False
-    )
 
 
 def test_promoted_and_taken_back_as_gto_reads_it_and_as_history_tells(made):
@@ -180,7 +157,7 @@ def test_a_pickle_that_runs_a_command_is_refused_by_the_gate_and_by_the_loader(s
     assert (gate["name"], "posix.system" in gate["detail"]) == ("pickle.names", True)
     load = "import mlflow; mlflow.pyfunc.load_model('models:/m/1')"
     done = small.run(sys.executable, "-c", load, code=1, MLFLOW_TRACKING_URI=f"sqlite:///{small.root}/mlflow.db")
-    assert "the pickle names posix.system, which is not in the allow-list" in done.stderr
+    assert "the model names posix.system, which the table of names does not allow" in done.stderr
     assert not marker.exists()
 
 
@@ -191,7 +168,7 @@ def test_the_loader_reads_what_the_gates_allow_and_no_other_module(small):
     load = "import mlflow; print(mlflow.pyfunc.load_model('models:/m/1').predict([[0], [0]]))"
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{small.root}/mlflow.db", "PYTHONPATH": str(small.root)}
     refused = small.run(sys.executable, "-c", load, code=1, **env)
-    assert "the pickle names mine.Mine, which is not in the allow-list" in refused.stderr
+    assert "the model names mine.Mine, which the table of names does not allow" in refused.stderr
     small.replace("dvc.yaml", "accuracy: {min: 0.5}", "accuracy: {min: 0.5}, pickle: {allow: [mine]}")
     small.json("register", "m")
     assert small.run(sys.executable, "-c", load, **env).stdout.strip() == "[1, 1]"
@@ -215,8 +192,7 @@ def bytes_of(project):
 @pytest.mark.slow
 def test_killed_between_any_two_steps_nothing_is_lost_and_the_next_run_completes(made):
     for step in ("log_text", "tag", "alias_tag", "set_registered_model_alias"):
-        done = killed(made, step, "promote", "m")
-        assert done.returncode == -signal.SIGKILL, (step, done.stdout, done.stderr)
+        made.killed(step, "promote", "m")
     assert ours(made) == ["m#production#1", "m@v2.0.0"]
     assert "production" not in made.store().aliases()["m"]
     (model,) = made.json("status", code=1)["models"]
@@ -225,7 +201,7 @@ def test_killed_between_any_two_steps_nothing_is_lost_and_the_next_run_completes
     assert made.json("status")["models"][0]["in_sync"] is True
     made.json("promote", "m", "--version", "1")
     for step in ("tag", "set_registered_model_alias"):
-        assert killed(made, step, "rollback", "m").returncode == -signal.SIGKILL
+        made.killed(step, "rollback", "m")
     assert made.json("history", "m")["events"][0]["kind"] == "rollback"
     made.json("sync")
     assert made.store().aliases()["m"]["production"] == 2
@@ -256,17 +232,11 @@ def test_where_git_may_not_tag_nothing_changes(made):
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_before_the_alias_moves_leaves_a_tag_that_sync_follows(made):
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    arguments = ["--backend-store-uri", f"sqlite:///{made.root}/mlflow.db", "--port", str(port), "--workers", "1"]
-    command = [sys.executable, "-m", "mlflow", "server", *arguments]
-    with subprocess.Popen(command, cwd=made.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                          start_new_session=True) as server:  # fmt: skip
-        made.run("curl", "-s", "--retry", "60", "--retry-delay", "1", "--retry-all-errors", f"{uri}/health")
-        env = {"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "VICTIM": f"-{server.pid}"}
-        done = killed(made, "set_registered_model_alias", "promote", "m", **env)
-    assert done.returncode == 3, done.stderr
+def test_a_server_that_dies_before_the_alias_moves_leaves_a_tag_that_sync_follows(made, tmp_path):
+    with tracking_server(tmp_path, f"sqlite:///{made.root}/mlflow.db") as server:
+        victim = f"-{server.process.pid}"
+        env = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "VICTIM": victim}
+        done = made.killed("set_registered_model_alias", "promote", "m", code=3, **env)
     assert "the tag m#production#1 is made, MLflow's alias stays behind" in done.stderr
     assert "next: dovetail sync" in done.stderr
     made.json("sync")
@@ -371,3 +341,30 @@ def test_ten_rows_tell_nothing(judged):
     (gate,) = [gate for gate in answer["gates"] if not gate["passed"]]
     assert gate["detail"].startswith("10 rows are too few to tell it from version 1")
     assert gate["next"] == "a larger test part, or champion: {min_rows: 10}"
+
+
+def test_history_and_rollback_need_neither_dvc_nor_mlflow(small):
+    code = """
+import sys
+from dovetail.cli import main
+for command in ("history", "rollback"):
+    try:
+        main([command, "m"])
+    except SystemExit as end:
+        assert end.code == 2, end.code
+print([name for name in ("dvc", "mlflow") if name in sys.modules])
+"""
+    done = small.run(sys.executable, "-c", code)
+    assert "m@production has nothing behind: no tag names it" in done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_answers_show_the_thing_and_the_outcome_in_one_line():
+    promoted = PromoteAnswer("iris", "production", 3, 2, "c" * 40, promoted=True, passed=True, forced=False,
+                             dry_run=False, already=False, tag="iris#production#2", gates=())  # fmt: skip
+    assert repr(promoted) == "<PromoteAnswer iris/3 → production: promoted>"
+    assert repr(replace(promoted, promoted=False, passed=False)) == "<PromoteAnswer iris/3 → production: refused>"
+    assert repr(RollbackAnswer("iris", "production", 2, 3, "iris#production#3", None)) == (
+        "<RollbackAnswer iris/2 → production: rolled back>"
+    )
+    assert repr(HistoryAnswer("iris", ())) == "<HistoryAnswer iris: 0 events>"

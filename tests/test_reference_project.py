@@ -11,7 +11,7 @@ import pytest
 from project import BIN, Project, copy_tree, free_port, isolate
 from saved import WARNINGS, saved_by_mlflow, tree
 
-from dovetail.tracking.model_package import ModelContent, Place
+from dovetail.tracking.model_package import LoggedModel, ModelContent
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reference project"), *WARNINGS]
 MODELS = ["diabetes", "iris", "penguins"]
@@ -209,7 +209,7 @@ def test_the_registered_files_are_what_mlflow_itself_would_save(reproduced, tmp_
     files, said = registered
     card = json.loads((reproduced.root / f"models/{name}.json").read_text())
     content = ModelContent(file, md5(file), card, files["requirements.txt"].decode().splitlines())
-    saved_by_mlflow(tmp_path / "model", content, Place(said["model_id"], said["run_id"], said["artifact_path"]))
+    saved_by_mlflow(tmp_path / "model", content, LoggedModel(said["model_id"], said["run_id"], said["artifact_path"]))
     assert tree(tmp_path / "model") == registered
 
 

@@ -12,7 +12,7 @@ import pytest
 from project import BIN
 
 from dovetail.repo.worktree import own_code
-from dovetail.reproduction.verdict import Output, cause, changed_metrics, verdict
+from dovetail.reproduction.verdict import ChangedInput, Output, cause, changed_metrics, verdict
 from dovetail.values.environment import Change, Environment, changes
 from dovetail.values.tag_keys import Reproduction
 
@@ -342,11 +342,11 @@ def test_a_verdict_needs_metrics_to_be_the_same_ones():
     assert verdict([same, other], {"m": 1.0}, {"m": 1.0}) == "same-metrics"
     for expected, actual in (({}, {}), (None, None), ({"m": 1.0}, {"m": 1.0 + 2**-52}), ({"m": 1.0}, {})):
         assert verdict([same, other], expected, actual) == "different"
-    assert changed_metrics({"m": float("nan")}, {"m": float("nan")}) == []
+    assert changed_metrics({"m": float("nan")}, {"m": float("nan")}) == ()
 
 
 def test_the_nearest_cause_is_named():
-    changed = [{"path": "train.py", "expected": "1", "actual": "2"}]
+    changed = [ChangedInput("train", "train.py", "1", "2")]
     new = [Change("numpy", "1", "2")]
     for asked, kind in [
         ({"inputs": changed, "repeats": False, "packages": new}, "changed input"),

@@ -2,27 +2,26 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from project import BIN, Project, isolate, small_project
+from project import BIN, Project, small_project
+from templates import made_once
 
 from dovetail.errors import MissingFile, UserError
-from dovetail.monitoring import served_rows
 from dovetail.render.retrain import retrained as retrained_text
 from dovetail.repo.workspace import open_workspace
-from dovetail.retraining.remove_key import cut
-from dovetail.retraining.retrain import Request, retrain
+from dovetail.retraining.remove_key import remove_key
+from dovetail.retraining.retrain import RetrainRequest, retrain
 from dovetail.serving.log.prediction_log import PredictionLog, Served
+from dovetail.tracking.connection import Tracking
 
-KILLED = Path(__file__).with_name("killed.py")
 NEW = "a,b\n5,6\n7,8\n"
 # As slow as the file SLOW says, after having told its process group.
 SLOW = """
@@ -58,20 +57,22 @@ def rows_of_model(project, branch):
     return json.loads(at(project, branch, "out/metrics.json"))["size"]["rows"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def _retrained(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = small_project(tmp_path_factory.mktemp("retrained") / "small")
-        project.run("dvc", "remote", "add", "-q", "-d", "store", str(project.root.parent / "remote"))
+    def make(folder):
+        project = small_project(folder / "small")
+        project.run("dvc", "remote", "add", "-q", "-d", "store", str(folder / "remote"))
         project.run("dvc", "repro", "-q")
         project.commit("trained")
         project.run("dvc", "push", "-q")
         project.run("dovetail", "promote", "m")
         before = state(project)
-        (project.root.parent / "new.csv").write_text(NEW)
+        (folder / "new.csv").write_text(NEW)
         answer = project.json("retrain", "m", "--with", "../new.csv")
-    return project.root, before, answer
+        (folder / "told").write_bytes(pickle.dumps((before, answer)))
+
+    folder = made_once(tmp_path_factory, "retrained", make)
+    return folder / "small", *pickle.loads((folder / "told").read_bytes())
 
 
 @pytest.fixture
@@ -283,9 +284,7 @@ def test_interrupted_or_killed_it_leaves_all_as_it_was_and_another_waits(small, 
     os.killpg(group, signal.SIGKILL)  # what the killed one had started
     assert state(small) == before
     slow.unlink()
-    killed = [sys.executable, KILLED, "take_branch", "retrain", "m", "--with", new]  # the model is registered by then
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    assert subprocess.run(killed, cwd=small.root, env=environment, check=False).returncode == -signal.SIGKILL
+    small.killed("take_branch", "retrain", "m", "--with", new)  # the model is registered by then
     assert (state(small)[0], small.store().counts()) == (before[0], (1, 1))
     assert small.json("retrain", "m", "--with", new)["version"] == 1
     assert (small.store().counts(), left(small)) == ((1, 1), [])
@@ -311,9 +310,10 @@ def fed(small):
     return small
 
 
-def ask(project, data="feedback", **wish):
+def ask(project, data="feedback", **options):
     with open_workspace(project.root) as workspace:
-        return retrain(workspace, Request("m", str(data), **wish), served_rows.read)
+        tracking = Tracking(workspace.store_root)
+        return retrain(workspace, tracking, RetrainRequest("m", str(data), **options)).as_json()
 
 
 def test_feedback_comes_back_under_the_raw_names_and_only_once(fed):
@@ -330,6 +330,14 @@ def test_feedback_comes_back_under_the_raw_names_and_only_once(fed):
     shutil.rmtree(fed.root / "monitoring/m")
     with pytest.raises(MissingFile, match="dovetail serve m"):
         ask(fed, pause=0)
+
+
+def test_a_label_that_does_not_fit_is_set_aside_with_its_count(fed):
+    predict(fed, "q", [11, 13, 15], ["12", "many", "16"])
+    answer = ask(fed, dry_run=True)
+    assert (answer["rows"]["added"], answer["set_aside"]) == (4, 1)
+    said = fed.run("dovetail", "retrain", "m", "--with", "feedback", "--dry-run").stdout
+    assert "4 more from feedback (1 whose label does not fit are set aside)" in said
 
 
 def test_feedback_that_cannot_be_brought_back_is_refused(fed):
@@ -419,4 +427,4 @@ BLOCK = "a:\n  x: >-\n    text\n\n    more\n  # of y\n  y:\n    - 1  # one\n    
     ],
 )
 def test_a_key_is_cut_out_and_nothing_else(text, path, expected):
-    assert cut(text, path) == expected
+    assert remove_key(text, path) == expected

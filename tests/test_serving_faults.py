@@ -11,26 +11,19 @@ import time
 from pathlib import Path
 
 import pytest
-from project import Project, isolate
-from serving import COLUMNS, SPLIT, Server, ask, copied, point, served_project
+import templates
+from project import copy_of
+from serving import COLUMNS, SPLIT, Server, ask, point
 
-pytestmark = [pytest.mark.xdist_group("serving faults"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 MODEL, WATCH = "dovetail.serving.engine.model_process", "dovetail.serving.engine.alias_watch"
 NAMES = {"1": "one:", "2": "two:"}
 SLOW = {"dataframe_split": {"columns": COLUMNS, "data": [[9.5, 3, "red", True]] * 100_000}}
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        made = served_project(tmp_path_factory.mktemp("served") / "made")
-        yield Project(made.root.rename(made.root.with_name("template")))  # so that the paths in a copy can be mended
-
-
 @pytest.fixture
-def project(template, tmp_path):
-    return copied(template, tmp_path / "p")
+def project(tmp_path_factory, tmp_path):
+    return copy_of(templates.served(tmp_path_factory), tmp_path / "p")
 
 
 class Crowd:
@@ -190,7 +183,7 @@ def test_sigterm_finishes_what_it_has_begun(project):
         answer = connection.getresponse()
         assert (answer.status, len(json.loads(answer.read())["predictions"])) == (200, 100_000)
         assert server.process.wait(30) == 0
-    from dovetail.monitoring.served_rows import read
+    from dovetail.serving.log.served_rows import read
 
     assert read(project.root / "monitoring" / "m").num_rows == 100_000  # what waited for the log is in it
 
@@ -291,7 +284,7 @@ def test_a_log_that_cannot_be_written_costs_no_answer(project):
 def test_a_killed_server_leaves_a_log_that_can_be_read_and_nothing_running(project):
     import psutil
 
-    from dovetail.monitoring.served_rows import read
+    from dovetail.serving.log.served_rows import read
 
     with Server(project) as server:
         asked = [server.predict().headers["x-request-id"] for _ in range(20)]

@@ -11,9 +11,9 @@ from serving import Server
 
 from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
-from dovetail.serving.engine.model_process import Held
+from dovetail.serving.engine.model_process import ServedModel
 
-pytestmark = pytest.mark.xdist_group("serving")
+pytestmark = pytest.mark.xdist_group("compiled")
 
 TRAIN = """
 import joblib, json, numpy, pandas
@@ -139,7 +139,7 @@ def md5(file):
 
 def held(project, model, *, onnx):
     place, said = folder(project, model), tags(project, model)
-    found = Held(place, said["dovetail.model.md5"], (), said["dovetail.onnx.md5"] if onnx else None)
+    found = ServedModel(place, said["dovetail.model.md5"], (), said["dovetail.onnx.md5"] if onnx else None)
     found.warm()
     return found
 

@@ -1,22 +1,16 @@
 """MLflow is a view: it can be deleted and comes back the same, from whatever git and DVC still hold."""
 
 import shutil
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from project import Project, copy_of, isolate, set_aside
+from project import Project, copy_of, set_aside
+from templates import made_once
 
-KILLED = Path(__file__).with_name("killed.py")
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def template(_small_template, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(tmp_path_factory, patch)
-        project = Project(tmp_path_factory.mktemp("history") / "small")
+    def make(folder):
+        project = Project(folder / "small")
         shutil.copytree(_small_template, project.root, symlinks=True)
         project.run("dvc", "remote", "add", "-q", "-d", "store", str(project.root.with_name("remote")))
         for w in (7, 8, 3):
@@ -24,7 +18,9 @@ def template(_small_template, tmp_path_factory):
             project.run("dvc", "repro", "-q", "register")
             project.commit(f"w = {w}")
         project.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
-        return set_aside(project)
+        set_aside(project)
+
+    return made_once(tmp_path_factory, "history", make) / "small"
 
 
 @pytest.fixture
@@ -109,8 +105,7 @@ def test_killed_on_the_way_and_run_again_it_completes(history):
     forget(history)
     steps = "create_run", "log_inputs", "copy:2", "finalize_logged_model", "create_model_version"
     for step in (*steps, "set_registered_model_alias"):
-        command = [sys.executable, KILLED, step, "sync", "--all"]
-        assert subprocess.run(command, cwd=history.root, check=False).returncode == -signal.SIGKILL
+        history.killed(step, "sync", "--all")
     history.run("dovetail", "sync", "--all")
     assert view(history) == before
 
@@ -126,9 +121,9 @@ def test_bytes_that_are_nowhere_are_listed_and_the_rest_is_done(history):
     assert "dvc push" in problem["next"]
 
 
-def test_bytes_come_from_the_remote_when_the_cache_is_empty(history, template, tmp_path):
+def test_bytes_come_from_the_remote_when_the_cache_is_empty(history, tmp_path):
+    history.run("dvc", "remote", "modify", "--local", "store", "url", str(tmp_path / "remote"))
     history.run("dvc", "push", "-q", "--all-commits")
-    shutil.move(template.with_name("remote"), tmp_path / "remote")  # no other copy is to find it
     clone = Project(tmp_path / "clone")
     history.run("git", "clone", "-q", ".", str(clone.root))
     clone.run("dvc", "remote", "modify", "--local", "store", "url", str(tmp_path / "remote"))

@@ -1,1 +1,17 @@
-"""The joint between DVC and MLflow: git and DVC are the truth, MLflow is a view of it that can be rebuilt."""
+"""The joint between DVC and MLflow, from Python: `dovetail.open()`, then the verbs of the command line as methods.
+
+    >>> import dovetail
+    >>> repository = dovetail.open("path/to/repository")
+    >>> repository.status()
+    >>> repository.lineage("iris@production").data
+    >>> repository.promote("iris", dry_run=True).passed
+
+Nothing heavy is imported until a verb is called.
+"""
+
+from dovetail.api import Repository, open_repository
+from dovetail.errors import DovetailError
+
+open = open_repository  # noqa: A001  (`dovetail.open`, as `gzip.open`; nothing in this file opens files)
+
+__all__ = ["DovetailError", "Repository", "open"]

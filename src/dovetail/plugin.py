@@ -13,8 +13,7 @@ from typing import Any
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.tracking.context.abstract_context import RunContextProvider
 
-from dovetail.repo.trees import ENV_EXPERIMENT, ENV_STAGE
-from dovetail.repo.workspace import ENV_ROOT
+from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
 from dovetail.tracking.connection import ENV_TRACKING_URI, tracking_uri
 from dovetail.tracking.store import SOURCE_TYPE
 from dovetail.values import tag_keys
@@ -58,7 +57,7 @@ def _inputs(stage: str, folder: Path) -> str | None:
 
     try:
         with open_workspace() as workspace:
-            record = workspace.running(stage, folder)
+            record = workspace.pipeline.running(stage, folder)
     except DovetailError:
         return None  # a script that tracks is not to fail for it
     return record.inputs if record else None
@@ -101,7 +100,7 @@ class DvcDatasetSource(DatasetSource):
         root = os.environ.get(ENV_ROOT)
         target = Path(dst_path or tempfile.mkdtemp(prefix="dovetail-")) / Path(self.path).name
         with open_workspace(Path(root) if root else None) as workspace:
-            workspace.lay(FileRef(self.path, self.md5), target)
+            workspace.storage.write_to(FileRef(self.path, self.md5), target)
         return str(target)
 
     @staticmethod

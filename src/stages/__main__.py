@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's src, before anything installed
 
-from stages.config import PARAMS_FILE, load_params  # noqa: E402  (only importable after the line above)
-from stages.errors import StageError  # noqa: E402
+from stages.common.errors import StageError  # noqa: E402  (only importable after the line above)
+from stages.common.params import PARAMS_FILE, load_params  # noqa: E402
 
 STAGES = ("ingest", "fetch", "clean", "deliver", "split", "train", "evaluate")
 

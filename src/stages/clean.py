@@ -10,11 +10,14 @@ from typing import Any, Literal
 import narwhals as nw
 import polars as pl
 
-from stages import raw as raw_files
-from stages.config import Dataset, Params, block
-from stages.errors import StageError
-from stages.files import replacing, write_json
-from stages.validate import Validated, validate
+from stages.common.datasets import Dataset
+from stages.common.errors import StageError
+from stages.common.outputs import replacing, write_json
+from stages.common.params import Params, block
+from stages.data import raw_file
+from stages.data.raw_check import check, check_columns
+from stages.validation.type_report import type_report
+from stages.validation.validate import Validated, validate
 
 _EXAMPLES = 3  # rows named per broken rule
 _GROUP = 65_536  # rows; given, so that the bytes do not depend on how the rows came in
@@ -44,7 +47,8 @@ def run(key: str, params: Params, *, raw: Path, clean: Path, rejected: Path, met
         raw: CSV, Parquet or JSON lines.
         clean: the cleaned rows, in their order, as Parquet.
         rejected: the rows that break the schema, as read, with `row` (from 1) and `reason`.
-        metrics: rows in, out, rejected and dropped by the script; missing values by column; rejections by reason.
+        metrics: rows in, out, rejected and dropped by the script; missing values by column; rejections by reason;
+            what the columns look like that the schema does not name.
 
     Raises:
         StageError: on a bad file, schema or script, too many rejected rows, or nothing left.
@@ -55,11 +59,16 @@ def run(key: str, params: Params, *, raw: Path, clean: Path, rejected: Path, met
         job = _Job(key, dataset, raw, clean_file, rejected_file)
         validated, counts = _stream(job, script)
         summary = _summary(job, validated, counts)
+        read_as = validated.good.collect_schema()
+        if unnamed := {name: dtype for name, dtype in read_as.items() if name not in dataset.schema_.columns}:
+            as_text = dict.fromkeys(unnamed, pl.String) if raw.suffix != ".parquet" else {}
+            summary["unnamed"] = type_report(raw_file.scan(raw, _form(dataset), as_text), unnamed)
+            _print_report(key, summary["unnamed"])
         _refuse_too_many(job, validated, summary)
         if summary["rows_out"] == 0:
             raise StageError(
                 f"nothing is left of the {summary['rows_in']} rows of {raw}: {summary['rows_rejected']} rejected, "
-                f"{summary['rows_dropped']} dropped by {script.path}; mend the file, the schema or the script"
+                f"{summary['rows_dropped']} dropped by {script.path}; correct the file, the schema or the script"
             )
         write_json(metrics, summary)
 
@@ -81,7 +90,9 @@ class _Script:
 
     def failed(self, error: Exception) -> StageError:
         """The refusal of a script that raised `error`."""
-        return StageError(f"{self.path} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}; mend it")
+        return StageError(
+            f"{self.path} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}; correct it"
+        )
 
     def __call__(self, good: pl.LazyFrame, engine: Literal["polars", "pandas"]) -> pl.LazyFrame:
         """The script's answer to `good`.
@@ -110,20 +121,43 @@ def _from_pandas(frame: Any) -> pl.LazyFrame:
     return pl.DataFrame(table).lazy()
 
 
+def _form(dataset: Dataset) -> raw_file.Format:
+    return raw_file.Format(dataset.clean.separator, tuple(dataset.clean.null_values))
+
+
+def _print_report(key: str, report: dict[str, dict[str, str]]) -> None:
+    print(f"clean@{key}: columns that the schema does not name, by their first rows:")
+    for name, column in report.items():
+        looks = f", looks like {column['looks_like']}" if "looks_like" in column else ""
+        print(f"  {name!r}: {column['type']}{looks}")
+
+
 def _stream(job: _Job, script: _Script) -> tuple[Validated, tuple[int, ...]]:
-    """Write the clean and the rejected rows. Returns what was validated, and its counts."""
+    """Write the clean and the rejected rows. Returns what was validated, and its counts.
+
+    What the fast reader takes without a word is looked at where it could have happened: a short row or a blank line
+    leaves the last column missing, a number too large for its type becomes infinite.
+    """
     place = f"datasets.{job.key}"
+    form = _form(job.dataset)
+    is_csv, is_text = job.raw.suffix == ".csv", job.raw.suffix != ".parquet"
+    check_columns(job.raw, form)
     try:
-        return _pass(job, validate(job.dataset, place, job.raw), script)
+        validated, counts = _pass(job, validate(job.dataset, place, job.raw), script)
     except pl.exceptions.PolarsError:
-        validated = validate(job.dataset, place, job.raw, as_text=True)  # a cell does not parse: find out where
+        validated, counts = None, ()  # a cell does not parse: find out where
+    if is_csv and (validated is None or counts[-2]):
+        check(job.raw, form)
+    if validated and not (is_text and counts[-1]):
+        return validated, counts
+    validated = validate(job.dataset, place, job.raw, as_text=True)
     try:
         return _pass(job, validated, script)
     except pl.exceptions.PolarsError as error:
         try:
             validated.good.sink_parquet(job.clean)  # the same without the script
         except pl.exceptions.PolarsError as unreadable:
-            raise raw_files.malformed(job.raw, unreadable) from unreadable
+            raise raw_file.malformed(job.raw, unreadable) from unreadable
         raise script.failed(error) from error
 
 
@@ -159,7 +193,8 @@ def _arrow(rows: pl.DataFrame) -> Any:
 
 
 def _summary(job: _Job, validated: Validated, counts: tuple[int, ...]) -> dict[str, Any]:
-    rows, broken, missing = counts[0], counts[1 : 1 + len(validated.rules)], counts[1 + len(validated.rules) :]
+    first = 1 + len(validated.rules)
+    rows, broken, missing = counts[0], counts[1:first], counts[first:-1]
     out, bad = _rows(job.clean), _rows(job.rejected)
     return {
         "rows_in": rows,
@@ -187,11 +222,15 @@ def _refuse_too_many(job: _Job, validated: Validated, summary: dict[str, Any]) -
     )
     raise StageError(
         f"{job.raw}: {summary['rows_rejected']} of {summary['rows_in']} rows are rejected, more than "
-        f"datasets.{job.key}.clean.max_rejected = {limit}: {broken}; mend the file, the schema or the limit"
+        f"datasets.{job.key}.clean.max_rejected = {limit}: {broken}; correct the file, the schema or the limit"
     )
 
 
 def _examples(job: _Job, validated: Validated, reason: str, column: str) -> str:
     rows = pl.scan_parquet(job.rejected).filter(pl.col(validated.reason).str.contains(reason, literal=True))
-    few = rows.select(pl.col(validated.row).alias("row"), pl.col(column).alias("value")).head(_EXAMPLES).collect()
+    few = (
+        rows.select(pl.col(validated.row).alias("row"), raw_file.by_name(column).alias("value"))
+        .head(_EXAMPLES)
+        .collect()
+    )
     return ", ".join(f"row {row}: {value!r:.40}" for row, value in few.iter_rows())

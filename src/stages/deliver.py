@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from stages.config import PARAMS_FILE, Delivery, Params, block
-from stages.errors import OutsideError, StageError
-from stages.files import replacing, write_json
-from stages.outside import Address, database, fill
+from stages.common.datasets import Delivery
+from stages.common.errors import OutsideError, StageError
+from stages.common.outputs import replacing, write_json
+from stages.common.params import PARAMS_FILE, Params, block
+from stages.data.urls import Url, database, fill
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
 _CHUNK = 20_000  # rows per insert
+_LOG = "_deliveries"  # the table in which deliveries are noted
 _BUSY = 30_000  # ms to wait for readers of an SQLite file
 
 
 @dataclass(frozen=True)
-class _Parcel:
+class _Content:
     """The rows to deliver to one target.
 
     Attributes:
@@ -67,37 +69,37 @@ def run(key: str, params: Params, *, clean: Path, receipt: Path) -> None:
     targets = []
     for number, entry in enumerate(entries):
         digest = hashlib.sha256((data + entry.model_dump_json()).encode()).hexdigest()
-        parcel = _Parcel(clean, rows, digest, f"datasets.{key}.deliver.{number}")
-        targets.append({"target": _deliver(entry, parcel), "digest": digest, "rows": rows})
+        content = _Content(clean, rows, digest, f"datasets.{key}.deliver.{number}")
+        targets.append({"target": _deliver(entry, content), "digest": digest, "rows": rows})
     write_json(receipt, {"dataset": key, "targets": targets})
 
 
-def _deliver(entry: Delivery, parcel: _Parcel) -> str:
+def _deliver(entry: Delivery, content: _Content) -> str:
     """Deliver, and say where to in words without secrets."""
     if entry.path is not None:
-        _to_file(Path(entry.path), parcel)
+        _to_file(Path(entry.path), content)
         return entry.path
-    address = fill(entry.url, f"{parcel.place}.url")
-    _to_table(str(entry.table), address, parcel)
+    address = fill(entry.url, f"{content.place}.url")
+    _to_table(str(entry.table), address, content)
     return f"{address.shown} {entry.table}"
 
 
-def _to_file(path: Path, parcel: _Parcel) -> None:
+def _to_file(path: Path, content: _Content) -> None:
     note = path.with_name(f"{path.name}.delivery.json")
-    if path.is_file() and _digest(note) == parcel.digest:
+    if path.is_file() and _digest(note) == content.digest:
         return
     try:
         note.unlink(missing_ok=True)  # first: a note must never stand beside other rows than it says
         with replacing(path) as file:
             if path.suffix == ".csv":
-                pl.scan_parquet(parcel.file).sink_csv(file)
+                pl.scan_parquet(content.file).sink_csv(file)
             else:
-                shutil.copyfile(parcel.file, file)
-        write_json(note, parcel.note)
+                shutil.copyfile(content.file, file)
+        write_json(note, content.note)
     except pl.exceptions.PolarsError as error:
-        raise StageError(f"{PARAMS_FILE}: {parcel.place}.path = {path}: {error}; deliver it as Parquet") from error
+        raise StageError(f"{PARAMS_FILE}: {content.place}.path = {path}: {error}; deliver it as Parquet") from error
     except OSError as error:
-        raise OutsideError(f"{PARAMS_FILE}: {parcel.place}.path = {path}: {error}; make it writable") from error
+        raise OutsideError(f"{PARAMS_FILE}: {content.place}.path = {path}: {error}; make it writable") from error
 
 
 def _digest(note: Path) -> str | None:
@@ -107,20 +109,24 @@ def _digest(note: Path) -> str | None:
         return None
 
 
-def _to_table(name: str, address: Address, parcel: _Parcel) -> None:
+def _to_table(name: str, address: Url, content: _Content) -> None:
     """Fill a staging table beside the old one, chunk by chunk, then swap them and note it in one transaction."""
+    if name == _LOG:
+        raise StageError(
+            f"{PARAMS_FILE}: {content.place}.table = {name}: deliveries are noted there; choose another name"
+        )
     with database(address) as engine:
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
-        log, staging = _log_table(), _staging_table(name, parcel)
+        log, staging = _log_table(), _staging_table(name, content)
         with engine.begin() as connection:
             log.create(connection, checkfirst=True)
-            if _is_delivered(connection, log, name, parcel.digest):
+            if _is_delivered(connection, log, name, content.digest):
                 return
             staging.drop(connection, checkfirst=True)  # of a delivery that was killed
             staging.create(connection)
         try:
-            _fill(engine, staging, parcel.file)
+            _fill(engine, staging, content.file)
         except BaseException:
             with suppress(Exception), engine.begin() as connection:  # what went wrong comes first
                 staging.drop(connection)
@@ -128,7 +134,7 @@ def _to_table(name: str, address: Address, parcel: _Parcel) -> None:
         with engine.begin() as connection:
             _swap(connection, staging, name)
             connection.execute(log.delete().where(log.c.table == name))
-            connection.execute(log.insert().values(table=name, **parcel.note))
+            connection.execute(log.insert().values(table=name, **content.note))
 
 
 def _prepare_sqlite(engine: "Engine") -> None:
@@ -156,7 +162,7 @@ def _log_table() -> "Table":
     from sqlalchemy import BigInteger, Column, MetaData, String, Table
 
     return Table(
-        "_deliveries",
+        _LOG,
         MetaData(),
         Column("table", String(255), primary_key=True),
         Column("digest", String(64)),
@@ -165,15 +171,16 @@ def _log_table() -> "Table":
     )
 
 
-def _staging_table(name: str, parcel: _Parcel) -> "Table":
+def _staging_table(name: str, content: _Content) -> "Table":
     from sqlalchemy import Column, MetaData, Table
 
-    schema, _, short = name.rpartition(".")
+    schema = name.rpartition(".")[0]
     columns = [
-        Column(column, _sql_type(dtype, f"{parcel.file}: column {column!r}"))
-        for column, dtype in pl.read_parquet_schema(parcel.file).items()
+        Column(column, _sql_type(dtype, f"{content.file}: column {column!r}"))
+        for column, dtype in pl.read_parquet_schema(content.file).items()
     ]
-    return Table(f"{short}__staging", MetaData(), *columns, schema=schema or None)
+    unique = hashlib.sha256(name.encode()).hexdigest()[:16]  # no table of the user's has this name
+    return Table(f"_delivery_{unique}", MetaData(), *columns, schema=schema or None)
 
 
 def _sql_type(dtype: Any, what: str) -> Any:

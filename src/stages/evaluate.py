@@ -1,15 +1,22 @@
-"""Stage `evaluate`: the model as it lies on disk, judged on the test part → metrics, plots, importance and a card."""
+"""Stage `evaluate`: the saved model on the test part → metrics, plots, importance and a card."""
 
 import csv
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.config import PARAMS_FILE, Params, block
-from stages.drawing import drawing
-from stages.errors import StageError
-from stages.files import replacing, write_json
-from stages.outcome import Findings
+import numpy as np
+
+from stages.common.errors import StageError
+from stages.common.outputs import replacing, write_json
+from stages.common.params import PARAMS_FILE, Params, block
+from stages.evaluation import card as model_card
+from stages.evaluation import importance as columns
+from stages.evaluation import plots as model_plots
+from stages.evaluation import saved_model
+from stages.evaluation.metrics import measure, predict, roc_curves
+from stages.evaluation.predictions import Evaluation
+from stages.modelling import table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,30 +40,27 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
         StageError: the model or a part of the data is missing, broken, or does not fit the other.
     """
     target = block("models", params.models, key).target
-    with drawing() as draw:
-        from stages import card as model_card  # these take a second, in which the process that draws makes ready
-        from stages import importance as columns
-        from stages import learned, scores, table
-
-        estimator, modules = learned.load(model, f"train@{key}")
-        seen, _ = table.read(train, target, f"split@{key}")
-        features, actual = table.read(test, target, f"split@{key}")
-        features = _as_trained(test, features, seen)
-        try:
-            outcome = scores.judge(estimator, features, actual)
-            numbers = scores.measure(outcome)
+    estimator, modules = saved_model.load(model, f"train@{key}")
+    seen, _ = table.read(train, target, f"split@{key}")
+    features, actual = table.read(test, target, f"split@{key}")
+    features = _as_trained(test, features, seen)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of numbers near the limit is left out
+            predictions = predict(estimator, features, actual)
+            numbers = measure(predictions)
             ranking = columns.rank(estimator, features, actual)
             about = model_card.describe(estimator, modules, seen, features)
-        except (ValueError, TypeError) as error:
-            what = f"{PARAMS_FILE}: models.{key}: {model} cannot be judged on {test}"
-            raise StageError(f"{what}: {' '.join(str(error).split())}") from error
-        if outcome.unseen:
-            print(
-                f"evaluate@{key}: the model never saw {outcome.unseen} of {target!r}; it errs on them", file=sys.stderr
-            )
-        with replacing(plots) as folder:
-            folder.mkdir()
-            draw(folder, Findings(key, outcome, numbers, scores.roc_curves(outcome), ranking))
+    except (ValueError, TypeError) as error:
+        what = f"{PARAMS_FILE}: models.{key}: {model} cannot be evaluated on {test}"
+        raise StageError(f"{what}: {' '.join(str(error).split())}") from error
+    if predictions.unseen:
+        print(
+            f"evaluate@{key}: the model was not trained on {predictions.unseen} of {target!r}, so it is wrong on them",
+            file=sys.stderr,
+        )
+    with replacing(plots) as folder:
+        folder.mkdir()
+        model_plots.draw(folder, Evaluation(key, predictions, numbers, roc_curves(predictions), ranking))
     with replacing(importance) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("feature", "importance"), *(row[:2] for row in ranking)])
     write_json(card, about)
@@ -66,5 +70,5 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
 def _as_trained(path: Path, features: "pd.DataFrame", seen: "pd.DataFrame") -> "pd.DataFrame":
     """The columns that the model was trained on, in its order."""
     if missing := [name for name in seen.columns if name not in features.columns]:
-        raise StageError(f"{path}: no column {missing[0]!r}, which the model was trained on; split and train anew")
+        raise StageError(f"{path}: no column {missing[0]!r}, which the model was trained on; run split and train again")
     return features[list(seen.columns)]

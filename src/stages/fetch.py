@@ -1,4 +1,4 @@
-"""Fetch one dataset from outside: what a function returns, what a query finds, or what lies at a URL."""
+"""Fetch one dataset from outside: what a function returns, what a query finds, or what a URL gives."""
 
 import pkgutil
 import shutil
@@ -11,11 +11,12 @@ from urllib.error import URLError
 
 import polars as pl
 
-from stages.config import PARAMS_FILE, OutsideSource, Params, block
-from stages.errors import OutsideError, StageError
-from stages.files import replacing
-from stages.outside import database, fill
-from stages.raw import check, format_of
+from stages.common.errors import OutsideError, StageError
+from stages.common.outputs import replacing
+from stages.common.params import PARAMS_FILE, Params, block
+from stages.common.sources import OutsideSource
+from stages.data.raw_check import check, format_of
+from stages.data.urls import database, fill
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -46,7 +47,7 @@ def _load(path: str, args: dict[str, Any], what: str) -> pl.DataFrame:
     try:
         function = pkgutil.resolve_name(path)
     except Exception as error:  # an import runs whatever stands in the module
-        raise StageError(f"{what} does not import: {_say(error)}; mend the path, or install the package") from error
+        raise StageError(f"{what} does not import: {_say(error)}; correct the path, or install the package") from error
     if not callable(function):
         raise StageError(f"{what} is a {type(function).__name__}, not a function; name one that returns a frame")
     try:
@@ -54,14 +55,14 @@ def _load(path: str, args: dict[str, Any], what: str) -> pl.DataFrame:
     except (ConnectionError, TimeoutError, URLError) as error:
         raise OutsideError(f"{what} failed: {_say(error)}; try again") from error
     except Exception as error:
-        raise StageError(f"{what} failed: {_say(error)}; mend its args or the function") from error
+        raise StageError(f"{what} failed: {_say(error)}; correct its args or the function") from error
     try:
         frame = _bunch(answer) if isinstance(answer, dict) and "data" in answer else _frame(answer)
     except Exception as error:
         kind = type(answer).__name__
         raise StageError(f"{what} returned a {kind}: {_say(error)}; it must be a data frame or a Bunch") from error
     if frame.is_empty():
-        raise StageError(f"{what} returned no rows; mend its args or the function")
+        raise StageError(f"{what} returned no rows; correct its args or the function")
     return frame
 
 
@@ -90,6 +91,8 @@ def _bunch(bunch: dict[str, Any]) -> pl.DataFrame:
             else _frame(target)
         )
         return frame.hstack(several)
+    if "target" in frame.columns:
+        raise ValueError("one of its features is named 'target' too: rename it in a function of your own")
     codes = pl.Series("target", target)
     names = bunch.get("target_names")
     if names is not None and codes.dtype.is_integer():
@@ -112,7 +115,9 @@ def _copy(url: str, place: str, file: Path) -> None:
         with fsspec.open(address.filled, "rb") as remote, file.open("wb") as local:
             shutil.copyfileobj(remote, local, 1 << 20)
     except (ImportError, ValueError) as error:
-        raise StageError(f"{what}: {address.scrub(error)}; mend the URL, or install what its protocol needs") from None
+        raise StageError(
+            f"{what}: {address.scrub(error)}; correct the URL, or install what its protocol needs"
+        ) from None
     except Exception as error:  # noqa: BLE001  (each protocol has its own errors, and any may hold the URL)
         raise OutsideError(f"{what}: {address.scrub(error)}; is it there, and open to you?") from None
 
@@ -128,7 +133,7 @@ def _query(source: OutsideSource, place: str, file: Path) -> None:
             chunks.append(folder / f"{number:06}.parquet")
             _table(names, rows, what).write_parquet(chunks[-1])
         if not chunks:
-            raise StageError(f"{what} finds no rows; mend the query")
+            raise StageError(f"{what} finds no rows; correct the query")
         try:
             pl.concat([pl.scan_parquet(chunk) for chunk in chunks], how="vertical_relaxed").sink_parquet(file)
         except pl.exceptions.PolarsError as error:

@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from stages.config import Params
-from stages.files import replacing
-from stages.raw import check, format_of
+from stages.common.outputs import replacing
+from stages.common.params import Params
+from stages.data.raw_check import check, format_of
 
 
 def run(key: str, params: Params, *, source: Path, raw: Path) -> None:  # noqa: ARG001  (every stage is called alike)

@@ -9,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import write_table
+from sklearn.model_selection import train_test_split
 
-from stages.config import PARAMS_FILE, Model, Params, block
-from stages.errors import StageError
-from stages.files import replacing
-from stages.table import read_arrow
+from stages.common.errors import StageError
+from stages.common.missing_words import MISSING_WORDS
+from stages.common.models import Model
+from stages.common.outputs import replacing
+from stages.common.params import PARAMS_FILE, Params, block
+from stages.modelling.table import read_arrow
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 
@@ -29,52 +32,17 @@ def run(key: str, params: Params, *, clean: Path, train: Path, test: Path) -> No
     place = f"{PARAMS_FILE}: models.{key}"
     _check_columns(place, table.column_names, model)
     codes, classes = _classes(clean, table.column(model.target), model)
-    _check_sizes(clean, place, np.bincount(codes, minlength=len(classes)), classes, model)
+    counts = np.bincount(codes, minlength=len(classes))
+    _refuse_missing_words(clean, place, classes, counts[: len(classes)], model)
+    _check_sizes(clean, place, counts, classes, model)
     how = model.split
-    parts = shuffle_split(len(codes), how.test_size, how.seed, codes if how.stratify else None)
+    parts = train_test_split(
+        np.arange(len(codes)), test_size=how.test_size, random_state=how.seed, stratify=codes if how.stratify else None
+    )
     table = table.drop_columns(list(dict.fromkeys(how.drop))).replace_schema_metadata(None)
     with replacing(train) as first, replacing(test) as second:
         for part, path in zip(parts, (first, second), strict=True):
-            # From the buffer, because converting an array imports pandas, a third of this stage's time.
-            numbers = pa.Array.from_buffers(pa.int64(), len(part), [None, pa.py_buffer(part.astype(np.int64))])
-            write_table(table.take(numbers), path)
-
-
-def shuffle_split(rows: int, test_size: float, seed: int, codes: Rows | None = None) -> tuple[Rows, Rows]:
-    """Row numbers of the train and of the test part; `codes` (one class number a row) asks for a stratified split.
-
-    The same rows in the same order as sklearn.model_selection.train_test_split, whose import takes a second that every
-    `split` would pay; a test holds the two equal. RandomState's numbers are frozen (NumPy's NEP 19).
-    """
-    rng = np.random.RandomState(seed)
-    n_test = ceil(test_size * rows)
-    if codes is None:
-        order = rng.permutation(rows)
-        return order[n_test:], order[:n_test]
-    counts = np.bincount(codes)
-    to_train = _shares(counts, rows - n_test, rng)
-    to_test = _shares(counts - to_train, n_test, rng)
-    train, test = [], []
-    for members, first, second in zip(
-        np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1]), to_train, to_test, strict=True
-    ):
-        order = members[rng.permutation(len(members))]
-        train.append(order[:first])
-        test.append(order[first : first + second])
-    return rng.permutation(np.concatenate(train)), rng.permutation(np.concatenate(test))
-
-
-def _shares(counts: Rows, draws: int, rng: np.random.RandomState) -> Rows:
-    """How many of `draws` each class gets: by its share, the largest remainders first, equal ones by lot."""
-    exact = counts / counts.sum() * draws
-    shares: Rows = np.floor(exact).astype(np.intp)
-    remainders = exact - shares
-    for value in np.unique(remainders)[::-1]:
-        if (left := draws - int(shares.sum())) == 0:
-            break
-        (tied,) = np.nonzero(remainders == value)
-        shares[rng.choice(tied, size=min(len(tied), left), replace=False)] += 1
-    return shares
+            write_table(table.take(pa.array(part)), path)
 
 
 def _check_columns(place: str, columns: Sequence[str], model: Model) -> None:
@@ -108,6 +76,16 @@ def _classes(path: Path, target: Any, model: Model) -> tuple[Rows, list[Any]]:
     rank = {value: number for number, value in enumerate(classes)}
     numbers: Any = np.from_dlpack(coded.indices)
     return np.array([rank[value] for value in seen], np.intp).take(numbers), classes
+
+
+def _refuse_missing_words(path: Path, place: str, classes: list[Any], counts: Rows, model: Model) -> None:
+    for word, count in zip(classes, counts, strict=True):
+        if isinstance(word, str) and word.strip().casefold() in MISSING_WORDS:
+            raise StageError(
+                f"{path}: {count} rows have {word!r} as their {model.target!r} ({place}.target), which is a word for a "
+                f"missing value; add it to datasets.{model.data}.clean.null_values and drop these rows, or, if it is a "
+                "class, give it another name in the cleaning script"
+            )
 
 
 def _check_sizes(path: Path, place: str, counts: Rows, classes: list[Any], model: Model) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import get_tags
 
-from stages import table
-from stages.config import PARAMS_FILE, Model, Params, block
-from stages.errors import StageError
-from stages.files import replacing
+from stages.common.errors import StageError
+from stages.common.models import Model
+from stages.common.outputs import replacing
+from stages.common.params import PARAMS_FILE, Params, block
+from stages.modelling import table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ import polars as pl
 import yaml
 
 from stages import clean
-from stages.config import Params
+from stages.common.params import Params
 
 ROOT = Path(__file__).resolve().parents[2]
 KEEP = "return frame"

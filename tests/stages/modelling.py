@@ -9,7 +9,7 @@ import polars as pl
 import yaml
 from sklearn.datasets import load_diabetes, load_iris
 
-from stages.config import Params
+from stages.common.params import Params
 
 STAGES = Path(__file__).resolve().parents[2] / "src" / "stages"
 FOREST = "sklearn.ensemble.RandomForestClassifier"

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from datasets import ROOT, config, stage, tree
 
-from stages.config import Params, block, load_params
-from stages.errors import StageError
+from stages.common.errors import StageError
+from stages.common.params import Params, block, load_params
 
 
 def test_the_published_schema_is_the_models():

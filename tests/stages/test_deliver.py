@@ -14,7 +14,7 @@ import pytest
 from datasets import config, left_behind, params, stage, tree
 
 from stages import deliver
-from stages.errors import OutsideError, StageError
+from stages.common.errors import OutsideError, StageError
 
 SECRET = "s3cr3t/p@ss+w"
 ROWS = 50_000  # more than one chunk
@@ -78,6 +78,14 @@ def test_other_data_replaces_table_and_files_whole(tmp_path):
     assert read(tmp_path) == [(number,) for number in range(ROWS)]
     assert (tmp_path / "out" / "d.csv").read_text().splitlines() == ["other", *map(str, range(ROWS))]
     assert read(tmp_path, "SELECT name FROM sqlite_master WHERE type = 'table'") == [("_deliveries",), ("t",)]
+
+
+def test_no_table_of_the_users_is_taken_for_one_of_ours(tmp_path):
+    run(tmp_path, pl.DataFrame({"n": [1]}), target(tmp_path, "t__staging"))
+    run(tmp_path, pl.DataFrame({"n": [2]}), target(tmp_path))
+    assert read(tmp_path, "SELECT n FROM t__staging") == [(1,)]
+    with pytest.raises(StageError, match=r"deliver\.0\.table = _deliveries: .*; choose another name"):
+        run(tmp_path, SMALL, target(tmp_path, "_deliveries"))
 
 
 def test_a_view_of_the_table_survives_its_replacement(tmp_path):
@@ -166,6 +174,7 @@ def test_the_receipt_of_a_secret_url_shows_the_name_of_the_secret_only(tmp_path,
     assert "${NAME}" in receipt["targets"][0]["target"]
 
 
+@pytest.mark.slow
 def test_a_reader_sees_one_delivery_or_the_other(tmp_path):
     """Two tables of different length and columns in turn: a reader must find either, complete, at any time."""
     tables = [pl.DataFrame({"a": ["x"] * ROWS}), pl.DataFrame({"b": ["y"] * (ROWS // 2)})]
@@ -230,7 +239,7 @@ sys.path.insert(0, "src")
 from pathlib import Path
 from sqlalchemy import Connection, event
 from stages import deliver
-from stages.config import load_params
+from stages.common.params import load_params
 
 seen = []
 

@@ -10,8 +10,9 @@ from scipy.stats import binomtest
 from sklearn import metrics
 from sklearn.inspection import permutation_importance
 
-from stages import evaluate, split, table, train
-from stages.errors import StageError
+from stages import evaluate, split, train
+from stages.common.errors import StageError
+from stages.modelling import table
 
 OUTPUTS = {
     "metrics": "out/metrics.json",
@@ -110,6 +111,7 @@ def test_regression_metrics_are_scikit_learns(diabetes_ridge):
     assert [low, high] == pytest.approx(other, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["iris_forest", "penguin_pipeline", "diabetes_ridge"])
 def test_importance_is_scikit_learns_and_sorted(name, request):
     done = request.getfixturevalue(name)
@@ -124,6 +126,7 @@ def test_plots_fit_the_task(iris_forest, diabetes_ridge):
     assert diabetes_ridge.plots == ["importance.png", "residuals.png"]
 
 
+@pytest.mark.slow
 def test_evaluating_again_gives_the_same_bytes_and_no_old_plot(tmp_path):
     learn(tmp_path, iris(), n_estimators=5, random_state=1)
     judge(tmp_path)
@@ -180,9 +183,18 @@ def test_a_class_that_the_model_never_saw_is_said_and_scored_as_an_error(tmp_pat
     strange = pl.col("species").replace("setosa", "pallida")
     pl.read_parquet(tmp_path / "test.parquet").with_columns(strange).write_parquet(tmp_path / "test.parquet")
     done = judge(tmp_path)
-    assert "never saw ['pallida'] of 'species'" in capsys.readouterr().err
+    assert "was not trained on ['pallida'] of 'species'" in capsys.readouterr().err
     assert done.metrics["accuracy"] < 0.8
     assert not {"log_loss", "roc_auc"} & set(done.metrics)
+
+
+def test_a_metric_that_is_not_finite_is_left_out_of_the_json(tmp_path):
+    learn(tmp_path, diabetes(), target="progression", estimator=RIDGE)
+    huge = pl.col("progression") * 1e200
+    pl.read_parquet(tmp_path / "test.parquet").with_columns(huge).write_parquet(tmp_path / "test.parquet")
+    done = judge(tmp_path, "progression")
+    assert done.metrics["mae"] > 1e200
+    assert "rmse" not in done.metrics
 
 
 def test_a_constant_test_target_has_no_r2(tmp_path):
@@ -270,20 +282,29 @@ def _changing(*expressions):
     return lambda path: pl.read_parquet(path).select(*expressions).write_parquet(path)
 
 
+def _infinite(path):
+    pl.read_parquet(path).with_columns(sepal_width=float("-inf")).write_parquet(path)
+
+
 @pytest.mark.parametrize(
     ("name", "spoil", "message"),
     [
         ("m.joblib", _without, r"m\.joblib is missing; make it: dvc repro train@m"),
-        ("m.joblib", _holding(b"\x80\x04half"), r"m\.joblib does not load \(.*\); make it anew: dvc repro -f train@m"),
+        ("m.joblib", _holding(b"\x80\x04half"), r"m\.joblib does not load \(.*\); make it again: dvc repro -f train@m"),
         ("m.joblib", _holding(b"cnosuchmodule\nModel\n."), r"does not load \(ModuleNotFoundError: .*nosuchmodule"),
         ("m.joblib", _dumping({"a": 1}), r"holds a dict, not a classifier or regressor"),
         ("test.parquet", _without, r"test\.parquet is missing; make it: dvc repro split@m"),
+        (
+            "test.parquet",
+            _infinite,
+            r"test\.parquet: column 'sepal_width' is infinite in 30 rows, first in row 1",
+        ),
         ("test.parquet", _changing(pl.exclude("species")), r"test\.parquet: no target column 'species'; there are: "),
         ("test.parquet", _changing(pl.exclude("sepal_width")), r"no column 'sepal_width', which the model was"),
         (
             "test.parquet",
             _changing(pl.exclude("sepal_width"), pl.lit("wide").alias("sepal_width")),
-            r"cannot be judged",
+            r"cannot be evaluated",
         ),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from datasets import config, left_behind, params, stage, tree
 
 from stages import fetch
-from stages.errors import OutsideError, StageError
+from stages.common.errors import OutsideError, StageError
 
 SECRET = "s3cr3t/p@ss+wörd"
 LOADERS = """\
@@ -28,6 +28,7 @@ def several(): return bunch(target=np.array([[1, 2], [3, 4]]), target_names=["p"
 def frames(): return sklearn.utils.Bunch(data=pd.DataFrame({"x": [1, 2]}), target=pd.Series([0, 1]), target_names="ny")
 def unlabelled(): return bunch()
 def bunch(**more): return sklearn.utils.Bunch(data=np.array([[1.0, 2.0], [3.0, 4.0]]), feature_names=["x", "y"], **more)
+def twice(): return sklearn.utils.Bunch(data=pd.DataFrame({"target": [1, 2]}), target=np.array([0, 1]))
 def number(): return 3
 def empty(): return pl.DataFrame({"a": []})
 def broken(): raise ValueError("no luck\\ntoday")
@@ -91,9 +92,10 @@ def test_a_function_is_called_with_its_args(raw):
         ("loaders.nope", r"s\.load = loaders\.nope does not import: AttributeError"),
         ("no_such_package.load", "does not import: ModuleNotFoundError: No module named 'no_such_package'"),
         ("loaders.NOT_A_FUNCTION", "is a int, not a function"),
+        ("loaders.twice", "returned a Bunch: .* one of its features is named 'target' too"),
         ("loaders.number", "returned a int: .*; it must be a data frame or a Bunch"),
         ("loaders.empty", "returned no rows"),
-        ("loaders.broken", "failed: ValueError: no luck today; mend"),
+        ("loaders.broken", "failed: ValueError: no luck today; correct"),
     ],
 )
 @pytest.mark.usefixtures("loaders")
@@ -127,8 +129,8 @@ def test_a_column_has_one_type_over_all_chunks(tmp_path, raw, monkeypatch):
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ("SELECT * FROM nope", "no such table: nope; mend the query"),
-        ("SELEC 1", "syntax error; mend the query"),
+        ("SELECT * FROM nope", "no such table: nope; correct the query"),
+        ("SELEC 1", "syntax error; correct the query"),
         ("SELECT * FROM sales WHERE id > 9", r"sources\.outside\.s\.sql finds no rows"),
         ("SELECT id, id FROM sales", r"sources\.outside\.s\.sql: the rows make no table"),
     ],

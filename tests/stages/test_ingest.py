@@ -5,8 +5,8 @@ import pytest
 from datasets import left_behind, params, stage, tree
 
 from stages import ingest
-from stages.config import Params
-from stages.errors import StageError
+from stages.common.errors import StageError
+from stages.common.params import Params
 
 
 def run(source, raw, separator=","):
@@ -50,7 +50,7 @@ def test_the_separator_is_the_one_of_the_dataset_that_reads_the_file(tmp_path):
         ("a.csv", b"name,age\nAlice,25\nBob,1,2\n", ["a.csv", "#3", "Bob,1,2"]),
         ("a.csv", b"name,name\nAlice,25\n", ["a.csv", "line 1", "'name'"]),
         ("a.csv", b"1,2\n3,4\n", ["a.csv", "line 1", "1,2"]),
-        ("a.csv", b"name,age\nAl\xff\xfe,25\n", ["a.csv", "UTF8"]),
+        ("a.csv", b"name,age\nAl\xff\xfe,25\n", ["a.csv", "line 2", "UTF-8"]),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', ["a.jsonl", "line 2"]),
         ("a.jsonl", b'{"a": 1}\n[1]\n', ["a.jsonl", "line 2", "[1]"]),
         ("a.jsonl", b'{"a": "\xff"}\n', ["a.jsonl", "line 1"]),

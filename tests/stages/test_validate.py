@@ -6,11 +6,16 @@ import re
 import pandera.polars as pa
 import polars as pl
 import pytest
-from datasets import AGE, FLOAT, INT, TEXT
+from datasets import AGE, FLOAT, INT, TEXT, params
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from pyarrow import parquet, table
 
-from stages.errors import StageError
-from stages.validate import ROW_CHECKS
+from stages import clean
+from stages.common.errors import StageError
+from stages.validation.schema import ROW_CHECKS
+from stages.validation.validate import validate
 
 
 def test_a_broken_row_is_set_aside_with_number_and_reasons(job):
@@ -151,6 +156,86 @@ def test_a_cell_of_another_type_rejects_its_row_alone(job, dtype, cell):
     assert done.rejected.select("row", "x", "reason").rows() == [(2, cell, f"x: dtype({dtype})")]
 
 
+def test_a_whole_number_may_be_written_as_a_decimal_in_csv_as_in_parquet(job):
+    columns = {"x": {**INT, "nullable": True}}
+    for raw, content in (
+        ("raw.csv", "x,y\n3.0,1\n1e3,2\n2.5,3\n9007199254740993,4\n1e300,5\n"),
+        (
+            "raw.jsonl",
+            '{"x": 3.0, "y": 1}\n{"x": 1000.0, "y": 2}\n{"x": 2.5, "y": 3}\n{"x": 9007199254740993, "y": 4}\n',
+        ),
+    ):
+        done = job().run(raw, content, columns)
+        assert done.rows["x"].to_list() == [3, 1000, 9007199254740993]
+        assert done.rejected["row"].to_list()[0] == 3
+    done = job().run("raw.parquet", pl.DataFrame({"x": [3.0, 1000.0, 2.5]}), columns)
+    assert done.rows["x"].to_list() == [3, 1000]
+
+
+@pytest.mark.parametrize(("dtype", "cell"), [("float32", "1e39"), ("float32", "-1e39"), ("float64", "1e400")])
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_number_too_large_for_its_type_rejects_its_row(job, dtype, cell, ending):
+    if ending == "jsonl" and dtype == "float64":
+        pytest.skip("no JSON reader takes it for a number")
+    rows = [("1.5", 1), (cell, 2), ("2.5", 3)]
+    csv = "x,y\n" + "".join(f"{x},{y}\n" for x, y in rows)
+    lines = "".join(f'{{"x": {x}, "y": {y}}}\n' for x, y in rows)
+    done = job().run(f"raw.{ending}", csv if ending == "csv" else lines, {"x": {"dtype": dtype}, "y": INT})
+    assert done.rows.rows() == [(1.5, 1), (2.5, 3)]
+    assert done.rejected.select("row", "reason").rows() == [(2, f"x: dtype({dtype})")]
+
+
+def test_a_float64_too_large_for_float32_rejects_its_row_in_parquet(job):
+    done = job().run("raw.parquet", pl.DataFrame({"x": [1.5, 1e39, float("inf")]}), {"x": {"dtype": "float32"}})
+    assert done.rows["x"].to_list() == [1.5, float("inf")]
+    assert done.rejected["reason"].to_list() == ["x: dtype(float32)"]
+
+
+def test_infinity_that_is_written_stays_one(job):
+    done = job().run("raw.csv", "x,y\ninf,1\n-Infinity,2\n1e400,3\n", {"x": FLOAT, "y": INT})
+    assert done.rows["x"].to_list() == [float("inf"), float("-inf")]
+    assert done.rejected["row"].to_list() == [3]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"x,y\n1,2\n3\n5,6\n", r"not a CSV file separated by ',': .*Row #3: Expected 2 columns, got 1: 3; "),
+        (b"x,y\n1,2\n3,4,5\n", r"Row #3: Expected 2 columns, got 3: 3,4,5; .* set `separator`"),
+        (b"x,y\n1,2\n\n3,4\n", r"line 3 is blank; remove it"),
+        (b"x,y\n1,2\n\n", r"line 3 is blank; remove it"),
+        (b'x,y\r\n"a\r\n\r\nb",2\r\n\r\n3,\r\n', r"line 5 is blank; remove it"),
+        (b"x\n1\n\n2\n", r"line 3 is blank; .* a file of one column is written \"\""),
+        (b"\nx,y\n1,2\n", r"line 1 is blank; the first line must name the columns"),
+        (b"x,x\n1,2\n", r"line 1: two columns are named 'x'; rename one"),
+        (b"1,2\n3,4\n", r"line 1: '1,2' is data"),
+        (b",x,y\n0,1,2\n1,3,4\n", r"line 1: column 1 has no name; .*index=False"),
+        ("x,größe\n1,2\n".encode("latin-1"), r"line 1 is not UTF-8: .*iconv -f WINDOWS-1252 -t UTF-8"),
+        ("x,y\n1,ä\n2,b\n".encode("latin-1"), r"line 2 is not UTF-8: "),
+        ("x,y\n1,2\n".encode("utf-16"), r"line 1 is not UTF-8: .*iconv -f UTF-16 -t UTF-8"),
+    ],
+)
+def test_a_raw_file_that_nobody_checked_is_held_to_the_same(job, content, said):
+    """As `dvc add` takes it: no stage has seen it before."""
+    done = job()
+    (done.folder / "raw.csv").write_bytes(content)
+    with pytest.raises(StageError) as refusal:
+        clean.run("d", params({"x": {"dtype": "str"}}), raw=done.folder / "raw.csv", **done.paths)
+    assert re.search(said, str(refusal.value)), refusal.value
+    assert "\n" not in str(refusal.value)
+    assert done.written == []
+
+
+def test_two_parquet_columns_of_a_name_are_refused(job, tmp_path):
+    parquet.write_table(table([[1], [2]], names=["x", "x"]), tmp_path / "raw.parquet")
+    with pytest.raises(StageError, match="two columns are named 'x'"):
+        clean.run("d", params({"x": INT}), raw=tmp_path / "raw.parquet", **job().paths)
+
+
+def test_a_missing_value_in_the_last_column_is_no_short_row(job):
+    assert job().run("raw.csv", 'x,y\n1,\n2,""\n,\n', {"x": {**INT, "nullable": True}}).rows.height == 3
+
+
 def test_a_column_that_the_schema_does_not_name_keeps_its_type_in_either_reading(job):
     text = "x,n,t,late\n1,1.5,a,1\n2,2,b,2\n" + "3,3,c,3\n" * 20_000 + "4,4,d,word\n"
     done = job().run("raw.csv", text, {"x": INT})
@@ -247,6 +332,41 @@ def test_a_schema_that_does_not_fit_is_refused_with_its_place(job, columns, sche
 
 def test_a_column_that_need_not_be_there_may_be_missing(job):
     assert job().run("raw.csv", "x\n1\n", {"x": INT, "y": {**INT, "required": False}}).rows.columns == ["x"]
+
+
+HOSTILE = st.sampled_from(
+    [
+        *("row", "reason", "rows", "column0", "value0", "value1", "broken0", "missing_column0", "__v", "__broken0"),
+        *("*", "^.*$", "^v$", "a.b", "${x}", "two words", "ü", "literal", "len", "index", "v"),
+    ]
+)
+CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters='",')
+NAMES = HOSTILE | st.text(CHARACTERS, min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    names=st.lists(NAMES, min_size=3, max_size=6, unique=True),
+    suffix=st.sampled_from([".csv", ".parquet"]),
+)
+def test_no_column_of_the_file_meets_one_of_ours(tmp_path_factory, names, suffix):
+    """Whatever the columns are called, each keeps its values: in the clean rows, the rejected ones and the counts."""
+    raw = tmp_path_factory.mktemp("hostile") / f"raw{suffix}"
+    days = ["2020-01-01", "2020-01-02", "no day"]
+    others = {name: [number * 10 + row for row in range(3)] for number, name in enumerate(names[1:])}
+    table = pl.DataFrame({names[0]: days, **others})
+    table.write_csv(raw) if suffix == ".csv" else table.write_parquet(raw)
+    columns = {names[0]: {"dtype": "date"}, names[1]: {"dtype": "float64", "checks": {"ge": 0}}}
+    validated = validate(params(columns).datasets["d"], "datasets.d", raw, as_text=True)
+    good, rejected = validated.good.collect(), validated.rejected.collect()
+    assert good.columns == names
+    assert good[names[0]].to_list() == [dt.date(2020, 1, 1), dt.date(2020, 1, 2)]
+    assert [good[name].to_list() for name in others] == [values[:2] for values in others.values()]
+    assert rejected.columns == [validated.row, *names, validated.reason]
+    assert rejected.select(pl.exclude(validated.reason)).cast(pl.String).row(0) == tuple(map(str, [3, *table.row(2)]))
+    assert rejected[validated.reason].to_list() == [f"{names[0]}: dtype(date)"]
+    rows, *counts = validated.counts.collect().row(0)
+    assert (rows, sum(counts), len(counts)) == (3, 1, len(validated.rules) + len(names) + 1)
 
 
 def test_raw_columns_named_row_and_reason_are_kept(job):

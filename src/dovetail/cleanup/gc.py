@@ -5,22 +5,30 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from dovetail.cleanup.references import roots
-from dovetail.cleanup.risks import Warned
+from dovetail.cleanup import risks
+from dovetail.cleanup.references import git_refs
 from dovetail.cleanup.survey import Survey, survey
-from dovetail.cleanup.unreferenced import Doomed, of_objects, of_trash
+from dovetail.cleanup.unreferenced import Unreferenced, of_objects, of_trash
 from dovetail.errors import UserError
 from dovetail.repo.objects import Objects
-from dovetail.repo.workspace import Workspace, open_workspace
+from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
-from dovetail.tracking.connection import has_store, open_store
+from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
 from dovetail.tracking.trash import Discarded
+from dovetail.values.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked for; `cloud`: DVC's default remote too, `remote`: the one of that name too."""
+class GcRequest:
+    """Where to look, and whether to delete.
+
+    Attributes:
+        force: Delete what the plan shows.
+        cloud: Look at DVC's default remote, too.
+        remote: Look at the remote of this name, too.
+        shared_cache: No other repository uses the cache outside of this one.
+    """
 
     force: bool = False
     cloud: bool = False
@@ -29,31 +37,67 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is kept for whom, what nothing needs, and what to know before that goes."""
+class KeptObjects:
+    """How many objects something needs, and their bytes; what several need is counted for each."""
 
-    keep: Sequence[Mapping[str, Any]]
-    objects: Mapping[Objects, Sequence[Doomed]]
-    trash: Mapping[Discarded, Doomed]
-    warnings: Sequence[Warned]
+    what: str
+    objects: int
+    size: int
 
-    def as_json(self, *, deleted: bool) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
+        """The entry of `keep` in the answer of `dovetail gc --json`."""
+        return {"what": self.what, "objects": self.objects, "size": self.size}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GcAnswer:
+    """What is kept for whom, what nothing needs, and what to know before that is deleted.
+
+    Attributes:
+        deleted: Whether it was deleted.
+        looked_at: Where objects were looked for.
+        warnings: One of severity `error` blocks the clean-up.
+    """
+
+    keep: tuple[KeptObjects, ...]
+    delete: tuple[Unreferenced, ...]
+    deleted: bool
+    looked_at: tuple[str, ...]
+    warnings: tuple[Finding, ...]
+
+    @property
+    def size(self) -> int:
+        """The bytes of what nothing needs."""
+        return sum(entry.size for entry in self.delete)
+
+    def __repr__(self) -> str:
+        done = "deleted" if self.deleted else "to delete"
+        return f"<GcAnswer {len(self.delete)} {done} ({self.size} bytes), {len(self.warnings)} warnings>"
+
+    def as_json(self) -> dict[str, Any]:
         """The answer of `dovetail gc --json`."""
-        doomed = [*(row for rows in self.objects.values() for row in rows), *self.trash.values()]
         return {
-            "keep": list(self.keep),
-            "delete": [row.as_json() for row in doomed],
-            "bytes": sum(row.size for row in doomed),
-            "deleted": deleted,
-            "looked_at": [*(place.name for place in self.objects), "mlflow"],
-            "warnings": [warned.as_json() for warned in self.warnings],
+            "keep": [entry.as_json() for entry in self.keep],
+            "delete": [entry.as_json() for entry in self.delete],
+            "bytes": self.size,
+            "deleted": self.deleted,
+            "looked_at": list(self.looked_at),
+            "warnings": [risks.as_json(warning) for warning in self.warnings],
         }
 
 
-def gc(wish: Wish) -> dict[str, Any]:
-    """The answer of `dovetail gc`: what nothing needs any more; with `force` it is deleted.
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    keep: Sequence[KeptObjects]
+    objects: Mapping[Objects, Sequence[Unreferenced]]
+    trash: Mapping[Discarded, Unreferenced]
+    warnings: Sequence[Finding]
 
-    Killed on the way, nothing that is needed is gone, and the same again goes on.
+
+def gc(workspace: Workspace, tracking: Tracking, request: GcRequest = GcRequest()) -> GcAnswer:
+    """What nothing needs any more; with `force` it is deleted.
+
+    Interrupted, nothing that is needed is lost, and running it again goes on.
 
     Raises:
         UserError: with `force`, when something has to be settled first; nothing is deleted then.
@@ -61,49 +105,49 @@ def gc(wish: Wish) -> dict[str, Any]:
         DataUnavailable: when the cache or the remote does not answer.
         StoreError: when MLflow does not answer: what its versions need is not known then.
     """
-    with open_workspace() as workspace, ExitStack() as stack:
-        if wish.force:
-            stack.enter_context(write_lock(workspace.store_root))
+    with ExitStack() as stack:
+        if request.force:
+            stack.enter_context(write_lock(tracking.root))
             stack.enter_context(workspace.locked())
-        root = workspace.store_root
-        store = stack.enter_context(open_store(root)) if has_store(root) else None
-        before = roots(workspace.git)
-        plan = _plan(workspace, store, wish)
-        while wish.force and before != (before := roots(workspace.git)):  # somebody made or fetched a tag meanwhile
-            plan = _plan(workspace, store, wish)
-        if wish.force:
+        store = stack.enter_context(tracking.store()) if tracking.exists else None
+        before = git_refs(workspace.git)
+        plan = _plan(workspace, store, request)
+        while request.force and before != (before := git_refs(workspace.git)):  # a tag was made or fetched meanwhile
+            plan = _plan(workspace, store, request)
+        if request.force:
             _carry_out(plan, store)
-    return plan.as_json(deleted=wish.force)
+    return GcAnswer(
+        keep=tuple(plan.keep),
+        delete=(*(entry for entries in plan.objects.values() for entry in entries), *plan.trash.values()),
+        deleted=request.force,
+        looked_at=(*(place.name for place in plan.objects), "mlflow"),
+        warnings=tuple(plan.warnings),
+    )
 
 
-def _plan(workspace: Workspace, store: Store | None, wish: Wish) -> Plan:
-    places = [workspace.cache]
-    if wish.cloud or wish.remote:
-        remote = workspace.remote(wish.remote)
+def _plan(workspace: Workspace, store: Store | None, request: GcRequest) -> _Plan:
+    places = [workspace.storage.cache]
+    if request.cloud or request.remote:
+        remote = workspace.remote.objects(request.remote)
         if remote is None:
             raise UserError("DVC has no default remote", "dvc remote list, then: dovetail gc --remote NAME")
         places.append(remote)
-    found = survey(workspace, store, places, consent=wish.shared_cache)
+    found = survey(workspace, store, places, consent=request.shared_cache)
     trash = {item: of_trash(item) for item in found.trash if not item.versions}
-    return Plan(_kept(found), of_objects(workspace, found), trash, found.warnings)
+    return _Plan(_kept(found), of_objects(workspace, found), trash, found.warnings)
 
 
-def _kept(found: Survey) -> list[dict[str, Any]]:
-    """Who needs how much; what several need is counted for each."""
+def _kept(found: Survey) -> list[KeptObjects]:
     size = {md5: size for sizes in found.sizes.values() for md5, size in sizes.items()}
     present = {what: [md5 for md5 in needed if md5 in size] for what, needed in found.needed.items()}
-    return [
-        {"what": what, "objects": len(mine), "size": sum(size[md5] for md5 in mine)}
-        for what, mine in present.items()
-        if mine
-    ]
+    return [KeptObjects(what, len(own), sum(size[md5] for md5 in own)) for what, own in present.items() if own]
 
 
-def _carry_out(plan: Plan, store: Store | None) -> None:
-    for warned in plan.warnings:
-        if warned.blocks:
-            raise UserError(f"nothing was deleted: {warned.what}: {warned.why}", warned.next)
-    for place, rows in plan.objects.items():
-        place.delete([row.md5 for row in rows if row.md5])
+def _carry_out(plan: _Plan, store: Store | None) -> None:
+    for warning in plan.warnings:
+        if warning.severity == "error":
+            raise UserError(f"nothing was deleted: {warning.what}: {warning.why}", warning.next)
+    for place, entries in plan.objects.items():
+        place.delete([entry.md5 for entry in entries if entry.md5])
     for item in plan.trash if store else ():
         store.empty(item)  # type: ignore[union-attr]  # only a store has a trash

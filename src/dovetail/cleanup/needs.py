@@ -4,25 +4,27 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dovetail.cleanup.references import Reader, Root, digests
+from dovetail.cleanup.references import GitRef, Reader, digests
 from dovetail.errors import DovetailError, MissingFile
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
-from dovetail.repo.tree import Snapshot
+from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
-from dovetail.tracking.run_content import LINEAGE_FILE
+from dovetail.tracking.run_content import LINEAGE_FILE, read_lineage
 from dovetail.tracking.store import Store, Version
 from dovetail.values import tag_keys
 from dovetail.values.lineage import Lineage
 
 VERSION, HISTORY = "version", "history"
-Written = Sequence[tuple[Commit, Mapping[str, str]]]  # each commit with the DVC files that it wrote, newest first
+DvcFileHistory = Sequence[
+    tuple[Commit, Mapping[str, str]]
+]  # each commit with the DVC files that it wrote, newest first
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What something needs: the md5s of objects, a folder's listing without what it names."""
+class Need:
+    """The objects that something needs, by md5; of a folder its listing alone, not the files in it."""
 
     kind: str
     what: str
@@ -30,8 +32,8 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A registered version, or what the ledger names where MLflow does not know it.
+class VersionNeeds:
+    """A registered version, or one that only the ledger knows, and what it needs.
 
     Attributes:
         aliases: Those that name it, in MLflow or in the ledger.
@@ -55,7 +57,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class VersionFilter:
     """Which models of the history are versions: every one of a commit that is kept; else those that MLflow shows.
 
     Attributes:
@@ -78,7 +80,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
+class _RunRecord:
     """What a version's run says of it; `kept` is what a DVC file names, the model or the folder with it."""
 
     digests: frozenset[str]
@@ -87,17 +89,19 @@ class _Recorded:
     commit: str | None  # where it was registered with nothing changed
 
 
-def of_roots(reader: Reader, roots: Iterable[Root]) -> list[Claim]:
+def of_refs(reader: Reader, roots: Iterable[GitRef]) -> list[Need]:
     """All that the tips of branches, tags and experiments name, and the working tree."""
-    return [Claim(root.kind, str(root), reader.tree(root.commit) if root.commit else reader.here()) for root in roots]
+    return [Need(root.kind, str(root), reader.tree(root.commit) if root.commit else reader.here()) for root in roots]
 
 
-def of_held(versions: Iterable[Held]) -> list[Claim]:
+def of_versions(versions: Iterable[VersionNeeds]) -> list[Need]:
     """What registered versions need."""
-    return [Claim(VERSION, str(version), version.digests) for version in versions]
+    return [Need(VERSION, str(version), version.digests) for version in versions]
 
 
-def held(workspace: Workspace, reader: Reader, store: Store | None, ledger: Ledger, written: Written) -> list[Held]:
+def version_needs(
+    workspace: Workspace, reader: Reader, store: Store | None, ledger: Ledger, written: DvcFileHistory
+) -> list[VersionNeeds]:
     """Every version that MLflow shows, and every one that an alias names in git's ledger."""
     named: dict[tuple[str, str | None], dict[str, str]] = {}  # model and md5 → the commit of each alias in the ledger
     for (model, alias), event in ledger.aliases.items():
@@ -115,27 +119,26 @@ def held(workspace: Workspace, reader: Reader, store: Store | None, ledger: Ledg
         tracked = workspace.git.files(commits[0].sha) if commits else {}
         in_git = frozenset(md5 for path, md5 in record.paths.items() if path in tracked)
         order = tuple(sorted(aliases))
-        found.append(Held(version.model, version.number, order, version.md5, record.digests, in_git, commits))
+        found.append(VersionNeeds(version.model, version.number, order, version.md5, record.digests, in_git, commits))
     for (model, md5), tagged in named.items():
         commits = tuple(_commits(workspace, tagged.values()))
         needed, in_git = reader.tree(commits[0].sha), _outside_dvc(workspace, commits[0])
-        found.append(Held(model, None, tuple(sorted(tagged)), md5, needed, in_git, commits))
+        found.append(VersionNeeds(model, None, tuple(sorted(tagged)), md5, needed, in_git, commits))
     return found
 
 
-def _recorded(store: Store, version: Version) -> _Recorded:
+def _recorded(store: Store, version: Version) -> _RunRecord:
     """What the version's run keeps of it; of a version that Dovetail did not make, what its tags say."""
     shown = store.run(version.run_id or "")
     tags = dict(shown.tags) if shown else {}
     clean = tags.get(tag_keys.GIT_DIRTY) == "false"
     text = store.text(version.run_id or "", LINEAGE_FILE) or ""
-    try:
-        made = Lineage.from_json(json.loads(text))
-    except (ValueError, KeyError, TypeError):
-        return _Recorded(digests(json.dumps(tags) + (version.md5 or "")), version.md5, {}, None)
+    made = read_lineage(text)
+    if made is None:
+        return _RunRecord(digests(json.dumps(tags) + (version.md5 or "")), version.md5, {}, None)
     refs = [made.artifact, *(ref for stage in made.stages for ref in (*stage.deps, *stage.outs))]
     paths = {ref.path: ref.md5 for ref in refs}
-    return _Recorded(
+    return _RunRecord(
         digests(text + json.dumps(tags)), made.kept.md5, paths, tags.get(tag_keys.GIT_COMMIT) if clean else None
     )
 
@@ -145,7 +148,7 @@ def _commits(workspace: Workspace, shas: Iterable[str | None]) -> list[Commit]:
     return [commit for commit in found if commit]
 
 
-def _holding(reader: Reader, written: Written, wanted: set[str | None]) -> dict[str | None, list[Commit]]:
+def _holding(reader: Reader, written: DvcFileHistory, wanted: set[str | None]) -> dict[str | None, list[Commit]]:
     found: dict[str | None, list[Commit]] = {}
     for commit, files in written:
         for md5 in frozenset[str | None]().union(*map(reader.made, files.values())) & wanted:
@@ -164,9 +167,9 @@ def _outside_dvc(workspace: Workspace, commit: Commit) -> frozenset[str]:
 
 
 def of_history(
-    workspace: Workspace, reader: Reader, written: Written, wanted: Wanted, candidates: frozenset[str]
-) -> list[Claim]:
-    """What a version in the history needs, MLflow knowing it or not: `sync` makes it anew from its commit.
+    workspace: Workspace, reader: Reader, written: DvcFileHistory, wanted: VersionFilter, candidates: frozenset[str]
+) -> list[Need]:
+    """What a version in the history needs, whether MLflow knows it or not: `sync` restores it from its commit.
 
     Only the commits are looked at that name one of `candidates`, objects that nothing else needs.
     """
@@ -176,17 +179,17 @@ def of_history(
             needed = _models_need(workspace, reader, commit, wanted)
             if needed & candidates:
                 candidates -= needed
-                found.append(Claim(HISTORY, f"a model at commit {commit.sha[:8]}", needed))
+                found.append(Need(HISTORY, f"a model at commit {commit.sha[:8]}", needed))
     return found
 
 
-def _models_need(workspace: Workspace, reader: Reader, commit: Commit, wanted: Wanted) -> frozenset[str]:
+def _models_need(workspace: Workspace, reader: Reader, commit: Commit, wanted: VersionFilter) -> frozenset[str]:
     """What made the models that a commit records and that are versions; all that it names where that is unclear."""
     tree = workspace.at(commit)
     try:
         made = [lineage for model in tree.declared.models.values() if (lineage := _lineage(tree, model))]
         outs = [out for record in tree.records.values() for out in record.outs]
-        laid = [*outs, *(entry.ref for entry in tree.tracked.values())]
+        tracked = [*outs, *(entry.ref for entry in tree.tracked.values())]
     except DovetailError:
         return reader.tree(commit.sha)
     needed = {
@@ -196,11 +199,11 @@ def _models_need(workspace: Workspace, reader: Reader, commit: Commit, wanted: W
         for ref in [lineage.kept, *(ref for stage in lineage.stages for ref in (*stage.deps, *stage.outs))]
     }
     # A stage may read one file of a folder that `dvc add` knows as a whole, or a folder of files added one by one.
-    around = {ref for ref in laid if any(ref.overlaps(path) for path in {ref.path for ref in needed})}
+    around = {ref for ref in tracked if any(ref.overlaps(path) for path in {ref.path for ref in needed})}
     return frozenset(ref.md5 for ref in needed | around)
 
 
-def _lineage(tree: Snapshot, model: Model) -> Lineage | None:
+def _lineage(tree: Tree, model: Model) -> Lineage | None:
     try:
         return tree.lineage(model)
     except MissingFile:  # declared, not yet trained

@@ -30,8 +30,8 @@ _STACKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
-    """A name that keeps a commit; the working tree, as it lies there, has none."""
+class GitRef:
+    """A name that keeps a commit; the working tree has none."""
 
     kind: str
     name: str
@@ -42,11 +42,11 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """What the git remotes hold: the commit of each of their refs, and why those that did not answer did not."""
+class RemoteRefs:
+    """What the git remotes hold: the commit of each of their refs, and why some did not answer."""
 
     refs: Mapping[str, str]  # "origin refs/tags/v1" → commit
-    silent: Mapping[str, str]  # remote → reason
+    unreachable: Mapping[str, str]  # remote → reason
 
 
 def digests(text: str) -> frozenset[str]:
@@ -83,45 +83,45 @@ def _refs(entry: Mapping[str, Any], folder: str) -> list[FileRef]:
     return [FileRef(join(folder, str(entry["path"])), md5, entry.get("size"))] if isinstance(md5, str) else []
 
 
-def roots(git: Git) -> list[Root]:
+def git_refs(git: Git) -> list[GitRef]:
     """Everything that keeps a commit, the working tree first.
 
     Raises:
         GitFailed: when git cannot say.
     """
-    found = [Root(WORKING_TREE, "", None)]
+    found = [GitRef(WORKING_TREE, "", None)]
     worktrees = git.ask("worktree", "list", "--porcelain")
     form = "--format=%(objecttype)%00%(*objecttype)%00%(objectname)%00%(*objectname)%00%(refname)"
     for line in git.ask("for-each-ref", form).splitlines():
         kind, peeled_kind, sha, peeled, ref = line.split("\0")
         if "commit" in (kind, peeled_kind):
-            found.append(_root(ref, peeled or sha))
+            found.append(_git_ref(ref, peeled or sha))
     heads = [line.removeprefix("HEAD ") for line in worktrees.splitlines() if line.startswith("HEAD ")]
     known = {"0" * len(sha) for sha in heads} | {root.commit for root in found}  # zeros: no commit yet
-    found += [Root(OTHER, "HEAD", sha) for sha in heads if sha not in known]
-    stacks = [ref for ref in _STACKS if git("rev-parse", "--verify", "-q", ref)]
-    found += [Root(OTHER, ref, sha) for ref in stacks for sha in git.ask("log", "-g", "--format=%H", ref).split()]
+    found += [GitRef(OTHER, "HEAD", sha) for sha in heads if sha not in known]
+    stacks = [ref for ref in _STACKS if git.find("rev-parse", "--verify", "-q", ref)]
+    found += [GitRef(OTHER, ref, sha) for ref in stacks for sha in git.ask("log", "-g", "--format=%H", ref).split()]
     return found
 
 
-def _root(ref: str, sha: str) -> Root:
+def _git_ref(ref: str, sha: str) -> GitRef:
     _, space, *rest = ref.split("/")
     kind = _KINDS.get(space, OTHER)
     if kind == OTHER or not rest:
-        return Root(OTHER, ref, sha)
-    return Root(kind, rest[-1] if kind == EXPERIMENT else "/".join(rest), sha)
+        return GitRef(OTHER, ref, sha)
+    return GitRef(kind, rest[-1] if kind == EXPERIMENT else "/".join(rest), sha)
 
 
-def published(git: Git) -> Published:
+def published(git: Git) -> RemoteRefs:
     """What the git remotes hold now, asked of each."""
     refs: dict[str, str] = {}
-    silent: dict[str, str] = {}
+    unreachable: dict[str, str] = {}
     for remote in git("remote").split():
         try:
             refs |= {f"{remote} {ref}": sha for ref, sha in git.remote_refs(remote).items()}
         except GitFailed as error:
-            silent[remote] = error.message
-    return Published(refs, silent)
+            unreachable[remote] = error.message
+    return RemoteRefs(refs, unreachable)
 
 
 class Reader:
@@ -157,7 +157,7 @@ class Reader:
         return frozenset().union(*(self.blob(blob) for blob in self.files(sha).values()))
 
     def here(self) -> frozenset[str]:
-        """The digests that the DVC files of the working tree name, as they lie there and as they are staged."""
+        """The digests that the DVC files of the working tree name, as they are on disk and as they are staged."""
         listed = self._git.ask("ls-files", "-z", "-c", "-o", "--exclude-standard", "--", *DVC_FILES)
         staged = self._git.ask("ls-files", "-z", "-s", "--", *DVC_FILES).split("\0")
         files = (self._git.root / path for path in listed.split("\0") if path)

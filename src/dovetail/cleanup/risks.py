@@ -5,52 +5,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dovetail.cleanup.needs import Held
-from dovetail.cleanup.references import BRANCH, TAG, WORKING_TREE, Published
+from dovetail.cleanup.needs import VersionNeeds
+from dovetail.cleanup.references import BRANCH, TAG, WORKING_TREE, RemoteRefs
 from dovetail.tracking.trash import RUN, Discarded
+from dovetail.values.finding import Finding, Severity
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """Something to know before anything is deleted; one that `blocks` has to be settled first."""
+def as_json(warning: Finding) -> dict[str, Any]:
+    """The warning as `dovetail gc --json` gives it: an error blocks the clean-up."""
+    return {**warning.as_json("what", "why", "next"), "blocks": warning.severity == "error"}
 
-    what: str
-    why: str
-    next: str
-    blocks: bool = False
 
-    def as_json(self) -> dict[str, Any]:
-        """The warning as `--json` gives it."""
-        return {"what": self.what, "why": self.why, "next": self.next, "blocks": self.blocks}
+def _severity(*, blocks: bool) -> Severity:
+    return "error" if blocks else "warning"
 
 
 def of_place(
     *, shallow: bool, foreign_cache: Path | None, unfinished: Iterable[Path], consent: bool
-) -> Iterator[Warned]:
+) -> Iterator[Finding]:
     """What makes it unsafe to delete here at all."""
     if shallow:
-        yield Warned("shallow clone", "what older commits need is not known here", "git fetch --unshallow", blocks=True)
+        yield Finding("error", "shallow clone", "what older commits need is not known here", "git fetch --unshallow")
     if foreign_cache:
-        yield Warned(
+        yield Finding(
+            _severity(blocks=not consent),
             f"the cache {foreign_cache}",
             "it lies outside of this repository, and what another repository keeps there is not known here",
             "dvc gc --projects, or if no other repository uses it: dovetail gc --shared-cache",
-            blocks=not consent,
         )
     for folder in unfinished:
-        yield Warned(
+        yield Finding(
+            "error",
             f"experiment in {folder}",
             "it runs or was killed: what it made is in no commit yet",
             f"dvc queue status; if it does not run any more: rm -r {folder}",
-            blocks=True,
         )
 
 
-def of_git_remotes(published: Published, known: set[str], remote: str | None) -> Iterator[Warned]:
+def of_git_remotes(published: RemoteRefs, known: set[str], remote: str | None) -> Iterator[Finding]:
     """What the git remotes hold and this clone does not; with DVC's `remote` in the plan it has to be here first."""
-    for name, reason in published.silent.items():
+    severity = _severity(blocks=remote is not None)
+    for name, reason in published.unreachable.items():
         why = f"{reason}: what was tagged and pushed by others is not known"
-        yield Warned(f"git remote {name}", why, "git fetch --all --tags", blocks=remote is not None)
+        yield Finding(severity, f"git remote {name}", why, "git fetch --all --tags")
     lacking: dict[str, list[str]] = {}
     for ref, sha in published.refs.items():
         if sha not in known:
@@ -59,58 +56,65 @@ def of_git_remotes(published: Published, known: set[str], remote: str | None) ->
         more = f" and {len(refs) - 3} more" if len(refs) > 3 else ""  # noqa: PLR2004  (what fits on a line)
         following = f"git fetch --tags {name} '+refs/heads/*:refs/remotes/{name}/*' '+refs/exps/*:refs/exps/*'"
         why = f"it has {', '.join(refs[:3])}{more}, whose commits are not here"
-        yield Warned(f"git remote {name}", why, following, blocks=remote is not None)
+        yield Finding(severity, f"git remote {name}", why, following)
     if remote:
-        yield Warned(
+        yield Finding(
+            "warning",
             remote,
             "other clones may have pushed data of commits that they did not push; those commits are not known here",
             "let everybody git push first, then: git fetch --all --tags",
         )
 
 
-def of_trash(trash: Iterable[Discarded]) -> Iterator[Warned]:
+def of_trash(trash: Iterable[Discarded]) -> Iterator[Finding]:
     """What `mlflow gc` would take from registered versions."""
     for item in trash:
         if item.versions:
-            yield Warned(
+            yield Finding(
+                "warning",
                 f"{item.kind} {item.id} of {', '.join(item.versions)}",
                 "it is in MLflow's trash: mlflow gc would delete what the version needs to be explained or served",
                 f"mlflow runs restore --run-id {item.id}" if item.kind == RUN else "dovetail sync --all",
             )
 
 
-def of_commits(held: Iterable[Held], kept: set[str], pushed: set[str] | None, here: frozenset[str]) -> Iterator[Warned]:
+def of_commits(
+    held: Iterable[VersionNeeds], kept: set[str], pushed: set[str] | None, here: frozenset[str]
+) -> Iterator[Finding]:
     """Versions that no branch or tag holds (`kept`), and named ones in no git remote (`pushed`; None: none is set)."""
     for version in held:
         holding = [commit for commit in version.commits if commit.sha in kept]
         if not holding and version.commits:
             sha = version.commits[0].sha[:8]
             why = f"commit {sha} is on no branch and no tag: git will forget it, and with it the code to rebuild this"
-            yield Warned(str(version), why, f"git branch {version.model}-{version.number or sha} {sha}")
+            yield Finding("warning", str(version), why, f"git branch {version.model}-{version.number or sha} {sha}")
         elif not holding and version.md5 in here:
             why = "it is in no commit: its data are kept, but not the code to rebuild it"
-            yield Warned(str(version), why, "git add -A && git commit")
+            yield Finding("warning", str(version), why, "git add -A && git commit")
         elif not holding and version.aliases:
             why = "no commit holds it: its data are kept, but the code that made it is not known"
             following = f"dovetail lineage {version.model}/{version.number}, then commit that code and its dvc.lock"
-            yield Warned(str(version), why, following)
+            yield Finding("warning", str(version), why, following)
         elif version.aliases and pushed is not None and not any(commit.sha in pushed for commit in holding):
             why = f"commit {holding[0].sha[:8]} is in no git remote: no other clone can rebuild it"
-            yield Warned(str(version), why, "git push --all && git push --tags")
+            yield Finding("warning", str(version), why, "git push --all && git push --tags")
 
 
-def of_tags(tags: Mapping[str, str], published: Published) -> Iterator[Warned]:
+def of_tags(tags: Mapping[str, str], published: RemoteRefs) -> Iterator[Finding]:
     """Promotions, by tag and what they promote, that no git remote knows."""
     there = {ref.partition(" refs/tags/")[2] for ref in published.refs}
     for tag, promoted in tags.items():
         if published.refs and tag not in there:
-            yield Warned(
-                promoted, f"its tag {tag} is in no git remote: nobody else keeps it", f"git push origin '{tag}'"
+            yield Finding(
+                "warning",
+                promoted,
+                f"its tag {tag} is in no git remote: nobody else keeps it",
+                f"git push origin '{tag}'",
             )
 
 
 @dataclass(frozen=True, slots=True)
-class Keepers:
+class DvcGcKeeps:
     """What `dvc gc` keeps with each of its options, folders expanded."""
 
     workspace: frozenset[str]
@@ -118,7 +122,7 @@ class Keepers:
     tags: frozenset[str]
 
     @classmethod
-    def of(cls, needed: Mapping[str, frozenset[str]]) -> "Keepers":
+    def of(cls, needed: Mapping[str, frozenset[str]]) -> "DvcGcKeeps":
         """From what the tips of each kind need."""
         workspace = needed.get(WORKING_TREE, frozenset())
         branches = workspace | needed.get(BRANCH, frozenset())
@@ -133,7 +137,9 @@ class Keepers:
         return "-w (-a keeps it)" if digests - self.workspace else ""
 
 
-def of_bytes(alone: Mapping[Held, frozenset[str]], keepers: Keepers, remote: str | None, push: str) -> Iterator[Warned]:
+def of_bytes(
+    alone: Mapping[VersionNeeds, frozenset[str]], keepers: DvcGcKeeps, remote: str | None, push: str
+) -> Iterator[Finding]:
     """Versions with the bytes of them that lie in this cache `alone`; `push` is the command that ends that."""
     unnamed: dict[tuple[str, str], list[str]] = {}
     for version, only in alone.items():
@@ -141,10 +147,12 @@ def of_bytes(alone: Mapping[Held, frozenset[str]], keepers: Keepers, remote: str
         if version.aliases and only and (remote or options):
             place = f"not in {remote}" if remote else "in no remote"
             after = f"; dvc gc with {options} would make it unrecoverable" if options else ""
-            yield Warned(str(version), f"{len(only)} objects that it needs are in this cache, {place}{after}", push)
+            yield Finding(
+                "warning", str(version), f"{len(only)} objects that it needs are in this cache, {place}{after}", push
+            )
         elif options:
             unnamed.setdefault((version.model, options), []).append(str(version.number))
     for (model, options), numbers in unnamed.items():
         what = f"{model} version{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
         why = f"in no remote, and dvc gc with {options} would delete what it needs: it does not know the registry"
-        yield Warned(what, why, push)
+        yield Finding("warning", what, why, push)

@@ -1,18 +1,38 @@
-"""What a clean-up has to know: who needs what, what lies where, and what a version could lose."""
+"""What a clean-up has to know: who needs what, where the objects are, and what a version could lose."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dovetail.cleanup import risks
-from dovetail.cleanup.needs import Claim, Held, Wanted, Written, held, of_held, of_history, of_roots
-from dovetail.cleanup.references import BRANCH, DVC_FILES, OTHER, REMOTE_BRANCH, TAG, Reader, Root, published, roots
-from dovetail.cleanup.risks import Keepers, Warned
+from dovetail.cleanup.needs import (
+    DvcFileHistory,
+    Need,
+    VersionFilter,
+    VersionNeeds,
+    of_history,
+    of_refs,
+    of_versions,
+    version_needs,
+)
+from dovetail.cleanup.references import (
+    BRANCH,
+    DVC_FILES,
+    OTHER,
+    REMOTE_BRANCH,
+    TAG,
+    GitRef,
+    Reader,
+    git_refs,
+    published,
+)
+from dovetail.cleanup.risks import DvcGcKeeps
 from dovetail.errors import DovetailError
 from dovetail.repo import ledger
 from dovetail.repo.objects import Objects
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store
 from dovetail.tracking.trash import Discarded
+from dovetail.values.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +41,7 @@ class Survey:
 
     Attributes:
         sizes: The objects of each place.
-        needed: Which objects each claimant needs, folders expanded.
+        needed: Which objects each ref or version needs, folders expanded.
         written: The commits that wrote a DVC file, newest first, those that no ref keeps included.
         kept: The commits that a ref keeps.
     """
@@ -29,14 +49,14 @@ class Survey:
     reader: Reader
     sizes: Mapping[Objects, Mapping[str, int]]
     needed: Mapping[str, frozenset[str]]
-    written: Written
+    written: DvcFileHistory
     kept: set[str]
     trash: Sequence[Discarded]
-    warnings: Sequence[Warned]
+    warnings: Sequence[Finding]
 
 
-class _Folders:
-    """Expands folders, each listing read once, from wherever it lies."""
+class _FolderExpander:
+    """Expands folders, each listing read once, from wherever it is kept."""
 
     def __init__(self, places: Iterable[Objects], sizes: Mapping[Objects, Mapping[str, int]]) -> None:
         self._places = list(places)
@@ -69,51 +89,51 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     git, reader = workspace.git, Reader(workspace.git)
     there = published(git)
     known = git.known(there.refs.values())
-    tips = _tips(roots(git), {ref: sha for ref, sha in there.refs.items() if sha in known})
+    tips = _tips(git_refs(git), {ref: sha for ref, sha in there.refs.items() if sha in known})
     shas = {root.commit for root in tips if root.commit}
     written = list(git.written(["--all", "--reflog", *sorted(shas)], *DVC_FILES))
     promotions = ledger.read(git.tags())
-    versions = held(workspace, reader, store, promotions, written)
+    versions = version_needs(workspace, reader, store, promotions, written)
     sizes = {place: place.sizes() for place in places}
-    expand = _Folders(_listing_places(workspace, places), sizes)
-    claims = [*of_roots(reader, tips), *of_held(versions)]
-    needed = {claim.what: expand(claim.digests) for claim in claims}
+    expand = _FolderExpander(_listing_places(workspace, places), sizes)
+    needs = [*of_refs(reader, tips), *of_versions(versions)]
+    needed = {need.what: expand(need.digests) for need in needs}
     candidates = frozenset().union(*sizes.values()).difference(*needed.values())
     kept = git.reachable(shas)
     holding = {commit.sha for version in versions for commit in version.commits}
-    wanted = Wanted(kept, holding, {version.md5 for version in versions})
+    wanted = VersionFilter(kept, holding, {version.md5 for version in versions})
     history = of_history(workspace, reader, written, wanted, candidates)
-    needed |= {claim.what: expand(claim.digests) for claim in history}
+    needed |= {need.what: expand(need.digests) for need in history}
     trash = store.discarded({*workspace.tree.declared.models, *(v.model for v in versions)}) if store else []
     warnings = [
         *risks.of_place(
             shallow=git.is_shallow,
-            foreign_cache=workspace.foreign_cache,
+            foreign_cache=workspace.storage.foreign_cache,
             unfinished=workspace.unfinished,
             consent=consent,
         ),
         *risks.of_git_remotes(there, known, places[1].name if places[1:] else None),
         *risks.of_trash(trash),
-        *_of_commits(workspace, tips, versions, claims[0], known),
+        *_of_commits(workspace, tips, versions, needs[0], known),
         *risks.of_tags({e.tag.name: f"{m}@{a}" for (m, a), e in promotions.aliases.items() if e}, there),
-        *_of_bytes(workspace, versions, claims, sizes[workspace.cache], expand),
+        *_of_bytes(workspace, versions, needs, sizes[workspace.storage.cache], expand),
     ]
     return Survey(reader, sizes, needed, written, kept, trash, warnings)
 
 
-def _tips(own: Sequence[Root], theirs: Mapping[str, str]) -> list[Root]:
+def _tips(own: Sequence[GitRef], theirs: Mapping[str, str]) -> list[GitRef]:
     """What is kept here, and commits that are here and that only a git remote names."""
     shas = {root.commit for root in own}
-    return [*own, *(Root(OTHER, ref, sha) for ref, sha in theirs.items() if sha not in shas)]
+    return [*own, *(GitRef(OTHER, ref, sha) for ref, sha in theirs.items() if sha not in shas)]
 
 
 def _of_commits(
     workspace: Workspace,
-    tips: Sequence[Root],
-    versions: Sequence[Held],
-    here: Claim,
+    tips: Sequence[GitRef],
+    versions: Sequence[VersionNeeds],
+    here: Need,
     known: set[str],
-) -> Iterator[Warned]:
+) -> Iterator[Finding]:
     git = workspace.git
     lasting = git.reachable([*(r.commit for r in tips if r.commit and r.kind in (BRANCH, REMOTE_BRANCH, TAG)), *known])
     away = {root.commit for root in tips if root.commit and root.kind == REMOTE_BRANCH} | known
@@ -124,7 +144,7 @@ def _of_commits(
 def _listing_places(workspace: Workspace, places: Sequence[Objects]) -> list[Objects]:
     """Where the listings of folders are looked for: the default remote may have those that the cache lacks."""
     try:
-        remote = workspace.remote()
+        remote = workspace.remote.objects()
     except DovetailError:  # it keeps files by their own names: no listings
         return list(places)
     known = {place.name for place in places}
@@ -133,20 +153,22 @@ def _listing_places(workspace: Workspace, places: Sequence[Objects]) -> list[Obj
 
 def _of_bytes(
     workspace: Workspace,
-    versions: Sequence[Held],
-    claims: Sequence[Claim],
+    versions: Sequence[VersionNeeds],
+    needs: Sequence[Need],
     cached: Mapping[str, int],
-    expand: _Folders,
-) -> list[Warned]:
+    expand: _FolderExpander,
+) -> list[Finding]:
     here = {version: expand(version.digests - version.in_git) & cached.keys() for version in versions}
     try:
-        remote = workspace.remote()
+        remote = workspace.remote.objects()
         there = remote.holds(frozenset().union(*here.values())) if remote else set()
     except DovetailError as error:
-        return [Warned("the default remote", error.message, error.next_command)]
+        return [Finding("warning", "the default remote", error.message, error.next_command)]
     of_kind: dict[str, frozenset[str]] = {}
-    for claim in claims:
-        of_kind[claim.kind] = of_kind.get(claim.kind, frozenset()) | expand(claim.digests)
+    for need in needs:
+        of_kind[need.kind] = of_kind.get(need.kind, frozenset()) | expand(need.digests)
     alone = {version: here[version] - there for version in versions}
-    push = workspace.push_command({commit for version in versions if alone[version] for commit in version.commits[:1]})
-    return list(risks.of_bytes(alone, Keepers.of(of_kind), remote.name if remote else None, push))
+    push = workspace.remote.push_command(
+        {commit for version in versions if alone[version] for commit in version.commits[:1]}
+    )
+    return list(risks.of_bytes(alone, DvcGcKeeps.of(of_kind), remote.name if remote else None, push))

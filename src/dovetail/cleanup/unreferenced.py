@@ -1,4 +1,4 @@
-"""Why something may go: who named it last, or that nobody ever did."""
+"""Why nothing needs an object any more: what named it last, or that nothing ever did."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ _UPLOAD = "the upload was broken off more than a day ago, and no version names i
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
-    """Something that nothing needs, and why it is taken for that."""
+class Unreferenced:
+    """Something that nothing needs, and how that is known."""
 
     what: str
     md5: str | None
@@ -35,20 +35,20 @@ class Doomed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trace:
+class _LastSeen:
     """Where a digest was seen last; without a commit: in DVC's run-cache."""
 
     path: str | None
     commit: Commit | None
 
 
-def of_trash(item: Discarded) -> Doomed:
+def of_trash(item: Discarded) -> Unreferenced:
     """The bytes of a run or a logged model that was deleted in MLflow."""
     why = _TRASH.get(item.kind, _UPLOAD)
-    return Doomed(f"{item.kind} {item.id} of {item.experiment}", item.md5, item.size, why, "mlflow")
+    return Unreferenced(f"{item.kind} {item.id} of {item.experiment}", item.md5, item.size, why, "mlflow")
 
 
-def of_objects(workspace: Workspace, found: Survey) -> dict[Objects, list[Doomed]]:
+def of_objects(workspace: Workspace, found: Survey) -> dict[Objects, list[Unreferenced]]:
     """The objects of each place that nothing needs, by path."""
     needed = frozenset().union(*found.needed.values())
     unneeded = {place: sizes.keys() - needed for place, sizes in found.sizes.items()}
@@ -59,48 +59,48 @@ def of_objects(workspace: Workspace, found: Survey) -> dict[Objects, list[Doomed
         traces = _in_folders(place, gone, traces) | traces
     return {
         place: sorted(
-            (_doomed(place, md5, found.sizes[place][md5], traces.get(md5), found.kept) for md5 in gone),
+            (_unreferenced(place, md5, found.sizes[place][md5], traces.get(md5), found.kept) for md5 in gone),
             key=lambda row: (row.what, row.md5 or ""),
         )
         for place, gone in unneeded.items()
     }
 
 
-def _in_history(found: Survey, wanted: frozenset[str]) -> dict[str, _Trace]:
+def _in_history(found: Survey, wanted: frozenset[str]) -> dict[str, _LastSeen]:
     """The newest commit that wrote a DVC file which names it."""
-    traces: dict[str, _Trace] = {}
+    traces: dict[str, _LastSeen] = {}
     for commit, files in found.written:
         for path, blob in files.items():
             if new := (found.reader.blob(blob) & wanted) - traces.keys():
                 refs = named(found.reader.text(blob), path.rpartition("/")[0])
                 paths = {ref.md5: ref.path for ref in refs}
-                traces |= {md5: _Trace(paths.get(md5), commit) for md5 in new}
+                traces |= {md5: _LastSeen(paths.get(md5), commit) for md5 in new}
     return traces
 
 
-def _in_run_cache(workspace: Workspace, wanted: frozenset[str]) -> dict[str, _Trace]:
+def _in_run_cache(workspace: Workspace, wanted: frozenset[str]) -> dict[str, _LastSeen]:
     """What a stage once made: the run-cache remembers what was never committed."""
-    texts = (text for text in workspace.run_cache() if digests(text) & wanted) if wanted else ()
-    return {ref.md5: _Trace(ref.path, None) for text in texts for ref in named(text, "") if ref.md5 in wanted}
+    texts = (text for text in workspace.storage.run_cache() if digests(text) & wanted) if wanted else ()
+    return {ref.md5: _LastSeen(ref.path, None) for text in texts for ref in named(text, "") if ref.md5 in wanted}
 
 
-def _in_folders(place: Objects, gone: Iterable[str], traces: Mapping[str, _Trace]) -> dict[str, _Trace]:
+def _in_folders(place: Objects, gone: Iterable[str], traces: Mapping[str, _LastSeen]) -> dict[str, _LastSeen]:
     """The files of a folder are named by its listing alone."""
-    inner: dict[str, _Trace] = {}
+    inner: dict[str, _LastSeen] = {}
     for folder in (md5 for md5 in gone if md5.endswith(".dir")):
-        trace = traces.get(folder, _Trace(None, None))
+        trace = traces.get(folder, _LastSeen(None, None))
         for path, md5 in (place.listing(folder) or {}).items():
-            inner[md5] = _Trace(f"{trace.path or '…'}/{path}", trace.commit)
+            inner[md5] = _LastSeen(f"{trace.path or '…'}/{path}", trace.commit)
     return inner
 
 
-def _doomed(place: Objects, md5: str, size: int, trace: _Trace | None, kept: set[str]) -> Doomed:
+def _unreferenced(place: Objects, md5: str, size: int, trace: _LastSeen | None, kept: set[str]) -> Unreferenced:
     what = (trace and trace.path) or f"an object of the {place.name}"
     if trace is None or trace.commit is None:
-        return Doomed(
+        return Unreferenced(
             what, md5, size, "no branch, tag, experiment or version names it, nor does any commit", place.name
         )
     commit = trace.commit
     last = f"commit {commit.sha[:8]} of {datetime.fromtimestamp(commit.time, UTC).date()} named it last"
     end = "no model was made of it" if commit.sha in kept else "no branch, tag or experiment holds that any more"
-    return Doomed(what, md5, size, f"{last}, and {end}", place.name)
+    return Unreferenced(what, md5, size, f"{last}, and {end}", place.name)

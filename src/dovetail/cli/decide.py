@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dovetail.cli.options import json_option, show
+from dovetail.cli.options import json_option, opened, show
 
 
 @click.command()
@@ -14,11 +14,13 @@ from dovetail.cli.options import json_option, show
 @json_option
 def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
     """Show models of the workspace (default: all) in MLflow: run, version, `staging`."""
+    from dovetail.registration.register import RegisterRequest
     from dovetail.registration.register import register as library_call
     from dovetail.render.register import registrations
 
-    done = library_call(models)
-    show([registration.as_json() for registration in done], as_json=as_json, text=registrations)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, RegisterRequest(tuple(models)))
+    show(answer.as_json(), as_json=as_json, text=registrations)
 
 
 @click.command()
@@ -29,15 +31,16 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 @click.option("--force", is_flag=True, help="Against its gates; needs --reason, and shows for ever.")
 @click.option("--dry-run", is_flag=True, help="Run the gates and change nothing.")
 @json_option
-def promote(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
+def promote(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Let an alias name a version of MODEL if its gates pass: tag in git, then MLflow. Exit code 1 if they do not."""
-    from dovetail.promotion.promote import Wish
+    from dovetail.promotion.promote import PromoteRequest
     from dovetail.promotion.promote import promote as library_call
     from dovetail.render.promote import promotion
 
-    answer = library_call(Wish(**wish))
-    show(answer, as_json=as_json, text=promotion)
-    sys.exit(0 if answer["promoted"] or (answer["dry_run"] and answer["passed"]) else 1)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, PromoteRequest(**options))
+    show(answer.as_json(), as_json=as_json, text=promotion)
+    sys.exit(0 if answer.promoted or (answer.dry_run and answer.passed) else 1)
 
 
 @click.command()
@@ -45,9 +48,12 @@ def promote(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
 @click.option("--to", "alias", default="production", show_default=True, help="The alias to move back.")
 @click.option("--reason", default="", help="Why; kept in the tag.")
 @json_option
-def rollback(model: str, alias: str, reason: str, as_json: bool) -> None:  # noqa: FBT001
+def rollback(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Let an alias of MODEL name what it named before its last promotion, recorded as a git tag."""
+    from dovetail.promotion.rollback import RollbackRequest
     from dovetail.promotion.rollback import rollback as library_call
     from dovetail.render.promote import moved
 
-    show(library_call(model, alias, reason), as_json=as_json, text=moved)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, RollbackRequest(**options))
+    show(answer.as_json(), as_json=as_json, text=moved)

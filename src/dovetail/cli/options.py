@@ -4,9 +4,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from dovetail.serving.settings import ServeOptions
 
 if TYPE_CHECKING:
     from dovetail.repo.workspace import Workspace
@@ -23,6 +26,22 @@ def _note_json(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # 
 json_option = click.option(
     "--json", "as_json", is_flag=True, callback=_note_json, help="Answer with one JSON document and nothing else."
 )
+
+
+def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for each field of `ServeOptions`, which knows its default and its help."""
+    for option in reversed(fields(ServeOptions)):
+        least, most = option.metadata["least"], option.metadata["most"]
+        between = click.IntRange if isinstance(option.default, int) else click.FloatRange
+        how: dict[str, Any] = {"help": option.metadata["help"], "default": option.default}
+        if isinstance(option.default, bool):
+            how["is_flag"] = True
+        elif isinstance(option.default, tuple):
+            how |= {"multiple": True, "metavar": "COLUMN"}
+        else:
+            how |= {"show_default": True, "type": str if least is None else between(least, most)}
+        command = click.option("--" + option.name.replace("_", "-"), **how)(command)
+    return command
 
 
 @contextmanager

@@ -5,39 +5,42 @@ from typing import Any
 
 import click
 
-from dovetail.cli.options import count, json_option, show
+from dovetail.cli.options import count, json_option, opened, show
 
 
 @click.command()
 @click.option("--trace", "stage", metavar="STAGE", help="Run STAGE in a copy; tell what it uses and does not declare.")
 @json_option
 def doctor(stage: str | None, as_json: bool) -> None:  # noqa: FBT001
-    """What is broken or risky, each with the command that mends it. Exit code 1 if something is."""
+    """What is broken or risky, each with the command that repairs it. Exit code 1 if something is."""
     from dovetail.doctor import doctor as library
     from dovetail.doctor import trace_stage
     from dovetail.render.doctor import doctor as text
-    from dovetail.repo.workspace import open_workspace
 
-    with open_workspace() as workspace:
-        answer = trace_stage.trace(workspace, stage).as_json() if stage else library.doctor(workspace)
-    show(answer, as_json=as_json, text=text)
-    sys.exit(1 if answer["problems"] else 0)
+    with opened() as (workspace, tracking):
+        answer = (
+            trace_stage.trace(workspace, trace_stage.TraceRequest(stage))
+            if stage
+            else library.doctor(workspace, tracking, library.DoctorRequest())
+        )
+    show(answer.as_json(), as_json=as_json, text=text)
+    sys.exit(1 if answer.problems else 0)
 
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Walk all branches, tags and experiments, not HEAD's history.")
-@click.option("--repair", is_flag=True, help="Read each version's model file too, and make broken versions whole.")
+@click.option("--repair", is_flag=True, help="Read each version's model file too, and repair broken versions.")
 @json_option
 def sync(everything: bool, repair: bool, as_json: bool) -> None:  # noqa: FBT001
     """Make MLflow say what git and DVC say: restore missing runs, versions and aliases."""
+    from dovetail.registration.sync import SyncRequest
     from dovetail.registration.sync import sync as library_call
     from dovetail.render.sync import synced
-    from dovetail.repo.workspace import open_workspace
 
-    with open_workspace() as workspace:
-        done = library_call(workspace, everything=everything, repair=repair, progress=count)
-    show(done.as_json(), as_json=as_json, text=synced)
-    sys.exit(1 if done.problems else 0)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, SyncRequest(everything, repair), progress=count)
+    show(answer.as_json(), as_json=as_json, text=synced)
+    sys.exit(1 if answer.problems else 0)
 
 
 @click.command("gc")
@@ -46,10 +49,12 @@ def sync(everything: bool, repair: bool, as_json: bool) -> None:  # noqa: FBT001
 @click.option("--remote", metavar="NAME", help="Look at this remote of DVC too.")
 @click.option("--shared-cache", is_flag=True, help="No other repository uses the cache that lies outside of this one.")
 @json_option
-def clean_up(as_json: bool, **wish: Any) -> None:  # noqa: FBT001
+def clean_up(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Plan one clean-up of DVC's cache and MLflow's trash: what no branch, tag, experiment, version or alias needs."""
-    from dovetail.cleanup.gc import Wish
+    from dovetail.cleanup.gc import GcRequest
     from dovetail.cleanup.gc import gc as library_call
     from dovetail.render.gc import gc as text
 
-    show(library_call(Wish(**wish)), as_json=as_json, text=text)
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, GcRequest(**options))
+    show(answer.as_json(), as_json=as_json, text=text)

@@ -1,6 +1,6 @@
-"""What two sets of bytes of one path hold, and what changed from the one to the other: rows, columns, files."""
+"""What two contents of one path hold, and what changed from the one to the other: rows, columns, files."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,12 @@ from dovetail.repo.workspace import Workspace
 from dovetail.values.lineage import FileRef
 
 if TYPE_CHECKING:
+    from dovetail.compare.table_diff import RowDiff
     from dovetail.values.tables import Table
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class DataFile:
     """A file or folder by its digest, and the commit whose git may keep it."""
 
     ref: FileRef
@@ -22,91 +23,142 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnChanges:
+    """Columns that were added, removed, and retyped: name, type before, type after."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    retyped: tuple[tuple[str, str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """`columns` in the answer of `dovetail diff --json`."""
+        return {
+            "added": list(self.added),
+            "removed": list(self.removed),
+            "retyped": [{"name": name, "a": before, "b": after} for name, before, after in self.retyped],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FileChanges:
+    """Files of a folder that were added, removed and changed."""
+
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What could be read of two contents.
+
+    Attributes:
+        a_rows, b_rows: How many rows each has; None where it is no table or cannot be read.
+        a_columns, b_columns: The type of each column; None likewise.
+        rows: What happened to the rows; None where they cannot be compared.
+        why: Why something could not be read.
+    """
+
+    a_rows: int | None
+    b_rows: int | None
+    a_columns: dict[str, str] | None
+    b_columns: dict[str, str] | None
+    rows: "RowDiff | None"
+    columns: ColumnChanges | None
+    files: FileChanges | None
+    why: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """What changed, in the answer of `dovetail diff --json`."""
+        rows = self.rows
+        return {
+            "rows": rows
+            and {"added": rows.added, "removed": rows.removed, "changed": rows.changed, "key": list(rows.key)},
+            "columns": self.columns and self.columns.as_json(),
+            "files": self.files and asdict(self.files),
+            "why": self.why,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class _Opened:
-    """What could be opened of one side; `why` says why nothing was."""
+    """What could be opened of one content; `why` says why nothing was."""
 
     table: "Table | None" = None
     files: dict[str, str] | None = None
     why: str | None = None
 
+    @property
+    def columns(self) -> dict[str, str] | None:
+        return self.table.columns if self.table else None
 
-def compare_contents(workspace: Workspace, folder: Path, a: Kept | None, b: Kept | None) -> dict[str, Any]:
-    """The sides of one entry of `data`, and what changed between them.
 
-    Bytes are read from wherever they are kept; what is in no place, or is no table, has no rows, and `why` says so.
+def compare_contents(workspace: Workspace, folder: Path, a: DataFile | None, b: DataFile | None) -> Contents:
+    """What two contents of one path hold, and what changed; None: the path is not there.
+
+    Bytes are read from wherever they are kept; what is kept nowhere, or is no table, has no rows, and `why` says so.
     """
     first, second = _open(workspace, folder, a), _open(workspace, folder, b)
     reasons = [why for why in (first.why, second.why) if why]
     rows = None
-    shown_a, shown_b = _side(a, first), _side(b, second)
+    counts: list[int | None] = [None, None]
     try:
-        if first.table and second.table:
-            rows = _rows(first.table, second.table, shown_a, shown_b)
-        for opened, shown in ((first, shown_a), (second, shown_b)):
-            if opened.table and shown and shown["rows"] is None:
-                shown["rows"] = opened.table.count()
+        if first.table and second.table and (rows := _rows(first.table, second.table)):
+            counts = [rows.a, rows.b]
+        for position, opened in enumerate((first, second)):
+            if opened.table and counts[position] is None:
+                counts[position] = opened.table.count()
     except MissingFile as error:
         reasons.append(error.message)
-    return {
-        "a": shown_a,
-        "b": shown_b,
-        "rows": rows,
-        "columns": _columns(first.table, second.table) if first.table and second.table else None,
-        "files": None if first.files is None or second.files is None else _files(first.files, second.files),
-        "why": "; ".join(dict.fromkeys(reasons)) or None,
-    }
+    return Contents(
+        a_rows=counts[0],
+        b_rows=counts[1],
+        a_columns=first.columns,
+        b_columns=second.columns,
+        rows=rows,
+        columns=_columns(first.table, second.table) if first.table and second.table else None,
+        files=None if first.files is None or second.files is None else _files(first.files, second.files),
+        why="; ".join(dict.fromkeys(reasons)) or None,
+    )
 
 
-def _open(workspace: Workspace, folder: Path, kept: Kept | None) -> _Opened:
+def _open(workspace: Workspace, folder: Path, file: DataFile | None) -> _Opened:
     from dovetail.values.tables import is_table, open_table
 
-    if kept is None:
+    if file is None:
         return _Opened()
-    ref = kept.ref
+    ref = file.ref
     try:
         if ref.is_folder:
             return _Opened(
-                files={inner.path.removeprefix(f"{ref.path}/"): inner.md5 for inner in workspace.listed(ref)}
+                files={inner.path.removeprefix(f"{ref.path}/"): inner.md5 for inner in workspace.storage.files(ref)}
             )
         if not is_table(ref.path):
             return _Opened(why=f"{ref.path} is no table by its name: .parquet, .csv, .tsv, .jsonl, .ndjson")
-        return _Opened(table=open_table(workspace.locate(ref, kept.commit, folder), ref.path))
+        return _Opened(table=open_table(workspace.storage.locate(ref, file.commit, folder), ref.path))
     except (DataUnavailable, MissingFile) as error:
         return _Opened(why=error.message)
 
 
-def _side(kept: Kept | None, opened: _Opened) -> dict[str, Any] | None:
-    if kept is None:
-        return None
-    columns = opened.table.columns if opened.table else None
-    return {"md5": kept.ref.md5, "size": kept.ref.size, "rows": None, "columns": columns}
-
-
-def _rows(a: "Table", b: "Table", shown_a: Any, shown_b: Any) -> dict[str, Any] | None:
+def _rows(a: "Table", b: "Table") -> "RowDiff | None":
     from dovetail.compare.table_diff import row_diff
 
-    found = row_diff(a, b)
-    if found is None:
-        return None
-    shown_a["rows"], shown_b["rows"] = found.a, found.b
-    return {"added": found.added, "removed": found.removed, "changed": found.changed, "key": list(found.key)}
+    return row_diff(a, b)
 
 
-def _columns(a: "Table", b: "Table") -> dict[str, Any]:
-    return {
-        "added": [name for name in b.columns if name not in a.columns],
-        "removed": [name for name in a.columns if name not in b.columns],
-        "retyped": [
-            {"name": name, "a": kind, "b": b.columns[name]}
-            for name, kind in a.columns.items()
-            if b.columns.get(name, kind) != kind
-        ],
-    }
+def _columns(a: "Table", b: "Table") -> ColumnChanges:
+    return ColumnChanges(
+        added=tuple(name for name in b.columns if name not in a.columns),
+        removed=tuple(name for name in a.columns if name not in b.columns),
+        retyped=tuple(
+            (name, kind, b.columns[name]) for name, kind in a.columns.items() if b.columns.get(name, kind) != kind
+        ),
+    )
 
 
-def _files(a: dict[str, str], b: dict[str, str]) -> dict[str, list[str]]:
-    return {
-        "added": sorted(b.keys() - a.keys()),
-        "removed": sorted(a.keys() - b.keys()),
-        "changed": sorted(path for path in a.keys() & b.keys() if a[path] != b[path]),
-    }
+def _files(a: dict[str, str], b: dict[str, str]) -> FileChanges:
+    return FileChanges(
+        added=sorted(b.keys() - a.keys()),
+        removed=sorted(a.keys() - b.keys()),
+        changed=sorted(path for path in a.keys() & b.keys() if a[path] != b[path]),
+    )

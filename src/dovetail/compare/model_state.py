@@ -1,4 +1,4 @@
-"""One side of a comparison: a model as a version, a run, a commit, an experiment or the workspace has it."""
+"""The state of a model: as a version, a run, a commit, an experiment or the workspace has it."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -7,12 +7,15 @@ from functools import cached_property
 from typing import Any
 
 from dovetail.errors import UnknownReference, UserError
-from dovetail.promotion.provenance import commit_of
+from dovetail.registration.resolve import commit_of, resolve
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.git_values import Commit
-from dovetail.repo.tree import Snapshot
-from dovetail.repo.trees import WorkingTree
+from dovetail.repo.tree import Tree
+from dovetail.repo.working_tree import WorkingTree
 from dovetail.repo.workspace import WORKSPACE, Workspace
+from dovetail.tracking.connection import Tracking
+from dovetail.tracking.run_content import ENVIRONMENT_FILE
+from dovetail.tracking.store import Store
 from dovetail.values.environment import Environment, pinned
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import ByAlias, ByCommit, ByDigest, ByPath, ByRun, ByVersion, Reference, parse
@@ -20,7 +23,7 @@ from dovetail.values.tag_keys import shown_name
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ModelState:
     """What is known of a model in one place.
 
     Attributes:
@@ -49,7 +52,7 @@ class Side:
     run_id: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Which side this is, as `--json` gives it."""
+        """Which state this is, in the answer of `dovetail diff --json`."""
         return {
             "ref": self.ref,
             "kind": self.kind,
@@ -65,24 +68,24 @@ class Side:
         }
 
 
-def sides(workspace: Workspace, a: str | None, b: str) -> tuple[Side, Side]:
-    """The two sides that are named; None: the model's production, else staging.
+def read_states(workspace: Workspace, tracking: Tracking, a: str | None, b: str) -> tuple[ModelState, ModelState]:
+    """The two states that are named; None: the model's production, else staging.
 
-    A revision without a model means the other side's model, else the only one that is declared. MLflow is asked for
-    versions and runs alone.
+    A revision without a model means the model of the other state, else the only one that is declared. MLflow is asked
+    for versions and runs alone.
 
     Raises:
         UnknownReference, UnknownModel: naming what there is.
-        UserError: when several models are declared and neither side names one, or a side cannot be read.
+        UserError: when several models are declared and neither reference names one, or a state cannot be read.
         StoreError: when MLflow is asked and does not answer.
     """
     with ExitStack() as stack:
-        reader = _Reader(workspace, stack)
+        reader = _Reader(workspace, tracking, stack)
         first, second = (reader.named(a) if a else None), reader.named(b)
         named = first or second
         model = named.lineage.model if named else _only_model(workspace, a)
         if first is None:
-            first = reader.revision(a, model) if a else reader.shown(model, ByAlias(model))
+            first = reader.revision(a, model) if a else reader.tracked(model, ByAlias(model))
         return first, second or reader.revision(b, model)
 
 
@@ -97,75 +100,68 @@ def _only_model(workspace: Workspace, rev: str | None) -> str:
 
 
 class _Reader:
-    """Reads sides; MLflow is opened when the first one needs it."""
+    """Reads states; MLflow is opened when the first one needs it."""
 
-    def __init__(self, workspace: Workspace, stack: ExitStack) -> None:
+    def __init__(self, workspace: Workspace, tracking: Tracking, stack: ExitStack) -> None:
         self._workspace = workspace
+        self._tracking = tracking
         self._stack = stack
 
     @cached_property
-    def _store(self) -> Any:
-        from dovetail.tracking.connection import has_store, open_store
+    def _store(self) -> Store:
+        if not self._tracking.exists:
+            raise UnknownReference("there is no MLflow store here to ask for versions and runs", "dovetail sync")
+        return self._stack.enter_context(self._tracking.store())
 
-        if not has_store(self._workspace.store_root):
-            raise UnknownReference(
-                "MLflow has no store here that could be asked for versions and runs", "dovetail sync"
-            )
-        return self._stack.enter_context(open_store(self._workspace.store_root))
-
-    def named(self, text: str) -> Side | None:
-        """The side that `text` names; None where it is a revision without a model."""
+    def named(self, text: str) -> ModelState | None:
+        """The state that `text` names; None where it is a revision without a model."""
         models = frozenset(self._workspace.tree.declared.models)
         reference = parse(text, models)
         if isinstance(reference, ByCommit):
             return self.revision(reference.rev, reference.model, text)
         if isinstance(reference, ByRun) or text.startswith("models:/"):
-            return self.shown(text, reference)
+            return self.tracked(text, reference)
         if isinstance(reference, ByVersion | ByAlias) and reference.model in models:
-            return self.shown(text, reference)
+            return self.tracked(text, reference)
         try:  # a branch may look like a version or an alias of a model that is not declared: `feature/3`
             self._workspace.tree_of(text)
         except UnknownReference as error:
             if not isinstance(reference, ByPath | ByDigest):
-                return self.shown(text, reference)
+                return self.tracked(text, reference)
             raise UnknownReference(
                 f"{text!r} names no model (declared: {', '.join(models) or 'none'}), revision or experiment",
                 "git log --oneline --all; dvc exp list; dovetail status",
             ) from error
         return None
 
-    def revision(self, rev: str, model: str, text: str | None = None) -> Side:
+    def revision(self, rev: str, model: str, text: str | None = None) -> ModelState:
         """The model of a tree: of the workspace, a commit or an experiment."""
         tree = self._workspace.tree_of(rev)
-        return side_of(tree, model, text or f"{rev}:{model}")
+        return state_in(tree, model, text or f"{rev}:{model}")
 
-    def shown(self, text: str, reference: Reference) -> Side:
+    def tracked(self, text: str, reference: Reference) -> ModelState:
         """The version or run that MLflow shows; without a store what the promotions in git's tags say of an alias."""
-        from dovetail.registration.lineage import resolve
-        from dovetail.tracking.connection import has_store
-        from dovetail.tracking.run_content import ENVIRONMENT_FILE
-
-        if isinstance(reference, ByAlias) and not has_store(self._workspace.store_root):
+        if isinstance(reference, ByAlias) and not self._tracking.exists:
             commit, alias = self._promoted(reference)
             if commit:
-                return replace(side_of(self._workspace.at(commit), reference.model, text), aliases=(alias,))
+                return replace(state_in(self._workspace.at(commit), reference.model, text), aliases=(alias,))
         found = resolve(self._workspace, self._store, reference)
-        packages = self._store.text(found.shown.id, ENVIRONMENT_FILE)
+        packages = self._store.text(found.run.id, ENVIRONMENT_FILE)
         commit = commit_of(self._workspace, found.lineage, experiments=True)
         declared = self._declared(found.model, commit)
         aliases = self._store.aliases(found.model).items()
-        return Side(
+        return ModelState(
             ref=text,
             kind="run" if found.version is None else "version",
             lineage=found.lineage,
-            metrics=found.shown.metrics,
+            metrics=found.run.metrics,
             environment=None if packages is None else pinned(packages),
             gates=declared.gates if declared else None,
             has_card=declared.card is not None if declared else None,
             commit=commit,
             version=found.version,
             aliases=tuple(sorted(alias for alias, number in aliases if number == found.version)),
-            run_id=found.shown.id,
+            run_id=found.run.id,
         )
 
     def _promoted(self, reference: ByAlias) -> tuple[Commit | None, str]:
@@ -184,12 +180,12 @@ class _Reader:
         return tree.declared.models.get(model)
 
 
-def side_of(tree: Snapshot, name: str, text: str) -> Side:
-    """The model `name` as it is in `tree`, told from git and DVC alone."""
+def state_in(tree: Tree, name: str, text: str) -> ModelState:
+    """The model `name` as it is in `tree`, by git and DVC alone."""
     model = tree.model(name)
     lineage = tree.lineage(model)
     in_workspace = isinstance(tree, WorkingTree)
-    return Side(
+    return ModelState(
         ref=text,
         kind=WORKSPACE if in_workspace else "experiment" if tree.experiment else "commit",
         lineage=lineage,

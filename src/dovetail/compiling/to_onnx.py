@@ -38,7 +38,7 @@ class Order:
 
     Attributes:
         file: The model's bytes, of the right digest.
-        allow: Packages that its pickle may name besides the usual.
+        allow: Names, or packages of classes, that it may name besides the table's.
         types: Of its columns, as the card has them; None without a card.
         tables: What it was evaluated on: where it lies, what it is called.
     """

@@ -1,6 +1,6 @@
 """Writes down which files of a repository a Python process opens, and where in its code.
 
-Laid as `sitecustomize.py` on the PYTHONPATH of a traced stage, so that every Python of it, of any environment, runs
+Copied as `sitecustomize.py` on the PYTHONPATH of a traced stage, so that every Python of it, of any environment, runs
 it first. It travels alone: it imports nothing of Dovetail's and nothing that takes time.
 """
 

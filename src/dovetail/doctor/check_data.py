@@ -3,27 +3,27 @@
 from collections.abc import Iterator
 
 from dovetail.errors import MissingFile
-from dovetail.repo.dvc_values import Out, Step
+from dovetail.repo.dvc_values import Out, Stage
 from dovetail.repo.workspace import Workspace
 from dovetail.values.finding import Finding
 from dovetail.values.lineage import FileRef
 
 
-def kept(workspace: Workspace) -> dict[FileRef, tuple[Step, Out]]:
+def kept(workspace: Workspace) -> dict[FileRef, tuple[Stage, Out]]:
     """Every object that the working tree's dvc.lock and .dvc files name, the files of folders too, with its maker."""
     return {
         ref: (step, out)
-        for step in workspace.steps
+        for step in workspace.pipeline.stages
         for out in step.outs
         if out.cached and out.md5
-        for ref in workspace.content(FileRef(out.path, out.md5, out.size))
+        for ref in workspace.storage.content(FileRef(out.path, out.md5, out.size))
     }
 
 
 def missing_objects(workspace: Workspace) -> Iterator[Finding]:
     """Objects of the working tree that are in no cache and no remote."""
     objects = kept(workspace)
-    places = workspace.available(list(objects))
+    places = workspace.remote.available(list(objects))
     lost = {out: (step, ref) for ref, (step, out) in reversed(objects.items()) if not places[ref.md5]}
     for out, (step, ref) in reversed(lost.items()):
         yield Finding(
@@ -34,7 +34,7 @@ def missing_objects(workspace: Workspace) -> Iterator[Finding]:
         )
 
 
-def _brings_back(workspace: Workspace, step: Step, out: Out) -> str:
+def _brings_back(workspace: Workspace, step: Stage, out: Out) -> str:
     """The command that puts the bytes of `out` into the cache again."""
     if all(_lies_there(workspace, other) for other in step.outs):
         return f"dvc commit -f {step.name}"
@@ -45,7 +45,7 @@ def _brings_back(workspace: Workspace, step: Step, out: Out) -> str:
 
 def _lies_there(workspace: Workspace, out: Out) -> bool:
     try:
-        return workspace.hash(out.path).md5 == out.md5
+        return workspace.storage.hash(out.path).md5 == out.md5
     except MissingFile:
         return False
 
@@ -53,8 +53,8 @@ def _lies_there(workspace: Workspace, out: Out) -> bool:
 def unpushed_objects(workspace: Workspace) -> Iterator[Finding]:
     """Objects of the working tree that only this machine has, where a remote is set."""
     objects = kept(workspace)
-    places = workspace.available(list(objects))
-    if missing := workspace.not_in_remote([ref for ref in objects if "cache" in places[ref.md5]]):
+    places = workspace.remote.available(list(objects))
+    if missing := workspace.remote.missing([ref for ref in objects if "cache" in places[ref.md5]]):
         names = sorted({objects[ref][1].path for ref in missing})
         yield Finding(
             "warning",
@@ -66,10 +66,10 @@ def unpushed_objects(workspace: Workspace) -> Iterator[Finding]:
 
 def unkept_sources(workspace: Workspace) -> Iterator[Finding]:
     """Files that stages read and that neither git nor DVC keeps."""
-    made = [FileRef(out.path, out.md5 or "") for step in workspace.steps for out in step.outs]
+    made = [FileRef(out.path, out.md5 or "") for step in workspace.pipeline.stages for out in step.outs]
     tracked = set(workspace.git("ls-files", "-z").split("\0"))
     readers: dict[str, str] = {}
-    for step in workspace.steps:
+    for step in workspace.pipeline.stages:
         for dep in step.deps:
             if not any(out.overlaps(dep) for out in made) and not _tracked(dep, tracked):
                 readers.setdefault(dep, step.name)

@@ -35,11 +35,12 @@ def tracked_view(workspace: Workspace) -> Iterator[Finding]:
 
 def unignored_outputs(workspace: Workspace) -> Iterator[Finding]:
     """Data that DVC keeps and the next `git add` would put into git: a failed repro takes DVC's own lines back."""
-    outs = [out.path for step in workspace.steps for out in step.outs if out.cached]
+    outs = [out.path for step in workspace.pipeline.stages for out in step.outs if out.cached]
     here = [path for path in outs if (workspace.root / path).exists()]
     if not here:
         return
-    ignored = set(workspace.git("-c", "core.quotePath=false", "check-ignore", "--no-index", "--", *here).splitlines())
+    found = workspace.git.find("-c", "core.quotePath=false", "check-ignore", "--no-index", "--", *here) or ""
+    ignored = set(found.splitlines())
     for path in here:
         if path not in ignored:
             line = shlex.quote(f"/{path}")

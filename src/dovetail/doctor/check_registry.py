@@ -1,37 +1,35 @@
 """Versions that MLflow shows: whether they can still be served, explained and made again."""
 
-import json
 from collections.abc import Iterator
 
 from dovetail.doctor.check_data import kept
-from dovetail.registration.alias_check import Followed
-from dovetail.registration.repair import broken
+from dovetail.registration import repair
+from dovetail.registration.alias_check import disagreements
 from dovetail.repo.workspace import Workspace
-from dovetail.tracking.run_content import LINEAGE_FILE
 from dovetail.tracking.store import Store, Version
 from dovetail.values.finding import Finding
-from dovetail.values.lineage import FileRef, Lineage
+from dovetail.values.lineage import FileRef
 
 
 def broken_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Versions whose run, lineage or model file is gone or changed."""
     for name in store.models():
-        for one in broken(store, name):
+        for one in repair.broken_versions(store, name):
             for fault in one.faults:
                 yield Finding("error", _named(store, one.version), fault.value, _repair(workspace, store, one.version))
 
 
-def strayed_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:
+def moved_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Aliases that are not what the promotions in git's tags say."""
-    for found in Followed(workspace).disagreements(store, set(workspace.tree.declared.models)):
-        following = "dovetail sync" if found.event else f"dovetail promote {found.model} --version {found.shown}"
+    for found in disagreements(workspace, store, set(workspace.tree.declared.models)):
+        following = "dovetail sync" if found.event else f"dovetail promote {found.model} --version {found.actual}"
         what = f"{found.model}: {found.why}"
         yield Finding("error", what, "who loads by alias gets what nobody promoted", following)
 
 
 def _repair(workspace: Workspace, store: Store, version: Version) -> str:
     """The sync that meets the version's bytes: in the history of HEAD and the working tree, or further away."""
-    made = _lineage(store, version)
+    made = store.lineage(version.run_id) if version.md5 else None
     md5 = made.kept.md5 if made else str(version.md5)
     here = any(ref.md5 == md5 for ref in kept(workspace))
     commits = workspace.commits_with(md5, experiments=False)
@@ -44,7 +42,7 @@ def _repair(workspace: Workspace, store: Store, version: Version) -> str:
 def lost_data(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """What registered versions were made of and is in no cache and no remote; the working tree's own is told apart."""
     needed = _needed(workspace, store)
-    places = workspace.available(list(needed))
+    places = workspace.remote.available(list(needed))
     for ref, versions in needed.items():
         if not places[ref.md5]:
             yield Finding(
@@ -58,14 +56,14 @@ def lost_data(workspace: Workspace, store: Store) -> Iterator[Finding]:
 def unpushed_data(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """What registered versions were made of and only this machine has."""
     needed = _needed(workspace, store)
-    places = workspace.available(list(needed))
-    for ref in workspace.not_in_remote([ref for ref in needed if "cache" in places[ref.md5]]) or ():
+    places = workspace.remote.available(list(needed))
+    for ref in workspace.remote.missing([ref for ref in needed if "cache" in places[ref.md5]]) or ():
         if workspace.commits_with(ref.md5, experiments=False):
             yield Finding(
                 "warning",
                 f"{ref.path} (md5 {ref.md5}) of {', '.join(needed[ref])} is not in the remote",
                 "this machine alone has what these versions were made of",
-                workspace.push_of_all_commits,
+                workspace.remote.push_command(),
             )
 
 
@@ -75,7 +73,7 @@ def _needed(workspace: Workspace, store: Store) -> dict[FileRef, list[str]]:
     found: dict[FileRef, list[str]] = {}
     for name in store.models():
         for version in store.versions(name):
-            made = _lineage(store, version)
+            made = store.lineage(version.run_id) if version.md5 else None
             sources = [ref for ref, role in made.data.items() if role == "source"] if made else []
             for ref in [made.kept, *sources] if made else []:
                 if ref.md5 not in own:
@@ -83,15 +81,9 @@ def _needed(workspace: Workspace, store: Store) -> dict[FileRef, list[str]]:
     return found
 
 
-def _lineage(store: Store, version: Version) -> Lineage | None:
-    """What the version's run keeps of how it was made; None where it is gone or was not made by Dovetail."""
-    text = store.text(version.run_id, LINEAGE_FILE) if version.md5 else None
-    return Lineage.from_json(json.loads(text)) if text else None
-
-
 def uncommitted_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """A version of what lies here that no commit holds: the next change makes it one of unknown origin."""
-    recorded = {out.md5 for step in workspace.steps for out in step.outs if out.md5}
+    recorded = {out.md5 for step in workspace.pipeline.stages for out in step.outs if out.md5}
     for name in store.models():
         for version in store.versions(name):
             if version.md5 in recorded and not workspace.commits_with(str(version.md5), experiments=False):

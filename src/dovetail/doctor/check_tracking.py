@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from dovetail.repo.dvc_values import RECEIPTS
 from dovetail.repo.workspace import Workspace
-from dovetail.tracking.connection import ENV_TRACKING_URI, has_store, tracking_uri
+from dovetail.tracking.connection import ENV_TRACKING_URI, Tracking
 from dovetail.tracking.store import SQLITE
 from dovetail.values.finding import Finding
 
@@ -25,8 +25,8 @@ _NETWORK = re.compile(
 _SOMEWHERE = re.compile(r"[a-z][\w+.-]+:/(/[^/]|//)|databricks|/", re.IGNORECASE)  # a host, or an absolute path
 
 
-def outdated_mlflow(_: Workspace) -> Iterator[Finding]:
-    """An MLflow with holes that are public."""
+def outdated_mlflow(_: Workspace, __: Tracking) -> Iterator[Finding]:
+    """An MLflow with known security holes."""
     installed = Version(metadata.version("mlflow"))
     if installed < SAFE_MLFLOW:
         yield Finding(
@@ -44,7 +44,7 @@ def is_relative(uri: str) -> bool:
     return _SOMEWHERE.match(uri) is None
 
 
-def relative_folder(_: Workspace) -> Iterator[Finding]:
+def relative_folder(_: Workspace, __: Tracking) -> Iterator[Finding]:
     """A folder as the tracking URI. A relative SQLite file is none: Dovetail takes it from the repository's root."""
     uri = os.environ.get(ENV_TRACKING_URI, "")
     if uri and is_relative(uri) and not uri.startswith(SQLITE):
@@ -56,9 +56,9 @@ def relative_folder(_: Workspace) -> Iterator[Finding]:
         )
 
 
-def relative_uris_in_code(workspace: Workspace) -> Iterator[Finding]:
+def relative_uris_in_code(workspace: Workspace, _: Tracking) -> Iterator[Finding]:
     """Scripts of stages that set a tracking URI which an experiment would lose."""
-    scripts = {dep for step in workspace.steps for dep in step.deps if dep.endswith(".py")}
+    scripts = {dep for step in workspace.pipeline.stages for dep in step.deps if dep.endswith(".py")}
     for path in sorted(scripts):
         file = workspace.root / path
         for line, uri in _uris(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else ():
@@ -86,9 +86,9 @@ def _uris(source: str) -> Iterator[tuple[int, str]]:
             yield value.lineno, value.value
 
 
-def shared_sqlite(workspace: Workspace) -> Iterator[Finding]:
+def shared_sqlite(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:
     """SQLite on a network folder: its locks do not work there."""
-    uri, mounts = tracking_uri(workspace.store_root), Path("/proc/self/mounts")
+    uri, mounts = tracking.uri, Path("/proc/self/mounts")
     if not uri.startswith(SQLITE) or not mounts.exists():  # elsewhere than on Linux this is not looked at
         return
     file = Path(uri.removeprefix(SQLITE))
@@ -113,13 +113,13 @@ def network_kind(mounts: str, path: Path) -> str | None:
     return kind if kind and _NETWORK.fullmatch(kind) else None
 
 
-def lost_store(workspace: Workspace) -> Iterator[Finding]:
+def lost_store(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:
     """Receipts of a store that is gone: DVC would not fill a new one."""
     receipts = sorted((workspace.store_root / RECEIPTS).glob("*.json"))
-    if receipts and not has_store(workspace.store_root):
+    if receipts and not tracking.exists:
         yield Finding(
             "error",
-            f"{tracking_uri(workspace.store_root).removeprefix(SQLITE)} is gone",
+            f"{tracking.uri.removeprefix(SQLITE)} is gone",
             f"{RECEIPTS} says that models are registered, so `dvc repro` registers none",
             "dovetail sync",
         )

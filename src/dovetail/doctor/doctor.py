@@ -1,12 +1,13 @@
-"""What is broken or risky in the joint state of git, DVC and MLflow, each with the command that mends it."""
+"""What is broken or risky in the joint state of git, DVC and MLflow, each with the command that repairs it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from dovetail.doctor import check_data, check_git, check_locks, check_registry, check_tracking
+from dovetail.doctor import check_data, check_git, check_locks, check_registry, check_sandbox, check_tracking
 from dovetail.errors import DovetailError, StoreError
 from dovetail.repo.workspace import Workspace
-from dovetail.tracking.connection import has_store, open_store
+from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
 from dovetail.values.finding import Finding
 
@@ -18,6 +19,9 @@ CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
     check_git.unignored_outputs,
     check_git.tracked_view,
     check_git.shallow_clone,
+    check_sandbox.missing_walls,
+)
+TRACKING_CHECKS: tuple[Callable[[Workspace, Tracking], Iterator[Finding]], ...] = (
     check_tracking.relative_folder,
     check_tracking.relative_uris_in_code,
     check_tracking.shared_sqlite,
@@ -26,29 +30,49 @@ CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
 )
 STORE_CHECKS: tuple[Callable[[Workspace, Store], Iterator[Finding]], ...] = (
     check_registry.broken_versions,
-    check_registry.strayed_aliases,
+    check_registry.moved_aliases,
     check_registry.lost_data,
     check_registry.unpushed_data,
     check_registry.uncommitted_versions,
 )
 
 
-def doctor(workspace: Workspace) -> dict[str, Any]:
-    """The answer of `dovetail doctor`: every problem that a check finds.
+@dataclass(frozen=True, slots=True)
+class DoctorRequest:
+    """Every check."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DoctorAnswer:
+    """Every problem that a check finds."""
+
+    problems: tuple[Finding, ...]
+
+    def __repr__(self) -> str:
+        errors = sum(problem.severity == "error" for problem in self.problems)
+        return f"<DoctorAnswer {errors} errors, {len(self.problems) - errors} warnings>"
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `dovetail doctor --json`."""
+        return {"problems": [problem.as_json() for problem in self.problems]}
+
+
+def doctor(workspace: Workspace, tracking: Tracking, request: DoctorRequest = DoctorRequest()) -> DoctorAnswer:  # noqa: ARG001  (the shape of every verb)
+    """Run every check.
 
     What cannot be asked is a problem itself, and the other checks go on.
 
-    A store that was not made yet is not made; model files are read anew, data files never.
+    A store that was not made yet is not made; model files are read, data files never.
     """
-    problems = list(_found(CHECKS, workspace))
-    if has_store(workspace.store_root):
+    problems = [*_found(CHECKS, workspace), *_found(TRACKING_CHECKS, workspace, tracking)]
+    if tracking.exists:
         try:
-            with open_store(workspace.store_root) as store:
+            with tracking.store() as store:
                 problems.extend(_found(STORE_CHECKS, workspace, store))
         except StoreError as error:
             problems.append(Finding.of(error, "MLflow does not answer"))
     distinct = dict.fromkeys(problems)  # one broken file stops several checks
-    return {"problems": [problem.as_json() for problem in distinct]}
+    return DoctorAnswer(tuple(distinct))
 
 
 def _found(checks: tuple[Callable[..., Iterator[Finding]], ...], *asked: object) -> Iterator[Finding]:

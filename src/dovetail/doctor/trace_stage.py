@@ -1,4 +1,4 @@
-"""Run a stage in a copy of the working tree and tell which files of the repository it used without declaring them.
+"""Run a stage in a copy of the working tree and report which files of the repository it used without declaring them.
 
 Three witnesses, since none sees everything: an audit hook in every Python process (with the line that opened the file),
 the files' access times (reads of any language and of compiled readers, where the file system keeps them), and the tree
@@ -18,19 +18,26 @@ from typing import Any
 
 from dovetail.doctor import audit_hook
 from dovetail.errors import MissingFile, UnknownStage
-from dovetail.repo.dvc_values import Step
-from dovetail.repo.trees import ENV_EXPERIMENT, ENV_STAGE
-from dovetail.repo.workspace import ENV_ROOT, Workspace
+from dovetail.repo.dvc_values import Stage
+from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
+from dovetail.repo.workspace import Workspace
 from dovetail.values.finding import Finding
 
 # Nobody's dependency: what git, DVC, Python and MLflow keep for themselves.
 _FOLDERS = frozenset({".git", ".dvc", "__pycache__", "mlruns", ".venv", "site-packages"})
 _NAMES = frozenset({"dvc.yaml", "dvc.lock", ".gitignore", ".dvcignore"})
-_MANY = 3  # files of one folder: above it the folder is told
+_MANY = 3  # files of one folder: above it the folder is named
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRequest:
+    """The stage to run, by its name in dvc.yaml."""
+
+    stage: str
 
 
 @dataclass
-class Witnessed:
+class FileUse:
     """Paths from the root, each with the places in the code that opened it, as far as that was seen."""
 
     read: dict[str, str] = field(default_factory=dict)
@@ -40,13 +47,16 @@ class Witnessed:
     access_times: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What one run of a stage showed, and through what it was seen."""
+@dataclass(frozen=True, slots=True, repr=False)
+class TraceAnswer:
+    """What one run of a stage used and does not declare, and what could not be seen."""
 
     stage: str
     problems: tuple[Finding, ...]
     unseen: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<TraceAnswer {self.stage}: {len(self.problems)} problems>"
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `dovetail doctor --trace STAGE --json`."""
@@ -57,41 +67,42 @@ class Trace:
         }
 
 
-def trace(workspace: Workspace, name: str) -> Trace:
-    """Run the stage `name` in a copy; the workspace stays as it is, what the stage does elsewhere is done.
+def trace(workspace: Workspace, request: TraceRequest) -> TraceAnswer:
+    """Run the stage in a copy; the workspace stays as it is, what the stage does elsewhere is done.
 
     Raises:
         UnknownStage: naming the stages that there are.
         MissingFile: when a declared dependency is not there.
     """
+    name = request.stage
     step = _step(workspace, name)
     for dep in step.deps:
         if not (workspace.root / dep).exists():
             raise MissingFile(f"{dep}, which {name} declares, is not there", f"dvc repro {name}, or: dvc pull {dep}")
     with tempfile.TemporaryDirectory(dir=workspace.scratch, prefix="trace-") as folder:
         copy = Path(folder, "tree")
-        laid = _lay(workspace, step, copy)
+        copied = _copy_tree(workspace, step, copy)
         failed = _run(step, copy, Path(folder), workspace.root)
-        seen = _witnessed(copy, workspace.root, laid, Path(folder, "log"))
+        seen = _used(copy, workspace.root, copied, Path(folder, "log"))
     seen.read = {path: where for path, where in seen.read.items() if not _is_bare_package(workspace.root / path)}
-    problems = [*failed, *_undeclared(step, seen, laid)]
-    return Trace(name, tuple(problems), tuple(_unseen(seen)))
+    problems = [*failed, *_undeclared(step, seen, copied)]
+    return TraceAnswer(name, tuple(problems), tuple(_unseen(seen)))
 
 
-def _step(workspace: Workspace, name: str) -> Step:
-    stages = {step.name: step for step in workspace.steps if step.commands}
+def _step(workspace: Workspace, name: str) -> Stage:
+    stages = {step.name: step for step in workspace.pipeline.stages if step.commands}
     if name not in stages:
         raise UnknownStage(f"dvc.yaml has no stage {name!r}; it has: {', '.join(stages) or 'none'}", "dvc stage list")
     return stages[name]
 
 
-def _lay(workspace: Workspace, step: Step, copy: Path) -> dict[str, tuple[int, int]]:
+def _copy_tree(workspace: Workspace, step: Stage, copy: Path) -> dict[str, tuple[int, int]]:
     """Copy what git and DVC know of the tree, but the stage's own outs; gives each file's time and size."""
     workspace.git("clone", "--quiet", "--shared", "--no-checkout", str(workspace.root), str(copy))
     known = workspace.git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    outs = [out.path for other in workspace.steps if other is not step for out in other.outs]
+    outs = [out.path for other in workspace.pipeline.stages if other is not step for out in other.outs]
     own = [out.path for out in step.outs]
-    laid = {}
+    copied = {}
     for path in sorted({*filter(None, known), *_files(workspace.root, outs)}):
         source, target = workspace.root / path, copy / path
         if source.is_file() and not _covers(own, path):
@@ -99,11 +110,11 @@ def _lay(workspace: Workspace, step: Step, copy: Path) -> dict[str, tuple[int, i
             shutil.copy2(source, target)
             about = target.stat()
             os.utime(target, ns=(0, about.st_mtime_ns))  # older than its content: then the next reading is noted
-            laid[path] = (about.st_mtime_ns, about.st_size)
+            copied[path] = (about.st_mtime_ns, about.st_size)
     for path in own:  # as DVC does
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
     (copy / step.folder).mkdir(parents=True, exist_ok=True)
-    return laid
+    return copied
 
 
 def _files(root: Path, paths: Iterable[str]) -> Iterator[str]:
@@ -113,7 +124,7 @@ def _files(root: Path, paths: Iterable[str]) -> Iterator[str]:
         yield from (file.relative_to(root).as_posix() for file in files)
 
 
-def _run(step: Step, copy: Path, folder: Path, root: Path) -> list[Finding]:
+def _run(step: Stage, copy: Path, folder: Path, root: Path) -> list[Finding]:
     """Run the stage's commands as DVC would; a failure is a problem."""
     hook = folder / "hook"
     hook.mkdir()
@@ -143,10 +154,10 @@ def _run(step: Step, copy: Path, folder: Path, root: Path) -> list[Finding]:
     return []
 
 
-def _witnessed(copy: Path, root: Path, laid: Mapping[str, tuple[int, int]], log: Path) -> Witnessed:
-    seen = Witnessed(access_times=_has_access_times(copy))
+def _used(copy: Path, root: Path, copied: Mapping[str, tuple[int, int]], log: Path) -> FileUse:
+    seen = FileUse(access_times=_has_access_times(copy))
     if seen.access_times:
-        seen.read = {path: "" for path in laid if (copy / path).is_file() and (copy / path).stat().st_atime_ns}
+        seen.read = {path: "" for path in copied if (copy / path).is_file() and (copy / path).stat().st_atime_ns}
     for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
         kind, path, where = line.split(audit_hook.SEPARATOR)
         relative = _relative(path, copy, root)
@@ -156,11 +167,11 @@ def _witnessed(copy: Path, root: Path, laid: Mapping[str, tuple[int, int]], log:
             seen.by_dvc.add(relative)
         elif kind == "write":
             seen.written.setdefault(relative, _relative(where, copy, root))
-        elif relative in laid or (root / relative).is_file():
+        elif relative in copied or (root / relative).is_file():
             seen.read[relative] = seen.read.get(relative) or _relative(where, copy, root)
     after = {path: (copy / path).stat() for path in _files(copy, ["."])}
-    changed = {path for path, about in after.items() if laid.get(path) != (about.st_mtime_ns, about.st_size)}
-    seen.written = {path: seen.written.get(path, "") for path in changed | (laid.keys() - after.keys())}
+    changed = {path for path, about in after.items() if copied.get(path) != (about.st_mtime_ns, about.st_size)}
+    seen.written = {path: seen.written.get(path, "") for path in changed | (copied.keys() - after.keys())}
     return seen
 
 
@@ -182,24 +193,24 @@ def _has_access_times(folder: Path) -> bool:
     return probe.stat().st_atime_ns > 0
 
 
-def _undeclared(step: Step, seen: Witnessed, laid: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
+def _undeclared(step: Stage, seen: FileUse, copied: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
     outs = [out.path for out in step.outs]
     written = {path: where for path, where in seen.written.items() if _counts(path) and not _covers(outs, path)}
     read = {
         path: where
         for path, where in seen.read.items()
-        if _counts(path) and not _covers([*step.deps, *outs], path) and (path in laid or path not in seen.written)
+        if _counts(path) and not _covers([*step.deps, *outs], path) and (path in copied or path not in seen.written)
     }
     only_by_dvc = {path for path in seen.by_dvc if not read.get(path)}
     stage = step.name.partition("@")[0]
-    for path, where in _told({path: where for path, where in read.items() if path not in only_by_dvc}):
+    for path, where in _grouped({path: where for path, where in read.items() if path not in only_by_dvc}):
         yield Finding(
             "error",
             f"stage {step.name} reads {path}{where}, which it does not declare",
             "when it changes, `dvc repro` does not notice, and the result is no longer what its inputs say",
             f"in dvc.yaml, add {path} to the {_kind(path)} of {stage}, then: dvc repro {step.name}",
         )
-    for path, where in _told(written):
+    for path, where in _grouped(written):
         yield Finding(
             "warning",
             f"stage {step.name} writes {path}{where}, which it does not declare",
@@ -212,7 +223,7 @@ def _kind(path: str) -> str:
     return "params (by key)" if Path(path).name == "params.yaml" else "deps"
 
 
-def _told(found: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _grouped(found: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The paths and where they were opened, many of one folder as the folder."""
     folders: dict[str, list[str]] = {}
     for path in sorted(found):
@@ -245,7 +256,7 @@ def _is_bare_package(file: Path) -> bool:
     return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
 
 
-def _unseen(seen: Witnessed) -> Iterator[str]:
+def _unseen(seen: FileUse) -> Iterator[str]:
     """What nothing here could have seen."""
     if not seen.access_times:
         yield "the file system keeps no access times: reads of compiled code and of other languages were not seen"

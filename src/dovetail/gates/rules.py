@@ -13,6 +13,8 @@ from dovetail.gates.evidence import Evidence
 
 DATA, SIGNATURE, SLICES = "data", "signature", "slices"
 PROVENANCE, PICKLE, SERVING, CHAMPION = "provenance", "pickle", "serving", "champion"
+PROVENANCE_COMMIT, PROVENANCE_DATA = f"{PROVENANCE}.commit", f"{PROVENANCE}.data"  # verdicts that PROVENANCE gives
+PROVENANCE_PUSHED, PROVENANCE_REPRODUCED = f"{PROVENANCE}.pushed", f"{PROVENANCE}.reproduced"
 KINDS: Mapping[str, Mapping[str, Any]] = {  # each kind's keys with their defaults, in the order of the verdicts
     DATA: {"max_rejected": 0.0},
     SIGNATURE: {"required": True},
@@ -23,8 +25,8 @@ KINDS: Mapping[str, Mapping[str, Any]] = {  # each kind's keys with their defaul
     CHAMPION: {"metric": None, "margin": 0.0, "confidence": 0.95, "min_rows": 20, "target": None},
 }
 _ALWAYS = (PROVENANCE, PICKLE, SERVING, CHAMPION)
-_BOUNDS = ("min", "max", "on")
-_SLICE = ("metric", "min", "min_rows")
+BOUNDS: Mapping[str, Any] = {"min": None, "max": None, "on": "value"}  # keys of a metric's gate, with their defaults
+SLICE: Mapping[str, Any] = {"metric": None, "min": None, "min_rows": 1}  # of one column of SLICES
 _MEGABYTE = 1_000_000
 
 
@@ -69,7 +71,7 @@ def settings(gates: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, Any
     if kind == SLICES:
         _refuse_unknown(kind, given, tuple(given))
         for column, one in given.items():
-            _refuse_unknown(f"{kind}.{column}", one, _SLICE)
+            _refuse_unknown(f"{kind}.{column}", one, tuple(SLICE))
             if one.get("metric") is None or one.get("min") is None:
                 raise UserError(f"gate '{kind}.{column}' is {dict(one)}", "give it a metric and a min")
         return dict(given)
@@ -85,18 +87,18 @@ def _refuse_unknown(name: str, gate: Any, known: tuple[str, ...]) -> None:
 
 
 def _bounds(name: str, gate: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[Verdict]:
-    _refuse_unknown(name, gate, _BOUNDS)
+    _refuse_unknown(name, gate, tuple(BOUNDS))
     bounds = {key: gate[key] for key in ("min", "max") if gate.get(key) is not None}
     if not bounds:
         raise UserError(f"gate {name!r} has neither min nor max", "give it a bound in its `gates` entry")
-    on = gate.get("on", "value")
+    on = gate.get("on", BOUNDS["on"])
     metric = name if on == "value" else f"{name}_{on}"
     value = metrics.get(metric)
     for key, bound in bounds.items():
         limit = f"{metric} {'≥' if key == 'min' else '≤'} {bound}"
         if value is None:
             there = ", ".join(metrics) or "none"
-            yield _no(name, limit, f"no metric {metric!r}; there are: {there}", "mend the gate's name")
+            yield _no(name, limit, f"no metric {metric!r}; there are: {there}", "correct the gate's name")
         else:
             passed = value >= bound if key == "min" else value <= bound
             following = "" if passed else "improve the model, or move the gate in git"
@@ -117,7 +119,7 @@ def _data(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
     passed = share <= gate["max_rejected"]
     detail = f"{rejected:.0f} of {rows:.0f} rows rejected"
     yield Verdict(
-        DATA, passed, share, limit, detail, "" if passed else "mend the source; data/rejected/ has the reasons"
+        DATA, passed, share, limit, detail, "" if passed else "correct the source; data/rejected/ has the reasons"
     )
 
 
@@ -133,7 +135,7 @@ def _provenance(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict
     origin = evidence.origin
     if origin is None:
         return
-    name, limit = f"{PROVENANCE}.commit", "a commit holds the model, its code and its data's digests"
+    name, limit = PROVENANCE_COMMIT, "a commit holds the model, its code and its data's digests"
     if origin.commit is None:
         yield _no(name, limit, "no commit holds it", "git add -A && git commit")
         return
@@ -142,20 +144,20 @@ def _provenance(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict
         yield _no(name, limit, what, "dvc repro, then git add -A && git commit")
     else:
         yield _yes(name, limit, f"commit {origin.commit[:8]}")
-    name, limit = f"{PROVENANCE}.data", "its data is in the cache, and in the remote where one is set"
+    name, limit = PROVENANCE_DATA, "its data is in the cache, and in the remote where one is set"
     lacking = [*origin.not_cached, *(origin.not_in_remote or ())]
     if origin.remote_problem:
         yield _no(name, limit, origin.remote_problem, "dvc push")
     elif lacking:
-        where = "nowhere to be had" if origin.not_cached else "not in the remote"
+        where = "not available" if origin.not_cached else "not in the remote"
         yield _no(name, limit, f"{where}: {', '.join(dict.fromkeys(lacking))}", "dvc push, in the clone that has it")
     else:
         yield _yes(name, limit, "no remote is set" if origin.not_in_remote is None else "in the remote")
     if gate["pushed"]:
-        name, limit = f"{PROVENANCE}.pushed", "a remote branch holds the commit"
+        name, limit = PROVENANCE_PUSHED, "a remote branch holds the commit"
         yield _yes(name, limit) if origin.pushed else _no(name, limit, "no remote branch holds it", "git push")
     if gate["reproduced"]:
-        name, limit = f"{PROVENANCE}.reproduced", "rebuilt identically"
+        name, limit = PROVENANCE_REPRODUCED, "rebuilt identically"
         if origin.reproduced == "identical":
             yield _yes(name, limit)
         else:
@@ -219,12 +221,12 @@ def _slices(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         limit = f"{asked.get('metric')} ≥ {asked.get('min')} for each {column}"
         name = f"{SLICES}.{column}"
         if isinstance(found, str):
-            yield _no(name, limit, found, "mend the gate's column or metric")
+            yield _no(name, limit, found, "correct the gate's column or metric")
             continue
-        told = [one for one in found if one.rows >= asked.get("min_rows", 1)]
-        low = [one for one in told if one.metric < asked["min"]]
-        worst = min((one.metric for one in told), default=None)
-        detail = ", ".join(f"{one.value} {one.metric:.3g} ({one.rows} rows)" for one in (low or told))
+        enough = [one for one in found if one.rows >= asked.get("min_rows", SLICE["min_rows"])]
+        low = [one for one in enough if one.metric < asked["min"]]
+        worst = min((one.metric for one in enough), default=None)
+        detail = ", ".join(f"{one.value} {one.metric:.3g} ({one.rows} rows)" for one in (low or enough))
         yield Verdict(
             name, not low, worst, limit, detail, "improve the model there, or move the gate in git" if low else ""
         )

@@ -1,18 +1,19 @@
-"""One look at what a version answered: the window's rows beside the reference, and the verdict."""
+"""What a version answered, compared with its baseline: the verdict on each column, the predictions, the metric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail.monitoring import drift, performance, served_rows
-from dovetail.monitoring.baseline import MOST_ROWS, Reference, Tested
-from dovetail.monitoring.column_pair import Pair, pair
-from dovetail.monitoring.drift import Column
-from dovetail.monitoring.performance import Metric
-from dovetail.monitoring.sampling import draw
-from dovetail.monitoring.served_rows import LABEL, Window
+from dovetail.monitoring import drift, performance
+from dovetail.monitoring.baseline import MOST_ROWS, Baseline, TestPredictions
+from dovetail.monitoring.column_pair import ColumnPair, pair
+from dovetail.monitoring.drift import ColumnDrift
+from dovetail.monitoring.performance import MetricDrift
+from dovetail.serving.log import served_rows
 from dovetail.serving.log.rows import INPUT
+from dovetail.serving.log.sampling import draw
+from dovetail.serving.log.served_rows import LABEL, Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,72 +24,81 @@ _METHOD = "method"
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What one look found.
+class Assessment:
+    """What was found in a time window.
 
     Attributes:
-        rows: That the version answered in the window; `sampled` of them were compared.
-        labelled: Of these rows those whose true label came.
+        rows: The rows that the version answered in the window; `sampled` of them were compared.
+        labelled: Those of them whose label is known.
         pairs: What was compared: the columns that the log has, then the predictions.
         columns: The verdict on each input column.
         prediction: That on the predictions; None where there is no test set to compare them with.
-        metric: The real metric; likewise.
+        metric: That on the metric, likewise.
         notes: What could not be compared, and why.
     """
 
     rows: int
     sampled: int
     labelled: int
-    pairs: Sequence[Pair]
-    columns: Sequence[Column]
-    prediction: Column | None
-    metric: Metric | None
-    notes: Sequence[str]
+    pairs: Sequence[ColumnPair]
+    columns: tuple[ColumnDrift, ...]
+    prediction: ColumnDrift | None
+    metric: MetricDrift | None
+    notes: tuple[str, ...]
 
     @property
-    def compared(self) -> list[Column]:
-        """The columns, and the prediction if there is one to compare with."""
+    def compared(self) -> list[ColumnDrift]:
+        """The columns, and the predictions if there is a test set to compare them with."""
         return [*self.columns, *([self.prediction] if self.prediction else [])]
 
     @property
     def verdict(self) -> str:
-        """`drift`, `stable`, or `silent` where too little was served to tell."""
+        """`drift`, `stable`, or `silent` where too little was served to say."""
         if any(one.drifted for one in self.compared) or (self.metric and self.metric.drifted):
             return DRIFT
-        tells = any(one.p is not None for one in self.compared) or (self.metric and not self.metric.reason)
-        return STABLE if tells else SILENT
+        known = any(one.p is not None for one in self.compared) or (self.metric and not self.metric.reason)
+        return STABLE if known else SILENT
 
 
-def look(known: Reference, folder: Path, window: Window, min_rows: int) -> Looked:
-    """Compare the answers of the window with the reference.
+def assess(baseline: Baseline, folder: Path, window: Window, min_rows: int) -> Assessment:
+    """Compare the window's rows of the prediction log in `folder` with the baseline.
 
     Raises:
         OSError: when the prediction log cannot be read.
     """
-    names = list(known.trained.table.columns)
+    names = list(baseline.trained.table.columns)
     rows = served_rows.count(folder, window)
     table = served_rows.sample(folder, window, [*(INPUT + name for name in names), PREDICTION, _METHOD], MOST_ROWS)
     logged = [name for name in names if INPUT + name in table.column_names]
-    pairs = [pair(name, known.trained.table[name], table[INPUT + name].to_pandas()) for name in logged]
-    tested = known.tested if isinstance(known.tested, Tested) else None
+    pairs = [pair(name, baseline.trained.table[name], table[INPUT + name].to_pandas()) for name in logged]
+    tested = baseline.tested if isinstance(baseline.tested, TestPredictions) else None
     if tested:
         pairs.append(_predictions(tested, table))
     verdicts = drift.compare(pairs, min_rows)
     by_name = dict(zip(logged, verdicts, strict=False))
-    truth = _predicted(served_rows.labelled(folder, window, [PREDICTION, _METHOD]))
-    return Looked(
+    labelled = _predicted(served_rows.labelled(folder, window, [PREDICTION, _METHOD]))
+    shown = [name for name in names if baseline.inputs or name in by_name]
+    notes = [] if tested else [f"neither predictions nor the metric are compared: {baseline.tested}"]
+    if tested and (wrong := unusable(tested, labelled)):
+        notes.append(f"{wrong} of {len(labelled)} labels are no finite numbers, so {tested.metric} leaves them out")
+    return Assessment(
         rows=rows,
         sampled=len(table),
-        labelled=len(truth),
+        labelled=len(labelled),
         pairs=pairs,
-        columns=[by_name.get(name) or _unlogged(name, rows) for name in names if known.inputs or name in by_name],
+        columns=tuple(by_name.get(name) or _unlogged(name, rows) for name in shown),
         prediction=verdicts[-1] if tested else None,
-        metric=_metric(tested, truth, min_rows) if tested else None,
-        notes=() if tested else (f"neither predictions nor the metric are compared: {known.tested}",),
+        metric=metric_of(tested, labelled, min_rows) if tested else None,
+        notes=tuple(notes),
     )
 
 
-def _predictions(tested: Tested, table: "pa.Table") -> Pair:
+def unusable(tested: TestPredictions, labelled: "pa.Table") -> int:
+    """How many labels the metric leaves out."""
+    return int((~performance.usable(tested.metric, _column(labelled, LABEL))).sum())
+
+
+def _predictions(tested: TestPredictions, table: "pa.Table") -> ColumnPair:
     import pandas as pd
 
     return pair(PREDICTION, pd.Series(tested.predicted), _column(_predicted(table), PREDICTION))
@@ -101,12 +111,14 @@ def _predicted(table: "pa.Table") -> "pa.Table":
     return table.filter(pc.equal(table[_METHOD], "predict")) if _METHOD in table.column_names else table
 
 
-def _metric(tested: Tested, truth: "pa.Table", min_rows: int) -> Metric:
+def metric_of(tested: TestPredictions, labelled: "pa.Table", min_rows: int) -> MetricDrift:
+    """The metric on the rows whose label it can be computed with: a wrong label voids no other."""
     import pyarrow as pa
 
-    drawn = pa.concat_tables([truth.slice(0, 0), *draw([truth], len(truth), MOST_ROWS)])
-    said = (_column(drawn, LABEL), _column(drawn, PREDICTION))
-    return performance.compare(tested.metric, (tested.actual, tested.predicted), said, min_rows)
+    good = labelled.filter(pa.array(performance.usable(tested.metric, _column(labelled, LABEL))))
+    drawn = pa.concat_tables([good.slice(0, 0), *draw([good], len(good), MOST_ROWS)])
+    served = (_column(drawn, LABEL), _column(drawn, PREDICTION))
+    return performance.compare(tested.metric, (tested.actual, tested.predicted), served, min_rows)
 
 
 def _column(table: "pa.Table", name: str) -> Any:
@@ -115,6 +127,6 @@ def _column(table: "pa.Table", name: str) -> Any:
     return table[name].to_pandas() if name in table.column_names else pd.Series([], dtype=object)
 
 
-def _unlogged(name: str, rows: int) -> Column:
+def _unlogged(name: str, rows: int) -> ColumnDrift:
     why = "not in the prediction log: left out by its configuration, or never sent" if rows else "nothing was served"
-    return Column(name, kind=None, rows=0, reason=why)
+    return ColumnDrift(name, kind=None, rows=0, reason=why)

@@ -1,4 +1,4 @@
-"""What a version was trained and tested on, brought by its lineage: the side that served data is compared with."""
+"""What a version was trained and tested on, found by its lineage: what served data is compared with."""
 
 import gzip
 import tempfile
@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import DovetailError, MissingFile, UnknownReference
 from dovetail.gates import rules
-from dovetail.monitoring.sampling import draw
 from dovetail.promotion import test_set, trial
 from dovetail.promotion.comparison import SCORES, default_metric
-from dovetail.promotion.provenance import commit_of
-from dovetail.promotion.test_set import TestPart
+from dovetail.promotion.test_set import TestSet
 from dovetail.promotion.trial import Trial
-from dovetail.registration.lineage import Subject
+from dovetail.registration.resolve import TrackedModel, commit_of
 from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
+from dovetail.serving.log.sampling import draw
 from dovetail.tracking.store import Store
 from dovetail.values.lineage import FileRef, Lineage
 from dovetail.values.tables import is_table
@@ -25,18 +24,18 @@ from dovetail.values.tables import is_table
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_ROWS = 100_000  # of the training data, and of what was served: more tell nothing that matters
+MOST_ROWS = 100_000  # of the training data and of what was served; more rows change no verdict
 _SEED = 0
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The training data.
+class TrainingData:
+    """What a version was trained on.
 
     Attributes:
         table: The columns that the model takes, of at most MOST_ROWS rows.
-        path: Where it belongs; several files with commas between them.
-        md5: Their digests, likewise.
+        path: The path in the repository; of several files all, with commas between them.
+        md5: The digests, likewise.
         rows: How many there are.
     """
 
@@ -47,8 +46,8 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Tested:
-    """The test set, and what the version predicts of it; `predicted` and `actual` have shape (rows,)."""
+class TestPredictions:
+    """What the version predicts of its test set and what is true there, of shape (rows,); and the metric's name."""
 
     predicted: Any
     actual: Any
@@ -56,20 +55,27 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Both; instead of a test set a text that says why there is none."""
+class Baseline:
+    """What a version is compared with.
 
-    subject: Subject
-    inputs: Sequence[str]  # the columns that the model takes; none where it does not say so
-    trained: Trained
-    tested: Tested | str
+    Attributes:
+        subject: The version.
+        inputs: The columns that the model takes; none where it does not say so.
+        trained: Its training data.
+        tested: Its test set; a text says why there is none.
+    """
+
+    subject: TrackedModel
+    inputs: Sequence[str]
+    trained: TrainingData
+    tested: TestPredictions | str
 
 
-def reference(workspace: Workspace, store: Store, subject: Subject) -> Reference:
+def baseline(workspace: Workspace, store: Store, subject: TrackedModel) -> Baseline:
     """What the version was trained and tested on.
 
     Raises:
-        DataUnavailable: when the training data is nowhere to be had.
+        DataUnavailable: when the training data is not available.
         UnknownReference: when no stage that made the model read a table.
     """
     assert subject.version is not None
@@ -81,42 +87,48 @@ def reference(workspace: Workspace, store: Store, subject: Subject) -> Reference
     if subject.model in tree.declared.models:
         asked = tree.model(subject.model).gates
     champion = rules.settings(asked, rules.CHAMPION)
-    part = test_set.find(workspace, subject.lineage, inputs, champion["target"])
-    if isinstance(part, str):
-        return Reference(subject, inputs, trained, part)
+    tests = test_set.find(workspace, subject.lineage, inputs, champion["target"])
+    if isinstance(tests, str):
+        return Baseline(subject, inputs, trained, tests)
     allow = tuple(rules.settings(asked, rules.PICKLE)["allow"])
-    tested = _tested(workspace, store, subject, part, (champion["metric"], allow))
-    return Reference(subject, inputs, trained, tested)
+    tested = _tested(workspace, store, subject, tests, (champion["metric"], allow))
+    return Baseline(subject, inputs, trained, tested)
 
 
 def _tested(
-    workspace: Workspace, store: Store, subject: Subject, part: TestPart, settings: tuple[str | None, tuple[str, ...]]
-) -> Tested | str:
+    workspace: Workspace,
+    store: Store,
+    subject: TrackedModel,
+    tests: TestSet,
+    settings: tuple[str | None, tuple[str, ...]],
+) -> TestPredictions | str:
     metric, allow = settings
     artifact = subject.lineage.artifact
-    stored = store.stored_md5(subject.shown.id, artifact.path)
+    stored = store.stored_md5(subject.run.id, artifact.path)
     if stored != artifact.md5:
         return f"the registry holds md5 {stored}, not {artifact.md5}"
     try:
-        file = workspace.object(artifact)
+        file = workspace.storage.object(artifact)
     except DovetailError as error:
         return error.message
     source = f"models:/{subject.model}/{subject.version}"
-    found = trial.start(Trial(store.uri, source, str(file), allow, part.table, timed=False)).result()
+    found = trial.start(Trial(store.uri, source, str(file), allow, tests.table, timed=False)).result()
     if found.predicted is None:
         return f"the model does not predict its test set: {found.error or found.refused}"
-    predicted, actual = test_set.plain(found.predicted), part.actual
-    return Tested(predicted, actual, metric if metric in SCORES and metric else default_metric(actual, predicted))
+    predicted, actual = test_set.plain(found.predicted), tests.actual
+    return TestPredictions(
+        predicted, actual, metric if metric in SCORES and metric else default_metric(actual, predicted)
+    )
 
 
-def _trained(workspace: Workspace, subject: Subject, inputs: Sequence[str], commit: Commit | None) -> Trained:
+def _trained(workspace: Workspace, subject: TrackedModel, inputs: Sequence[str], commit: Commit | None) -> TrainingData:
     made = subject.lineage
     tables, refs, rows = [], [], 0
     with tempfile.TemporaryDirectory(dir=workspace.scratch) as folder:
         for ref in (ref for ref, role in made.data.items() if role == "training"):
             found = list(_files(workspace, ref))
             for file in found:
-                table, size = _table(workspace.locate(file, commit, Path(folder)), file.path, inputs)
+                table, size = _table(workspace.storage.locate(file, commit, Path(folder)), file.path, inputs)
                 if table is not None:
                     tables.append(table)
                     rows += size
@@ -127,10 +139,10 @@ def _trained(workspace: Workspace, subject: Subject, inputs: Sequence[str], comm
 
     table = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
     table = table.sample(MOST_ROWS, random_state=_SEED) if len(table) > MOST_ROWS else table
-    return Trained(table, ", ".join(ref.path for ref in refs), ", ".join(ref.md5 for ref in refs), rows)
+    return TrainingData(table, ", ".join(ref.path for ref in refs), ", ".join(ref.md5 for ref in refs), rows)
 
 
-def _no_table(made: Lineage, subject: Subject) -> UnknownReference:
+def _no_table(made: Lineage, subject: TrackedModel) -> UnknownReference:
     read = ", ".join(ref.path for ref, role in made.data.items() if role == "training") or "nothing that DVC keeps"
     return UnknownReference(
         f"{subject.model}/{subject.version} was trained on no table with its columns: its stage read {read}",
@@ -139,14 +151,14 @@ def _no_table(made: Lineage, subject: Subject) -> UnknownReference:
 
 
 def _files(workspace: Workspace, ref: FileRef) -> Iterator[FileRef]:
-    """The tables that a dep is, or that lie in it."""
-    for file in workspace.listed(ref) if ref.is_folder else (ref,):
+    """The tables that a dependency is or contains."""
+    for file in workspace.storage.files(ref) if ref.is_folder else (ref,):
         if is_table(file.path):
             yield file
 
 
 def _table(file: Path, name: str, inputs: Sequence[str]) -> tuple["pd.DataFrame | None", int]:
-    """The columns that the model takes, all where that is not known, and the number of rows; None if one is not there.
+    """The columns that the model takes (all, where that is unknown) and the number of rows; None where one is missing.
 
     Raises:
         MissingFile: when the file is not what its name says.
@@ -173,7 +185,7 @@ def _table(file: Path, name: str, inputs: Sequence[str]) -> tuple["pd.DataFrame 
 
 
 def _parquet(file: Path, inputs: Sequence[str]) -> tuple["pd.DataFrame | None", int]:
-    """A row group after the other, of each its share of the sample: a big file is never in memory whole."""
+    """The same of a Parquet file, sampled row group by row group: a big file is never in memory as a whole."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

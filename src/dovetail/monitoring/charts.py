@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from dovetail.monitoring.column_pair import CATEGORY, DATE, Array, Pair, totals
+from dovetail.monitoring.column_pair import CATEGORY, DATE, Array, ColumnPair, totals
 from dovetail.promotion.comparison import Interval
 
 _WIDTH, _HEIGHT = 340, 132
@@ -20,7 +20,7 @@ _LARGEST = 1e307  # of a scale: its length has to be a number
 _TAILS = 0.005  # of the values lie beyond each end of the scale; they are counted in the outermost bars
 
 
-def column(pair: Pair) -> str:
+def column(pair: ColumnPair) -> str:
     """The distribution of a column, reference behind, served in front; nothing where neither has a value."""
     if not len(pair.reference.values) and not len(pair.served.values):
         return ""
@@ -49,7 +49,7 @@ def intervals(rows: Sequence[tuple[str, str, Interval]]) -> str:
     return _svg(34 * len(rows) + 6, named, parts)
 
 
-def _histogram(pair: Pair) -> str:
+def _histogram(pair: ColumnPair) -> str:
     edges = _edges(pair.reference.values, pair.served.values)
     shares = [_shares(values, edges) for values in (pair.reference.values, pair.served.values)]
     tallest = max(share.max() for share in shares) or 1.0
@@ -89,14 +89,14 @@ def _shares(values: Array, edges: Array) -> Array:
     return np.bincount(places, minlength=len(edges) - 1) / len(values)
 
 
-def _tick(pair: Pair, value: float) -> str:
+def _tick(pair: ColumnPair, value: float) -> str:
     if pair.kind == DATE:
         date = datetime.fromtimestamp(value, UTC)
         return f"{date.day} {date:%b %Y}"
     return f"{value:.4g}"
 
 
-def _categories(pair: Pair) -> str:
+def _categories(pair: ColumnPair) -> str:
     both = {
         value: pair.reference.counts.get(value, 0) / max(len(pair.reference.values), 1)
         + pair.served.counts.get(value, 0) / max(len(pair.served.values), 1)

@@ -16,7 +16,7 @@ _ROUNDING = 1e-6  # of the standard deviation: what a number may lose on its way
 
 @dataclass(frozen=True)
 class Sample:
-    """One column's values that are there, as numbers or as text, and how many rows have none.
+    """The values of a column, as numbers or as text, and how many rows have none.
 
     Missing are null, NaN, infinity and, in a column of numbers, what is no number. A date is its seconds since 1970.
     """
@@ -26,23 +26,23 @@ class Sample:
 
     @property
     def rows(self) -> int:
-        """With the missing ones."""
+        """The number of rows, missing values included."""
         return len(self.values) + self.missing
 
     @property
     def missing_share(self) -> float:
-        """Of all rows; 0 where there are none."""
+        """The share of rows without a value; 0 where there are no rows."""
         return self.missing / self.rows if self.rows else 0.0
 
     @cached_property
     def counts(self) -> Mapping[str, int]:
-        """How often each value is there."""
+        """How often each value occurs."""
         return Counter(self.values.tolist())
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The two sides of a column."""
+class ColumnPair:
+    """A column as it was trained on and as it was served."""
 
     name: str
     kind: str
@@ -50,17 +50,17 @@ class Pair:
     served: Sample
 
 
-def pair(name: str, reference: Any, served: Any) -> Pair:
-    """What is compared of a column; the reference, a pandas.Series as the other, says of which kind it is."""
+def pair(name: str, reference: Any, served: Any) -> ColumnPair:
+    """The column of two pandas.Series, as it is compared; the reference says of which kind its values are."""
     kind = kind_of(reference)
     one, other = sample(reference, kind), sample(served, kind)
     if kind != CATEGORY:
         other = replace(other, values=aligned(one.values, other.values))
-    return Pair(name, kind, one, other)
+    return ColumnPair(name, kind, one, other)
 
 
 def aligned(reference: Array, served: Array) -> Array:
-    """What was served, each value that differs from one of the reference by nothing but rounding taken for that.
+    """The served values, those that differ from a reference value by rounding alone replaced by it.
 
     JSON as pandas writes it has ten decimals, and a model may take numbers of 32 bits: where a column has few values a
     difference in the eleventh digit would move all of them.
@@ -93,7 +93,7 @@ def kind_of(values: Any) -> str:
 
 
 def sample(values: Any, kind: str) -> Sample:
-    """The values of a pandas.Series as ones of that kind."""
+    """The values of a pandas.Series as values of that kind."""
     if kind == CATEGORY:
         present = [text(value) for value in values.array if not _is_missing(value)]
         return Sample(np.asarray(present, dtype=str), len(values) - len(present))
@@ -147,11 +147,11 @@ def _is_missing(value: Any) -> bool:
 
 
 def most_frequent(counts: Mapping[str, int], most: int) -> list[str]:
-    """The values that are there most often, the most frequent first; of equals the first by the alphabet."""
+    """The most frequent values, in that order; equally frequent ones by the alphabet."""
     return sorted(counts, key=lambda value: (-counts[value], value))[:most]
 
 
 def totals(counts: Mapping[str, int], values: Iterable[str]) -> Array:
-    """How often each of the values is there, and behind them how often anything else is."""
+    """How often each of the values occurs, and last how often all others do."""
     named = [counts.get(value, 0) for value in values]
     return np.array([*named, sum(counts.values()) - sum(named)])

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dovetail.monitoring import statistics
-from dovetail.monitoring.column_pair import CATEGORY, Pair
-from dovetail.monitoring.statistics import Test
+from dovetail.monitoring.column_pair import CATEGORY, ColumnPair
+from dovetail.monitoring.statistics import TestResult
 
 VALUES, BINS, MISSING, UNSEEN = "values", "bins", "missing", "unseen"  # what a test is of
 ALPHA = 0.01
@@ -20,7 +20,7 @@ LARGE_SHARE = 0.05  # more rows with a missing or an unseen value, of all rows
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingShare:
     """The share of rows without a value."""
 
     reference: float
@@ -28,7 +28,7 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ColumnDrift:
     """What was found of one column.
 
     Attributes:
@@ -56,7 +56,7 @@ class Column:
     distance: float | None = None
     psi: float | None = None
     wasserstein: float | None = None
-    missing: Missing | None = None
+    missing: MissingShare | None = None
     unseen: float | None = None
     drifted: bool = False
     reason: str = ""
@@ -66,7 +66,7 @@ class Column:
         return asdict(self)
 
 
-def compare(pairs: Iterable[Pair], min_rows: int) -> list[Column]:
+def compare(pairs: Iterable[ColumnPair], min_rows: int) -> list[ColumnDrift]:
     """Each column's verdict; one with fewer than `min_rows` served values gets none on their distribution."""
     measured = [_measured(pair, min_rows) for pair in pairs]
     found = [test.p for _, tests in measured for test in tests.values()]
@@ -74,11 +74,11 @@ def compare(pairs: Iterable[Pair], min_rows: int) -> list[Column]:
     return [_judged(column, {key: next(remaining) for key in tests}, min_rows) for column, tests in measured]
 
 
-def _measured(pair: Pair, min_rows: int) -> tuple[Column, dict[str, Test]]:
-    """What is measured of a column, and its tests by what they are of."""
+def _measured(pair: ColumnPair, min_rows: int) -> tuple[ColumnDrift, dict[str, TestResult]]:
+    """The distances of a column, and its tests by what they test."""
     reference, served = pair.reference, pair.served
-    missing = Missing(reference.missing_share, served.missing_share) if served.rows else None
-    column, tests = Column(pair.name, pair.kind, len(served.values), missing=missing), {}
+    missing = MissingShare(reference.missing_share, served.missing_share) if served.rows else None
+    column, tests = ColumnDrift(pair.name, pair.kind, len(served.values), missing=missing), {}
     if reference.rows and served.rows >= min_rows:
         counts = (reference.missing, reference.rows, served.missing, served.rows)
         tests[MISSING] = statistics.proportions("missing values", *counts)
@@ -105,7 +105,7 @@ def _measured(pair: Pair, min_rows: int) -> tuple[Column, dict[str, Test]]:
     return replace(column, test=tests[VALUES].name, statistic=tests[VALUES].statistic, p=tests[VALUES].p), tests
 
 
-def _judged(column: Column, p: Mapping[str, float], min_rows: int) -> Column:
+def _judged(column: ColumnDrift, p: Mapping[str, float], min_rows: int) -> ColumnDrift:
     """The verdict, from the corrected p-values."""
     sure = {test for test, value in p.items() if value < ALPHA}
     moved = ", ".join(text for test, text in _moves(column) if test in sure)
@@ -118,7 +118,7 @@ def _judged(column: Column, p: Mapping[str, float], min_rows: int) -> Column:
     return replace(column, reason="; ".join(reasons))
 
 
-def _moves(column: Column) -> Iterator[tuple[str, str]]:
+def _moves(column: ColumnDrift) -> Iterator[tuple[str, str]]:
     """The distances that are large, each with the test that tells whether it is sure."""
     if column.psi is not None and column.psi >= LARGE_STABILITY:
         yield VALUES if column.kind == CATEGORY else BINS, f"PSI {column.psi:.2f}"
@@ -126,8 +126,8 @@ def _moves(column: Column) -> Iterator[tuple[str, str]]:
         yield VALUES, f"distance {column.distance:.2f}"
 
 
-def _shares(column: Column) -> Iterator[tuple[str, str]]:
-    """The shares that differ by much, likewise."""
+def _shares(column: ColumnDrift) -> Iterator[tuple[str, str]]:
+    """The shares that differ by much, each with the test that tells whether it is sure."""
     if column.missing and abs(column.missing.served - column.missing.reference) >= LARGE_SHARE:
         yield MISSING, f"missing in {column.missing.served:.1%} of the rows, {column.missing.reference:.1%} in training"
     if column.unseen is not None and column.unseen >= LARGE_SHARE:

@@ -3,33 +3,39 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from dovetail.errors import MissingFile, StoreError, UnknownReference, UserError
-from dovetail.monitoring.assessment import Looked, look
-from dovetail.monitoring.baseline import Reference, reference
+from dovetail.monitoring.assessment import DRIFT, Assessment, assess
+from dovetail.monitoring.baseline import Baseline, baseline
+from dovetail.monitoring.drift import ColumnDrift
 from dovetail.monitoring.page import page
-from dovetail.monitoring.served_rows import Window
-from dovetail.registration.lineage import Subject, resolve
+from dovetail.monitoring.performance import MetricDrift
+from dovetail.registration.resolve import TrackedModel, resolve
 from dovetail.repo.workspace import Workspace
-from dovetail.tracking.connection import has_store, open_store, tracking_uri
-from dovetail.tracking.monitoring_runs import Observed
+from dovetail.serving.log.location import log_folder
+from dovetail.serving.log.served_rows import Window
+from dovetail.tracking.connection import Tracking
+from dovetail.tracking.monitoring_runs import MonitoredVersion
 from dovetail.tracking.store import Store
 from dovetail.values.reference import parse
 from dovetail.values.tag_keys import Monitoring
 
-FOLDER = "monitoring"  # of the prediction log, below the root
 PAGE = "monitor.html"  # in the run
 _AGO = re.compile(r"(?P<number>\d{1,6})(?P<unit>[mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked for."""
+class MonitorRequest:
+    """What to compare: what `ref`, a model or version, answered `since` then.
+
+    `since` is `7d`, `12h` or `30m` ago, or a time in ISO format. Columns with fewer than `min_rows` served rows get no
+    verdict. `html` is a file that the page is written to, too.
+    """
 
     ref: str
     since: str = "7d"
@@ -37,42 +43,104 @@ class Wish:
     html: Path | None = None
 
 
-def monitor(workspace: Workspace, wish: Wish, known: dict[str, Reference] | None = None) -> dict[str, Any]:
-    """The answer of `dovetail monitor`; its numbers and its page are kept in MLflow, its verdict on the version.
+@dataclass(frozen=True, slots=True)
+class TrainingFiles:
+    """The training data that served rows were compared with: paths and digests, with commas between several."""
 
-    Args:
-        workspace: Whose prediction log is read.
-        wish: What is asked for.
-        known: What earlier looks compared with; read anew where it lacks the version, and added.
+    path: str
+    md5: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MonitorAnswer:
+    """What a version answered from `since` until `until` (ISO 8601, UTC), compared with its baseline.
+
+    Attributes:
+        rows: The rows that it answered; `sampled` of them were compared.
+        labelled: Those whose label is known.
+        verdict: `drift`, `stable`, or `silent` where too little was served to say.
+        columns: The verdict on each input column; `prediction` and `metric` are None where there is no test set.
+        notes: What could not be compared, and why.
+        run_id: The run that has the numbers over time and the page.
+        page: Where the page was written to, too.
+    """
+
+    model: str
+    version: int
+    since: str
+    until: str
+    rows: int
+    sampled: int
+    labelled: int
+    verdict: str
+    columns: tuple[ColumnDrift, ...]
+    prediction: ColumnDrift | None
+    metric: MetricDrift | None
+    reference: TrainingFiles
+    notes: tuple[str, ...]
+    run_id: str | None = None
+    page: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<MonitorAnswer {self.model}/{self.version}: {self.verdict}, {self.rows} rows since {self.since}>"
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `dovetail monitor --json`."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "since": self.since,
+            "until": self.until,
+            "rows": self.rows,
+            "sampled": self.sampled,
+            "labelled": self.labelled,
+            "verdict": self.verdict,
+            "columns": [column.as_json() for column in self.columns],
+            "prediction": self.prediction.as_json() if self.prediction else None,
+            "metric": self.metric.as_json() if self.metric else None,
+            "reference": asdict(self.reference),
+            "notes": list(self.notes),
+            "run_id": self.run_id,
+            "page": self.page,
+        }
+
+
+def monitor(
+    workspace: Workspace, tracking: Tracking, request: MonitorRequest, *, baselines: dict[str, Baseline] | None = None
+) -> MonitorAnswer:
+    """Compare what a version answered with what it was trained and tested on.
+
+    The numbers and the page are kept in MLflow, the verdict is tagged on the version. `baselines` has what earlier
+    calls compared with; the baseline is read where it lacks the version, and added.
 
     Raises:
         UserError: when the reference names no version, or `since` no time.
-        OutsideError: when MLflow or the training data cannot be had.
+        OutsideError: when MLflow or the training data is not available.
     """
-    known = {} if known is None else known
+    baselines = {} if baselines is None else baselines
     now = datetime.now(UTC)
-    since = moment(wish.since, now)
-    if not has_store(workspace.store_root):
-        raise StoreError(f"there is no MLflow store at {tracking_uri(workspace.store_root)}", "dovetail sync")
-    with open_store(workspace.store_root) as store:
-        subject = _version(workspace, store, wish.ref)
-        observed = Observed(subject.model, subject.version or 0, subject.lineage.artifact.md5)
-        key = f"{observed.model}/{observed.version} {observed.md5}"
-        if key not in known:
-            known.clear()  # nobody looks at an older one again
-            known[key] = reference(workspace, store, subject)
-        with _log_of(workspace, subject.model) as folder:
-            looked = look(known[key], folder, Window(since, now, subject.version), wish.min_rows)
-        answer = _answer(known[key], looked, since, now)
-        html = page(answer, looked.pairs)
-        answer["run_id"] = store.observe(observed, _metrics(looked), now.timestamp())
-        store.write_text(answer["run_id"], PAGE, html)
-        if version := store.version(subject.model, observed.version):
-            store.tag_version(version, Monitoring(looked.verdict, _iso(now), answer["run_id"]).tags())
-    if wish.html:
-        _write(wish.html, html)
-        answer["page"] = str(wish.html)
-    return answer
+    since = moment(request.since, now)
+    if not tracking.exists:
+        raise StoreError(f"there is no MLflow store at {tracking.uri}", "dovetail sync")
+    with tracking.store() as store:
+        subject, version = _version(workspace, store, request.ref)
+        observed = MonitoredVersion(subject.model, version, subject.lineage.artifact.md5)
+        key = f"{observed.model}/{version} {observed.md5}"
+        if key not in baselines:
+            baselines.clear()  # of another version: the alias moved on
+            baselines[key] = baseline(workspace, store, subject)
+        with _log_of(tracking.root, subject.model) as folder:
+            found = assess(baselines[key], folder, Window(since, now, version), request.min_rows)
+        answer = _answer(observed, baselines[key], found, since, now)
+        html = page(answer.as_json(), found.pairs)
+        run_id = store.observe(observed, _metrics(found), now.timestamp())
+        store.write_text(run_id, PAGE, html)
+        if registered := store.version(subject.model, version):
+            store.tag_version(registered, Monitoring(found.verdict, _iso(now), run_id).tags())
+    if request.html:
+        _write(request.html, html)
+    return replace(answer, run_id=run_id, page=str(request.html) if request.html else None)
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -90,22 +158,26 @@ def moment(text: str, now: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _version(workspace: Workspace, store: Store, text: str) -> Subject:
+def _version(workspace: Workspace, store: Store, text: str) -> tuple[TrackedModel, int]:
     models = frozenset(workspace.tree.declared.models) | frozenset(store.models())
     subject = resolve(workspace, store, parse(text, models))
     if subject.version is None:
         raise UnknownReference(
             f"{text} is a run without a version: nothing serves it", f"dovetail register {subject.model}"
         )
-    return subject
+    return subject, subject.version
 
 
 @contextmanager
-def _log_of(workspace: Workspace, model: str) -> Iterator[Path]:
-    """The folder of the model's prediction log; what cannot be read of it is said."""
+def _log_of(root: Path, model: str) -> Iterator[Path]:
+    """The folder of the model's prediction log, for reading it: what cannot be read is translated.
+
+    Raises:
+        MissingFile: when a file cannot be read.
+    """
     import pyarrow as pa
 
-    folder = workspace.store_root / FOLDER / model
+    folder = log_folder(root, model)
     try:
         yield folder
     except (OSError, pa.ArrowException) as error:
@@ -115,43 +187,43 @@ def _log_of(workspace: Workspace, model: str) -> Iterator[Path]:
         ) from error
 
 
-def _answer(known: Reference, looked: Looked, since: datetime, now: datetime) -> dict[str, Any]:
-    trained = known.trained
-    return {
-        "model": known.subject.model,
-        "version": known.subject.version,
-        "since": _iso(since),
-        "until": _iso(now),
-        "rows": looked.rows,
-        "sampled": looked.sampled,
-        "labelled": looked.labelled,
-        "verdict": looked.verdict,
-        "columns": [asdict(column) for column in looked.columns],
-        "prediction": asdict(looked.prediction) if looked.prediction else None,
-        "metric": asdict(looked.metric) if looked.metric else None,
-        "reference": {"path": trained.path, "md5": trained.md5, "rows": trained.rows},
-        "notes": list(looked.notes),
-        "run_id": None,
-        "page": None,
-    }
+def _answer(
+    observed: MonitoredVersion, compared_with: Baseline, found: Assessment, since: datetime, now: datetime
+) -> MonitorAnswer:
+    trained = compared_with.trained
+    return MonitorAnswer(
+        model=observed.model,
+        version=observed.version,
+        since=_iso(since),
+        until=_iso(now),
+        rows=found.rows,
+        sampled=found.sampled,
+        labelled=found.labelled,
+        verdict=found.verdict,
+        columns=found.columns,
+        prediction=found.prediction,
+        metric=found.metric,
+        reference=TrainingFiles(trained.path, trained.md5, trained.rows),
+        notes=found.notes,
+    )
 
 
-def _metrics(looked: Looked) -> dict[str, float]:
+def _metrics(found: Assessment) -> dict[str, float]:
     """What MLflow plots over time."""
-    found: dict[str, float | None] = {
-        "rows": looked.rows,
-        "labelled": looked.labelled,
-        "drifted_columns": sum(column.drifted for column in looked.columns),
-        "drift": float(looked.verdict == "drift"),
+    values: dict[str, float | None] = {
+        "rows": found.rows,
+        "labelled": found.labelled,
+        "drifted_columns": sum(column.drifted for column in found.columns),
+        "drift": float(found.verdict == DRIFT),
     }
-    for column in looked.compared:
+    for column in found.compared:
         for name in ("psi", "statistic", "p_corrected", "wasserstein", "unseen"):
-            found[f"{name}/{column.name}"] = getattr(column, name)
-        found[f"missing/{column.name}"] = column.missing.served if column.missing and column.p is not None else None
-    if looked.metric and looked.metric.served:
-        for name, value in asdict(looked.metric.served).items():
-            found[f"metric/{looked.metric.name}" + ("" if name == "value" else f"_{name}")] = value
-    return {name: float(value) for name, value in found.items() if value is not None}
+            values[f"{name}/{column.name}"] = getattr(column, name)
+        values[f"missing/{column.name}"] = column.missing.served if column.missing and column.p is not None else None
+    if found.metric and found.metric.served:
+        for name, value in asdict(found.metric.served).items():
+            values[f"metric/{found.metric.name}" + ("" if name == "value" else f"_{name}")] = value
+    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def _write(path: Path, html: str) -> None:

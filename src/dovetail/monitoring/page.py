@@ -1,11 +1,11 @@
-"""What monitoring found as one HTML page: it needs nothing else, no script and no network. Pure."""
+"""What monitoring found as one self-contained HTML page, without scripts or network. Pure."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
 from dovetail.monitoring import charts
-from dovetail.monitoring.column_pair import Pair
+from dovetail.monitoring.column_pair import ColumnPair
 from dovetail.monitoring.drift import ALPHA, LARGE_DISTANCE, LARGE_SHARE, LARGE_STABILITY
 from dovetail.promotion.comparison import Interval
 
@@ -52,7 +52,7 @@ _WHAT = {
 }
 
 
-def page(answer: dict[str, Any], pairs: Sequence[Pair]) -> str:
+def page(answer: dict[str, Any], pairs: Sequence[ColumnPair]) -> str:
     """The page of an answer of `dovetail monitor`, with a chart for each pair that was compared."""
     name = escape(f"{answer['model']} {answer['version']}")
     drawn = {pair.name: charts.column(pair) for pair in pairs[: len(pairs) - bool(answer["prediction"])]}
@@ -71,7 +71,7 @@ def page(answer: dict[str, Any], pairs: Sequence[Pair]) -> str:
 </head>
 <body style="--tone: var(--{_TONES[answer["verdict"]]})">
 <main>
-<header><h1>{name}: <b>{answer["verdict"]}</b>, {_headline(answer)}</h1><p>{_told(answer)}</p></header>
+<header><h1>{name}: <b>{answer["verdict"]}</b>, {_headline(answer)}</h1><p>{_summary(answer)}</p></header>
 <div class="legend"><span><i style="background: var(--reference)"></i>training</span>
 <span><i style="background: var(--served)"></i>served</span>
 <span><i style="background: var(--alarm)"></i>served, drifted</span></div>
@@ -95,7 +95,7 @@ def _headline(answer: dict[str, Any]) -> str:
     return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
 
 
-def _told(answer: dict[str, Any]) -> str:
+def _summary(answer: dict[str, Any]) -> str:
     since, until = (f"{answer[key][:16].replace('T', ' ')} UTC" for key in ("since", "until"))
     return f"{answer['rows']:,} rows answered, {answer['labelled']:,} of them labelled, from {since} to {until}"
 

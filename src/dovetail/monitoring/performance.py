@@ -1,4 +1,4 @@
-"""How well a version does on the rows whose true label came, beside how well it did on its test set. Pure."""
+"""A version's metric on the served rows whose label is known, compared with that on its test set. Pure."""
 
 import math
 import warnings
@@ -16,8 +16,8 @@ _FEWEST = 2  # rows that a bootstrap takes
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """Both with their intervals; None where there is too little to tell, and `reason` says what."""
+class MetricDrift:
+    """The metric on both with its intervals; None where there are too few rows, and `reason` says so."""
 
     name: str
     rows: int
@@ -31,7 +31,14 @@ class Metric:
         return asdict(self)
 
 
-def compare(name: str, test: tuple[Any, Any], served: tuple[Any, Any], min_rows: int) -> Metric:
+def usable(name: str, actual: Any) -> Array:
+    """Which labels the metric can be computed with, of shape (rows,): numbers, or of classes any text."""
+    if name in comparison.OF_LABELS:
+        return np.ones(len(actual), dtype=bool)
+    return np.isfinite(numbers(actual))
+
+
+def compare(name: str, test: tuple[Any, Any], served: tuple[Any, Any], min_rows: int) -> MetricDrift:
     """The metric of both, each given as (actual, predicted), of shape (rows,).
 
     It has drifted where the interval of what was served lies wholly on the worse side of that of the test set. Two
@@ -40,12 +47,12 @@ def compare(name: str, test: tuple[Any, Any], served: tuple[Any, Any], min_rows:
     known, before = _interval(name, *served, max(min_rows, _FEWEST)), _interval(name, *test, _FEWEST)
     rows = len(served[0])
     if rows < min_rows:
-        return Metric(name, rows, before, known, reason=f"too few labels: {rows} of {min_rows}")
+        return MetricDrift(name, rows, before, known, reason=f"too few labels: {rows} of {min_rows}")
     if known is None or before is None:
-        return Metric(name, rows, before, known, reason=f"{name} is not defined on these rows")
+        return MetricDrift(name, rows, before, known, reason=f"{name} is not defined on these rows")
     worse = known.low > before.high if comparison.is_error(name) else known.high < before.low
     reason = f"{name} {known.value:.4g}, {before.value:.4g} on the test set; the intervals do not meet"
-    return Metric(name, rows, before, known, drifted=worse, reason=reason if worse else "")
+    return MetricDrift(name, rows, before, known, drifted=worse, reason=reason if worse else "")
 
 
 def _interval(name: str, actual: Any, predicted: Any, min_rows: int) -> Interval | None:
@@ -59,7 +66,7 @@ def _interval(name: str, actual: Any, predicted: Any, min_rows: int) -> Interval
     if not math.isfinite(comparison.score(name, arrays[0], arrays[1])):
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateDataWarning)  # a resample without a score: told by its NaN
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # a resample without a score: its NaN says so
         found = comparison.interval(name, arrays[0], arrays[1], CONFIDENCE)
     return found if math.isfinite(found.low) and math.isfinite(found.high) else None
 

@@ -1,4 +1,4 @@
-"""How far two samples of a column lie apart, and how surely. Pure functions on arrays; `scipy.stats` does the tests."""
+"""Distances between two samples of a column and tests of whether they differ. Pure; `scipy.stats` does the tests."""
 
 import math
 import warnings
@@ -18,7 +18,7 @@ _EXPECTED = 5  # rows in a cell below which chi-square's approximation is poor: 
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class TestResult:
     """A test's name, its statistic, and how probable one as large is if nothing has changed."""
 
     name: str
@@ -26,7 +26,7 @@ class Test:
     p: float
 
 
-def kolmogorov_smirnov(reference: Array, served: Array) -> Test:
+def kolmogorov_smirnov(reference: Array, served: Array) -> TestResult:
     """The two-sample test: the largest distance between the two distribution functions.
 
     Hodges 1958, Arkiv för Matematik 3:469, by scipy.stats.ks_2samp. With ties, as of whole numbers, it is conservative.
@@ -37,10 +37,10 @@ def kolmogorov_smirnov(reference: Array, served: Array) -> Test:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # where the exact way fails scipy takes the other by itself
         found = ks_2samp(reference, served, method=method)
-    return Test(KS, float(found.statistic), float(np.nan_to_num(found.pvalue, nan=1.0)))
+    return TestResult(KS, float(found.statistic), float(np.nan_to_num(found.pvalue, nan=1.0)))
 
 
-def chi_square(reference: Mapping[str, int], served: Mapping[str, int]) -> Test:
+def chi_square(reference: Mapping[str, int], served: Mapping[str, int]) -> TestResult:
     """Pearson's test of homogeneity on the counts of the values; what is rare is counted together.
 
     Pearson 1900, by scipy.stats.chi2_contingency, without correction.
@@ -49,25 +49,25 @@ def chi_square(reference: Mapping[str, int], served: Mapping[str, int]) -> Test:
 
     table = _cells(reference, served)
     if table.shape[1] < 2:  # noqa: PLR2004  (one value, the same on both sides)
-        return Test(CHI_SQUARE, 0.0, 1.0)
+        return TestResult(CHI_SQUARE, 0.0, 1.0)
     found = chi2_contingency(table, correction=False)
-    return Test(CHI_SQUARE, float(found.statistic), float(found.pvalue))
+    return TestResult(CHI_SQUARE, float(found.statistic), float(found.pvalue))
 
 
-def proportions(name: str, of: int, rows: int, served_of: int, served_rows: int) -> Test:
+def proportions(name: str, of: int, rows: int, served_of: int, served_rows: int) -> TestResult:
     """Whether two shares differ: chi-square, Fisher's exact test where a cell would expect fewer than five rows."""
     from scipy.stats import chi2_contingency, fisher_exact
 
     table = np.array([[of, rows - of], [served_of, served_rows - served_of]])
     difference = abs(served_of / served_rows - of / rows)
     if 0 in table.sum(axis=0):
-        return Test(name, 0.0, 1.0)
+        return TestResult(name, 0.0, 1.0)
     smallest = table.sum(axis=0).min() * table.sum(axis=1).min() / table.sum()
     found: Any = fisher_exact(table) if smallest < _EXPECTED else chi2_contingency(table, correction=False)
-    return Test(name, difference, float(found.pvalue))
+    return TestResult(name, difference, float(found.pvalue))
 
 
-def unseen(reference: Mapping[str, int], served: Mapping[str, int]) -> tuple[float, Test]:
+def unseen(reference: Mapping[str, int], served: Mapping[str, int]) -> tuple[float, TestResult]:
     """The share of served values that the reference does not have, and whether that is more than was to be expected.
 
     In a column of many values new ones are no news: of as many rows again a share of about f1 / n has a new value,
@@ -77,7 +77,7 @@ def unseen(reference: Mapping[str, int], served: Mapping[str, int]) -> tuple[flo
     new, served_rows = sum(count for value, count in served.items() if value not in reference), sum(served.values())
     test = proportions("unseen values", once, rows, new, served_rows)
     share = new / served_rows
-    return share, test if share > once / rows else Test(test.name, test.statistic, 1.0)
+    return share, test if share > once / rows else TestResult(test.name, test.statistic, 1.0)
 
 
 def stability(reference: Array, served: Array) -> float:

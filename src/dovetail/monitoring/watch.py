@@ -1,42 +1,53 @@
-"""Looking again and again, for as long as somebody wants to know."""
+"""`dovetail monitor --watch`: the same comparison repeated until it is interrupted."""
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dovetail.errors import DovetailError, UserError
-from dovetail.monitoring.monitor import Wish, monitor
+from dovetail.monitoring.monitor import MonitorAnswer, MonitorRequest, monitor
 from dovetail.repo.workspace import Workspace
 from dovetail.system.processes import interruptible
+from dovetail.tracking.connection import Tracking
 
 if TYPE_CHECKING:
-    from dovetail.monitoring.baseline import Reference
+    from dovetail.monitoring.baseline import Baseline
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRequest:
+    """What to compare, and how many seconds to wait between two comparisons."""
+
+    monitor: MonitorRequest
+    seconds: float
 
 
 def watch(
     workspace: Workspace,
-    wish: Wish,
-    seconds: float,
-    told: Callable[[dict[str, Any]], None],
+    tracking: Tracking,
+    request: WatchRequest,
+    *,
+    tell: Callable[[MonitorAnswer], None],
     failed: Callable[[DovetailError], None],
 ) -> None:
-    """Look every `seconds` until somebody asks to end; what fails meanwhile is said, and tried again.
+    """Compare until Ctrl-C or a signal; `tell` gets each answer, `failed` each error, after which it tries again.
 
     Raises:
-        UserError: when the first look shows that what is asked for is not there.
+        UserError: when the first comparison shows that what is asked for is not there.
     """
-    known: dict[str, Reference] = {}
+    baselines: dict[str, Baseline] = {}
     is_first = True
     try:
         with interruptible():
             while True:
                 try:
-                    told(monitor(workspace, wish, known))
+                    tell(monitor(workspace, tracking, request.monitor, baselines=baselines))
                 except DovetailError as error:
                     if is_first and isinstance(error, UserError):
                         raise
                     failed(error)
                 is_first = False
-                time.sleep(seconds)
+                time.sleep(request.seconds)
     except KeyboardInterrupt:
         return

@@ -1,4 +1,4 @@
-"""Two models on the same rows, and one model on each slice of them: metrics over arrays, and a paired bootstrap."""
+"""Metrics over arrays, and how two models compare on the same rows: the difference with a paired bootstrap."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A metric in its usual sense, an error positive, and between which values it lies."""
+    """A metric in its usual sense, an error positive, with its interval."""
 
     value: float
     low: float
@@ -80,7 +80,7 @@ class Interval:
 
 
 def default_metric(*arrays: Array) -> str:
-    """Where nobody names one: r2 if actual or predicted values are no whole numbers, else accuracy."""
+    """The metric where none is set: r2 if actual or predicted values are floats, else accuracy."""
     return "r2" if "f" in {array.dtype.kind for array in arrays} else "accuracy"
 
 

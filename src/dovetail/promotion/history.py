@@ -1,58 +1,137 @@
-"""What an alias named and when, told from git alone: it works with MLflow gone."""
+"""What the aliases of a model named and when, from git alone: it works with MLflow gone."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
-from pathlib import Path
 from typing import Any
 
 from dovetail.errors import UserError
-from dovetail.repo.git import Git
 from dovetail.repo.ledger import Event, Ledger, read
+from dovetail.repo.workspace import Workspace
 
 
-def history(model: str, alias: str | None = None, at: str | None = None, start: Path | None = None) -> dict[str, Any]:
-    """The answer of `dovetail history`: the events of a model, newest first.
+@dataclass(frozen=True, slots=True)
+class HistoryRequest:
+    """Which events: those of a model, of one `alias` only, of what was named `at` a date or time in ISO format."""
 
-    With `at` (a date, whose whole day counts, or a time in ISO format; without a zone: local) only what was named then.
+    model: str
+    alias: str | None = None
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateRecord:
+    """What a tag keeps of the gates: the sha256 of the stored evidence, and name, verdict, value and limit of each."""
+
+    sha256: str | None
+    gates: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """One assignment of an alias.
+
+    Attributes:
+        time: In ISO format, UTC.
+        actor: Name and address of whoever made the tag.
+        kind: `promote`, `force`, `rollback`; `assign` or `unassign` for a tag that was made with plain GTO.
+        before: MLflow's number of the version that the alias named until then, where it is known.
+        version: That of the version which it names from then on, likewise.
+        semver: GTO's version of the commit, if it has one.
+        evidence: None for a tag that was made with plain GTO.
+    """
+
+    time: str
+    actor: str
+    kind: str
+    alias: str
+    before: int | None
+    version: int | None
+    semver: str | None
+    tag: str
+    commit: str
+    reason: str
+    evidence: GateRecord | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The event as `--json` gives it."""
+        record = self.evidence
+        return {
+            "time": self.time,
+            "actor": self.actor,
+            "kind": self.kind,
+            "alias": self.alias,
+            "from": self.before,
+            "to": self.version,
+            "version": self.version,
+            "semver": self.semver,
+            "tag": self.tag,
+            "commit": self.commit,
+            "reason": self.reason,
+            "evidence": {"sha256": record.sha256, "gates": list(record.gates)} if record else {},
+        }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class HistoryAnswer:
+    """The events of a model, newest first."""
+
+    model: str
+    events: tuple[HistoryEvent, ...]
+
+    def __repr__(self) -> str:
+        last = f", last {self.events[0].tag}" if self.events else ""
+        return f"<HistoryAnswer {self.model}: {len(self.events)} event{'s' * (len(self.events) != 1)}{last}>"
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `dovetail history --json`."""
+        return {"model": self.model, "events": [event.as_json() for event in self.events]}
+
+
+def history(workspace: Workspace, request: HistoryRequest) -> HistoryAnswer:
+    """Read the events of a model from git's tags.
+
+    With `at` only what was named at that time: the whole day of a date counts; a time without a zone is local.
 
     Raises:
         UserError: when the model has no event, or `at` is no time.
     """
-    ledger = read(Git.of_dvc(start).tags())
-    events = ledger.of(model, alias)
+    ledger = read(workspace.git.tags())
+    events = ledger.of(request.model, request.alias)
     if not events:
         known = ", ".join(sorted({event.model for event in ledger.events})) or "none"
-        what = f"{model}@{alias}" if alias else model
+        what = f"{request.model}@{request.alias}" if request.alias else request.model
         raise UserError(f"no tag says that {what} was ever promoted; models with a history: {known}",
-                        f"dovetail promote {model}, or: git fetch --tags")  # fmt: skip
-    if at is not None:
-        moment = _seconds(at)
-        named = (ledger.current(model, name, before=moment) for name in dict.fromkeys(e.alias for e in events))
+                        f"dovetail promote {request.model}, or: git fetch --tags")  # fmt: skip
+    if request.at is not None:
+        moment = _seconds(request.at)
+        aliases = dict.fromkeys(event.alias for event in events)
+        named = (ledger.current(request.model, alias, before=moment) for alias in aliases)
         events = [event for event in named if event]
-    return {"model": model, "events": [_event(ledger, event) for event in reversed(events)]}
+    return HistoryAnswer(request.model, tuple(_event(ledger, event) for event in reversed(events)))
 
 
-def _event(ledger: Ledger, event: Event) -> dict[str, Any]:
+def _event(ledger: Ledger, event: Event) -> HistoryEvent:
     earlier = ledger.of(event.model, event.alias)
     index = earlier.index(event)
-    before = event.note.before if event.note else earlier[index - 1].version if index else None
-    evidence = {"sha256": event.note.evidence or None, "gates": list(event.note.gates)} if event.note else {}
-    return {
-        "time": datetime.fromtimestamp(event.tag.time, UTC).isoformat(),
-        "actor": event.tag.actor,
-        "kind": event.kind,
-        "alias": event.alias,
-        "from": before,
-        "to": event.version,
-        "version": event.version,
-        "semver": event.semver,
-        "tag": event.tag.name,
-        "commit": event.tag.commit,
-        "reason": event.note.reason if event.note else " ".join(event.tag.message.split()),
-        "evidence": evidence,
-    }
+    note = event.note
+    return HistoryEvent(
+        time=datetime.fromtimestamp(event.tag.time, UTC).isoformat(),
+        actor=event.tag.actor,
+        kind=event.kind,
+        alias=event.alias,
+        before=note.before if note else earlier[index - 1].version if index else None,
+        version=event.version,
+        semver=event.semver,
+        tag=event.tag.name,
+        commit=event.tag.commit,
+        reason=note.reason if note else " ".join(event.tag.message.split()),
+        evidence=GateRecord(note.evidence or None, note.gates) if note else None,
+    )
 
 
 def _seconds(text: str) -> int:
+    """A date or a time in ISO format as seconds since the epoch."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

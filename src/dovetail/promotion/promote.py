@@ -1,8 +1,8 @@
-"""Let an alias name a version, on evidence: gates, then the ledger in git, then MLflow."""
+"""Let an alias name a version if the gates allow it: evidence, then the tag in git, then MLflow's alias."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,144 +11,199 @@ from dovetail.errors import DovetailError, MissingFile, Overtaken, StaleLock, St
 from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.rules import Verdict
-from dovetail.promotion.gather import Contest, gather
-from dovetail.promotion.provenance import commit_of
-from dovetail.registration.alias_check import Followed
-from dovetail.registration.lineage import Subject, resolve
-from dovetail.registration.register import register
+from dovetail.promotion.gather import Candidate, gather
+from dovetail.registration.alias_check import md5_of
+from dovetail.registration.register import RegisterRequest, register
+from dovetail.registration.resolve import TrackedModel, commit_of, resolve
 from dovetail.repo import ledger
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import FORCE, PROMOTE, Ledger, Note
-from dovetail.repo.workspace import Workspace, open_workspace
+from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
-from dovetail.tracking.connection import open_store
+from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
-from dovetail.values.reference import STAGING, ByAlias, ByVersion
+from dovetail.values.reference import PRODUCTION, STAGING, ByAlias, ByVersion
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked for."""
+class PromoteRequest:
+    """Which version `alias` is to name: `version`, else that of the workspace's model, else `staging`.
+
+    `reason` is kept in the tag. `force` promotes against the gates and needs a reason; `dry_run` only runs the gates.
+    """
 
     model: str
     version: int | None = None
-    alias: str = "production"
+    alias: str = PRODUCTION
     reason: str = ""
     force: bool = False
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is known before anything is done.
+@dataclass(frozen=True, slots=True, repr=False)
+class PromoteAnswer:
+    """What came of a promotion.
 
     Attributes:
-        contest: Who is compared; its commit is the newest that holds the candidate, with the gates that count now.
-        home: The commit to tag: one that is tagged for these bytes already, else the same.
-        ledger: The state that the verdicts were given on.
+        version: The candidate; `before` is the version that the alias named, if it was another.
+        commit: The commit that the tag names; None where no commit holds the candidate.
+        promoted: Whether the alias names the candidate now; `already` if it did before.
+        passed: Whether every gate passed; `forced` if it was promoted although one did not.
+        tag: The tag that says so.
+        gates: The verdict of each gate.
+    """
+
+    model: str
+    alias: str
+    version: int | None
+    before: int | None
+    commit: str | None
+    promoted: bool
+    passed: bool
+    forced: bool
+    dry_run: bool
+    already: bool
+    tag: str | None
+    gates: tuple[Verdict, ...]
+
+    def __repr__(self) -> str:
+        outcome = "promoted" if self.promoted else "not changed" if self.passed else "refused"
+        return f"<PromoteAnswer {self.model}/{self.version} → {self.alias}: {outcome}>"
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `dovetail promote --json`."""
+        return {
+            "model": self.model,
+            "alias": self.alias,
+            "version": self.version,
+            "from": self.before,
+            "to": self.version,
+            "commit": self.commit,
+            "promoted": self.promoted,
+            "passed": self.passed,
+            "forced": self.forced,
+            "dry_run": self.dry_run,
+            "already": self.already,
+            "tag": self.tag,
+            "gates": [verdict.as_json() for verdict in self.gates],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known before anything is changed.
+
+    Attributes:
+        candidate: The version, with the newest commit that holds it, the gates there and the champion.
+        commit: The sha to tag: that of a commit which is tagged for these bytes already, else the candidate's.
+        ledger: The state of the ledger that the verdicts were given on.
         evidence: What is known of the candidate.
         verdicts: What the gates say of it.
     """
 
-    contest: Contest
-    home: str | None
+    candidate: Candidate
+    commit: str | None
     ledger: Ledger
     evidence: Evidence
     verdicts: Sequence[Verdict]
 
     @property
     def passed(self) -> bool:
-        """Whether no gate says no."""
+        """Whether every gate passed."""
         return all(verdict.passed for verdict in self.verdicts)
 
 
-def promote(wish: Wish) -> dict[str, Any]:
-    """The answer of `dovetail promote`: the verdicts and, if they allow it, the tag; `promoted` says whether.
+def promote(workspace: Workspace, tracking: Tracking, request: PromoteRequest) -> PromoteAnswer:
+    """Run the gates on a version and, if they pass or `force` is set, let the alias name it.
 
-    The evidence is kept first, then the tag is made, then the alias moves: killed in between, `sync` completes it.
+    The evidence is stored first, then the tag is made, then the alias moves: after a kill in between, `sync` completes
+    the promotion. A model of the workspace that is not registered yet is registered first.
 
     Raises:
-        UserError: when there is no such version, or `force` without a reason.
+        UserError: when there is no such version, or `force` is set without a reason.
         Overtaken: when the alias moved while the gates ran; nothing has changed then.
         TagRefused: when git cannot make the tag; nothing has changed then.
         StoreError: when MLflow does not answer; the message says whether the tag is made.
     """
-    if wish.force and not wish.reason.strip():
-        raise UserError("--force without a reason", f"dovetail promote {wish.model} --force --reason '…'")
-    with open_workspace() as workspace:
-        workspace.tree.model(wish.model)
-        with open_store(workspace.store_root) as store:
-            candidate = _candidate(workspace, store, wish)
-            plan = _plan(workspace, store, candidate, wish)
-            tag = None
-            if wish.dry_run or plan.home is None:
-                pass
-            elif _is_named(plan, wish):
-                assert candidate.version is not None
-                store.set_alias(wish.model, wish.alias, candidate.version)  # an interruption may have left it behind
-            elif plan.passed or wish.force:
-                with write_lock(workspace.store_root):
-                    tag = _carry_out(workspace, store, plan, plan.home, wish)
-    return _answer(plan, wish, tag)
+    if request.force and not request.reason.strip():
+        raise UserError("--force without a reason", f"dovetail promote {request.model} --force --reason '…'")
+    workspace.tree.model(request.model)
+    with tracking.store() as store:
+        version = _version(workspace, tracking, store, request)
+        plan = _plan(workspace, store, version, request)
+        tag = None
+        if request.dry_run or plan.commit is None:
+            pass
+        elif _is_named(plan, request):
+            assert version.version is not None
+            store.set_alias(request.model, request.alias, version.version)  # an interruption may have left it behind
+        elif plan.passed or request.force:
+            with write_lock(tracking.root):
+                tag = _carry_out(workspace, store, plan, plan.commit, request)
+    return _answer(plan, request, tag)
 
 
-def _candidate(workspace: Workspace, store: Store, wish: Wish) -> Subject:
+def _version(workspace: Workspace, tracking: Tracking, store: Store, request: PromoteRequest) -> TrackedModel:
     """The version asked for, else that of the workspace's model, registered if it is not, else `staging`."""
-    if wish.version is not None:
-        return resolve(workspace, store, ByVersion(wish.model, wish.version))
-    model = workspace.tree.model(wish.model)
+    if request.version is not None:
+        return resolve(workspace, store, ByVersion(request.model, request.version))
+    model = workspace.tree.model(request.model)
     try:
         md5 = workspace.tree.lineage(model).artifact.md5
     except (MissingFile, StaleLock) as error:
         return _staged(workspace, store, model, error)
     found = store.find_version(model.name, md5)
-    if found is None and wish.dry_run:
+    if found is None and request.dry_run:
         raise UnknownReference(f"the workspace's {model.name} is no version yet", f"dovetail register {model.name}")
-    number = found.number if found else register([model.name])[0].version
-    assert number is not None  # this is no experiment
-    return resolve(workspace, store, ByVersion(model.name, number))
+    if found is None:
+        register(workspace, tracking, RegisterRequest((model.name,)))
+        found = store.find_version(model.name, md5)
+        assert found is not None  # this is no experiment
+    return resolve(workspace, store, ByVersion(model.name, found.number))
 
 
-def _staged(workspace: Workspace, store: Store, model: Model, why: DovetailError) -> Subject:
+def _staged(workspace: Workspace, store: Store, model: Model, why: DovetailError) -> TrackedModel:
     try:
         return resolve(workspace, store, ByAlias(model.name, STAGING))
     except UnknownReference:
         raise why from None
 
 
-def _plan(workspace: Workspace, store: Store, candidate: Subject, wish: Wish) -> Plan:
+def _plan(workspace: Workspace, store: Store, version: TrackedModel, request: PromoteRequest) -> Plan:
     tags = workspace.ledger
-    commit = commit_of(workspace, candidate.lineage)
+    commit = commit_of(workspace, version.lineage)
     tree = workspace.at(commit) if commit else workspace.tree
-    asked = tree.model(wish.model).gates
-    contest = Contest(candidate, commit, asked, _champion(workspace, store, candidate, wish))
-    evidence = gather(workspace, store, contest)
-    home = (_tagged(workspace, tags, candidate) or commit.sha) if commit else None
-    return Plan(contest, home, tags, evidence, rules.evaluate(asked, evidence))
+    gates = tree.model(request.model).gates
+    candidate = Candidate(version, commit, gates, _champion(workspace, store, version, request))
+    evidence = gather(workspace, store, candidate)
+    sha = (_tagged(workspace, tags, version) or commit.sha) if commit else None
+    return Plan(candidate, sha, tags, evidence, rules.evaluate(gates, evidence))
 
 
-def _champion(workspace: Workspace, store: Store, candidate: Subject, wish: Wish) -> Subject | None:
-    """What the candidate would follow: as the ledger says, and only where it says nothing, as MLflow's alias does.
+def _champion(
+    workspace: Workspace, store: Store, candidate: TrackedModel, request: PromoteRequest
+) -> TrackedModel | None:
+    """The version that the candidate would replace: by the ledger; where that says nothing, by MLflow's alias.
 
     Raises:
         UnknownReference: when MLflow does not have the version that the ledger names.
     """
-    name = (wish.model, wish.alias)
-    number = store.aliases(wish.model).get(wish.alias)
+    name = (request.model, request.alias)
+    number = store.aliases(request.model).get(request.alias)
     if name in workspace.ledger.aliases:
         event = workspace.ledger.aliases[name]
-        version = store.find_version(wish.model, Followed(workspace).md5(event)) if event else None
+        version = store.find_version(request.model, md5_of(workspace, event)) if event else None
         if event and version is None:
-            what = f"{event.tag.name} names a version of {wish.model} that MLflow does not have"
+            what = f"{event.tag.name} names a version of {request.model} that MLflow does not have"
             raise UnknownReference(what, "dovetail sync --all")
         number = version.number if version else None
     if number is None or number == candidate.version:
         return None
-    return resolve(workspace, store, ByVersion(wish.model, number))
+    return resolve(workspace, store, ByVersion(request.model, number))
 
 
-def _tagged(workspace: Workspace, tags: Ledger, candidate: Subject) -> str | None:
-    """The commit that is a version already, in the ledger's tags, of the candidate's bytes."""
+def _tagged(workspace: Workspace, tags: Ledger, candidate: TrackedModel) -> str | None:
+    """The commit that the ledger's tags already call a version and that holds the candidate's bytes."""
     for sha in tags.versions.get(candidate.model, {}).values():
         with suppress(DovetailError):  # a commit that holds no such model
             if workspace.bytes_at(candidate.model, sha) == candidate.lineage.artifact.md5:
@@ -156,57 +211,64 @@ def _tagged(workspace: Workspace, tags: Ledger, candidate: Subject) -> str | Non
     return None
 
 
-def _is_named(plan: Plan, wish: Wish) -> bool:
-    """Whether the ledger says already what is wished."""
-    event = plan.ledger.current(wish.model, wish.alias)
-    return event is not None and event.tag.commit == plan.home
+def _is_named(plan: Plan, request: PromoteRequest) -> bool:
+    """Whether the ledger says already what is asked for."""
+    event = plan.ledger.current(request.model, request.alias)
+    return event is not None and event.tag.commit == plan.commit
 
 
-def _carry_out(workspace: Workspace, store: Store, plan: Plan, home: str, wish: Wish) -> str:
-    candidate, champion = plan.contest.candidate, plan.contest.champion
-    assert candidate.version is not None
-    before, now = (state.current(wish.model, wish.alias) for state in (plan.ledger, ledger.read(workspace.git.tags())))
+def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, request: PromoteRequest) -> str:
+    """Store the evidence, make the tag, move the alias. Returns the tag."""
+    version, champion = plan.candidate.subject, plan.candidate.champion
+    assert version.version is not None
+    states = (plan.ledger, ledger.read(workspace.git.tags()))
+    before, now = (state.current(request.model, request.alias) for state in states)
     if before != now:
-        what = f"@{wish.alias} of {wish.model} moved while the gates ran: {now.tag.name if now else 'taken back'}"
-        raise Overtaken(what, f"dovetail promote {wish.model} --version {candidate.version}")
-    shown = [{k: v for k, v in verdict.as_json().items() if k in ("name", "passed", "value", "limit")}
-             for verdict in plan.verdicts]  # fmt: skip
+        moved = now.tag.name if now else "unassigned"
+        raise Overtaken(
+            f"@{request.alias} of {request.model} moved while the gates ran: {moved}",
+            f"dovetail promote {request.model} --version {version.version}",
+        )
     text = json.dumps({"evidence": plan.evidence.as_json(), "gates": [v.as_json() for v in plan.verdicts]}, indent=2)
-    number = plan.ledger.counters.get(wish.model, 0) + 1
-    store.write_text(candidate.shown.id, f"promotions/{wish.alias}-{number}.json", text + "\n")
+    number = plan.ledger.counters.get(request.model, 0) + 1
+    store.write_text(version.run.id, f"promotions/{request.alias}-{number}.json", text + "\n")
     note = Note(
         kind=PROMOTE if plan.passed else FORCE,
-        version=candidate.version,
+        version=version.version,
         before=champion.version if champion else None,
-        md5=candidate.lineage.artifact.md5,
-        reason=wish.reason,
+        md5=version.lineage.artifact.md5,
+        reason=request.reason,
         evidence=hashlib.sha256((text + "\n").encode()).hexdigest(),
-        gates=tuple(shown),
+        gates=tuple(_in_tag(verdict) for verdict in plan.verdicts),
     )
-    tag = ledger.write(workspace.git, wish.model, wish.alias, home, note)
+    tag = ledger.write(workspace.git, request.model, request.alias, commit, note)
     try:
-        store.set_alias(wish.model, wish.alias, candidate.version)
+        store.set_alias(request.model, request.alias, version.version)
     except Exception as error:
-        raise StoreError(f"the tag {tag} is made, MLflow's alias stays behind: {error}", "dovetail sync") from error
+        raise StoreError(f"the tag {tag} is made, MLflow's alias was not moved: {error}", "dovetail sync") from error
     return tag
 
 
-def _answer(plan: Plan, wish: Wish, tag: str | None) -> dict[str, Any]:
-    candidate, champion = plan.contest.candidate, plan.contest.champion
-    named = _is_named(plan, wish)
-    event = plan.ledger.current(wish.model, wish.alias)
-    return {
-        "model": wish.model,
-        "alias": wish.alias,
-        "version": candidate.version,
-        "from": champion.version if champion else None,
-        "to": candidate.version,
-        "commit": plan.home,
-        "promoted": tag is not None or named,
-        "passed": plan.passed,
-        "forced": tag is not None and not plan.passed,
-        "dry_run": wish.dry_run,
-        "already": named,
-        "tag": tag or (event.tag.name if named and event else None),
-        "gates": [verdict.as_json() for verdict in plan.verdicts],
-    }
+def _in_tag(verdict: Verdict) -> Mapping[str, Any]:
+    """What a tag keeps of a verdict; the whole of it is stored with the evidence."""
+    return {key: value for key, value in verdict.as_json().items() if key in ("name", "passed", "value", "limit")}
+
+
+def _answer(plan: Plan, request: PromoteRequest, tag: str | None) -> PromoteAnswer:
+    champion = plan.candidate.champion
+    already = _is_named(plan, request)
+    event = plan.ledger.current(request.model, request.alias)
+    return PromoteAnswer(
+        model=request.model,
+        alias=request.alias,
+        version=plan.candidate.subject.version,
+        before=champion.version if champion else None,
+        commit=plan.commit,
+        promoted=tag is not None or already,
+        passed=plan.passed,
+        forced=tag is not None and not plan.passed,
+        dry_run=request.dry_run,
+        already=already,
+        tag=tag or (event.tag.name if already and event else None),
+        gates=tuple(plan.verdicts),
+    )

@@ -1,4 +1,4 @@
-"""Where a version comes from: the commit that holds it, whether that is all that made it, where its data is."""
+"""Where a version comes from: the commit that holds it, whether its code is there, where its data is available."""
 
 import hashlib
 
@@ -9,29 +9,17 @@ from dovetail.repo.workspace import Workspace
 from dovetail.values.lineage import Lineage
 
 
-def commit_of(workspace: Workspace, made: Lineage, *, experiments: bool = False) -> Commit | None:
-    """The newest commit of a branch or tag (or of an experiment) that holds the model with all that made it."""
-    for commit in workspace.commits_with(made.kept.md5, experiments=experiments):
-        tree = workspace.at(commit)
-        try:
-            if tree.lineage(tree.model(made.model)).fingerprint == made.fingerprint:
-                return commit
-        except DovetailError:  # of another shape; not this one
-            continue
-    return None
-
-
 def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduced: str | None) -> Origin:
-    """What git and DVC know of it; `reproduced` is the verdict that the version carries."""
+    """What git and DVC know of the version; `reproduced` is the verdict that it is tagged with."""
     if commit is None:
         return Origin(None)
     refs = [made.artifact, *made.data]
     problem, lacking = "", None
     try:
-        lacking = workspace.not_in_remote(refs)
+        lacking = workspace.remote.missing(refs)
     except DovetailError as error:
         problem = error.message
-    available = workspace.available(refs)
+    available = workspace.remote.available(refs)
     return Origin(
         commit=commit.sha,
         differing=_differing(workspace, commit, made),
@@ -44,10 +32,12 @@ def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduce
 
 
 def _differing(workspace: Workspace, commit: Commit, made: Lineage) -> tuple[str, ...]:
-    """Files that git keeps at the commit with another content than dvc.lock says that the stages read."""
-    blobs = workspace.git.files(commit.sha)
-    read = {dep for stage in made.stages for dep in stage.deps if dep.path in blobs and not dep.is_folder}
-    return tuple(sorted(dep.path for dep in read if _md5(workspace.git.blob(blobs[dep.path])) != dep.md5))
+    """Files, and folders of code, that git keeps at the commit as others than dvc.lock says that the stages read."""
+    blobs, tree = workspace.git.files(commit.sha), workspace.at(commit)
+    deps = {dep for stage in made.stages for dep in stage.deps}
+    files = {dep.path for dep in deps if dep.path in blobs and _md5(workspace.git.blob(blobs[dep.path])) != dep.md5}
+    folders = {dep for dep in deps if dep.path in made.code and tree.keeps(dep.path)}
+    return tuple(sorted(files | {dep.path for dep in folders if tree.file(dep.path).md5 != dep.md5}))
 
 
 def _md5(content: bytes) -> str:

@@ -1,65 +1,97 @@
 """One step back: a tag that names what the alias named before, then the alias. It works with MLflow gone."""
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from dovetail.errors import DovetailError, NothingBehind
-from dovetail.repo.git import Git
 from dovetail.repo.ledger import ROLLBACK, Event, Note, read, write
+from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
-from dovetail.tracking.connection import has_store, open_store
+from dovetail.tracking.connection import Tracking
+from dovetail.values.reference import PRODUCTION
 
 
-def rollback(model: str, alias: str, reason: str = "", start: Path | None = None) -> dict[str, Any]:
-    """The answer of `dovetail rollback`: the alias names what it named before its last promotion.
+@dataclass(frozen=True, slots=True)
+class RollbackRequest:
+    """Which alias to move back; `reason` is kept in the tag."""
 
-    The tag is the truth; where MLflow does not answer, `alias_moved` is false and `sync` moves the alias later.
+    model: str
+    alias: str = PRODUCTION
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RollbackAnswer:
+    """What came of a rollback.
+
+    Attributes:
+        version: MLflow's number of the version that the alias names now; None where neither MLflow nor the tag has it.
+        before: That of the version which it named until now, likewise.
+        tag: The tag that was made.
+        problem: Why MLflow's alias was not moved; None where it was.
+    """
+
+    model: str
+    alias: str
+    version: int | None
+    before: int | None
+    tag: str
+    problem: str | None
+
+    def __repr__(self) -> str:
+        outcome = "rolled back" if self.problem is None else "rolled back in git, not in MLflow"
+        return f"<RollbackAnswer {self.model}/{self.version} → {self.alias}: {outcome}>"
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `dovetail rollback --json`."""
+        return {
+            "model": self.model,
+            "alias": self.alias,
+            "version": self.version,
+            "from": self.before,
+            "to": self.version,
+            "promoted": True,
+            "tag": self.tag,
+            "alias_moved": self.problem is None,
+            "problem": self.problem,
+            "next": "dovetail sync" if self.problem else None,
+        }
+
+
+def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest) -> RollbackAnswer:
+    """Let the alias name what it named before its last promotion.
+
+    The tag is the truth; where MLflow does not answer, `problem` says so and `sync` moves the alias later.
 
     Raises:
         NothingBehind: when there is no step to go back.
         TagExists, TagRefused: when the tag cannot be made; nothing has changed then.
     """
-    git = Git.of_dvc(start)
-    with write_lock(git.root):
-        ledger = read(git.tags())
-        current, back = ledger.current(model, alias), ledger.previous(model, alias)
-        if back is None or current is None:
+    model, alias = request.model, request.alias
+    with write_lock(tracking.root):
+        ledger = read(workspace.git.tags())  # anew, under the lock
+        current, previous = ledger.current(model, alias), ledger.previous(model, alias)
+        if previous is None or current is None:
             named = f"only {current.tag.name} ever named it" if current else "no tag names it"
             raise NothingBehind(f"{model}@{alias} has nothing behind: {named}", f"dovetail history {model}")
-        md5 = _md5(git, back)
-        note = Note(ROLLBACK, back.version, current.version, md5, reason)
-        tag = write(git, model, alias, back.tag.commit, note)
-        number, problem = _follow(git.root, model, alias, md5)
-    return {
-        "model": model,
-        "alias": alias,
-        "version": number or back.version,
-        "from": current.version,
-        "to": number or back.version,
-        "promoted": True,
-        "tag": tag,
-        "alias_moved": problem is None,
-        "problem": problem,
-        "next": "dovetail sync" if problem else None,
-    }
+        md5 = _md5(workspace, previous)
+        note = Note(ROLLBACK, previous.version, current.version, md5, request.reason)
+        tag = write(workspace.git, model, alias, previous.tag.commit, note)
+        number, problem = _move_alias(tracking, model, alias, md5)
+    return RollbackAnswer(model, alias, number or previous.version, current.version, tag, problem)
 
 
-def _md5(git: Git, event: Event) -> str:
+def _md5(workspace: Workspace, event: Event) -> str:
     """The bytes that an event names; those of an assignment made with plain GTO are in its commit's dvc.lock."""
-    if event.note:
-        return event.note.md5
-    from dovetail.repo.workspace import open_workspace
-
-    with open_workspace(git.root) as workspace:
-        return workspace.bytes_at(event.model, event.tag.commit)
+    return event.note.md5 if event.note else workspace.bytes_at(event.model, event.tag.commit)
 
 
-def _follow(root: Path, model: str, alias: str, md5: str) -> tuple[int | None, str | None]:
-    """Move the alias in MLflow; else say why it stays where it is."""
-    if not has_store(root):
+def _move_alias(tracking: Tracking, model: str, alias: str, md5: str) -> tuple[int | None, str | None]:
+    """Move the alias in MLflow. Returns the version's number, or why the alias was not moved."""
+    if not tracking.exists:
         return None, "MLflow has no store yet"
     try:
-        with open_store(root) as store:
+        with tracking.store() as store:
             version = store.find_version(model, md5)
             if version is None:
                 return None, f"MLflow has no version of {model} with md5 {md5}"

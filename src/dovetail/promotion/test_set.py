@@ -1,4 +1,4 @@
-"""The rows that a model was tested on: which, what to predict of them, and how models did on them."""
+"""The rows that a model was evaluated on: finding them, and the metrics of models on them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,10 +19,10 @@ _FEWEST = 2  # rows that a bootstrap takes
 
 
 @dataclass(frozen=True)
-class TestPart:
-    """A table, and the column of it that is to be predicted."""
+class TestSet:
+    """A table and the name of its target column."""
 
-    __test__ = False  # for pytest, which goes by names
+    __test__ = False  # pytest collects classes by their names
 
     table: "pd.DataFrame"
     target: str
@@ -33,28 +33,28 @@ class TestPart:
         return plain(self.table[self.target])
 
 
-def find(workspace: Workspace, made: Lineage, inputs: Sequence[str], target: str | None) -> TestPart | str:
-    """The table that the model was evaluated on: it has the columns `inputs` and the target. A text says why not.
+def find(workspace: Workspace, made: Lineage, inputs: Sequence[str], target: str | None) -> TestSet | str:
+    """The table that the model was evaluated on, with the columns `inputs` and the target; a text says why not.
 
-    The target is the column named, else the only one that the model does not take.
+    The target is the column `target`, else the only one that the model does not take.
     """
-    why = "it was evaluated on no table that is to be had"
+    why = "no table that it was evaluated on is available"
     for ref in (ref for ref, role in made.data.items() if role == "evaluation"):
         table = _table(workspace, ref)
         if table is None or not set(inputs) <= set(table.columns):
             continue
         others = [str(name) for name in table.columns if name not in inputs]
         if target in table.columns:
-            return TestPart(table, str(target))
+            return TestSet(table, str(target))
         if inputs and target is None and len(others) == 1:
-            return TestPart(table, others[0])
+            return TestSet(table, others[0])
         why = f"which column of {ref.path} is the target"
     return why
 
 
-def compare(part: TestPart, ours: Any, theirs: Any, seen: Any, gate: Mapping[str, Any]) -> Compared:
+def compare(tests: TestSet, ours: Any, theirs: Any, seen: Any, gate: Mapping[str, Any]) -> Compared:
     """Candidate against champion: predictions of shape (rows,), `seen` marks rows that the champion was trained on."""
-    actual, candidate, champion = (values[~seen] for values in (part.actual, plain(ours), plain(theirs)))
+    actual, candidate, champion = (values[~seen] for values in (tests.actual, plain(ours), plain(theirs)))
     metric = gate["metric"] or comparison.default_metric(actual, candidate)
     if metric not in comparison.SCORES:
         return Compared(None, error=f"no metric {metric!r}; there are: {', '.join(comparison.SCORES)}")
@@ -66,7 +66,7 @@ def compare(part: TestPart, ours: Any, theirs: Any, seen: Any, gate: Mapping[str
 
 
 def seen_by(workspace: Workspace, champion: Lineage, table: "pd.DataFrame") -> Any:
-    """Which rows of the table the champion was trained on, told by all of its columns: booleans of shape (rows,)."""
+    """Which rows of the table the champion was trained on, by the values of all columns: booleans of shape (rows,)."""
     import numpy as np
     from pandas.util import hash_pandas_object
 
@@ -80,20 +80,20 @@ def seen_by(workspace: Workspace, champion: Lineage, table: "pd.DataFrame") -> A
     return seen
 
 
-def slices(part: TestPart, predicted: Any, asked: Mapping[str, Any]) -> dict[str, tuple[Slice, ...] | str]:
+def slices(tests: TestSet, predicted: Any, asked: Mapping[str, Any]) -> dict[str, tuple[Slice, ...] | str]:
     """The metric on each value of each column asked for; a text says why not."""
-    return {column: _slice(part, column, plain(predicted), one.get("metric", "")) for column, one in asked.items()}
+    return {column: _slice(tests, column, plain(predicted), one.get("metric", "")) for column, one in asked.items()}
 
 
-def _slice(part: TestPart, column: str, predicted: Any, metric: str) -> tuple[Slice, ...] | str:
-    if column not in part.table.columns:
-        return f"no column {column!r}; there are: {', '.join(map(str, part.table.columns))}"
+def _slice(tests: TestSet, column: str, predicted: Any, metric: str) -> tuple[Slice, ...] | str:
+    if column not in tests.table.columns:
+        return f"no column {column!r}; there are: {', '.join(map(str, tests.table.columns))}"
     if metric not in comparison.SCORES:
         return f"no metric {metric!r}; there are: {', '.join(comparison.SCORES)}"
-    values = part.table[column].astype(object).where(part.table[column].notna(), "missing").astype(str)
+    values = tests.table[column].astype(object).where(tests.table[column].notna(), "missing").astype(str)
     return tuple(
-        Slice(str(value), len(rows), comparison.score(metric, part.actual[rows], predicted[rows]))
-        for value, rows in part.table.groupby(values, sort=True).indices.items()
+        Slice(str(value), len(rows), comparison.score(metric, tests.actual[rows], predicted[rows]))
+        for value, rows in tests.table.groupby(values, sort=True).indices.items()
     )
 
 
@@ -107,6 +107,6 @@ def plain(values: Any) -> Any:
 
 def _table(workspace: Workspace, ref: FileRef) -> "pd.DataFrame | None":
     try:
-        return frame(workspace.object(ref), ref.path)
+        return frame(workspace.storage.object(ref), ref.path)
     except (DovetailError, ValueError, OSError):
         return None

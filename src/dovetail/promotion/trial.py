@@ -1,6 +1,7 @@
-"""A version tried out in a process of its own: read under guard, loaded as MLflow serves it, asked to predict.
+"""A version tried out in a process of its own: read by the closed table, asked to predict as MLflow would serve it.
 
-A pickle can do anything to the process that reads it, so none is ever read by the one that decides.
+The bytes are read here, by the library's own reader: of what the registry holds beside the model no file is imported.
+A model can do anything to the process that it predicts in, so that one is behind the walls of `system.sandbox`.
 """
 
 import time
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dovetail.joblib_model import NotAllowedError, read
+from dovetail.joblib_model import JoblibModel, NotAllowedError, read
 from dovetail.system.processes import NoAnswer, Worker, start_worker
+from dovetail.tracking.store import Described, describe
 
 _SECONDS = 120
 _TIMED = 100  # single rows that are timed
@@ -25,7 +27,7 @@ class Trial:
         uri: Of the tracking store.
         source: What MLflow loads: `models:/iris/3`.
         file: The model's bytes, of the right digest.
-        allow: Packages that its pickle may name besides the usual.
+        allow: Names, or packages of classes, that it may name besides the table's.
         table: A pandas.DataFrame with the rows to predict; None for none.
         timed: Whether to time single rows, and to try one with missing values.
         missing: Whether to ask for missing values in every column, not only where the signature allows them.
@@ -41,8 +43,8 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What came of it; `predicted` has shape (rows,), `inputs` names the columns that the model takes."""
+class TrialResult:
+    """What came of a trial; `predicted` has shape (rows,), `inputs` names the columns that the model takes."""
 
     refused: str = ""
     error: str = ""
@@ -53,39 +55,48 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningTrial:
     """A trial under way."""
 
     process: Worker
 
-    def result(self) -> Found:
-        """Wait for what came of it; a process that dies or hangs is an answer, too."""
+    def result(self) -> TrialResult:
+        """Wait for the result; that the process dies or hangs is one, too."""
         try:
-            found: Found = self.process.result(_SECONDS)
+            result: TrialResult = self.process.result(_SECONDS)
         except NoAnswer as failure:
-            return Found(error=str(failure))
-        return found
+            return TrialResult(error=str(failure))
+        return result
 
 
-def start(trial: Trial) -> Running:
+def start(trial: Trial) -> RunningTrial:
     """Begin the trial."""
-    return Running(start_worker(_run, trial))
+    return RunningTrial(start_worker(_run, trial, _prepared))
 
 
-def _run(trial: Trial) -> Found:
+def _prepared(trial: Trial) -> tuple[Trial, Described | Exception]:
+    """What the registry says of the model, asked before the walls: it may be anywhere in the network."""
     try:
-        return _try(trial)
+        return trial, describe(trial.uri, trial.source)
+    except Exception as error:  # noqa: BLE001  (what the registry holds there may be anything)
+        return trial, error
+
+
+def _run(prepared: tuple[Trial, Described | Exception]) -> TrialResult:
+    try:
+        return _try(*prepared)
     except NotAllowedError as error:
-        return Found(refused=error.name)
+        return TrialResult(refused=error.name)
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
-        return Found(error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return TrialResult(error=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _try(trial: Trial) -> Found:
-    read(Path(trial.file).read_bytes(), trial.allow)
-    from dovetail.tracking.store import load_model
-
-    model, example, inputs, optional = load_model(trial.uri, trial.source)
+def _try(trial: Trial, described: Described | Exception) -> TrialResult:
+    estimator = read(Path(trial.file).read_bytes(), trial.allow)
+    if isinstance(described, Exception):
+        raise described
+    model, example = described.served(JoblibModel(estimator)), described.example
+    inputs, optional = described.inputs, described.optional
     if example is not None:
         model.predict(example)
     predicted = None
@@ -97,7 +108,7 @@ def _try(trial: Trial) -> Found:
     if trial.timed and row is not None and len(row):
         missing = _answers_missing(model, row.head(1), inputs if trial.missing else optional)
         timing = _p99(model, row.head(1))
-    return Found(predicted=predicted, inputs=tuple(inputs), missing=missing, p99_ms=timing)
+    return TrialResult(predicted=predicted, inputs=inputs, missing=missing, p99_ms=timing)
 
 
 def _answers_missing(model: Any, row: Any, columns: Sequence[str]) -> bool | None:

@@ -2,52 +2,31 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dovetail.compiling import compiled_model, to_onnx
-from dovetail.errors import DovetailError
-from dovetail.gates import rules
-from dovetail.gates.evidence import Evidence
 from dovetail.gates.rules import Verdict
-from dovetail.repo.dvc_values import Model
-from dovetail.repo.tree import Snapshot
-from dovetail.repo.workspace import open_workspace
+from dovetail.registration.projection import Projection, project
+from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.system.processes import in_parallel
-from dovetail.tracking.connection import import_mlflow, open_store
-from dovetail.tracking.model_package import ModelContent
-from dovetail.tracking.run_content import ENVIRONMENT_FILE, LINEAGE_FILE
-from dovetail.tracking.store import Run, RunContent, Store, Version
-from dovetail.values import environment, tag_keys
-from dovetail.values.environment import Environment
+from dovetail.tracking.connection import Tracking, import_mlflow
+from dovetail.tracking.store import Run, Store, Version
+from dovetail.values import tag_keys
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import STAGING
-from dovetail.values.tag_keys import Provenance
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
-    """All that MLflow is to show of one model, read before MLflow is touched."""
+class RegisterRequest:
+    """The models of the workspace to register; none named: all that dvc.yaml declares."""
 
-    model: Model
-    lineage: Lineage
-    provenance: Provenance
-    run: RunContent
-    artifact: ModelContent
-    verdicts: tuple[Verdict, ...]
-    moves_staging: bool  # not where git tags say what `staging` names
-    number: int | None  # of the version, if it was promoted under one
-    to_compile: to_onnx.Order | None = None  # where dvc.yaml asks for it
-
-    @property
-    def earns_staging(self) -> bool:
-        """Whether `staging` is to name the version, if it names no newer one."""
-        return self.moves_staging and all(verdict.passed for verdict in self.verdicts)
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +41,10 @@ class Registration:
     version_created: bool
     aliases: tuple[str, ...]
     gates: tuple[Verdict, ...]
-    onnx: str = ""  # what was said of the compiled model; empty where nobody asked for one
+    onnx: str = ""  # the verdict on the compiled model; empty where dvc.yaml asks for none
 
     def as_json(self) -> dict[str, Any]:
-        """The answer of `dovetail register --json` for one model."""
+        """The entry of one model in the answer of `dovetail register --json`."""
         return {
             "model": self.model,
             "fingerprint": self.fingerprint,
@@ -79,8 +58,23 @@ class Registration:
         }
 
 
-def register(names: Sequence[str]) -> list[Registration]:
-    """Make MLflow show the models `names` (none: all) as they lie in the current workspace, and write their receipts.
+@dataclass(frozen=True, slots=True, repr=False)
+class RegisterAnswer:
+    """What MLflow shows of each model that was asked for, in that order."""
+
+    registrations: tuple[Registration, ...]
+
+    def __repr__(self) -> str:
+        shown = (f"{one.model}/{one.version}" if one.version else f"{one.model} run" for one in self.registrations)
+        return f"<RegisterAnswer {', '.join(shown) or 'no model'}>"
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The answer of `dovetail register --json`."""
+        return [one.as_json() for one in self.registrations]
+
+
+def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest = RegisterRequest()) -> RegisterAnswer:
+    """Make MLflow show models as they are in the workspace, and write their receipts.
 
     What is there already, by fingerprint and by md5, stays as it is; what an interruption left half done is completed.
 
@@ -89,90 +83,22 @@ def register(names: Sequence[str]) -> list[Registration]:
         StoreError: when MLflow does not take it; running it again goes on from there.
         Busy: when another process holds the lock for five minutes.
     """
-    plan = in_parallel(partial(_plan, tuple(names)), import_mlflow)
+    read = partial(_projections, workspace, request.names)
+    # Importing MLflow takes as long as reading the workspace: where nobody has imported it yet, both happen at once.
+    projections = read() if "mlflow" in sys.modules else in_parallel(read, import_mlflow)
     done = []
-    with write_lock(plan.store_root), open_store(plan.store_root) as store:
-        for projection in plan.projections:
+    with write_lock(tracking.root), tracking.store() as store:
+        for projection in projections:
             done.append(apply(store, projection))
             _allow(store, projection)
-            _write_receipt(plan.root / projection.model.receipt, projection.lineage.fingerprint)
-    return done
+            _write_receipt(workspace.root / projection.model.receipt, projection.lineage.fingerprint)
+    return RegisterAnswer(tuple(done))
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    root: Path
-    store_root: Path
-    projections: list[Projection]
-
-
-def _plan(names: Sequence[str]) -> _Plan:
-    with open_workspace() as workspace:
-        tree = workspace.tree
-        models = [tree.model(name) for name in names or tree.declared.models]
-        return _Plan(workspace.root, workspace.store_root, [project(tree, model, workspace.root) for model in models])
-
-
-def project(tree: Snapshot, model: Model, folder: Path) -> Projection:
-    """Read all that MLflow is to show of `model` as it is in `tree`; what has to be laid out goes below `folder`."""
-    lineage = tree.lineage(model)
-    card = tree.card(model)
-    metrics = tree.metrics(model, lineage)
-    packages = tree.environment
-    file = tree.materialise(lineage.artifact, folder)
-    allow = tuple(rules.settings(model.gates, rules.PICKLE)["allow"])
-    return Projection(
-        model=model,
-        lineage=lineage,
-        provenance=Provenance(
-            fingerprint=lineage.fingerprint,
-            model_md5=lineage.artifact.md5,
-            data={ref.path: ref.md5 for ref in lineage.data},
-            env_md5=packages.md5 if packages else None,
-            commit=tree.commit.sha if tree.commit else None,
-            dirty=tree.dirty,
-            stage=tree.stage,
-            experiment=tree.experiment,
-            signature=card is not None,
-        ),
-        run=RunContent(
-            params=tree.params(lineage),
-            metrics=metrics,
-            data=lineage.data,
-            artifacts=tree.plots(model, lineage, folder),
-            texts=_texts(lineage, packages),
-            time=tree.time,
-        ),
-        artifact=ModelContent(
-            file=file,
-            md5=lineage.artifact.md5,
-            card=card,
-            requirements=environment.requirements(card.get("packages") if card else None, packages),
-            allow=allow,
-        ),
-        verdicts=tuple(rules.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
-        moves_staging=(model.name, STAGING) not in tree.ledger.aliases,
-        number=tree.ledger.number(model.name, lineage.artifact.md5),
-        to_compile=to_onnx.Order(str(file), allow, _types(card), tuple(_evaluated(tree, lineage, folder)))
-        if to_onnx.is_wanted(model.name, model.serving) and tree.experiment is None
-        else None,
-    )
-
-
-def _types(card: Mapping[str, Any] | None) -> dict[str, str] | None:
-    try:
-        return {column["name"]: column["dtype"] for column in card["inputs"]} if card else None
-    except (KeyError, TypeError):  # making the version says so
-        return None
-
-
-def _evaluated(tree: Snapshot, lineage: Lineage, folder: Path) -> Iterator[tuple[str, str]]:
-    """The tables that the model was evaluated on, as far as they are to be had, with their names."""
-    from dovetail.values.tables import has_frame
-
-    for ref in (ref for ref, role in lineage.data.items() if role == "evaluation" and has_frame(ref.path)):
-        with suppress(DovetailError):
-            yield str(tree.materialise(ref, folder)), ref.path
+def _projections(workspace: Workspace, names: tuple[str, ...]) -> list[Projection]:
+    tree = workspace.tree
+    models = [tree.model(name) for name in names or tree.declared.models]
+    return [project(tree, model, workspace.root) for model in models]
 
 
 def apply(store: Store, projection: Projection) -> Registration:
@@ -224,38 +150,38 @@ def record(store: Store, projection: Projection) -> Registration:
     )
 
 
-def compile_version(store: Store, version: Version, projection: Projection, *, anew: bool = False) -> str:
-    """Compile the version's model where dvc.yaml asks for it and that was not done, or is to be done `anew`.
+def compile_version(store: Store, version: Version, projection: Projection, *, again: bool = False) -> str:
+    """Compile the version's model where dvc.yaml asks for it and that was not done, or is to be done `again`.
 
-    Returns what is said of it: whether the compiled model says the same as the model.
+    Returns the verdict: whether the compiled model answers the same as the model.
     """
-    if projection.to_compile is None or (to_onnx.is_final(version.onnx) and not anew):
+    if projection.to_compile is None or (to_onnx.is_final(version.onnx) and not again):
         return version.onnx
     outcome = to_onnx.run(projection.to_compile)
     if to_onnx.is_final(version.onnx) and not to_onnx.is_final(outcome.verdict):
-        return version.onnx  # what was said counts on: its file is used if it is still there, by its digest
+        return version.onnx  # the earlier verdict stands: its file is used, if it is still there
     tags = {}
     if outcome.content:
-        store.lay_beside(version, compiled_model.FILE, outcome.content)
+        store.add_file(version, compiled_model.FILE, outcome.content)
         tags[tag_keys.ONNX_MD5] = hashlib.md5(outcome.content, usedforsecurity=False).hexdigest()
     store.tag_version(version, tags | {tag_keys.ONNX: outcome.verdict})  # the verdict last: with it, it is done
     return outcome.verdict
 
 
 def _allow(store: Store, projection: Projection) -> None:
-    """Let the version's loader accept what the workspace's gates allow now, where that was something else before."""
+    """Let the version's loader accept what the workspace's gates allow now, where they allowed others before."""
     version = store.find_version(projection.model.name, projection.artifact.md5)
     allowed = ",".join(projection.artifact.allow)
     if version is not None and version.allow != allowed:
-        store.lay_anew(version, projection.artifact)
+        store.replace_files(version, projection.artifact)
         store.tag_version(version, {tag_keys.PICKLE_ALLOW: allowed})
 
 
 def _live(store: Store, lineage: Lineage, found: Run | None, tags: Mapping[str, str]) -> Run | None:
     """The run that the training script opened itself, adopted; `found` where there is one already.
 
-    The last of the last execution made the bytes that lie there. What else that execution made is shown below it; what
-    earlier ones made of the same inputs are repeats, as all are once a run is found: into MLflow's trash.
+    The last run of the last execution made the bytes in the workspace; its other runs are shown below it. Runs of
+    earlier executions with the same inputs are repeats, as all are once a run is found: into MLflow's trash.
     """
     live = store.live_runs(lineage.maker.inputs) if lineage.maker else []
     last = None if found or not live else live[-1]
@@ -283,12 +209,6 @@ def move_staging(store: Store, model: str, number: int) -> dict[str, int]:
         store.set_alias(model, STAGING, number)
         aliases[STAGING] = number
     return aliases
-
-
-def _texts(lineage: Lineage, packages: Environment | None) -> dict[str, str]:
-    """What the run keeps so that it can be explained without git: the stages' records and the packages."""
-    texts = {LINEAGE_FILE: json.dumps(lineage.as_json(), indent=2) + "\n"}
-    return texts | {ENVIRONMENT_FILE: packages.text} if packages else texts
 
 
 def _write_receipt(path: Path, fingerprint: str) -> None:

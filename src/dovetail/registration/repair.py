@@ -1,4 +1,4 @@
-"""Versions that MLflow shows and cannot vouch for: finding them, and making them whole from what git and DVC hold."""
+"""Versions whose run or files are missing or changed: find them, and repair them from what git and DVC hold."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -6,48 +6,48 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from dovetail.errors import DovetailError
-from dovetail.registration.register import Projection, apply, compile_version, logged_model, project
+from dovetail.registration.projection import Projection, project
+from dovetail.registration.register import apply, compile_version, logged_model
 from dovetail.repo.dvc_values import Model
-from dovetail.repo.tree import Snapshot
-from dovetail.tracking.run_content import LINEAGE_FILE
+from dovetail.repo.tree import Tree
 from dovetail.tracking.store import Run, Store, Version
 from dovetail.values import tag_keys
+from dovetail.values.finding import Finding
 from dovetail.values.lineage import Lineage
 
 
 class Fault(Enum):
-    """What a version can lack."""
+    """What can be wrong with a version."""
 
     RUN_DELETED = "its run was deleted: the next sync would make a second one"
-    RUN_GONE = "its run is gone for good, so nothing says what made it"
-    LINEAGE = "its run's lineage.json is gone, so nothing says what made it"
+    RUN_GONE = "its run is missing for good, so nothing says what made it"
+    LINEAGE = "its run's lineage.json is missing or cannot be read, so nothing says what made it"
     FILES = "its model file is gone: it cannot be served"
     BYTES = "its model file is not the one that was registered: its loader refuses it"
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """A version and all that it lacks."""
+class BrokenVersion:
+    """A version and all that is wrong with it."""
 
     version: Version
     faults: tuple[Fault, ...]
-    fingerprint: str | None  # of its run; None where that is gone
+    fingerprint: str | None  # of its run; None where that is missing
 
     def is_of(self, lineage: Lineage) -> bool:
-        """Whether `lineage` has what is lacking: the bytes, and for the run's own files the very same stages."""
+        """Whether `lineage` has what is missing: the bytes, and for the run's own files the very same stages."""
         same_run = Fault.LINEAGE not in self.faults or self.fingerprint == lineage.fingerprint
         return self.version.md5 == lineage.artifact.md5 and same_run
 
 
-def broken(store: Store, name: str) -> Iterator[Broken]:
-    """Every version of the model `name` that Dovetail made and that lacks something; the model files are read."""
+def broken_versions(store: Store, name: str) -> Iterator[BrokenVersion]:
+    """Every version of the model `name` that Dovetail made and that is broken; the model files are read."""
     for version in store.versions(name):
         if version.md5 and (faults := tuple(_faults(store, version))):
             run = store.run(version.run_id)
-            yield Broken(version, faults, run.tags.get(tag_keys.FINGERPRINT) if run else None)
+            yield BrokenVersion(version, faults, run.tags.get(tag_keys.FINGERPRINT) if run else None)
 
 
 def _faults(store: Store, version: Version) -> Iterator[Fault]:
@@ -57,7 +57,7 @@ def _faults(store: Store, version: Version) -> Iterator[Fault]:
     else:
         if not run.active:
             yield Fault.RUN_DELETED
-        if store.text(run.id, LINEAGE_FILE) is None:
+        if store.lineage(run.id) is None:
             yield Fault.LINEAGE
     served = store.served_md5(version)
     if served != version.md5:
@@ -65,18 +65,18 @@ def _faults(store: Store, version: Version) -> Iterator[Fault]:
 
 
 @dataclass
-class Repaired:
-    """The versions that were made whole, and what is to be done for the others."""
+class RepairResult:
+    """The versions that were repaired, and why others were not."""
 
     versions: list[str] = field(default_factory=list)
-    problems: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
 
 
-def repair_from(trees: Iterable[Snapshot], store: Store, scratch: Path) -> Repaired:
-    """Make every broken version whole from the first of `trees` that has its bytes."""
-    done = Repaired()
-    left: list[Broken] = []
-    for one in [one for name in store.models() for one in broken(store, name)]:
+def repair_from(trees: Iterable[Tree], store: Store, scratch: Path) -> RepairResult:
+    """Repair every broken version from the first of `trees` that has its bytes."""
+    done = RepairResult()
+    left: list[BrokenVersion] = []
+    for one in [one for name in store.models() for one in broken_versions(store, name)]:
         if Fault.RUN_DELETED in one.faults:
             store.restore_run(one.version.run_id)  # MLflow itself still has it
         if one.faults == (Fault.RUN_DELETED,):
@@ -84,24 +84,24 @@ def repair_from(trees: Iterable[Snapshot], store: Store, scratch: Path) -> Repai
         else:
             left.append(one)
     for tree in trees:
-        for model, lineage in _shown(tree) if left and tree.experiment is None else ():
+        for model, lineage in _readable(tree) if left and tree.experiment is None else ():
             for one in [one for one in left if one.version.model == model.name and one.is_of(lineage)]:
                 left.remove(one)
                 try:
                     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-                        mend(store, one, project(tree, model, Path(folder)))
+                        repair(store, one, project(tree, model, Path(folder)))
                 except DovetailError as error:
-                    done.problems.append({"what": _name(one), "why": error.message, "next": error.next_command})
+                    done.problems.append(Finding.of(error, _name(one)))
                 else:
                     done.versions.append(_name(one))
     for one in left:
         why = f"no tree that was walked has its bytes (md5 {one.version.md5})"
         following = "git push, in the clone that made it, then here: git fetch && dovetail sync --all --repair"
-        done.problems.append({"what": _name(one), "why": why, "next": following})
+        done.problems.append(Finding("error", _name(one), why, following))
     return done
 
 
-def _shown(tree: Snapshot) -> Iterator[tuple[Model, Lineage]]:
+def _readable(tree: Tree) -> Iterator[tuple[Model, Lineage]]:
     """The models of the tree, as far as it can be read: what cannot, the walk of `sync` lists."""
     try:
         models = tree.declared.models.values()
@@ -112,12 +112,12 @@ def _shown(tree: Snapshot) -> Iterator[tuple[Model, Lineage]]:
             yield model, tree.lineage(model)
 
 
-def _name(one: Broken) -> str:
+def _name(one: BrokenVersion) -> str:
     return f"{one.version.model}/{one.version.number}"
 
 
-def mend(store: Store, one: Broken, projection: Projection) -> None:
-    """Make the version whole; its number stays, unless its run is gone: MLflow cannot give it another."""
+def repair(store: Store, one: BrokenVersion, projection: Projection) -> None:
+    """Repair the version; its number stays, unless its run is missing: MLflow cannot give it another."""
     if Fault.RUN_GONE in one.faults:
         _replace(store, one.version, projection)
         return
@@ -125,8 +125,8 @@ def mend(store: Store, one: Broken, projection: Projection) -> None:
         run = Run(one.version.run_id, complete=True, experiment=store.experiment(one.version.model))
         store.fill_run(run, projection.run)
     if {Fault.FILES, Fault.BYTES} & set(one.faults):
-        store.lay_anew(one.version, projection.artifact)
-        compile_version(store, one.version, projection, anew=True)  # what lay beside the model may be gone with it
+        store.replace_files(one.version, projection.artifact)
+        compile_version(store, one.version, projection, again=True)  # the compiled model may be missing, too
 
 
 def _replace(store: Store, version: Version, projection: Projection) -> None:

@@ -1,103 +1,179 @@
 """Where git, DVC and MLflow stand, model by model, and where they disagree."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
-from dovetail.registration.alias_check import Disagreement, Followed
+from dovetail.registration.alias_check import Disagreement, disagreements
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
-from dovetail.tracking.connection import open_store
+from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store, Version
 from dovetail.values.finding import Finding
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import PRODUCTION, STAGING
 
 
-def status(workspace: Workspace) -> dict[str, Any]:
-    """The answer of `dovetail status`.
+@dataclass(frozen=True, slots=True)
+class StatusRequest:
+    """Every model that dvc.yaml declares."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceModel:
+    """The model in the workspace.
+
+    Attributes:
+        md5: None where it was not trained.
+        version: The number of the version with these bytes; None where there is none.
+        committed: Whether a commit records it.
+        pushed: Whether the remote has it and its sources; None where no remote is set or it does not answer.
+    """
+
+    md5: str | None = None
+    version: int | None = None
+    committed: bool = False
+    pushed: bool | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The model's `workspace` in the answer of `dovetail status --json`."""
+        return {"md5": self.md5, "version": self.version, "committed": self.committed, "pushed": self.pushed}
+
+
+@dataclass(frozen=True, slots=True)
+class AliasedVersion:
+    """The version that an alias names; both None where it names none."""
+
+    version: int | None
+    md5: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The alias in the answer of `dovetail status --json`."""
+        return {"version": self.version, "md5": self.md5}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One model in git, DVC and MLflow."""
+
+    model: str
+    workspace: WorkspaceModel
+    staging: AliasedVersion
+    production: AliasedVersion
+    problems: tuple[Finding, ...]
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry in the answer of `dovetail status --json`."""
+        return {
+            "model": self.model,
+            "workspace": self.workspace.as_json(),
+            STAGING: self.staging.as_json(),
+            PRODUCTION: self.production.as_json(),
+            "in_sync": self.in_sync,
+            "problems": [problem.as_json("what", "next") for problem in self.problems],
+        }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StatusAnswer:
+    """Each model that dvc.yaml declares, in its order."""
+
+    models: tuple[ModelStatus, ...]
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether no model has a problem."""
+        return all(model.in_sync for model in self.models)
+
+    def __repr__(self) -> str:
+        shown = (f"{m.model}: {'in sync' if m.in_sync else f'{len(m.problems)} problems'}" for m in self.models)
+        return f"<StatusAnswer {', '.join(shown) or 'no model'}>"
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `dovetail status --json`."""
+        return {"models": [model.as_json() for model in self.models]}
+
+
+def status(workspace: Workspace, tracking: Tracking, request: StatusRequest = StatusRequest()) -> StatusAnswer:  # noqa: ARG001  (the shape of every verb)
+    """Compare the workspace, the registry's versions and the aliases of each model.
 
     Raises:
         StoreError: when MLflow does not answer.
         UserError: when dvc.yaml or dvc.lock cannot be read.
     """
     models = workspace.tree.declared.models
-    with open_store(workspace.store_root) as store:
-        astray = list(Followed(workspace).disagreements(store, set(models)))
-        return {"models": [_model(workspace, store, model, astray) for model in models.values()]}
+    with tracking.store() as store:
+        moved = list(disagreements(workspace, store, set(models)))
+        return StatusAnswer(tuple(_model(workspace, store, model, moved) for model in models.values()))
 
 
-def _model(workspace: Workspace, store: Store, model: Model, astray: list[Disagreement]) -> dict[str, Any]:
+def _model(workspace: Workspace, store: Store, model: Model, moved: list[Disagreement]) -> ModelStatus:
     problems: list[Finding] = []
     versions = store.versions(model.name)
     aliases = store.aliases(model.name)
     staging, production = (_aliased(versions, aliases, alias) for alias in (STAGING, PRODUCTION))
     here = _workspace(workspace, versions, model, problems)
-    if here["version"] is not None and staging["md5"] not in (None, here["md5"]):
+    if here.version is not None and staging.md5 not in (None, here.md5):
         problems.append(
-            _finding(
-                f"the workspace is version {here['version']}, @{STAGING} is version {staging['version']}",
+            _problem(
+                f"the workspace is version {here.version}, @{STAGING} is version {staging.version}",
                 f"dovetail register {model.name} (its gates may keep @{STAGING} where it is)",
             )
         )
     for alias, number in aliases.items():
         if all(version.number != number for version in versions):
-            problems.append(_finding(f"@{alias} names version {number}, which does not exist", "dovetail sync"))
+            problems.append(_problem(f"@{alias} names version {number}, which does not exist", "dovetail sync"))
     problems += [
-        _finding(
+        _problem(
             found.why,
-            "dovetail sync" if found.event else f"dovetail promote {model.name} --version {found.shown}",
+            "dovetail sync" if found.event else f"dovetail promote {model.name} --version {found.actual}",
         )
-        for found in astray
+        for found in moved
         if found.model == model.name
     ]
-    return {
-        "model": model.name,
-        "workspace": here,
-        STAGING: staging,
-        PRODUCTION: production,
-        "in_sync": not problems,
-        "problems": [problem.as_json("what", "next") for problem in problems],
-    }
+    return ModelStatus(model.name, here, staging, production, tuple(problems))
 
 
-def _aliased(versions: list[Version], aliases: dict[str, int], alias: str) -> dict[str, Any]:
+def _aliased(versions: list[Version], aliases: dict[str, int], alias: str) -> AliasedVersion:
     number = aliases.get(alias)
-    return {"version": number, "md5": next((v.md5 for v in versions if v.number == number), None)}
+    return AliasedVersion(number, next((v.md5 for v in versions if v.number == number), None))
 
 
-def _workspace(workspace: Workspace, versions: list[Version], model: Model, problems: list[Finding]) -> dict[str, Any]:
-    """The model that lies in the workspace; `pushed` is None where no remote is set."""
-    here: dict[str, Any] = {"md5": None, "version": None, "committed": False, "pushed": None}
+def _workspace(workspace: Workspace, versions: list[Version], model: Model, problems: list[Finding]) -> WorkspaceModel:
     try:
         lineage = workspace.tree.lineage(model)
     except (MissingFile, StaleLock) as error:
-        problems.append(_finding(error.message, error.next_command))
-        return here
-    here["md5"] = lineage.artifact.md5
-    here["version"] = next((v.number for v in versions if v.md5 == lineage.artifact.md5), None)
-    if here["version"] is None:
-        problems.append(_finding("the workspace's model is no registered version", f"dovetail register {model.name}"))
-    here["committed"] = bool(workspace.commits_with(lineage.kept.md5, experiments=False))
-    if not here["committed"]:
-        problems.append(_finding("dvc.lock with this model is in no commit", "git add -A && git commit"))
-    here["pushed"] = _pushed(workspace, lineage, problems)
-    return here
+        problems.append(_problem(error.message, error.next_command))
+        return WorkspaceModel()
+    md5 = lineage.artifact.md5
+    version = next((v.number for v in versions if v.md5 == md5), None)
+    if version is None:
+        problems.append(_problem("the workspace's model is no registered version", f"dovetail register {model.name}"))
+    committed = bool(workspace.commits_with(lineage.kept.md5, experiments=False))
+    if not committed:
+        problems.append(_problem("dvc.lock with this model is in no commit", "git add -A && git commit"))
+    return WorkspaceModel(md5, version, committed, _pushed(workspace, lineage, problems))
 
 
 def _pushed(workspace: Workspace, lineage: Lineage, problems: list[Finding]) -> bool | None:
     needed = [lineage.artifact, *(ref for ref, role in lineage.data.items() if role == "source")]
     try:
-        missing = workspace.not_in_remote(needed)
+        missing = workspace.remote.missing(needed)
     except DovetailError as error:
-        problems.append(_finding(error.message, error.next_command))
+        problems.append(_problem(error.message, error.next_command))
         return None
     if missing is None:
         return None
     if missing:
         names = ", ".join(ref.path for ref in missing)
-        problems.append(_finding(f"not in the remote: {names}", "dvc push"))
+        problems.append(_problem(f"not in the remote: {names}", "dvc push"))
     return not missing
 
 
-def _finding(what: str, following: str) -> Finding:
+def _problem(what: str, following: str) -> Finding:
     return Finding("error", what, "", following)

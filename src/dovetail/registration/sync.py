@@ -2,140 +2,196 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
-from dovetail.registration.alias_check import Followed
-from dovetail.registration.register import move_staging, project, record
-from dovetail.registration.repair import repair_from
+from dovetail.registration.alias_check import disagreements
+from dovetail.registration.projection import project
+from dovetail.registration.register import move_staging, record
+from dovetail.registration.repair import RepairResult, repair_from
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import UNASSIGN, Ledger
-from dovetail.repo.tree import Snapshot
+from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import take_turns, write_lock
-from dovetail.tracking.connection import mend_moved, open_store
+from dovetail.tracking.connection import Tracking, relocate_store
 from dovetail.tracking.store import Store
+from dovetail.values.finding import Finding
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import STAGING
 
 _WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml")
 
 
-@dataclass
-class Synced:
-    """What was made, what was there, and what could not be had."""
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """How much to walk.
 
-    runs: dict[str, int] = field(default_factory=lambda: {"created": 0, "present": 0})
-    versions: dict[str, int] = field(default_factory=lambda: {"created": 0, "present": 0})
-    aliases: list[dict[str, Any]] = field(default_factory=list)
-    problems: list[dict[str, Any]] = field(default_factory=list)
-    mended: list[str] = field(default_factory=list)  # folders that the store named and that were moved here
-    repaired: list[str] = field(default_factory=list)  # versions that lacked their run or their files
+    Attributes:
+        everything: All branches, tags and experiments, not the history of HEAD alone.
+        repair: Read every version's model file too, and repair broken versions.
+    """
+
+    everything: bool = False
+    repair: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many were made, and how many were there."""
+
+    created: int = 0
+    present: int = 0
+
+    def add(self, *, created: bool) -> "Count":
+        """One more."""
+        return replace(self, created=self.created + created, present=self.present + (not created))
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """An alias that names another version than before; None: no version."""
+
+    model: str
+    alias: str
+    before: int | None
+    after: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry in the answer of `dovetail sync --json`."""
+        return {"model": self.model, "alias": self.alias, "from": self.before, "to": self.after}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SyncAnswer:
+    """What was made, what was there, and what could not be restored.
+
+    Attributes:
+        relocated: Folders that a moved SQLite store named and that are now this one.
+        repaired: Versions that lacked their run or their files.
+    """
+
+    runs: Count
+    versions: Count
+    aliases: tuple[AliasMove, ...]
+    problems: tuple[Finding, ...]
+    relocated: tuple[str, ...]
+    repaired: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        made = f"{self.runs.created} runs and {self.versions.created} versions created"
+        return f"<SyncAnswer {made}, {len(self.aliases)} aliases moved, {len(self.problems)} problems>"
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `dovetail sync --json`."""
-        return asdict(self)
+        return {
+            "runs": asdict(self.runs),
+            "versions": asdict(self.versions),
+            "aliases": [move.as_json() for move in self.aliases],
+            "problems": [problem.as_json("what", "why", "next") for problem in self.problems],
+            "mended": list(self.relocated),
+            "repaired": list(self.repaired),
+        }
 
 
 def sync(
     workspace: Workspace,
+    tracking: Tracking,
+    request: SyncRequest = SyncRequest(),
     *,
-    everything: bool = False,
-    repair: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005  (their names are the contract)
-) -> Synced:
+) -> SyncAnswer:
     """Restore what is missing in MLflow, oldest commit first, so that versions get their old numbers.
 
-    A SQLite store whose folder was moved is mended first. Walks the history of HEAD and the working tree; with
-    `everything` all branches, tags and experiments. What is there stays as it is; what cannot be restored is listed and
-    the rest is done. Interrupted and run again it goes on. With `repair` every version's model file is read, and what a
-    version lost, or what was changed of it, is laid anew. `progress` is told how many of how many are done.
+    The paths in a SQLite store whose folder was moved are corrected first. What is there stays as it is; what cannot be
+    restored is listed and the rest is done. Interrupted and run again it goes on. `progress` is told how many of how
+    many are done.
 
     Raises:
         StoreError: when MLflow does not answer.
         UserError: when the working tree's own dvc.yaml or dvc.lock cannot be read.
     """
-    done = Synced()
+    problems: list[Finding] = []
     if workspace.git.is_shallow:
         why, following = "older commits are not here", "git fetch --unshallow, then the same again"
-        done.problems.append({"what": "shallow clone", "why": why, "next": following})
-    done.mended.extend(mend_moved(workspace.store_root))
-    with open_store(workspace.store_root) as store:
-        followed = Followed(workspace)
+        problems.append(Finding("error", "shallow clone", why, following))
+    relocated = relocate_store(tracking.root)
+    with tracking.store() as store:
         before = {name: store.aliases(name) for name in workspace.tree.declared.models}
-        if repair:
-            with write_lock(workspace.store_root):
-                repaired = repair_from(_trees(workspace, everything=everything), store, workspace.scratch)
-            done.repaired += repaired.versions
-            done.problems += repaired.problems
-        session = _Session(store, done, workspace.scratch, workspace.ledger)
-        with store.recalling():
-            missing = [one for tree in _trees(workspace, everything=everything) for one in session.missing(tree)]
-        ordered = enumerate(in_order(missing, next_number=session.next_number), 1)
-        for turn in take_turns(workspace.store_root, ordered):
-            with store.recalling():
+        repaired = RepairResult()
+        if request.repair:
+            with write_lock(tracking.root):
+                repaired = repair_from(_trees(workspace, request), store, workspace.scratch)
+            problems += repaired.problems
+        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems)
+        with store.remembering_missing():
+            missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
+        ordered = enumerate(in_order(missing, next_number=restorer.next_number), 1)
+        for turn in take_turns(tracking.root, ordered):
+            with store.remembering_missing():
                 for number, one in turn:
-                    session.show(one)
+                    restorer.restore(one)
                     progress(number, len(missing))
-        with write_lock(workspace.store_root):
-            for model, version in session.earned.items():
+        with write_lock(tracking.root):
+            for model, version in restorer.earned.items():
                 move_staging(store, model, version)
-            _follow(store, followed, done, set(before))
-        for name, old in before.items():
-            new = store.aliases(name)
-            done.aliases += [
-                {"model": name, "alias": alias, "from": old.get(alias), "to": new.get(alias)}
-                for alias in sorted({*old, *new})
-                if old.get(alias) != new.get(alias)
-            ]
-    return done
+            problems += _follow_ledger(workspace, store, set(before))
+        moves = [
+            AliasMove(name, alias, old.get(alias), new.get(alias))
+            for name, old, new in ((name, old, store.aliases(name)) for name, old in before.items())
+            for alias in sorted({*old, *new})
+            if old.get(alias) != new.get(alias)
+        ]
+    return SyncAnswer(
+        restorer.runs, restorer.versions, tuple(moves), tuple(problems), tuple(relocated), tuple(repaired.versions)
+    )
 
 
-def _trees(workspace: Workspace, *, everything: bool) -> Iterator[Snapshot]:
-    revs = ["HEAD", "--branches", "--tags", "--remotes"] if everything else ["HEAD"]
+def _trees(workspace: Workspace, request: SyncRequest) -> Iterator[Tree]:
+    revs = ["HEAD", "--branches", "--tags", "--remotes"] if request.everything else ["HEAD"]
     if workspace.git.commit("HEAD"):
         for commit in reversed(workspace.git.commits(revs, *_WATCHED)):
             yield workspace.at(commit)
     yield workspace.tree
-    if everything:
+    if request.everything:
         for name, sha in workspace.git.experiments().items():
             if tip := workspace.git.commit(sha):
                 yield workspace.at(tip, experiment=name)
 
 
-def _follow(store: Store, followed: Followed, done: Synced, models: set[str]) -> None:
-    """Let each alias name what the ledger says."""
-    for found in followed.disagreements(store, models):
-        if found.said is not None:
-            store.set_alias(found.model, found.alias, found.said.number)
+def _follow_ledger(workspace: Workspace, store: Store, models: set[str]) -> Iterator[Finding]:
+    """Let each alias name what the ledger says; gives those for which that is not possible."""
+    for found in disagreements(workspace, store, models):
+        if found.expected is not None:
+            store.set_alias(found.model, found.alias, found.expected.number)
         elif found.event and found.event.kind == UNASSIGN:
             store.delete_alias(found.model, found.alias)
         else:
-            version = f" --version {found.shown}" if found.shown else ""
-            mend = f"dovetail promote {found.model}{version}" if found.event is None else "dovetail sync --all"
-            done.problems.append({"what": f"{found.model}@{found.alias}", "why": found.why, "next": mend})
+            version = f" --version {found.actual}" if found.actual else ""
+            following = f"dovetail promote {found.model}{version}" if found.event is None else "dovetail sync --all"
+            yield Finding("error", f"{found.model}@{found.alias}", found.why, following)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Missing:
-    """What MLflow does not show yet of a model in a tree; `number` is that of a version that was promoted."""
+class Restorable:
+    """A model in a tree whose run or version MLflow lacks; `number` is that of a version that was promoted."""
 
-    tree: Snapshot
+    tree: Tree
     model: Model
     lineage: Lineage
     is_version: bool
     number: int | None
 
 
-def in_order(missing: list[Missing], next_number: Callable[[str], int]) -> list[Missing]:
+def in_order(missing: list[Restorable], next_number: Callable[[str], int]) -> list[Restorable]:
     """As they came, except that a promoted version comes no later than its number.
 
     What was never committed took a number too, so there may be too few before it: `skip_numbers` uses up the rest.
     Where there are too many before it, they come after.
     """
-    ordered: dict[Missing, None] = {}
+    ordered: dict[Restorable, None] = {}
     for name in dict.fromkeys(one.model.name for one in missing):
         mine = [one for one in missing if one.model.name == name]
         promoted = sorted((one for one in mine if one.number), key=lambda one: one.number or 0)
@@ -150,19 +206,21 @@ def in_order(missing: list[Missing], next_number: Callable[[str], int]) -> list[
 
 
 @dataclass
-class _Session:
-    """One walk over the trees."""
+class _Restorer:
+    """Finds what is missing in trees and restores it, and counts."""
 
     store: Store
-    done: Synced
     scratch: Path
     ledger: Ledger
+    problems: list[Finding]
+    runs: Count = Count()
+    versions: Count = Count()
     seen: set[tuple[str, str, bool]] = field(default_factory=set)
     staging: dict[str, int] = field(default_factory=dict)  # what it named when it was first asked for
     earned: dict[str, int] = field(default_factory=dict)  # by model: what it is to name in the end
 
-    def missing(self, tree: Snapshot) -> Iterator[Missing]:
-        """The models of `tree` that no tree before had and that MLflow does not show whole."""
+    def missing(self, tree: Tree) -> Iterator[Restorable]:
+        """The models of `tree` that no tree before had and that are not complete in MLflow."""
         try:
             models = tree.declared.models.values()
         except DovetailError as error:
@@ -177,10 +235,10 @@ class _Session:
             if key not in self.seen:
                 self.seen.add(key)
                 number = self.ledger.number(model.name, lineage.artifact.md5)
-                one = Missing(
+                one = Restorable(
                     tree, model, lineage, tree.experiment is None, number if tree.experiment is None else None
                 )
-                if self._is_shown(one):
+                if self._is_complete(one):
                     self._count(one, run_created=False, version_created=False)
                 else:
                     yield one
@@ -189,8 +247,8 @@ class _Session:
         """The number that MLflow gives to the next version of the model."""
         return max((version.number for version in self.store.versions(name)), default=0) + 1
 
-    def show(self, one: Missing) -> None:
-        """Show it, or list why not."""
+    def restore(self, one: Restorable) -> None:
+        """Make its run and version, or list why not."""
         try:
             with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 projection = project(one.tree, one.model, Path(folder))
@@ -204,17 +262,15 @@ class _Session:
             if one.number and result.version != one.number:
                 why = f"it was version {one.number} when it was promoted, that number is taken: now {result.version}"
                 following = f"dovetail history {one.model.name}"
-                self.done.problems.append(
-                    {"what": f"{one.model.name} of {one.tree.where}", "why": why, "next": following}
-                )
+                self.problems.append(Finding("error", f"{one.model.name} of {one.tree.where}", why, following))
 
-    def _count(self, one: Missing, *, run_created: bool, version_created: bool) -> None:
-        self.done.runs["created" if run_created else "present"] += 1
+    def _count(self, one: Restorable, *, run_created: bool, version_created: bool) -> None:
+        self.runs = self.runs.add(created=run_created)
         if one.is_version:
-            self.done.versions["created" if version_created else "present"] += 1
+            self.versions = self.versions.add(created=version_created)
 
-    def _is_shown(self, one: Missing) -> bool:
-        """Whether nothing is left to do, told from tags alone: no byte of the model is read."""
+    def _is_complete(self, one: Restorable) -> bool:
+        """Whether nothing is left to do, by the tags alone: no byte of the model is read."""
         run = self.store.find_run(self.store.experiment(one.model.name), one.lineage.fingerprint)
         if run is None or not run.complete:
             return False
@@ -227,4 +283,4 @@ class _Session:
         return version is not None and version.number <= self.staging[name]
 
     def _problem(self, what: str, error: DovetailError) -> None:
-        self.done.problems.append({"what": what, "why": error.message, "next": error.next_command})
+        self.problems.append(Finding.of(error, what))

@@ -11,6 +11,8 @@ def retrained(answer: dict[str, Any]) -> str:
         return f"{answer['refused']}; next: {answer['next'][0]}"
     rows, data = answer["rows"], answer["data"]
     counted = f"{answer['into']}: {rows['before']} rows, {rows['added']} more from {answer['source']}"
+    if answer["set_aside"]:
+        counted += f" ({answer['set_aside']} whose label does not fit are set aside)"
     if answer["dry_run"]:
         return f"{counted}; nothing was changed"
     failed = [gate["name"] for gate in answer["gates"] if not gate["passed"] and gate["name"] not in answer["later"]]

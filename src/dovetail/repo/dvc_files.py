@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from dovetail.errors import UserError
 from dovetail.values.lineage import PARAMS_FILE, FileRef, StageRecord
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -84,6 +85,39 @@ def parse_dvc(text: str, path: str) -> list[Tracked]:
         return [Tracked(ref, origin, path) for ref in _refs(folder, content.get("outs"))]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(" ".join(str(error).split())) from error
+
+
+def read_locks(locks: Mapping[str, str], wdirs: Mapping[str, str]) -> dict[str, StageRecord]:
+    """The stages of several dvc.lock, given as the text of each path; `wdirs` as `parse_lock` takes it.
+
+    Raises:
+        UserError: naming the one that cannot be read.
+    """
+    found: dict[str, StageRecord] = {}
+    for path, text in locks.items():
+        try:
+            found |= parse_lock(text, posixpath.dirname(path), wdirs)
+        except ValueError as error:
+            raise UserError(
+                f"{path} cannot be read: {error}",
+                f"resolve the conflict, or: git checkout HEAD -- {path}, then dvc repro",
+            ) from error
+    return found
+
+
+def read_dvc_files(files: Mapping[str, str]) -> dict[str, Tracked]:
+    """What several .dvc files keep, by path, given as the text of each path.
+
+    Raises:
+        UserError: naming the one that cannot be read.
+    """
+    found: dict[str, Tracked] = {}
+    for path, text in files.items():
+        try:
+            found |= {entry.ref.path: entry for entry in parse_dvc(text, path)}
+        except ValueError as error:
+            raise UserError(f"{path} cannot be read: {error}", f"git checkout HEAD -- {path}") from error
+    return found
 
 
 def address(folder: str, name: str) -> str:

@@ -50,25 +50,23 @@ class Out:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Stage:
     """A stage as DVC reads it from dvc.yaml, params resolved, or a .dvc file; paths are relative to the root.
 
-    `name` is what DVC's commands take in the current folder. `deps` are the files that it declares, params files among
-    them. A .dvc file has no `commands`.
+    Attributes:
+        name: What DVC's commands take in the current folder.
+        address: Its name in the whole repository, which is that of its record in dvc.lock.
+        commands: DVC runs each in a shell of its own; a .dvc file has none.
+        folder: Where they run.
+        frozen: Whether DVC is told not to run it.
+        deps: The files that it declares, params files among them.
+        outs: What it makes or, of a .dvc file, keeps.
     """
 
     name: str
-    folder: str
-    commands: tuple[str, ...]
-    deps: tuple[str, ...]
-    outs: tuple[Out, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a stage is run: what dvc.lock does not keep; `params` are the values that now lie in the params files."""
-
+    address: str
     commands: tuple[str, ...]
     folder: str
     frozen: bool
-    params: Mapping[str, Any]
+    deps: tuple[str, ...]
+    outs: tuple[Out, ...]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import UnknownModel, UserError
 from dovetail.repo.dvc_files import address, join, load_yaml, one_command, param_name
-from dovetail.repo.dvc_values import RECEIPTS, Declared, Model, Out, Recipe, Step
+from dovetail.repo.dvc_values import RECEIPTS, Declared, Model, Out, Stage
 from dovetail.values.lineage import FileRef, StageRecord
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-    from dvc.stage import Stage
+    from dvc.stage import Stage as DvcStage
 
 REPORT_SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".csv", ".png", "")  # what lies beside a model, named like it
 
@@ -21,11 +21,11 @@ def declared(repo: "Repo") -> Declared:
     """What DVC's index of the tree that `repo` stands at says."""
 
     def relative(path: str) -> str:
-        return str(repo.fs.as_posix(repo.fs.relpath(path, repo.root_dir)))
+        return _relative(repo, path)
 
     stages = list(repo.index.stages)
     outs = [(out, relative(out.fs_path)) for stage in stages for out in stage.outs]
-    addresses = {stage: address(_folder(relative(stage.path)), stage.name) for stage in stages if stage.cmd}
+    addresses = {stage: _address(repo, stage) for stage in stages if stage.cmd}
     return Declared(
         models=_models(repo, _register_stages(stages, relative)),
         metrics=frozenset(path for out, path in outs if out.metric) | frozenset(_top_level_metrics(repo)),
@@ -50,21 +50,20 @@ def running(repo: "Repo", name: str, folder: Path, hashed: Callable[[str], FileR
     short = name.rpartition(":")[2]
     for stage in repo.index.stages:
         if stage.cmd and stage.name == short and Path(stage.wdir).resolve() == folder.resolve():
-            wdir, own = (str(repo.fs.as_posix(repo.fs.relpath(p, repo.root_dir))) for p in (stage.wdir, stage.path))
-            params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
-            files = [join(wdir, dep.def_path) for dep in stage.deps if dep not in params and dep.protocol == "local"]
+            files = (dep for dep in stage.deps if dep.protocol == "local" and not isinstance(dep, ParamsDependency))
             return StageRecord(
-                name=address(_folder(own), stage.name),
+                name=_address(repo, stage),
                 cmd=one_command(stage.cmd),
-                deps=tuple(hashed(path) for path in files),
-                params={
-                    param_name(join(wdir, dep.def_path), key): value
-                    for dep in params
-                    for key, value in dep.read_params().items()
-                },
+                deps=tuple(hashed(join(_relative(repo, stage.wdir), dep.def_path)) for dep in files),
+                params=_params(repo, stage),
                 outs=(),
             )
     return None
+
+
+def _relative(repo: "Repo", path: str) -> str:
+    """A path, as DVC gives it, from the repository's root."""
+    return str(repo.fs.as_posix(repo.fs.relpath(path, repo.root_dir)))
 
 
 def _folder(path: str) -> str:
@@ -90,53 +89,32 @@ def _top_level_plots(repo: "Repo") -> Iterator[str]:
     from dvc.repo.plots import infer_data_sources
 
     for dvcfile, entries in repo.index._plots.items():  # noqa: SLF001  (DVC gives it no other way without reading the files)
-        folder = posixpath.dirname(repo.fs.as_posix(repo.fs.relpath(dvcfile, repo.root_dir)))
+        folder = posixpath.dirname(_relative(repo, dvcfile))
         for entry in entries:
             for name, options in entry.items() if isinstance(entry, Mapping) else ((entry, None),):
                 yield from (join(folder, str(source)) for source in infer_data_sources(name, options))
 
 
-def recipes(repo: "Repo") -> dict[str, Recipe]:
-    """How each stage is run, by the name that it has in the whole repository, params resolved."""
-    from dvc.dependency import ParamsDependency
-
-    found = {}
-    for stage in (stage for stage in repo.index.stages if stage.cmd):
-        wdir, own = (str(repo.fs.as_posix(repo.fs.relpath(p, repo.root_dir))) for p in (stage.wdir, stage.path))
-        found[address(_folder(own), stage.name)] = Recipe(
-            # DVC runs each line of a text, and each entry of a list, in a shell of its own.
-            commands=tuple(stage.cmd if isinstance(stage.cmd, list) else stage.cmd.splitlines()),
-            folder=wdir,
-            frozen=stage.frozen,
-            params={
-                param_name(join(wdir, dep.def_path), key): value
-                for dep in stage.deps
-                if isinstance(dep, ParamsDependency)
-                for key, value in dep.read_params().items()
-            },
-        )
-    return found
-
-
-def steps(repo: "Repo") -> list[Step]:
+def stages(repo: "Repo") -> list[Stage]:
     """Every stage and .dvc file of the working tree."""
-    return [_step(repo, stage) for stage in repo.index.stages]
+    return [_stage(repo, stage) for stage in repo.index.stages]
 
 
-def _step(repo: "Repo", stage: "Stage") -> Step:
-    def relative(path: str) -> str:
-        return Path(path).relative_to(repo.root_dir).as_posix()
-
+def _stage(repo: "Repo", stage: "DvcStage") -> Stage:
     # A file of `dvc import` is its own repository's to keep.
     foreign = stage.is_repo_import
-    return Step(
+    # DVC runs each line of a text, and each entry of a list, in a shell of its own.
+    commands = stage.cmd if isinstance(stage.cmd, list) else (stage.cmd or "").splitlines()
+    return Stage(
         name=stage.addressing,
-        folder=relative(stage.wdir),
-        commands=tuple([stage.cmd] if isinstance(stage.cmd, str) else stage.cmd or ()),
-        deps=tuple(relative(dep.fs_path) for dep in stage.deps if dep.is_in_repo),
+        address=_address(repo, stage),
+        commands=tuple(commands),
+        folder=_relative(repo, stage.wdir),
+        frozen=bool(stage.frozen),
+        deps=tuple(_relative(repo, dep.fs_path) for dep in stage.deps if dep.is_in_repo),
         outs=tuple(
             Out(
-                relative(out.fs_path),
+                _relative(repo, out.fs_path),
                 out.hash_info.value,
                 out.meta.size if out.meta else None,
                 bool(out.use_cache and not foreign),
@@ -145,6 +123,29 @@ def _step(repo: "Repo", stage: "Stage") -> Step:
             if out.is_in_repo
         ),
     )
+
+
+def _address(repo: "Repo", stage: "DvcStage") -> str:
+    """The name of a stage in the whole repository; that of a .dvc file is its path."""
+    file = _relative(repo, stage.path)
+    return address(_folder(file), stage.name) if stage.cmd else file
+
+
+def params(repo: "Repo", stage: Stage) -> dict[str, Any]:
+    """The values of the stage's params as they are in the params files now."""
+    return next((_params(repo, found) for found in repo.index.stages if _address(repo, found) == stage.address), {})
+
+
+def _params(repo: "Repo", stage: "DvcStage") -> dict[str, Any]:
+    from dvc.dependency import ParamsDependency
+
+    wdir = _relative(repo, stage.wdir)
+    return {
+        param_name(join(wdir, dep.def_path), key): value
+        for dep in stage.deps
+        if isinstance(dep, ParamsDependency)
+        for key, value in dep.read_params().items()
+    }
 
 
 def gates_of(pipeline: str, params: str) -> dict[str, Mapping[str, Any]]:
@@ -163,7 +164,7 @@ def gates_of(pipeline: str, params: str) -> dict[str, Mapping[str, Any]]:
     return {name: (artifact.get("meta") or {}).get("gates") or {} for name, artifact in artifacts.items()}
 
 
-def _register_stages(stages: "list[Stage]", relative: Callable[[str], str]) -> dict[str, Model]:
+def _register_stages(stages: "list[DvcStage]", relative: Callable[[str], str]) -> dict[str, Model]:
     """The model of each register stage, by name; such a stage is known by the receipt that it writes."""
     return {
         Path(path).stem: _undeclared(Path(path).stem, stage, relative)
@@ -173,7 +174,7 @@ def _register_stages(stages: "list[Stage]", relative: Callable[[str], str]) -> d
     }
 
 
-def _undeclared(name: str, stage: "Stage", relative: Callable[[str], str]) -> Model:
+def _undeclared(name: str, stage: "DvcStage", relative: Callable[[str], str]) -> Model:
     """What a register stage says of its model: the dep that is named like it, the card beside it, the gates' param."""
     from dvc.dependency import ParamsDependency
 

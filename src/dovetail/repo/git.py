@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused, UserError
+from dovetail.repo import git_command
 from dovetail.repo.git_values import Commit, Tag
 
 _REMOTE_SECONDS = 30
@@ -22,20 +23,43 @@ class Git:
         self._blobs: subprocess.Popen[bytes] | None = None
 
     def __call__(self, *args: str) -> str:
-        """The output of `git ARGS`, stripped; empty where git says no."""
-        command = ["git", "--no-optional-locks", *args]
-        return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False).stdout.strip()
-
-    def ask(self, *args: str) -> str:
-        """The output of `git ARGS`, for what must not be mistaken for nothing when git cannot answer.
+        """What `ask` answers, stripped.
 
         Raises:
-            GitFailed: when git says no.
+            GitFailed: when git cannot answer.
         """
-        command = ["git", "--no-optional-locks", *args]
-        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
+        return self.ask(*args).strip()
+
+    def ask(self, *args: str) -> str:
+        """The output of `git ARGS`.
+
+        Raises:
+            GitFailed: when git cannot answer.
+        """
+        done = self._run(*args)
         if done.returncode:
-            raise GitFailed(f"git {args[0]}: {' '.join(done.stderr.split())}", "git fsck, then the same again")
+            raise git_command.failed(args[0], done.stderr)
+        return done.stdout
+
+    def find(self, *args: str, no: int = 1) -> str | None:
+        """The output of `git ARGS`, stripped; None where it ends with the exit code `no`, its way to say so.
+
+        Raises:
+            GitFailed: when git cannot answer.
+        """
+        done = self._run(*args)
+        if done.returncode not in (0, no):
+            raise git_command.failed(args[0], done.stderr)
+        return None if done.returncode else done.stdout.strip()
+
+    def _run(self, *args: str, timeout: int | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        return git_command.run(self.root, args, env, timeout)
+
+    def _refs_in(self, form: str, *places: str) -> str:
+        """What `git for-each-ref` says; of a file that is no ref it says so aside only, and leaves it out."""
+        done = self._run("for-each-ref", f"--format={form}", *places)
+        if done.returncode or done.stderr:
+            raise git_command.failed("for-each-ref", done.stderr)
         return done.stdout
 
     @property
@@ -44,9 +68,24 @@ class Git:
         return self("rev-parse", "--is-shallow-repository") == "true"
 
     def commit(self, rev: str) -> Commit | None:
-        """The commit that `rev` names, if it does."""
-        sha = self("rev-parse", "--verify", "-q", f"{rev}^{{commit}}")
-        return self.commits([sha], limit=1)[0] if sha else None
+        """The commit that `rev` names, if it does.
+
+        Raises:
+            GitFailed: when git cannot say, or lacks what a branch or tag names.
+        """
+        sha = self._commit_of(rev)
+        if sha:
+            return self.commits([sha], limit=1)[0]
+        named = self._run("rev-parse", "--verify", "-q", rev).stdout.strip()
+        if named and named != rev and self.find("cat-file", "-e", named) is None:
+            raise git_command.failed("rev-parse", f"{rev} names {named}, which is missing")
+        return None
+
+    def _commit_of(self, rev: str) -> str | None:
+        done = self._run("rev-parse", "--verify", "-q", f"{rev}^{{commit}}")
+        if done.returncode and done.stderr:  # -q: a rev that names none is not worth a word
+            raise git_command.failed("rev-parse", done.stderr)
+        return done.stdout.strip() or None
 
     @classmethod
     def of_dvc(cls, start: Path | None = None) -> "Git":
@@ -63,7 +102,7 @@ class Git:
 
     def reaches(self, sha: str) -> bool:
         """Whether the commit is in the history of HEAD."""
-        return self("merge-base", "HEAD", sha) == sha
+        return self.find("merge-base", "--is-ancestor", sha, "HEAD") is not None
 
     def is_dirty(self) -> bool:
         """Whether a tracked file differs from HEAD."""
@@ -82,7 +121,7 @@ class Git:
     def commits_with(self, text: str, *names: str, experiments: bool) -> list[Commit]:
         """The commits of any branch or tag that wrote a file named so with `text` in it, newest first."""
         revs = ["--branches", "--tags", "--remotes", *(self.experiments().values() if experiments else ())]
-        head = ["HEAD"] if self("rev-parse", "--verify", "-q", "HEAD") else []
+        head = ["HEAD"] if self.commit("HEAD") else []
         found: list[Commit] = []
         content: dict[str, bool] = {}
         if not self("rev-list", "--max-count=1", *head, *revs):
@@ -113,20 +152,24 @@ class Git:
     @cached_property
     def _refs(self) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
-        form = f"--format=%(objectname){_FIELD}%(*objectname){_FIELD}%(refname:short)"
-        for line in self("for-each-ref", form, "refs/heads", "refs/remotes", "refs/tags").splitlines():
+        form = f"%(objectname){_FIELD}%(*objectname){_FIELD}%(refname:short)"
+        for line in self._refs_in(form, "refs/heads", "refs/remotes", "refs/tags").splitlines():
             sha, peeled, name = line.split(_FIELD)
             found[peeled or sha] = (*found.get(peeled or sha, ()), name)
         return found
 
     def tags(self) -> list[Tag]:
-        """Every tag, with its message."""
+        """Every tag, with its message.
+
+        Raises:
+            GitFailed: when git cannot say, or a file among the tags is none.
+        """
         fields = ("refname:short", "objecttype", "objectname", "*objectname", "taggerdate:unix", "taggername",
                   "taggeremail", "contents")  # fmt: skip
         form = _FIELD.join(f"%({name})" for name in fields) + _RECORD
         return [
             self._tag(record.lstrip("\n"))
-            for record in self("for-each-ref", f"--format={form}", "refs/tags").split(_RECORD)
+            for record in self._refs_in(form, "refs/tags").split(_RECORD)
             if record.strip()
         ]
 
@@ -148,7 +191,7 @@ class Git:
             command, cwd=self.root, env=environment, input=message, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            if self("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
+            if self.find("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
                 raise TagExists(f"the tag {name} is there already: somebody was faster", "the same again")
             why = " ".join(done.stderr.split())
             raise TagRefused(f"git does not make the tag {name}: {why}", f"git tag -a {shlex.quote(name)} {commit[:8]}")
@@ -161,7 +204,7 @@ class Git:
         """
         found: dict[str, str] = {}
         for role in ("AUTHOR", "COMMITTER"):
-            name, mark, rest = self("var", f"GIT_{role}_IDENT").rpartition(" <")
+            name, mark, rest = (self.find("var", f"GIT_{role}_IDENT", no=128) or "").rpartition(" <")
             if not mark:
                 raise UserError("git does not know who commits here", "git config user.name … and user.email …")
             found |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": rest.partition(">")[0]}
@@ -183,12 +226,9 @@ class Git:
         Raises:
             GitFailed: when it does not answer within half a minute.
         """
-        command, env = ["git", "ls-remote", remote], {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
         following = "git fetch --all --tags, then the same again"
         try:
-            done = subprocess.run(
-                command, cwd=self.root, env=env, capture_output=True, text=True, check=False, timeout=_REMOTE_SECONDS
-            )
+            done = self._run("ls-remote", remote, timeout=_REMOTE_SECONDS, GIT_TERMINAL_PROMPT="0")
         except subprocess.TimeoutExpired as error:
             raise GitFailed(f"git remote {remote} does not answer for {_REMOTE_SECONDS} s", following) from error
         if done.returncode:
@@ -198,7 +238,7 @@ class Git:
 
     def known(self, shas: Iterable[str]) -> set[str]:
         """Those of `shas` that are commits of this repository, whether a ref keeps them or not."""
-        return {sha for sha in set(shas) if self("rev-parse", "--verify", "-q", f"{sha}^{{commit}}")}
+        return {sha for sha in set(shas) if self._commit_of(sha)}
 
     def reachable(self, revs: Iterable[str]) -> set[str]:
         """The commits that `revs` keep.
@@ -211,7 +251,7 @@ class Git:
 
     def experiments(self) -> dict[str, str]:
         """The commit of each DVC experiment, by name."""
-        lines = self("for-each-ref", f"--format=%(objectname){_FIELD}%(refname)", "refs/exps").splitlines()
+        lines = self._refs_in(f"%(objectname){_FIELD}%(refname)", "refs/exps").splitlines()
         refs = [line.split(_FIELD) for line in lines]
         # refs/exps/<2 of baseline>/<rest of baseline>/<name>; stashes and the running ones are no results.
         depth = len(["refs", "exps", "xx", "yyyy", "name"])
@@ -224,19 +264,33 @@ class Git:
 
     def paths(self, folder: str) -> list[str]:
         """The files below `folder` of the working tree that are tracked, or neither tracked nor ignored."""
-        return [path for path in self("ls-files", "-coz", "--exclude-standard", "--", folder).split("\0") if path]
+        # 128: outside of the repository or behind a link. A git that refuses did so at HEAD, which every tree asks for.
+        found = self.find("ls-files", "-coz", "--exclude-standard", "--", folder, no=128) or ""
+        return [path for path in found.split("\0") if path]
+
+    def text(self, rev: str, path: str) -> str:
+        """The text of a file at a revision; empty where there is none."""
+        found = self.ask("ls-tree", "-z", rev, "--", path).rstrip("\0")
+        return self.blob(found.split()[2]).decode() if found else ""
 
     def blob(self, name: str) -> bytes:
-        """The content of a blob, read through one `git cat-file` for all."""
+        """The content of a blob, read through one `git cat-file` for all.
+
+        Raises:
+            GitFailed: when git lacks it.
+        """
         if self._blobs is None:
             command = ["git", "cat-file", "--batch"]
-            self._blobs = subprocess.Popen(command, cwd=self.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            with git_command.found():
+                self._blobs = subprocess.Popen(command, cwd=self.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._blobs.stdin is not None
         assert self._blobs.stdout is not None
         self._blobs.stdin.write(f"{name}\n".encode())
         self._blobs.stdin.flush()
-        size = int(self._blobs.stdout.readline().split()[2])
-        return self._blobs.stdout.read(size + 1)[:-1]
+        about = self._blobs.stdout.readline().split()
+        if len(about) != len(("object", "type", "size")):
+            raise git_command.failed("cat-file", f"{name} is missing")
+        return self._blobs.stdout.read(int(about[2]) + 1)[:-1]
 
     def close(self) -> None:
         """End the `git cat-file` process."""

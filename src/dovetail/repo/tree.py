@@ -4,6 +4,7 @@ import json
 import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import yaml
 from dovetail.errors import MissingFile, StaleLock, UnknownModel
 from dovetail.repo.dvc_files import Tracked, is_in, load_yaml
 from dovetail.repo.dvc_values import Declared, Model
+from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
+from dovetail.repo.pipeline import Pipeline
+from dovetail.repo.storage import Storage
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
 
@@ -22,7 +26,17 @@ MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle")  # by which a model is found in 
 _PARSERS: dict[str, Callable[[str], Any]] = {".json": json.loads, ".toml": tomllib.loads}  # anything else: YAML
 
 
-class Snapshot(ABC):
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a tree is read from; `ledger` reads git's tags when it is asked for the first time."""
+
+    git: Git
+    pipeline: Pipeline
+    storage: Storage
+    ledger: Callable[[], Ledger]
+
+
+class Tree(ABC):
     """One tree: what it declares, what its dvc.lock records, and the bytes of both.
 
     Attributes:
@@ -36,6 +50,10 @@ class Snapshot(ABC):
     dirty: bool | None = None
     experiment: str | None = None
     stage: str | None = None
+
+    def __init__(self, sources: Sources) -> None:
+        self._git, self._pipeline, self._storage = sources.git, sources.pipeline, sources.storage
+        self._read_ledger = sources.ledger
 
     @property
     @abstractmethod
@@ -90,8 +108,8 @@ class Snapshot(ABC):
         """
 
     @abstractmethod
-    def materialise(self, ref: FileRef, folder: Path) -> Path:
-        """Where the file or folder `ref` can be read under its own name, laid below `folder` if it is nowhere yet.
+    def as_file(self, ref: FileRef, folder: Path) -> Path:
+        """Where the file or folder `ref` can be read under its own name, written below `folder` if it is nowhere yet.
 
         Raises:
             MissingFile, DataUnavailable: as for `read`.
@@ -103,9 +121,9 @@ class Snapshot(ABC):
         """The packages that this tree is run with; None where it does not say."""
 
     @property
-    @abstractmethod
     def ledger(self) -> Ledger:
         """The promotions in git's tags, whichever tree this is."""
+        return self._read_ledger()
 
     @property
     @abstractmethod
@@ -259,7 +277,7 @@ class Snapshot(ABC):
             *self._made(self.declared.plots, lineage, files=False),
             *self._loose(self.declared.plots, model, lineage.stages),
         ]
-        return {ref.path: self.materialise(ref, folder) for ref in refs}
+        return {ref.path: self.as_file(ref, folder) for ref in refs}
 
     def _parsed(self, ref: FileRef) -> Any:
         try:

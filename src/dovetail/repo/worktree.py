@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlparse
 from filelock import FileLock, Timeout
 
 from dovetail.errors import OutsideError
+from dovetail.repo.dvc_variables import ENV_BASELINE, ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
 from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
 from dovetail.system.processes import deferred, run
@@ -24,7 +25,7 @@ APART, SHARING = "reproduce", "retrain"  # folders below DVC's own temporary one
 # They would lead a stage back to the user's repository, run, store or account.
 _LEFT_OUT = frozenset(
     {
-        "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STUDIO_TOKEN", "MLFLOW_RUN_ID",
+        ENV_ROOT, ENV_STAGE, ENV_EXPERIMENT, ENV_BASELINE, "DVC_STUDIO_TOKEN", "MLFLOW_RUN_ID",
         "MLFLOW_EXPERIMENT_ID", "MLFLOW_REGISTRY_URI", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR",
         "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "VIRTUAL_ENV", "PYTHONHOME",
     }
@@ -87,23 +88,23 @@ class Worktree:
             **kept,
             "PATH": os.pathsep.join([str(python.parent), kept.get("PATH", os.defpath)]),
             **({"PYTHONPATH": os.pathsep.join([*code, *outside])} if code or outside else {}),
-            "DVC_ROOT": str(self.real_root),
-            "DVC_STAGE": stage,
+            ENV_ROOT: str(self.real_root),
+            ENV_STAGE: stage,
             "MLFLOW_TRACKING_URI": self.store,
         }
 
 
 @contextmanager
 def clean_worktree(workspace: Workspace, commit: Commit) -> Iterator[Worktree]:
-    """Lay the files of `commit` out in a folder of their own, with a DVC cache and an MLflow store of its own.
+    """Check `commit` out in a folder of its own, with a DVC cache and an MLflow store of its own.
 
     The folder is removed whatever happens; what an earlier one left behind that was killed is removed too. Nothing is
     written to the user's `.git`: a registered `git worktree` would stay in it after a kill.
 
     Raises:
-        OutsideError: when git cannot lay the files out.
+        OutsideError: when git cannot check the files out.
     """
-    with _laid_out(workspace, commit, workspace.scratch / APART) as (folder, root):
+    with _checked_out(workspace, commit, workspace.scratch / APART) as (folder, root):
         _keep_apart(root, folder)
         yield Worktree(folder, root, workspace.root, root, f"sqlite:///{folder / 'mlflow.db'}")
 
@@ -113,15 +114,15 @@ def sharing_worktree(workspace: Workspace, commit: Commit, store: str) -> Iterat
     """The same, but what is made there goes to the user's DVC cache and to the MLflow store at `store`.
 
     Raises:
-        OutsideError: when git cannot lay the files out.
+        OutsideError: when git cannot check the files out.
     """
-    with _laid_out(workspace, commit, workspace.scratch / SHARING) as (folder, root):
-        workspace.share_cache(root, folder / "site")
+    with _checked_out(workspace, commit, workspace.scratch / SHARING) as (folder, root):
+        workspace.storage.share_cache(root, folder / "site")
         yield Worktree(folder, root, workspace.root, workspace.store_root, store)
 
 
 @contextmanager
-def _laid_out(workspace: Workspace, commit: Commit, place: Path) -> Iterator[tuple[Path, Path]]:
+def _checked_out(workspace: Workspace, commit: Commit, place: Path) -> Iterator[tuple[Path, Path]]:
     """A folder below `place`, and the root of the DVC repository in it."""
     place.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(place)
@@ -130,7 +131,7 @@ def _laid_out(workspace: Workspace, commit: Commit, place: Path) -> Iterator[tup
         try:
             folder.mkdir()
             top = Path(workspace.git("rev-parse", "--show-toplevel"))
-            _lay_commit(workspace, commit, folder / _TREE)
+            _check_out(workspace, commit, folder / _TREE)
             yield folder, folder / _TREE / workspace.root.resolve().relative_to(top.resolve())
         finally:
             with deferred():
@@ -141,7 +142,7 @@ def _laid_out(workspace: Workspace, commit: Commit, place: Path) -> Iterator[tup
 def own_code(root: Path, places: Sequence[str], environment: Path) -> list[str]:
     """Where this process finds code of the tree `root`, relative to it: by PYTHONPATH or an editable installation.
 
-    In a copy of the tree the copy's code has to come first: https://github.com/pypa/pip lays a path to the original.
+    In a copy of the tree the copy's code has to come first: an editable installation names the original by its path.
     """
     found = [p for p in places if _is_below(p, root) and not _is_below(p, environment)]
     for record in (file for place in places for file in Path(place).glob("*.dist-info/direct_url.json")):
@@ -156,7 +157,7 @@ def _is_below(path: str, folder: Path) -> bool:
     return Path(path).is_absolute() and Path(path).is_relative_to(folder)
 
 
-def _lay_commit(workspace: Workspace, commit: Commit, tree: Path) -> None:
+def _check_out(workspace: Workspace, commit: Commit, tree: Path) -> None:
     """A repository of its own that reads the user's objects where they are, with `commit` checked out."""
     objects = workspace.root / workspace.git("rev-parse", "--git-path", "objects")
     _git(tree.parent, "init", "--quiet", "--template=", str(tree))

@@ -1,4 +1,4 @@
-"""An environment of its own, built from a lock file."""
+"""A new Python environment, built from a lock file."""
 
 import os
 import shutil
@@ -10,11 +10,11 @@ from dovetail.system.processes import run
 from dovetail.values.environment import Environment, found_in
 
 
-def build(folder: Path, lock: Path, log: Path) -> tuple[Path, Environment]:
+def build_environment(folder: Path, lock: Path, log: Path) -> tuple[Path, Environment]:
     """Build an environment of this Python with the packages that `lock` pins; returns its `python` and what is in it.
 
     Raises:
-        BuildFailed: when a package cannot be had.
+        BuildFailed: when a package is not available.
     """
     python = folder / "bin" / "python"
     for command in _commands(folder, python, lock):
@@ -27,7 +27,7 @@ def build(folder: Path, lock: Path, log: Path) -> tuple[Path, Environment]:
 
 
 def _commands(folder: Path, python: Path, lock: Path) -> list[list[str]]:
-    """By uv, which takes seconds, where it is installed; else by venv and pip."""
+    """Those of uv, which takes seconds, where it is installed; else those of venv and pip."""
     if uv := shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])):
         return [
             [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(folder)],

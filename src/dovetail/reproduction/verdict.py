@@ -1,10 +1,10 @@
-"""What a rebuilt model says beside the recorded one: the verdict, and what most likely made the difference. Pure."""
+"""A rebuilt model compared with the recorded one: the verdict, and what most likely made the difference. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from dovetail.values.environment import Change
+from dovetail.values.environment import Change, Environment, changes
 
 IDENTICAL, SAME_METRICS, DIFFERENT, IMPOSSIBLE = "identical", "same-metrics", "different", "impossible"
 REPRODUCED = frozenset({IDENTICAL, SAME_METRICS})
@@ -12,7 +12,7 @@ REPRODUCED = frozenset({IDENTICAL, SAME_METRICS})
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output of a stage: the digest that was recorded and the one that came out; None: there is none."""
+    """One output of a stage: the recorded digest and that of the rebuilt output; None where there is none."""
 
     stage: str
     path: str
@@ -21,7 +21,7 @@ class Output:
 
     @property
     def identical(self) -> bool:
-        """Whether the very bytes came out."""
+        """Whether the bytes are the same."""
         return self.expected == self.actual
 
     def as_json(self) -> dict[str, Any]:
@@ -36,12 +36,99 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedInput:
+    """A dependency or param that a stage read and that differs from what dvc.lock records."""
+
+    stage: str
+    path: str
+    expected: Any
+    actual: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedMetric:
+    """A metric with another value; None where there is none."""
+
+    name: str
+    expected: float | None
+    actual: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Cause:
     """What most likely made the difference, and what to do about it."""
 
     kind: str
     detail: str
     next: str
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildResult:
+    """What a rebuild made.
+
+    Attributes:
+        first: The first output that differs; in a folder, the first file.
+        cause: What most likely made the difference.
+        inputs: What the stages read that differs from what dvc.lock records.
+        metrics: Those that changed; None where the recorded ones are not available.
+        packages: What it was rebuilt with.
+        seconds: How long each stage took.
+        frozen: The stages that are frozen: their recorded outputs were used.
+    """
+
+    verdict: str
+    outputs: tuple[Output, ...]
+    first: Output | None
+    cause: Cause | None
+    inputs: tuple[ChangedInput, ...]
+    metrics: tuple[ChangedMetric, ...] | None
+    packages: Environment
+    seconds: Mapping[str, float]
+    frozen: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `dovetail reproduce --json` says of it."""
+        metrics = None if self.metrics is None else [asdict(metric) for metric in self.metrics]
+        return {
+            "verdict": self.verdict,
+            "outputs": [output.as_json() for output in self.outputs],
+            "first_difference": self.first.as_json() if self.first else None,
+            "cause": asdict(self.cause) if self.cause else None,
+            "inputs": [asdict(changed) for changed in self.inputs],
+            "metrics": None if metrics is None else {"identical": not metrics, "changed": metrics},
+            "stages": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in self.seconds.items()],
+            "frozen": list(self.frozen),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentComparison:
+    """The environment of a rebuild compared with the recorded one.
+
+    Attributes:
+        identical: None where nothing was run or nothing is recorded.
+        changed: The packages that differ.
+        unpinned: Packages that a fresh environment lacks because the lock file does not pin them.
+        md5: The digest of the rebuild's environment.
+        fresh: Whether it was built from the lock file.
+    """
+
+    identical: bool | None
+    changed: tuple[Change, ...]
+    unpinned: tuple[str, ...]
+    md5: str | None
+    fresh: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """The comparison as `--json` gives it."""
+        return {
+            "identical": self.identical,
+            "changed": [asdict(change) for change in self.changed],
+            "unpinned": list(self.unpinned),
+            "md5": self.md5,
+            "fresh": self.fresh,
+        }
 
 
 def verdict(outputs: Sequence[Output], expected: Mapping[str, float] | None, actual: Mapping[str, float] | None) -> str:
@@ -51,17 +138,17 @@ def verdict(outputs: Sequence[Output], expected: Mapping[str, float] | None, act
     return SAME_METRICS if expected and actual and not changed_metrics(expected, actual) else DIFFERENT
 
 
-def changed_metrics(expected: Mapping[str, float], actual: Mapping[str, float]) -> list[dict[str, Any]]:
+def changed_metrics(expected: Mapping[str, float], actual: Mapping[str, float]) -> tuple[ChangedMetric, ...]:
     """The metrics whose numbers are not equal; a NaN is equal to a NaN."""
     pairs = {name: (expected.get(name), actual.get(name)) for name in sorted({*expected, *actual})}
     changed = {name: pair for name, pair in pairs.items() if repr(pair[0]) != repr(pair[1])}
-    return [{"name": name, "expected": old, "actual": new} for name, (old, new) in changed.items()]
+    return tuple(ChangedMetric(name, old, new) for name, (old, new) in changed.items())
 
 
 def cause(
     stage: str,
     *,
-    inputs: Sequence[Mapping[str, Any]],
+    inputs: Sequence[ChangedInput],
     repeats: bool,
     packages: Sequence[Change] | None,
     fresh_env: bool,
@@ -73,7 +160,7 @@ def cause(
     from the lock file.
     """
     if inputs:
-        detail = "; ".join(f"{i['path']} was {i['expected']}, the commit has {i['actual']}" for i in inputs)
+        detail = "; ".join(f"{i.path} was {i.expected}, the commit has {i.actual}" for i in inputs)
         return Cause("changed input", detail, "commit the code and the params together with the dvc.lock they made")
     if not repeats:
         detail = f"{stage} makes other bytes each time it runs"
@@ -95,3 +182,15 @@ def cause(
 def describe(packages: Sequence[Change]) -> str:
     """`numpy 2.1 → 2.2, joblib 1.5 → none`."""
     return ", ".join(f"{c.name} {c.expected or 'none'} → {c.actual or 'none'}" for c in packages)
+
+
+def compare_environments(
+    expected: Environment | None, actual: Environment | None, *, fresh: bool
+) -> EnvironmentComparison:
+    """The recorded environment and that of the rebuild, `fresh` if it was built from the lock file."""
+    found = changes(expected, actual) if expected and actual else ()
+    # A lock file brings what it pins: installers, and the project's own package, are not in it.
+    unpinned = tuple(change.name for change in found if fresh and change.actual is None)
+    changed = tuple(change for change in found if change.name not in unpinned)
+    identical = not changed if expected and actual else None
+    return EnvironmentComparison(identical, changed, unpinned, actual.md5 if actual else None, fresh)

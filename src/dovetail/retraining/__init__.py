@@ -1,1 +1,1 @@
-"""Adding rows to the data of a model: where they go, what they are, how they are written."""
+"""Retraining a model on more rows: which rows, where they are added, the pipeline run, the candidate on a branch."""

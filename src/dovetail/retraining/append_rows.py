@@ -1,4 +1,4 @@
-"""Rows added to a file in its own format; what was in it stays as it is, its columns and types too."""
+"""Adding rows to a file in its own format; its rows, columns and types stay as they are."""
 
 import csv
 import gzip
@@ -16,8 +16,8 @@ from dovetail.retraining.table_shape import DELIMITERS, PARQUET, plain_rows
 from dovetail.values.tables import format_of
 
 
-def append(file: Path, rows: pa.Table) -> None:
-    """Add `rows` to the end of `file`, which is replaced: what it may be a link to stays as it is."""
+def append_rows(file: Path, rows: pa.Table) -> None:
+    """Add `rows` to the end of `file`, which is replaced: the target of a link is not written to."""
     with _replacing(file) as new:
         if format_of(file.name) in PARQUET:
             _parquet(file, new, rows, keep=True)
@@ -26,8 +26,8 @@ def append(file: Path, rows: pa.Table) -> None:
             _add_text(new, file.name, _text(file, rows))
 
 
-def begin(file: Path, sample: Path, rows: pa.Table) -> None:
-    """Write `rows` to the new file `file`, which is to look like `sample`."""
+def write_rows(file: Path, sample: Path, rows: pa.Table) -> None:
+    """Write `rows` to the new file `file` in the format of `sample`."""
     with _replacing(file) as new:
         if format_of(file.name) in PARQUET:
             _parquet(sample, new, rows, keep=False)

@@ -1,4 +1,4 @@
-"""The branches of candidates: their names, the messages of their commits, and what those say was added before."""
+"""The branches that retraining makes: their names, their commits' messages, and the rows that they added."""
 
 import re
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ _MODEL = "Retrained-Model"  # the trailer by which such a commit is known, on a 
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A branch with a candidate on it that waits for its merge."""
+class UnmergedBranch:
+    """A branch with a retrained model that is not merged yet, and the keys of the rows it added."""
 
-    branch: str
+    name: str
     added: frozenset[str]
 
     @property
     def deletion(self) -> str:
-        """The command that forgets it: it is a branch here, or one that a remote has."""
-        if self.branch.startswith(f"{_PREFIX}/"):
-            return f"git branch -D {self.branch}"
-        remote, _, name = self.branch.partition("/")
+        """The command that deletes it, here or in the remote that has it."""
+        if self.name.startswith(f"{_PREFIX}/"):
+            return f"git branch -D {self.name}"
+        remote, _, name = self.name.partition("/")
         return f"git push {remote} --delete {name}"
 
 
@@ -35,46 +35,46 @@ def branch_name(model: str, time: datetime) -> str:
     return f"{_PREFIX}/{model}/{time.astimezone(UTC).strftime(_TIME)}"
 
 
-def check(git: Git, name: str) -> None:
-    """See beforehand that git will take a branch of this name.
+def check_name(git: Git, name: str) -> None:
+    """Check that git accepts a branch of this name.
 
     Raises:
-        UserError: when it will not.
+        UserError: when it does not.
     """
-    if not git("check-ref-format", "--branch", name):
+    if git.find("check-ref-format", f"refs/heads/{name}") is None:
         raise UserError(f"git takes no branch {name!r}", "give the model a name without spaces under artifacts:")
     for parent in map(str, PurePosixPath(name).parents):
-        if git("rev-parse", "--verify", "-q", f"refs/heads/{parent}"):
+        if git.find("rev-parse", "--verify", "-q", f"refs/heads/{parent}"):
             raise UserError(f"a branch {parent} stands in the way of {name}", f"git branch -m {parent} another-name")
 
 
-def message(model: str, told: str, path: str, before: str, after: str) -> str:
-    """The message of the commit that adds rows; `told` says which: "2 rows from new.csv"."""
+def message(model: str, rows: str, path: str, before: str, after: str) -> str:
+    """The message of the commit that adds rows; `rows` says which: "2 rows from new.csv"."""
     return (
-        f"{model}: {told} added to {path}, retrained\n\n"
+        f"{model}: {rows} added to {path}, retrained\n\n"
         f"{path}: md5 {before} before, {after} now.\n\n{_MODEL}: {model}\n"
     )
 
 
-def last(git: Git, model: str) -> Commit | None:
+def last_retraining(git: Git, model: str) -> Commit | None:
     """The newest commit, of any branch here or in a remote, that retrained `model`."""
     grep = f"--grep=^{_MODEL}: {re.escape(model)}$"
     found = git.commits(["HEAD", "--branches", "--remotes", grep], limit=1)
     return found[0] if found else None
 
 
-def waiting(git: Git, model: str, memory: str) -> list[Candidate]:
-    """The branches of `model`, here and in remotes, with the keys of the rows that each of them has added."""
+def unmerged(git: Git, model: str, record: str) -> list[UnmergedBranch]:
+    """The branches of `model`, here and in remotes; `record` is the path of the file that lists the added rows."""
     own = [f"refs/heads/{_PREFIX}/{model}/", f"refs/remotes/*/{_PREFIX}/{model}/*"]
     names = git("for-each-ref", "--format=%(refname:short)", *own).split()
-    return [Candidate(name, keys(git("show", f"{name}:./{memory}"))) for name in names]
+    return [UnmergedBranch(name, keys(git.text(name, record))) for name in names]
 
 
 def keys(text: str) -> frozenset[str]:
-    """The keys in the text of a table's memory: one a line."""
+    """The keys in the text of such a file: one a line."""
     return frozenset(text.split())
 
 
-def remembered(text: str, added: Sequence[str]) -> str:
-    """The memory's text with the keys that were added now."""
+def with_keys(text: str, added: Sequence[str]) -> str:
+    """The text with more keys."""
     return "".join(f"{line}\n" for line in [*text.split(), *added])

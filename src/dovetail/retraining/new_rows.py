@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dovetail.errors import UserError
+from dovetail.errors import DovetailError, MissingFile, UserError
+from dovetail.repo.dvc_values import Model
+from dovetail.repo.revision import Revision
 from dovetail.retraining.table_shape import Shape, fit, plain_rows, read
+from dovetail.serving.log import served_rows
+from dovetail.serving.log.rows import INPUT
 
 FEEDBACK = "feedback"
-INPUT = "input."  # in front of a column of the model in the prediction log
 KEYS = ("into", "columns", "label")
-
-ReadLog = Callable[[Path], pa.Table]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RetrainSettings:
     """What `meta: {retrain: …}` of a model's artifact says.
 
     Attributes:
         into: The raw table.
-        columns: Its column for each of the model's that is called otherwise.
+        columns: The raw table's column for each column of the model that has another name there.
         label: The label's column.
     """
 
@@ -40,7 +41,7 @@ class Settings:
         return self.columns.get(self.label, self.label) if self.label else None
 
 
-def settings(model: str, given: Any) -> Settings:
+def parse_settings(model: str, given: Any) -> RetrainSettings:
     """The settings of a model, checked.
 
     Raises:
@@ -57,53 +58,66 @@ def settings(model: str, given: Any) -> Settings:
                 f"{place}.{key} is {given[key]!r}", f"write {'names' if kind is Mapping else 'a name'} there"
             )
     names = {str(name): str(raw) for name, raw in given.get("columns", {}).items()}
-    return Settings(given.get("into"), names, given.get("label"))
+    return RetrainSettings(given.get("into"), names, given.get("label"))
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What rows are to become: those of a raw table of `model`, whose `label` column is known or not."""
+    """The raw table of `model` that rows are added to; `label` is its label column, None where that is not known."""
 
     model: str
     shape: Shape
-    settings: Settings
+    settings: RetrainSettings
     label: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class NewRows:
     """Rows in the shape of the raw table.
 
     Attributes:
         table: The rows.
-        keys: What says that they were added: a digest of all, or `<request>:<row>` for each.
-        source: Where they are from, for people.
+        keys: What is recorded once they are added: a digest of all, or `<request>:<row>` for each.
+        source: Where they are from, as it is shown.
+        set_aside: How many rows of feedback have a label that the raw table cannot hold; they are not in `table`.
     """
 
     table: pa.Table
     keys: tuple[str, ...]
     source: str
+    set_aside: int = 0
 
     def __str__(self) -> str:
         return f"{self.table.num_rows} row{'s' if self.table.num_rows > 1 else ''} from {self.source}"
 
 
-def from_file(file: Path, target: Target) -> Rows:
+def from_file(file: Path, target: Target) -> NewRows:
     """The rows of a file.
 
     Raises:
         MissingFile, UserError: when they cannot be read, or do not fit.
     """
     table = fit(read(file, target.shape, target.settings.columns), target.shape, str(file), target.label)
-    return Rows(table, (f"sha256:{digest(table)}",), file.name)
+    return NewRows(table, (f"sha256:{digest(table)}",), file.name)
 
 
-def from_feedback(log: pa.Table, target: Target, known: Collection[str]) -> Rows | None:
-    """The labelled rows of a prediction log that are not among the `known` keys; None where there are none.
+def from_log(folder: Path, target: Target, known: Collection[str]) -> NewRows | None:
+    """The labelled rows of the prediction log in `folder` that are not among the `known` keys; None: there are none.
 
     Raises:
-        UserError: when the log's columns are not all those of the raw table.
+        MissingFile: when there is no log, or it cannot be read.
+        UserError: when its columns are not all those of the raw table.
     """
+    if not folder.is_dir():
+        what = f"{folder} is not there: no served {target.model} has written a prediction log"
+        raise MissingFile(what, f"dovetail serve {target.model}")
+    try:
+        return _from_feedback(served_rows.read(folder), target, known)
+    except OSError as error:
+        raise MissingFile(f"the prediction log {folder} cannot be read: {error}", f"ls -l {folder}") from error
+
+
+def _from_feedback(log: pa.Table, target: Target, known: Collection[str]) -> NewRows | None:
     if not log.num_rows:
         return None
     order = [(name, "ascending") for name in ("time", "request_id", "row")]  # the same rows make the same bytes
@@ -113,12 +127,57 @@ def from_feedback(log: pa.Table, target: Target, known: Collection[str]) -> Rows
     fresh = [number for number, key in enumerate(keys) if key not in known]
     if not fresh:
         return None
-    table = fit(_in_raw_columns(labelled.take(fresh), target), target.shape, FEEDBACK, target.label)
-    return Rows(table, tuple(keys[number] for number in fresh), FEEDBACK)
+    found = _in_raw_columns(labelled.take(fresh), target)
+    fits = _label_fits(found, target)
+    if not any(fits):
+        return None
+    table = fit(found.filter(pa.array(fits)), target.shape, FEEDBACK, target.label)
+    added = tuple(keys[number] for number, is_fit in zip(fresh, fits, strict=True) if is_fit)
+    return NewRows(table, added, FEEDBACK, len(fresh) - len(added))
+
+
+def _label_fits(found: pa.Table, target: Target) -> list[bool]:
+    """For each row whether the raw table can hold its label: one that it cannot hold stops no other."""
+    label = found.select([target.label])
+    alone = Shape(
+        target.shape.path,
+        {target.label: target.shape.kinds[target.label]} if target.label else {},
+        {target.label: target.shape.types[target.label]} if target.label else {},
+    )
+
+    def is_fit(rows: pa.Table) -> bool:
+        try:
+            fit(rows, alone, FEEDBACK, target.label)
+        except UserError:
+            return False
+        return True
+
+    if is_fit(label):
+        return [True] * len(label)
+    return [is_fit(label.slice(number, 1)) for number in range(len(label))]
+
+
+def label_column(tree: Revision, model: Model, settings: RetrainSettings, shape: Shape) -> str | None:
+    """The label's column in the raw table: the one that is set, else the only one that the model does not take."""
+    named = [*settings.columns.values(), *([settings.raw_label] if settings.raw_label else [])]
+    if unknown := sorted(set(named) - set(shape.types)):
+        what = (
+            f"artifacts.{model.name}.meta.retrain names columns that {shape.path} does not have: {', '.join(unknown)}"
+        )
+        raise UserError(what, f"use {', '.join(shape.types)}")
+    if settings.raw_label:
+        return settings.raw_label
+    try:
+        card = tree.card(model)
+    except DovetailError:  # not in the cache, not in the remote; rows from a file need none
+        card = None
+    taken = {settings.columns.get(entry["name"], entry["name"]) for entry in (card or {}).get("inputs", ())}
+    left = [name for name in shape.types if name not in taken]
+    return left[0] if taken and len(left) == 1 else None
 
 
 def _in_raw_columns(log: pa.Table, target: Target) -> pa.Table:
-    """What the model was asked and the label, under the names of the raw table."""
+    """The inputs of the model and the label, under the names of the raw table."""
     into, place = target.shape.path, f"artifacts.{target.model}.meta.retrain"
     if target.label is None:
         what = f"which column of {into} is the label of {target.model} is not known"
@@ -129,10 +188,10 @@ def _in_raw_columns(log: pa.Table, target: Target) -> pa.Table:
     lacking = [name for name in target.shape.types if name not in columns]
     unknown = [name for name in columns if name not in target.shape.types]
     if lacking or unknown:
-        told = [f"feedback lacks {', '.join(lacking)}"] if lacking else []
-        told += [f"{into} lacks {', '.join(unknown)}"] if unknown else []
+        problems = [f"feedback lacks {', '.join(lacking)}"] if lacking else []
+        problems += [f"{into} lacks {', '.join(unknown)}"] if unknown else []
         raise UserError(
-            f"feedback on {target.model} cannot be brought back to {into}: {'; '.join(told)}",
+            f"feedback on {target.model} cannot be added to {into}: {'; '.join(problems)}",
             f"set {place}.columns in dvc.yaml; where cleaning derives or drops columns: "
             f"dovetail retrain {target.model} --with FILE",
         )

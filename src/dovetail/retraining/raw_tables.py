@@ -1,10 +1,10 @@
-"""Where rows can be added: the tables at the end of a model's lineage, and who keeps them."""
+"""Where rows can be added: the tables that a model's pipeline begins with, and what keeps them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dovetail.errors import UserError
-from dovetail.repo.trees import Revision
+from dovetail.repo.revision import Revision
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
 from dovetail.values.tables import is_table
 
@@ -17,7 +17,7 @@ class RawTable:
 
     Attributes:
         ref: What a stage reads.
-        keeper: Who has its bytes: git, a .dvc file, or a stage that reads it from outside.
+        keeper: What has its bytes: git, a .dvc file, or a stage that reads it from outside.
         owner: What git, the .dvc file or the stage names: `ref`, or a folder with it.
         stage: The stage that reads it from outside.
         origin: Where `dvc import` or `dvc import-url` took it from.
@@ -30,12 +30,12 @@ class RawTable:
     origin: str | None = None
 
     @property
-    def memory(self) -> str:
-        """The file in git that says which rows were added."""
+    def record(self) -> str:
+        """The path of the file in git that lists the rows added so far."""
         return f"{self.owner}.added"
 
 
-def choose(tables: Sequence[RawTable], into: str | None, model: str) -> RawTable:
+def choose_table(tables: Sequence[RawTable], into: str | None, model: str) -> RawTable:
     """The table at `into`, or the only one.
 
     Raises:
@@ -58,7 +58,7 @@ def choose(tables: Sequence[RawTable], into: str | None, model: str) -> RawTable
 
 
 def raw_tables(tree: Revision, lineage: Lineage) -> list[RawTable]:
-    """What no stage of `lineage` makes of other tables.
+    """The tables that no stage of `lineage` makes from other tables.
 
     Raises:
         UserError: when one is kept by neither git nor DVC.

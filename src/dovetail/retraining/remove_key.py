@@ -1,4 +1,4 @@
-"""A key taken out of a YAML text; every other character, comments too, stays as it is."""
+"""Removing a key from a YAML text; every other character, comments included, stays as it is."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 
-def has(text: str, path: Sequence[str]) -> bool:
+def has_key(text: str, path: Sequence[str]) -> bool:
     """Whether the mappings of `text` lead down to the key at `path`."""
     try:
         _find(text, path)
@@ -15,7 +15,7 @@ def has(text: str, path: Sequence[str]) -> bool:
     return True
 
 
-def cut(text: str, path: Sequence[str]) -> str:
+def remove_key(text: str, path: Sequence[str]) -> str:
     """`text` without the key at `path`; a mapping that had no other key becomes `{}`.
 
     Raises:
@@ -53,7 +53,7 @@ def _find(text: str, path: Sequence[str]) -> tuple[Any, int]:
 
 
 def _last_line(node: Any) -> int:
-    """The line on which what is written of the node ends: PyYAML counts blank lines and comments after a block too."""
+    """The last line of the node itself: PyYAML counts blank lines and comments after a block as part of it."""
     if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
         return int(node.end_mark.line) - 1  # it ends where the next line begins
     if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:

@@ -1,18 +1,18 @@
-"""A stage that reads from outside, taken out of the pipeline: from then on what it read is a file that DVC keeps."""
+"""Removing a stage that reads from outside the repository: what it read is from then on a file that DVC keeps."""
 
 from pathlib import Path
 from typing import Any
 
 from dovetail.errors import UserError
 from dovetail.repo.dvc_files import load_yaml
-from dovetail.retraining.remove_key import cut, has
+from dovetail.retraining.remove_key import has_key, remove_key
 
 
-def withdraw(root: Path, address: str) -> None:
-    """Take the stage at `address` out of its dvc.yaml below `root`, or its key out of the mapping that it is made from.
+def remove_stage(root: Path, address: str) -> None:
+    """Remove the stage at `address` from its dvc.yaml below `root`, or its key from the mapping that it is made from.
 
     Raises:
-        UserError: when it is one of several that something else than a mapping makes.
+        UserError: when it is one of several stages that something else than a mapping makes.
     """
     file, _, name = address.rpartition(":")
     pipeline = root / (file or "dvc.yaml")
@@ -34,15 +34,15 @@ def _entry(pipeline: Path, content: Any, base: str, key: str, address: str) -> t
         path = (*each[2:-1].strip().split("."), key)
         names = ["params.yaml", *(v.partition(":")[0] for v in content.get("vars") or () if isinstance(v, str))]
         for file in (pipeline.with_name(name) for name in names):
-            if file.is_file() and has(file.read_text(encoding="utf-8"), path):
+            if file.is_file() and has_key(file.read_text(encoding="utf-8"), path):
                 return file, path
     raise UserError(
-        f"{address} reads from outside and is one of several that {pipeline.name} makes; it cannot be taken out alone",
+        f"{address} reads from outside and is one of several that {pipeline.name} makes; it cannot be removed alone",
         f"give {base} a foreach over a mapping, or write {address} as a stage of its own",
     )
 
 
 def _rewrite(file: Path, path: tuple[str, ...]) -> None:
     text = file.read_text(encoding="utf-8")
-    if has(text, path):
-        file.write_text(cut(text, path), encoding="utf-8")
+    if has_key(text, path):
+        file.write_text(remove_key(text, path), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the rows of a table look like, and rows from elsewhere made to look like them."""
+"""The columns and types of a raw table, and fitting other rows to them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ class Shape:
 
 
 def shape_of(file: Path, path: str) -> Shape:
-    """The shape of the table in `file`, which is called `path` where it belongs.
+    """The shape of the table in `file`, whose path in the repository is `path`.
 
     Raises:
         MissingFile: when it cannot be read.
@@ -74,12 +74,12 @@ def read(file: Path, shape: Shape, names: Mapping[str, str]) -> pa.Table:
         table = _table(file, {name: shape.types.get(raw) for name, raw in raw_names.items()}, shape)
     except (pa.ArrowException, ValueError) as error:
         said = " ".join(str(error).split())
-        raise UserError(f"{file} does not fit {shape.path}: {said}", f"mend {file}") from error
+        raise UserError(f"{file} does not fit {shape.path}: {said}", f"correct {file}") from error
     return table.rename_columns([raw_names[name] for name in table.column_names])
 
 
 def _raw_name(name: str, columns: Mapping[str, str], shape: Shape, names: Mapping[str, str]) -> str:
-    """A file in the raw table's own columns is taken as it is."""
+    """The raw table's name of a column; columns that have the raw table's names already keep them."""
     raw = names.get(name, name)
     return raw if name not in shape.types and raw not in columns else name
 
@@ -116,7 +116,7 @@ def fit(table: pa.Table, shape: Shape, name: str, label: str | None) -> pa.Table
     Raises:
         UserError: when there are no rows, a column is missing, unknown or of another type, or a label is missing.
     """
-    mend = f"mend {name}"
+    correct = f"correct {name}"
     if not table.num_rows:
         raise UserError(f"{name} holds no rows", "give at least one")
     for what, found in (
@@ -124,9 +124,9 @@ def fit(table: pa.Table, shape: Shape, name: str, label: str | None) -> pa.Table
         ("has columns that are unknown there", [column for column in table.column_names if column not in shape.types]),
     ):
         if found:
-            raise UserError(f"{name} {what}: {', '.join(found)}; {shape.path} has {', '.join(shape.types)}", mend)
+            raise UserError(f"{name} {what}: {', '.join(found)}; {shape.path} has {', '.join(shape.types)}", correct)
     if label is not None and (place := _first_missing(table[label])) is not None:
-        raise UserError(f"{name}: row {place + 1} has no {label}, which is the label", mend)
+        raise UserError(f"{name}: row {place + 1} has no {label}, which is the label", correct)
     columns = {}
     for column, kind in shape.types.items():
         try:
@@ -134,9 +134,9 @@ def fit(table: pa.Table, shape: Shape, name: str, label: str | None) -> pa.Table
         except (pa.ArrowException, ValueError) as error:
             said = " ".join(str(error).split())
             what = f"{name}: column {column} does not fit {shape.path}, which holds {shape.kinds[column]} there: {said}"
-            raise UserError(what, mend) from error
+            raise UserError(what, correct) from error
         if column in shape.required and columns[column].null_count:
-            raise UserError(f"{name}: column {column} has missing values, {shape.path} takes none there", mend)
+            raise UserError(f"{name}: column {column} has missing values, {shape.path} takes none there", correct)
     return pa.table(columns)
 
 

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from dovetail.serving.engine.kept_copies import Target
+from dovetail.serving.engine.kept_copies import VersionCopy
 
 TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -59,10 +59,10 @@ class Metrics:
         """That many requests share a prediction."""
         self._together.observe(requests)
 
-    def serving(self, model: str, target: Target) -> None:
+    def serving(self, model: str, copy: VersionCopy) -> None:
         """This version answers from now on."""
         self._served.clear()
-        self._served.labels(model, str(target.version), target.md5).set(1)
+        self._served.labels(model, str(copy.version), copy.md5).set(1)
 
     def store(self, *, answers: bool) -> None:
         """Whether MLflow answered."""

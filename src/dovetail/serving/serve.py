@@ -1,24 +1,46 @@
-"""What was typed, as settings: which model, which store, which limits."""
+"""`dovetail serve`: a server for a model's alias or version, until it is asked to end."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dovetail.errors import NotARepository, UserError
 from dovetail.repo.git import Git
 from dovetail.repo.ledger import read
-from dovetail.serving.settings import ENV_TOKENS, MIB, Limits, Settings
+from dovetail.serving.log.location import log_folder
+from dovetail.serving.settings import ENV_TOKENS, ServeOptions, Settings
 from dovetail.tracking.connection import ENV_TRACKING_URI
 from dovetail.values.reference import PRODUCTION, ByAlias, ByVersion, parse
 
 
-def settings(ref: str, *, leave_out: Sequence[str], **wish: Any) -> Settings:
-    """The settings of a server for `ref`, a model's alias or version.
+@dataclass(frozen=True, slots=True)
+class ServeRequest:
+    """What to serve: `ref` is a model's alias or version."""
+
+    ref: str
+    options: ServeOptions = field(default_factory=ServeOptions)
+
+
+def serve(request: ServeRequest, tell: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; `tell` hears the address and the version once the first request is answered.
+
+    Raises:
+        UserError: when `ref` names something that is not served, or it would listen to the network without a token.
+        OutsideError: when the port is taken, or there is nothing to serve.
+    """
+    from dovetail.serving.http.server import run
+
+    run(settings(request), tell)
+
+
+def settings(request: ServeRequest) -> Settings:
+    """The settings of the server, with what git's tags and the environment say.
 
     Raises:
         UserError: when `ref` names something that is not served.
     """
+    ref, options = request.ref, request.options
     named = parse(ref, frozenset({ref}))
     if not isinstance(named, ByAlias | ByVersion):
         raise UserError(f"{ref} is no alias and no version of a model", "dovetail serve MODEL@production")
@@ -31,24 +53,14 @@ def settings(ref: str, *, leave_out: Sequence[str], **wish: Any) -> Settings:
         alias=alias,
         version=named.version if isinstance(named, ByVersion) else None,
         promoted=event.note.md5 if event and event.note else None,
-        host=wish["host"],
-        port=wish["port"],
-        poll=wish["poll"],
+        options=options,
         tokens=tuple(filter(None, (token.strip() for token in os.environ.get(ENV_TOKENS, "").split(",")))),
-        limits=Limits(
-            body_bytes=wish["max_mb"] * MIB,
-            rows=wish["max_rows"],
-            waiting=wish["max_waiting"],
-            waiting_bytes=max(256, 2 * wish["max_mb"]) * MIB,
-            seconds=wish["timeout"],
-        ),
-        log=root / "monitoring" / named.model if not wish["no_log"] else None,
-        leave_out=frozenset(leave_out),
+        log=None if options.no_log else log_folder(root, named.model),
     )
 
 
 def _root() -> Path:
-    """The repository's root. A machine that only serves has no repository, but a server to ask.
+    """The repository's root. A machine that only serves has no repository, but a tracking server to ask.
 
     Raises:
         NotARepository: when there is neither.

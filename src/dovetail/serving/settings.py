@@ -1,40 +1,54 @@
-"""What a server is told, and how much it takes on at a time."""
+"""What a server is told, and how much it takes on at a time. Every option, its default and its help stand here once."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from dovetail.serving.log.location import FOLDER
 
 ENV_TOKENS = "DOVETAIL_SERVE_TOKENS"  # with commas between them
 MIB = 1 << 20
+_LEAST_WAITING_MB = 256
+
+
+def _option(default: Any, help_: str, *, least: float | None = None, most: float | None = None) -> Any:
+    """A field that the command line offers as an option of its name; it takes values from `least` to `most`."""
+    return field(default=default, metadata={"help": help_, "least": least, "most": most})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What is refused rather than queued.
+class ServeOptions:
+    """How a server listens, and what it refuses rather than queues. Flags of `dovetail serve`."""
 
-    Attributes:
-        body_bytes: Of a request; above it 413.
-        rows: Of a request; above it 422.
-        waiting: Requests that wait for their answer at a time; above it 503.
-        waiting_bytes: Of the bodies of all requests under way; above it 503.
-        seconds: For a request to arrive (408 after it) and to be answered (503 after it).
-    """
+    host: str = _option("127.0.0.1", "Where to listen; elsewhere needs tokens.")
+    port: int = _option(5001, "0 takes a free one.", least=0, most=65_535)
+    poll: float = _option(2.0, "Seconds between two looks at the alias.", least=0.05)
+    max_mb: int = _option(16, "Largest body in MiB; more is answered with 413.", least=1)
+    max_rows: int = _option(100_000, "Most rows of a request; more is 422.", least=1)
+    max_waiting: int = _option(1_000, "Most requests that wait; more are 503.", least=1)
+    timeout: float = _option(30.0, "Seconds for a request to arrive and be answered.", least=0.05)
+    no_log: bool = _option(default=False, help_=f"Keep nothing of what was served; else it goes to {FOLDER}/MODEL/.")
+    leave_out: tuple[str, ...] = _option((), "A column that the log does not keep.")
 
-    body_bytes: int = 16 * MIB
-    rows: int = 100_000
-    waiting: int = 1_000
-    waiting_bytes: int = 256 * MIB
-    seconds: float = 30.0
+    @property
+    def body_bytes(self) -> int:
+        """Of a request; above it 413."""
+        return self.max_mb * MIB
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of the bodies of all requests under way; above it 503."""
+        return max(_LEAST_WAITING_MB, 2 * self.max_mb) * MIB
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Which model is served, where, to whom.
+    """Which model is served, from which store, to whom.
 
     Attributes:
         root: Where the tracking store is looked for: a repository's root, else the current folder.
         alias: The alias that is followed; None: `version` it is, for good.
         promoted: The md5 that git's tags say the alias names: a copy with it is served without waiting for MLflow.
-        poll: Seconds between two looks at the alias.
         tokens: One of them has to come with a request; none: nothing is asked.
         log: The folder of the prediction log; None: nothing is kept.
     """
@@ -44,13 +58,9 @@ class Settings:
     alias: str | None
     version: int | None = None
     promoted: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 5001
-    poll: float = 2.0
+    options: ServeOptions = ServeOptions()
     tokens: tuple[str, ...] = field(default=(), repr=False)
-    limits: Limits = Limits()
     log: Path | None = None
-    leave_out: frozenset[str] = frozenset()
 
     @property
     def what(self) -> str:
@@ -59,5 +69,5 @@ class Settings:
 
     @property
     def keep(self) -> Path:
-        """Where the last good copies lie: a folder that git and DVC ignore already."""
+        """Where the last good copies are: a folder that git and DVC ignore already."""
         return self.root / "mlruns" / "serving" / (self.what.replace("/", "@"))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import Any, TypeVar, cast
 
 from dovetail.errors import DovetailError
+from dovetail.system import sandbox
 
 T = TypeVar("T")
 
@@ -119,18 +121,24 @@ class Worker:
             self.answer.close()
 
 
-def start_worker(work: Callable[[Any], Any], argument: Any) -> Worker:
-    """Begin `work(argument)`. Where a system forks safely, what this process has imported is there already."""
+def start_worker(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], Any] | None = None) -> Worker:
+    """Begin `work(argument)` behind the walls of `sandbox`; with `prepare`, `work` of what that gives before them.
+
+    Where a system forks safely, what this process has imported is there already.
+    """
     answer, theirs = multiprocessing.Pipe(duplex=False)
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    process = context.Process(target=_work, args=(work, argument, theirs), daemon=True)
+    process = context.Process(target=_work, args=(work, argument, prepare, theirs), daemon=True)
     process.start()
     theirs.close()
     return Worker(process, answer)
 
 
-def _work(work: Callable[[Any], Any], argument: Any, answer: Connection) -> None:
-    answer.send(work(argument))
+def _work(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], Any] | None, answer: Connection) -> None:
+    warnings.simplefilter("default")  # where warnings are errors here, that is no fault of the work's
+    ready = prepare(argument) if prepare else argument
+    sandbox.enter(keep=[answer.fileno()])
+    answer.send(work(ready))
 
 
 def in_parallel(work: Callable[[], T], meanwhile: Callable[[], object]) -> T:

@@ -1,4 +1,4 @@
-"""Files at an artifact address of MLflow: written where they belong if that is a folder here, uploaded otherwise."""
+"""Files at an artifact address of MLflow: written in place if that is a local folder, else uploaded."""
 
 import shutil
 import tempfile
@@ -9,8 +9,8 @@ from typing import Any
 
 
 @contextmanager
-def laid(location: str) -> Iterator[Path]:
-    """A folder; what the block puts there lies at the artifact address `location` afterwards."""
+def writing(location: str) -> Iterator[Path]:
+    """A folder; what the block writes there is at the artifact address `location` afterwards."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 

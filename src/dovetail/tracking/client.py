@@ -1,4 +1,4 @@
-"""Asking MLflow: its pages, its ways to say that there is nothing, and what need not be asked again."""
+"""MLflow's client as both halves of a store use it: paged searches, missing things, a cache of what is missing."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail.tracking.absence import Absence
+from dovetail.tracking.known_missing import KnownMissing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -14,44 +14,44 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 
 
-class Asking:
-    """What both halves of a store share: MLflow's client, and what was not there when it was asked for last."""
+class StoreClient:
+    """What both halves of a store share: MLflow's client, and the values that it is known not to have."""
 
     def __init__(self, client: "MlflowClient", root: Path, uri: str) -> None:
         self._client = client
         self._root = root
         self.uri = uri
-        self._absent: dict[str, Absence] | None = None
+        self._missing: dict[str, KnownMissing] | None = None
 
     @contextmanager
-    def recalling(self) -> Iterator[None]:
-        """Within the block, what was not there need not be asked for again and again.
+    def remembering_missing(self) -> Iterator[None]:
+        """Within the block, MLflow is not asked again for values that it is known not to have.
 
-        That is for reading, or for writing under the lock. It covers a store that lies in the repository; elsewhere
-        others may write at any time, and each question is asked.
+        That is for reading, or for writing under the lock. It covers a store in the repository; to another one others
+        may write at any time, and MLflow is asked each time.
         """
         own = self.uri.startswith(SQLITE) and Path(self.uri.removeprefix(SQLITE)).is_relative_to(self._root.resolve())
-        self._absent = {} if own else None
+        self._missing = {} if own else None
         try:
             yield
         finally:
-            self._absent = None
+            self._missing = None
 
-    def _asked(
+    def _search(
         self, kind: str, value: str, ask: Callable[[str, str], list[Any]], read: Callable[[str], set[str] | None]
     ) -> list[Any]:
-        """What `ask(kind, value)` answers, without asking where that is known to be nothing."""
-        if self._absent is None:
+        """What `ask(kind, value)` finds, without asking where the value is known to be missing."""
+        if self._missing is None:
             return ask(kind, value)
-        absence = self._absent.setdefault(kind, Absence(lambda: read(kind)))
-        found = [] if absence.has(value) else ask(kind, value)
+        missing = self._missing.setdefault(kind, KnownMissing(lambda: read(kind)))
+        found = [] if missing.has(value) else ask(kind, value)
         if not found:
-            absence.miss()
+            missing.note_miss()
         return found
 
-    def _is_there(self, kind: str, value: str) -> None:
-        if self._absent and kind in self._absent:
-            self._absent[kind].end(value)
+    def _note_created(self, kind: str, value: str) -> None:
+        if self._missing and kind in self._missing:
+            self._missing[kind].note_created(value)
 
 
 @contextmanager
@@ -79,6 +79,6 @@ def pages(search: Callable[..., Any], **question: Any) -> Iterator[Any]:
 
 
 def md5(file: str) -> str:
-    """The digest of the file, read anew."""
+    """The digest of the file, computed from its bytes."""
     with Path(file).open("rb") as content:
         return hashlib.file_digest(content, "md5").hexdigest()

@@ -1,4 +1,4 @@
-"""Where MLflow's store is, and opening it: made whole if it is new, its errors translated."""
+"""Where MLflow's store is, and opening it: its schema made if it is new, its errors translated."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import StoreError
-from dovetail.tracking.relocate import mend
+from dovetail.tracking.relocate import relocate
 from dovetail.tracking.store import SQLITE, Store
 
 ENV_TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -27,13 +27,13 @@ def tracking_uri(root: Path) -> str:
     return uri
 
 
-def mend_moved(root: Path) -> list[str]:
-    """Mend the paths in the SQLite store of `root` if its folder was moved; returns the folders that it named."""
+def relocate_store(root: Path) -> list[str]:
+    """Correct the paths in the SQLite store of `root` if its folder was moved; returns the folders that it named."""
     uri = tracking_uri(root)
     if not uri.startswith(SQLITE):
         return []
     try:
-        return mend(Path(uri.removeprefix(SQLITE)), root)
+        return relocate(Path(uri.removeprefix(SQLITE)), root)
     except sqlite3.Error as error:
         raise _refused(uri, error) from error
 
@@ -63,7 +63,7 @@ class Tracking:
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        """The store, made whole if it is new; what MLflow says no to within the block is a StoreError.
+        """The store, its schema made if it is new; what MLflow refuses within the block becomes a StoreError.
 
         Raises:
             StoreError: when MLflow refuses or does not answer.
@@ -98,7 +98,7 @@ def _connect(root: Path, uri: str) -> Store:
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the migrations of a new store are no news to a user
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
-    with chdir(root):  # where MLflow lays the default experiment of a new store
+    with chdir(root):  # where MLflow puts the default experiment of a new store
         _create_sqlite(uri)
         client = mlflow.MlflowClient(uri)
         client.search_experiments(max_results=1)

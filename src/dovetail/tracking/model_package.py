@@ -1,4 +1,4 @@
-"""A joblib file as an MLflow model: bytes as they are, the loader beside them, signature and example from its card."""
+"""A joblib file as an MLflow model: bytes as they are, the loader with them, signature and example from its card."""
 
 import json
 import tempfile
@@ -35,12 +35,12 @@ class ModelContent:
     md5: str
     card: Mapping[str, Any] | None
     requirements: Sequence[str]
-    allow: Sequence[str] = ()  # packages that the model's pickle may name besides the usual
+    allow: Sequence[str] = ()  # names that the model may name besides the table's
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The logged model that the files are of: its id, its run, and the address where they lie."""
+class LoggedModel:
+    """The logged model that the files belong to: its id, its run, and the address of its files."""
 
     model_id: str
     run_id: str
@@ -48,41 +48,41 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """All of an MLflow model but the model's bytes and where it belongs: mostly the same from commit to commit."""
+class _Template:
+    """An MLflow model without the model's bytes and its address: mostly the same from commit to commit."""
 
     files: Mapping[str, bytes]  # by their path in it
     described: Mapping[str, Any]  # what its MLmodel file says
 
 
-def save(folder: Path, content: ModelContent, place: Place) -> None:
-    """Write the MLflow model that belongs at `place` to `folder`, as `mlflow.pyfunc.save_model` would.
+def save(folder: Path, content: ModelContent, logged: LoggedModel) -> None:
+    """Write the MLflow model that belongs to `logged` to `folder`, as `mlflow.pyfunc.save_model` would.
 
     Raises:
         UserError: when the card beside the model does not describe one.
     """
     from mlflow.models.model import MLMODEL_FILE_NAME
 
-    frame = _frame(json.dumps(content.card), tuple(content.requirements), content.file.name)
-    for path, written in frame.files.items():
+    template = _template(json.dumps(content.card), tuple(content.requirements), content.file.name)
+    for path, written in template.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(written)
     copy(content.file, folder / _DATA / content.file.name)
     described = {
-        **frame.described,
-        "artifact_path": place.location,
-        "model_uuid": place.model_id,
-        "model_id": place.model_id,
-        "run_id": place.run_id,
+        **template.described,
+        "artifact_path": logged.location,
+        "model_uuid": logged.model_id,
+        "model_id": logged.model_id,
+        "run_id": logged.run_id,
         "utc_time_created": str(datetime.now(UTC).replace(tzinfo=None)),  # as MLflow writes it
         "metadata": {tag_keys.MODEL_MD5: content.md5, tag_keys.PICKLE_ALLOW: list(content.allow)},
-        "model_size_bytes": frame.described.get("model_size_bytes", 0) + content.file.stat().st_size,
+        "model_size_bytes": template.described.get("model_size_bytes", 0) + content.file.stat().st_size,
     }
     (folder / MLMODEL_FILE_NAME).write_text(yaml.dump(described, Dumper=_Dumper), encoding="utf-8")
 
 
 @lru_cache(maxsize=8)
-def _frame(card: str, requirements: tuple[str, ...], name: str) -> _Frame:
+def _template(card: str, requirements: tuple[str, ...], name: str) -> _Template:
     """What MLflow makes of a model of that card whose file, here an empty one, has that name.
 
     Raises:
@@ -100,14 +100,14 @@ def _frame(card: str, requirements: tuple[str, ...], name: str) -> _Frame:
             str(folder),
             loader_module=joblib_model.__name__.rsplit(".", 1)[1],
             data_path=str(empty),
-            code_paths=[str(joblib_model.__file__)],
+            code_paths=[str(file) for file in joblib_model.FILES],
             mlflow_model=(described := Model()),
             signature=signature_of(known),
             input_example=example_of(known),
             pip_requirements=list(requirements),
         )
         files = [file for file in folder.rglob("*") if file.is_file()]
-        return _Frame(
+        return _Template(
             {
                 path: file.read_bytes()
                 for file in files

@@ -1,4 +1,4 @@
-"""A version observed again and again: one run for it, to which every look adds a point, so that MLflow plots them."""
+"""One run for a monitored version: each monitoring adds a point to it, so that MLflow plots them."""
 
 import getpass
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ _BATCH = 500  # metrics that one log_batch call may carry, half of what MLflow a
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """The version that is looked at."""
+class MonitoredVersion:
+    """The version that is monitored."""
 
     model: str
     version: int
@@ -27,22 +27,22 @@ class Observed:
         return {tag_keys.MODEL_MD5: self.md5, tag_keys.MONITOR_VERSION: str(self.version)}
 
 
-def run_of(client: "MlflowClient", experiment: str, observed: Observed) -> str:
+def run_of(client: "MlflowClient", experiment: str, version: MonitoredVersion) -> str:
     """The id of the version's run in the experiment, made if it is not there: where two made one, both take the first.
 
     It has no fingerprint: it is no run of the pipeline, and what looks for those does not find it.
     """
     from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 
-    if found := _first(client, experiment, observed):
+    if found := _first(client, experiment, version):
         return found
-    tags = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "dovetail monitor", **observed.tags()}
-    made = str(client.create_run(experiment, None, tags, f"{observed.model} {observed.version}").info.run_id)
-    first = _first(client, experiment, observed)
+    tags = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "dovetail monitor", **version.tags()}
+    made = str(client.create_run(experiment, None, tags, f"{version.model} {version.version}").info.run_id)
+    first = _first(client, experiment, version)
     if first and first != made:
         client.delete_run(made)
         return first
-    _link(client, made, observed)
+    _link(client, made, version)
     client.set_terminated(made)
     return made
 
@@ -58,16 +58,16 @@ def add(client: "MlflowClient", run_id: str, metrics: Mapping[str, float], secon
         client.log_batch(run_id, metrics=points[start : start + _BATCH])
 
 
-def _first(client: "MlflowClient", experiment: str, observed: Observed) -> str | None:
-    question = " and ".join(f"tags.`{key}` = '{value}'" for key, value in observed.tags().items())
+def _first(client: "MlflowClient", experiment: str, version: MonitoredVersion) -> str | None:
+    question = " and ".join(f"tags.`{key}` = '{value}'" for key, value in version.tags().items())
     found = client.search_runs([experiment], question, order_by=["attributes.start_time ASC"], max_results=1)
     return str(found[0].info.run_id) if found else None
 
 
-def _link(client: "MlflowClient", run_id: str, observed: Observed) -> None:
+def _link(client: "MlflowClient", run_id: str, version: MonitoredVersion) -> None:
     """Name the version's logged model as the run's input: MLflow then shows the one with the other."""
     from mlflow.entities import LoggedModelInput
 
-    source = str(client.get_model_version(observed.model, str(observed.version)).source)
+    source = str(client.get_model_version(version.model, str(version.version)).source)
     if source.startswith(_LOGGED):  # the version itself does not say which logged model it is
         client.log_inputs(run_id, models=[LoggedModelInput(source.removeprefix(_LOGGED))])

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.tracking import artifacts, model_package
-from dovetail.tracking.client import Asking, md5, none_if_missing, pages
-from dovetail.tracking.model_package import ModelContent, Place
+from dovetail.tracking.client import StoreClient, md5, none_if_missing, pages
+from dovetail.tracking.model_package import LoggedModel, ModelContent
 from dovetail.tracking.runs import Run
 from dovetail.values import tag_keys
 
@@ -20,10 +20,10 @@ class Version:
     """A registered version found by its model's bytes.
 
     Attributes:
-        reproduced: What `dovetail reproduce` said of it last.
+        reproduced: The last verdict of `dovetail reproduce`.
         allow: Packages that its pickle may name besides the usual, with commas between them.
         commit: HEAD when it was registered, if no tracked file differed from it.
-        onnx: What was said of it when it was compiled; empty where nobody asked for that.
+        onnx: The verdict on its compiled model; empty where dvc.yaml asks for none.
         onnx_md5: Of the compiled file; None where there is none to use.
     """
 
@@ -38,7 +38,7 @@ class Version:
     onnx_md5: str | None = None
 
 
-class Registry(Asking):
+class Registry(StoreClient):
     """The versions' half of a store."""
 
     def __init__(self, client: "MlflowClient", root: Path, uri: str) -> None:
@@ -47,7 +47,7 @@ class Registry(Asking):
 
     def find_version(self, name: str, md5: str) -> Version | None:
         """The first version of the model `name` that has these bytes."""
-        found = self._asked(name, md5, self._versions_of, lambda name: {v.md5 for v in self.versions(name) if v.md5})
+        found = self._search(name, md5, self._versions_of, lambda name: {v.md5 for v in self.versions(name) if v.md5})
         return min((_version(v) for v in found), key=lambda v: v.number, default=None)
 
     def _versions_of(self, name: str, md5: str) -> list[Any]:
@@ -61,7 +61,7 @@ class Registry(Asking):
         made = self._client.create_model_version(
             name, f"models:/{model_id}", run.id, dict(tags), description=description, model_id=model_id
         )
-        self._is_there(name, tags[tag_keys.MODEL_MD5])
+        self._note_created(name, tags[tag_keys.MODEL_MD5])
         return _version(made)
 
     def _create_registered_model(self, name: str, description: str | None) -> None:
@@ -105,7 +105,7 @@ class Registry(Asking):
         return next((v for v in self.versions(name) if v.number == number), None)
 
     def version_of_alias(self, name: str, alias: str) -> Version | None:
-        """The version that the alias names, by one question however many there are."""
+        """The version that the alias names, with one request however many there are."""
         with none_if_missing():
             return _version(self._client.get_model_version_by_alias(name, alias))
         return None
@@ -136,7 +136,7 @@ class Registry(Asking):
             self._client.set_model_version_tag(version.model, str(version.number), key, value)
 
     def served_md5(self, version: Version) -> str | None:
-        """The digest of the model file that `models:/<name>/<version>` gives, read anew; None where it gives none."""
+        """The digest, from its bytes, of the model file of `models:/<name>/<version>`; None where it has none."""
         from mlflow.artifacts import download_artifacts, list_artifacts
 
         with none_if_missing():
@@ -145,18 +145,18 @@ class Registry(Asking):
                 return md5(download_artifacts(f"{location}/{file.path}"))
         return None
 
-    def lay_anew(self, version: Version, content: ModelContent) -> None:
-        """Put the model's files where `models:/<name>/<version>` looks for them, over what lies there."""
+    def replace_files(self, version: Version, content: ModelContent) -> None:
+        """Write the files of `models:/<name>/<version>` again, over those that are there."""
         number = str(version.number)
         location = self._client.get_model_version_download_uri(version.model, number)
         source = str(self._client.get_model_version(version.model, number).source)
-        with artifacts.laid(location) as folder:
-            model_package.save(folder, content, Place(source.rpartition("/")[2], version.run_id, location))
+        with artifacts.writing(location) as folder:
+            model_package.save(folder, content, LoggedModel(source.rpartition("/")[2], version.run_id, location))
 
-    def lay_beside(self, version: Version, path: str, content: bytes) -> None:
-        """Put one more file, `path`, among those of `models:/<name>/<version>`; the others stay as they are."""
+    def add_file(self, version: Version, path: str, content: bytes) -> None:
+        """Add the file `path` to those of `models:/<name>/<version>`."""
         location = self._client.get_model_version_download_uri(version.model, str(version.number))
-        with artifacts.laid(location) as folder:
+        with artifacts.writing(location) as folder:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
 
@@ -185,7 +185,7 @@ def columns_of(signature: Any) -> tuple[list[str], list[str]]:
 
 
 def _version(entity: Any) -> Version:
-    said = entity.tags.get(tag_keys.ONNX, "")
+    verdict = entity.tags.get(tag_keys.ONNX, "")
     return Version(
         model=entity.name,
         number=int(entity.version),
@@ -194,6 +194,6 @@ def _version(entity: Any) -> Version:
         reproduced=entity.tags.get(tag_keys.REPRODUCE_VERDICT),
         allow=entity.tags.get(tag_keys.PICKLE_ALLOW, ""),
         commit=entity.tags.get(tag_keys.GIT_COMMIT) if entity.tags.get(tag_keys.GIT_DIRTY) == "false" else None,
-        onnx=said,
-        onnx_md5=entity.tags.get(tag_keys.ONNX_MD5) if said.startswith(tag_keys.ONNX_SAME) else None,
+        onnx=verdict,
+        onnx_md5=entity.tags.get(tag_keys.ONNX_MD5) if verdict.startswith(tag_keys.ONNX_SAME) else None,
     )

@@ -1,4 +1,4 @@
-"""Mend a SQLite store whose folder was moved: MLflow keeps absolute paths, and has no call to change them."""
+"""Correct the paths in a SQLite store whose folder was moved: MLflow keeps absolute ones, and cannot change them."""
 
 import re
 import sqlite3
@@ -14,8 +14,8 @@ _COLUMNS = {
 }
 
 
-def mend(store: Path, root: Path) -> list[str]:
-    """Let what lay below another folder's `mlruns`, and now lies below `root`'s, be found again.
+def relocate(store: Path, root: Path) -> list[str]:
+    """Point what was below another folder's `mlruns`, and is now below `root`'s, to its new place.
 
     Returns the folders that the store named, none when it was not moved. All paths change together or not at all.
     """
@@ -33,7 +33,7 @@ def mend(store: Path, root: Path) -> list[str]:
 
 
 def _old_root(place: str, root: Path) -> str | None:
-    """The folder that held `mlruns` when `place` was written, if it is not there now and what it held is here."""
+    """The folder that held `mlruns` when `place` was written, if that folder is gone and its content is here."""
     match = re.fullmatch(r"(?:file://)?(/.*?)/mlruns/(.*)", place)
     if match and match[1] != str(root) and not Path(match[1], "mlruns").exists() and (root / "mlruns").exists():
         return match[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.values import tag_keys
-from dovetail.values.lineage import FileRef
+from dovetail.values.lineage import FileRef, Lineage
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Param
@@ -27,6 +27,14 @@ class RunContent:
     artifacts: Mapping[str, Path]  # path in the run → file or folder
     texts: Mapping[str, str]
     time: int | None  # in milliseconds since the epoch; None: now
+
+
+def read_lineage(text: str | None) -> Lineage | None:
+    """The lineage that a run's lineage.json holds; None where there is none, or where it cannot be read."""
+    try:
+        return Lineage.from_json(json.loads(text)) if text else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def params(content: RunContent, shown: Any) -> "list[Param]":

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.tracking import artifacts, model_package
-from dovetail.tracking.client import SQLITE, Asking, md5, none_if_missing, pages
-from dovetail.tracking.model_package import ModelContent, Place
-from dovetail.tracking.run_content import RunContent, dataset_inputs, params
+from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, pages
+from dovetail.tracking.model_package import LoggedModel, ModelContent
+from dovetail.tracking.run_content import LINEAGE_FILE, RunContent, dataset_inputs, params, read_lineage
 from dovetail.values import tag_keys
+from dovetail.values.lineage import Lineage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,12 +31,12 @@ class Run:
     id: str
     complete: bool
     experiment: str
-    ended: int | None = None  # when the script that opened it was done; None: nobody but Dovetail opened it
+    ended: int | None = None  # when the script that opened it ended; None: Dovetail opened it
     new: Any = field(default=None, compare=False, repr=False)  # as MLflow has just made it: it holds nothing yet
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LiveRun:
     """A run that a script opened inside a stage, and the execution of the stage that it belongs to."""
 
     run: Run
@@ -43,8 +44,8 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What MLflow shows of a run; one that is not `active` was deleted and can still be brought back."""
+class RunDetails:
+    """What MLflow shows of a run; one that is not `active` was deleted and can still be restored."""
 
     id: str
     active: bool
@@ -58,7 +59,7 @@ class Shown:
         return self.tags.get(tag_keys.MODEL_MD5)
 
 
-class Runs(Asking):
+class Runs(StoreClient):
     """The runs' half of a store."""
 
     def __init__(self, client: "MlflowClient", root: Path, uri: str) -> None:
@@ -75,11 +76,11 @@ class Runs(Asking):
         # MLflow's default is ./mlruns of whoever comes first, which may be a temporary experiment's folder.
         location = (self._root / "mlruns" / name).as_uri() if self.uri.startswith(SQLITE) else None
         self._experiments[name] = str(self._client.create_experiment(name, artifact_location=location, tags=_OF_MODELS))
-        self.__dict__.pop("_places", None)
+        self.__dict__.pop("_experiment_ids", None)
         return self._experiments[name]
 
     @cached_property
-    def _places(self) -> list[str]:
+    def _experiment_ids(self) -> list[str]:
         """The ids of all experiments."""
         return [e.experiment_id for e in pages(self._client.search_experiments)]
 
@@ -88,15 +89,15 @@ class Runs(Asking):
 
         It is in `experiment`, or wherever the script that opened it put it.
         """
-        found = self._asked(tag_keys.FINGERPRINT, fingerprint, self._runs_tagged, self._values_of_tag)
+        found = self._search(tag_keys.FINGERPRINT, fingerprint, self._runs_tagged, self._values_of_tag)
         mine = [run for run in found if run.info.experiment_id == experiment or tag_keys.DVC_INPUTS in run.data.tags]
         return _run(mine[0]) if mine else None
 
-    def live_runs(self, inputs: str) -> list[Live]:
+    def live_runs(self, inputs: str) -> list[LiveRun]:
         """The finished runs that scripts opened in the stage with these inputs, adopted ones aside, oldest first."""
-        found = self._asked(tag_keys.DVC_INPUTS, inputs, self._runs_tagged, self._values_of_tag)
+        found = self._search(tag_keys.DVC_INPUTS, inputs, self._runs_tagged, self._values_of_tag)
         return [
-            Live(_run(run), run.data.tags.get(tag_keys.DVC_EXECUTION))
+            LiveRun(_run(run), run.data.tags.get(tag_keys.DVC_EXECUTION))
             for run in found
             if tag_keys.FINGERPRINT not in run.data.tags
             and _PARENT not in run.data.tags
@@ -105,10 +106,10 @@ class Runs(Asking):
 
     def _runs_tagged(self, key: str, value: str) -> list[Any]:
         question = {"filter_string": f"tags.`{key}` = '{value}'", "order_by": ["attributes.start_time ASC"]}
-        return list(pages(self._client.search_runs, experiment_ids=self._places, **question))
+        return list(pages(self._client.search_runs, experiment_ids=self._experiment_ids, **question))
 
     def _values_of_tag(self, key: str) -> set[str] | None:
-        page = self._client.search_runs(self._places, f"tags.`{key}` LIKE '%'", max_results=_PAGE)
+        page = self._client.search_runs(self._experiment_ids, f"tags.`{key}` LIKE '%'", max_results=_PAGE)
         return None if page.token else {run.data.tags[key] for run in page}
 
     def adopt_run(self, run: Run, tags: Mapping[str, str]) -> Run:
@@ -119,7 +120,7 @@ class Runs(Asking):
         self._client.log_batch(run.id, tags=[RunTag(key, value) for key, value in first.items()])
         self._client.update_run(run.id, "RUNNING")
         self._client.set_tag(run.id, tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
-        self._is_there(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
+        self._note_created(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
         return replace(run, complete=False)
 
     def nest_run(self, run: Run, parent: Run) -> None:
@@ -133,7 +134,7 @@ class Runs(Asking):
         self._client.delete_run(run.id)
 
     def restore_run(self, run_id: str) -> None:
-        """Bring a deleted run back."""
+        """Restore a deleted run."""
         self._client.restore_run(run_id)
 
     def create_run(self, experiment: str, name: str, tags: Mapping[str, str], time: int | None) -> Run:
@@ -145,11 +146,11 @@ class Runs(Asking):
             shown[MLFLOW_GIT_COMMIT] = tags[tag_keys.GIT_COMMIT]
         made = self._client.create_run(experiment, time, {**shown, **tags}, name)
         run = Run(made.info.run_id, complete=False, experiment=experiment, new=made)
-        self._is_there(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
-        if self._absent is not None:  # nobody else writes
+        self._note_created(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
+        if self._missing is not None:  # nobody else writes
             return run
         first = self.find_run(experiment, tags[tag_keys.FINGERPRINT])
-        if first and first.id != run.id:  # somebody on another machine was faster: one of the two has to go
+        if first and first.id != run.id:  # somebody on another machine was faster: one of the two is deleted
             self._client.delete_run(run.id)
             return first
         return run
@@ -171,7 +172,7 @@ class Runs(Asking):
         for some, others in zip_longest(_in_parts(metrics, _BATCH_METRICS), _in_parts(lacking, _BATCH_PARAMS)):
             self._client.log_batch(run.id, metrics=some or (), params=others or ())
         self._client.log_inputs(run.id, datasets=list(dataset_inputs(content)))
-        with artifacts.laid(shown.info.artifact_uri) as folder:
+        with artifacts.writing(shown.info.artifact_uri) as folder:
             for path, file in content.artifacts.items():
                 artifacts.copy(file, folder / path)
             for path, text in content.texts.items():
@@ -201,8 +202,8 @@ class Runs(Asking):
             UserError: when the card beside the model does not describe one.
         """
         logged = self._client.create_logged_model(run.experiment, name, run.id, dict(tags), model_type="joblib")
-        with artifacts.laid(logged.artifact_location) as folder:
-            model_package.save(folder, content, Place(logged.model_id, run.id, logged.artifact_location))
+        with artifacts.writing(logged.artifact_location) as folder:
+            model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
         self._client.finalize_logged_model(logged.model_id, "READY")
         return str(logged.model_id)
 
@@ -214,16 +215,19 @@ class Runs(Asking):
         if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
             self._client.log_outputs(run.id, [LoggedModelOutput(model_id, step=0)])
 
-    def run(self, run_id: str) -> Shown | None:
+    def run(self, run_id: str) -> RunDetails | None:
         """What MLflow shows of the run, if there is one."""
         with none_if_missing():
-            return _shown(self._client.get_run(run_id))
+            return _details(self._client.get_run(run_id))
         return None
 
-    def runs_with_data(self, md5: str) -> list[Shown]:
+    def runs_with_data(self, md5: str) -> list[RunDetails]:
         """Every run that was made of the data with this digest, at any distance, newest first."""
         question = f"dataset.digest = '{md5}'"
-        return [_shown(r) for r in pages(self._client.search_runs, experiment_ids=self._places, filter_string=question)]
+        return [
+            _details(r)
+            for r in pages(self._client.search_runs, experiment_ids=self._experiment_ids, filter_string=question)
+        ]
 
     def text(self, run_id: str, path: str) -> str | None:
         """A text artifact of the run, if it is there."""
@@ -233,12 +237,23 @@ class Runs(Asking):
             return str(load_text(f"{self._client.get_run(run_id).info.artifact_uri}/{path}"))
         return None
 
+    def lineage(self, run_id: str) -> Lineage | None:
+        """What the run keeps of how its model was made; None where it keeps nothing, or nothing that can be read."""
+        try:
+            return read_lineage(self.text(run_id, LINEAGE_FILE))
+        except UnicodeDecodeError:
+            return None
+
+    def has_file(self, run_id: str, path: str) -> bool:
+        """Whether the run has an artifact of this name at its top."""
+        return any(file.path == path for file in self._client.list_artifacts(run_id))
+
     def write_text(self, run_id: str, path: str, text: str) -> None:
         """Keep a text as an artifact of the run."""
         self._client.log_text(run_id, text, path)
 
     def stored_md5(self, run_id: str, path: str) -> str | None:
-        """The digest of the bytes that the registry would serve for the model file `path`, read anew."""
+        """The digest of the bytes that the registry would serve for the model file `path`, computed from its bytes."""
         from mlflow.artifacts import download_artifacts
 
         outputs = self._client.get_run(run_id).outputs
@@ -259,7 +274,7 @@ def _run(entity: Any) -> Run:
     return Run(entity.info.run_id, complete, str(entity.info.experiment_id), ended)
 
 
-def _shown(run: Any) -> Shown:
-    return Shown(
+def _details(run: Any) -> RunDetails:
+    return RunDetails(
         run.info.run_id, run.info.lifecycle_stage == "active", run.data.tags, run.data.metrics, run.data.params
     )

@@ -1,23 +1,35 @@
 """The MLflow side: runs, logged models, versions and aliases, found by content."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dovetail.tracking import monitoring_runs, trash
 from dovetail.tracking.client import SQLITE
-from dovetail.tracking.monitoring_runs import Observed
+from dovetail.tracking.monitoring_runs import MonitoredVersion
 from dovetail.tracking.registry import Registry, Version, columns_of
 from dovetail.tracking.run_content import SOURCE_TYPE, RunContent
-from dovetail.tracking.runs import Live, Run, Runs, Shown
+from dovetail.tracking.runs import LiveRun, Run, RunDetails, Runs
 from dovetail.tracking.trash import Discarded
 
-__all__ = ["SOURCE_TYPE", "SQLITE", "Live", "Run", "RunContent", "Shown", "Store", "Version", "load_model"]
+__all__ = [
+    "SOURCE_TYPE",
+    "SQLITE",
+    "Described",
+    "LiveRun",
+    "Run",
+    "RunContent",
+    "RunDetails",
+    "Store",
+    "Version",
+    "describe",
+]
 
 
 class Store(Runs, Registry):
     """One repository's MLflow store. Every write either happens whole or can be repeated without doubling."""
 
-    def observe(self, observed: Observed, metrics: Mapping[str, float], time: float) -> str:
+    def observe(self, observed: MonitoredVersion, metrics: Mapping[str, float], time: float) -> str:
         """Add a point to each metric of the version's monitoring, at `time` in seconds; returns the id of its run."""
         run_id = monitoring_runs.run_of(self._client, self.experiment(f"{observed.model}-monitoring"), observed)
         monitoring_runs.add(self._client, run_id, metrics, time)
@@ -32,13 +44,28 @@ class Store(Runs, Registry):
         trash.empty(self._client, item)
 
 
-def load_model(uri: str, source: str) -> tuple[Any, Any, list[str], list[str]]:
-    """What MLflow loads from `source`: the pyfunc model, its input example, its columns and those that may be missing.
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What MLflow knows of a model without loading it: `example` is its input example, None where it has none."""
 
-    For a process that does nothing else: it unpickles.
-    """
+    metadata: Any
+    example: Any
+    inputs: tuple[str, ...]
+    optional: tuple[str, ...]  # those of the inputs that may be missing
+
+    def served(self, model: Any) -> Any:
+        """The pyfunc that MLflow would serve if its loader gave `model`: what is asked is held to the signature."""
+        from mlflow.pyfunc import PyFuncModel
+
+        return PyFuncModel(self.metadata, model)
+
+
+def describe(uri: str, source: str) -> Described:
+    """Read what MLflow's model at `source` says of itself. Neither the model nor its loader is read."""
     import mlflow
+    from mlflow.models import Model
 
     mlflow.set_tracking_uri(uri)
-    model = mlflow.pyfunc.load_model(source)
-    return model, model.input_example, *columns_of(model.metadata.signature)
+    metadata = Model.load(source)
+    inputs, optional = columns_of(metadata.signature)
+    return Described(metadata, metadata.load_input_example(source), tuple(inputs), tuple(optional))

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+PINS = "requirements.lock"  # the packages that a repository says it is run with
 # What every registered model needs; its card names the rest.
 _ALWAYS = ("joblib", "mlflow")
 _WITHOUT_CARD = ("numpy", "pandas", "scikit-learn")

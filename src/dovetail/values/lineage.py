@@ -34,6 +34,10 @@ class FileRef:
         """Whether the digest is that of a folder: of DVC's listing of it."""
         return self.md5.endswith(".dir")
 
+    def as_json(self) -> dict[str, Any]:
+        """The file as lineage.json and `--json` give it."""
+        return {"path": self.path, "md5": self.md5, "size": self.size}
+
     def overlaps(self, path: str) -> bool:
         """Whether `path` is this file, lies in this folder, or is a folder that holds it."""
         return self.path == path or path.startswith(f"{self.path}/") or self.path.startswith(f"{path}/")
@@ -115,22 +119,22 @@ class Lineage:
         """All of it, sizes included; `from_json` is the inverse."""
         return {
             "model": self.model,
-            "artifact": _ref_json(self.artifact),
+            "artifact": self.artifact.as_json(),
             "stages": [
                 {
                     "name": stage.name,
                     "cmd": stage.cmd,
-                    "deps": [_ref_json(ref) for ref in stage.deps],
+                    "deps": [ref.as_json() for ref in stage.deps],
                     "params": dict(stage.params),
-                    "outs": [_ref_json(ref) for ref in stage.outs],
+                    "outs": [ref.as_json() for ref in stage.outs],
                 }
                 for stage in self.stages
             ],
             "reports": sorted(self.reports),
-            "evidence": [_ref_json(ref) for ref in self.evidence],
+            "evidence": [ref.as_json() for ref in self.evidence],
             "code": sorted(self.code),
             "origins": dict(self.origins),
-            "folder": _ref_json(self.folder) if self.folder else None,
+            "folder": self.folder.as_json() if self.folder else None,
         }
 
     @classmethod
@@ -199,10 +203,6 @@ class Lineage:
     def _is_data(self, ref: FileRef) -> bool:
         is_report = any(ref.path == report or ref.path.startswith(f"{report}/") for report in self.reports)
         return not self.is_code(ref) and not is_report and not ref.overlaps(self.artifact.path)
-
-
-def _ref_json(ref: FileRef) -> dict[str, Any]:
-    return {"path": ref.path, "md5": ref.md5, "size": ref.size}
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -101,7 +101,9 @@ def _readable(name: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, EOFError, ValueError) as error:  # ValueError: of JSON, of encodings
         why = " ".join(str(error).split())
-        raise MissingFile(f"{name} cannot be read as a table: {why}", "mend what writes it, then: dvc repro") from error
+        raise MissingFile(
+            f"{name} cannot be read as a table: {why}", "repair what writes it, then: dvc repro"
+        ) from error
 
 
 def is_measure(kind: pa.DataType) -> bool:

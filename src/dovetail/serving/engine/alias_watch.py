@@ -17,7 +17,7 @@ from typing import Any
 from dovetail.errors import DovetailError, StoreError, UnknownReference
 from dovetail.repo.git import Git
 from dovetail.repo.ledger import read
-from dovetail.serving.engine.kept_copies import Target, keep, name_of
+from dovetail.serving.engine.kept_copies import VersionCopy, keep, name_of
 from dovetail.tracking.connection import has_store, import_mlflow, open_store, tracking_uri
 from dovetail.tracking.store import SQLITE, Store, Version
 from dovetail.values.reference import PRODUCTION
@@ -29,7 +29,7 @@ def main() -> None:
     """Look again and again at what the arguments, one JSON object, name."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the server's to act on
         signal.signal(number, signal.SIG_IGN)
-    watch = Watch(json.loads(sys.argv[1]))
+    watch = AliasWatch(json.loads(sys.argv[1]))
     import_mlflow()
     store_file = watch.store_file()
     while watch.store_file() in (None, store_file):  # made anew: MLflow would go on reading the file that was deleted
@@ -50,7 +50,7 @@ def main() -> None:
             break
 
 
-class Watch:
+class AliasWatch:
     """What to look at, and what was seen of it before."""
 
     def __init__(self, asked: Mapping[str, Any]) -> None:
@@ -61,9 +61,9 @@ class Watch:
         self._alias: str | None = asked["alias"]
         self._number: int | None = asked["version"]
         self._what = f"{self._model}@{self._alias}" if self._alias else f"{self._model}/{self._number}"
-        self._last: Target | None = None
+        self._last: VersionCopy | None = None
 
-    def look(self) -> Target:
+    def look(self) -> VersionCopy:
         """The version that is named, its files brought.
 
         Raises:
@@ -87,7 +87,7 @@ class Watch:
             if last and same and folder.exists():
                 return last
             keep(folder, md5, version.onnx_md5, partial(store.download, version))
-        self._last = Target(version.number, md5, self._commit(version), allow, str(folder), version.onnx_md5)
+        self._last = VersionCopy(version.number, md5, self._commit(version), allow, str(folder), version.onnx_md5)
         return self._last
 
     def _version(self, store: Store) -> tuple[Version, str]:

@@ -20,14 +20,15 @@ class Malformed(ValueError):
 Part = tuple[bool, bytes]  # whether it went well, and JSON
 
 
-def question(asked: tuple[Any, ...]) -> bytes:
+def request(asked: tuple[Any, ...]) -> bytes:
     """A frame for the model's process."""
     return _frame(pickle.dumps(asked, protocol=5))
 
 
 def answer(parts: Iterable[Part]) -> bytes:
     """A frame for the server."""
-    return _frame(b"".join(_PART.pack(well, len(content)) + content for well, content in parts))
+    pieces = [piece for well, content in parts for piece in (_PART.pack(well, len(content)), content)]
+    return b"".join([_LENGTH.pack(sum(map(len, pieces))), *pieces])
 
 
 def parts(payload: bytes) -> list[Part]:
@@ -49,7 +50,7 @@ def parts(payload: bytes) -> list[Part]:
 
 
 def receive(connection: socket.socket) -> Any:
-    """The next question; None when the server is gone."""
+    """The next request; None when the server is gone."""
     head = _exactly(connection, _LENGTH.size)
     if head is None:
         return None
@@ -64,7 +65,8 @@ def split(buffer: bytearray) -> bytes | None:
     end = _LENGTH.size + _LENGTH.unpack_from(buffer)[0]
     if len(buffer) < end:
         return None
-    payload = bytes(buffer[_LENGTH.size : end])
+    with memoryview(buffer) as view:
+        payload = bytes(view[_LENGTH.size : end])
     del buffer[:end]
     return payload
 

@@ -21,7 +21,7 @@ _KEPT = 2  # the one that is served and the one before
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class VersionCopy:
     """A version that is to be served, and its copy.
 
     Attributes:
@@ -40,7 +40,7 @@ class Target:
     onnx: str | None = None
 
     @classmethod
-    def parse(cls, said: dict[str, object]) -> "Target":
+    def parse(cls, said: dict[str, object]) -> "VersionCopy":
         """From its fields as JSON has them."""
         return cls(**{**said, "allow": tuple(said["allow"])})  # type: ignore[arg-type]  # the fields of `asdict`
 
@@ -98,22 +98,22 @@ def _md5(file: Path) -> str | None:
         return None
 
 
-def drop_broken(target: Target) -> bool:
+def drop_broken(copy: VersionCopy) -> bool:
     """Remove the copy if its bytes are not those of the version; whether that was so."""
     try:
-        if is_whole(Path(target.folder), target.md5):
+        if is_whole(Path(copy.folder), copy.md5):
             return False
     except OSError:  # not now; it may be whole
         return False
-    shutil.rmtree(target.folder, ignore_errors=True)
+    shutil.rmtree(copy.folder, ignore_errors=True)
     return True
 
 
-def remember(place: Path, target: Target) -> None:
-    """Note that `target` answers, and forget copies from longer ago. A full disk costs the note, nothing else."""
+def remember(place: Path, copy: VersionCopy) -> None:
+    """Note that `copy` answers, and forget copies from longer ago. A full disk costs the note, nothing else."""
     with suppress(OSError):
         temporary = place / f".{_LAST}.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(asdict(target)), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(copy)), encoding="utf-8")
         temporary.replace(place / _LAST)
         for left in place.glob(".*.tmp"):  # by a process that was killed while it brought a version
             if left.is_dir() and time.time() - left.stat().st_mtime > _LEFT_SECONDS:
@@ -123,14 +123,14 @@ def remember(place: Path, target: Target) -> None:
             key=lambda entry: entry.stat().st_mtime,
         )
         for folder in copies[:-_KEPT]:
-            if str(folder) != target.folder:
+            if str(folder) != copy.folder:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def last(place: Path) -> Target | None:
+def last(place: Path) -> VersionCopy | None:
     """The version that answered last, if its copy is still there."""
     try:
-        target = Target.parse(json.loads((place / _LAST).read_text(encoding="utf-8")))
+        copy = VersionCopy.parse(json.loads((place / _LAST).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return target if Path(target.folder).is_dir() else None
+    return copy if Path(copy.folder).is_dir() else None

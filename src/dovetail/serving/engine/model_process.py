@@ -1,4 +1,4 @@
-"""The process that holds one version's model: reads it under guard, predicts, knows no HTTP and no MLflow.
+"""The process that holds one version's model: reads it by the closed table, predicts, knows no HTTP and no MLflow.
 
 A model that crashes, hangs or leaks takes this process with it, not the server; and what a pickle does, it does here.
 """
@@ -17,11 +17,13 @@ from typing import Any
 from dovetail.compiling import compiled_model
 from dovetail.compiling.compiled_model import Compiled, is_same
 from dovetail.joblib_model import METHODS, read
-from dovetail.serving.engine import forests, frames
-from dovetail.serving.protocol.body import ARRAY, JSON, Question
+from dovetail.serving.engine import forest_predictor, frames
+from dovetail.serving.protocol.body import JSON, PredictionRequest
 from dovetail.serving.protocol.body import read as read_body
-from dovetail.serving.protocol.rejected import Rejected
+from dovetail.serving.protocol.json_body import ARRAY
+from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
+from dovetail.system import sandbox
 
 LOADER = "joblib_model"
 _EXAMPLE = "serving_input_example.json"
@@ -38,28 +40,30 @@ def main() -> None:
 
     # The pipeline's params were checked when it was fitted; each predict would check them again.
     sklearn.set_config(skip_parameter_validation=True)
-    forests.quicken()
-    held: Held | None = None
+    sandbox.enter(keep=[connection.fileno()])
+    model: ServedModel | None = None
     with suppress(BrokenPipeError, ConnectionResetError):
         while (asked := frames.receive(connection)) is not None:
             kind, *arguments = asked
             if kind == "load":
-                held, parts = _load(*arguments)
+                model, parts = _load(*arguments)
             else:
-                parts = held.predict(*arguments) if held else [(False, b'{"message": "no model is loaded"}')]
+                parts = model.predict(*arguments) if model else [(False, b'{"message": "no model is loaded"}')]
             connection.sendall(frames.answer(parts))
 
 
-def _load(folder: str, md5: str, allow: Sequence[str], onnx: str | None) -> tuple["Held | None", list[frames.Part]]:
+def _load(
+    folder: str, md5: str, allow: Sequence[str], onnx: str | None
+) -> tuple["ServedModel | None", list[frames.Part]]:
     try:
-        held = Held(Path(folder), md5, allow, onnx)
-        held.warm()
-        return held, [(True, json.dumps(held.about).encode())]
+        model = ServedModel(Path(folder), md5, allow, onnx)
+        model.warm()
+        return model, [(True, json.dumps(model.about).encode())]
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
         return None, [(False, json.dumps({"message": _one_line(error)}).encode())]
 
 
-class Held:
+class ServedModel:
     """One version's model in memory."""
 
     def __init__(self, folder: Path, md5: str, allow: Sequence[str], onnx: str | None = None) -> None:
@@ -92,6 +96,7 @@ class Held:
         self._example = example.read_bytes() if example.exists() else None
         self._parallel = [(part, part.n_jobs) for part in _parts(self.model) if getattr(part, "n_jobs", None)]
         self._few: bool | None = None
+        self._forest: forest_predictor.ForestPredictor | None = None
         self.about = {
             "inputs": described.get("inputs"), "outputs": described.get("outputs"), "methods": methods,
             "example": read_example(self._example),
@@ -103,26 +108,33 @@ class Held:
         self.about |= {"compiled": "onnx" if self._compiled else None, "not_compiled": not_compiled}
 
     def warm(self) -> None:
-        """Predict the input example, so that the first request finds everything imported.
+        """Predict the input example, so that the first request finds everything imported; prove the faster ways.
 
         Raises:
             ValueError: when the model does not answer its own example.
         """
         if self._example is None:
+            self._prove_forest(())
             return
         try:
             asked = read_body(self._example, JSON, self.signature, sys.maxsize)
-        except Rejected as error:
+        except Refused as error:
             raise ValueError(f"its input example is not what its signature says: {error.message}") from None
         compiled, self._compiled = self._compiled, None
         ours = self._example_answers(asked)
+        self._prove_forest([self._frame(asked.columns)])
         if compiled:
             self._compiled = compiled
             if not is_same(ours, self._example_answers(asked)):
                 self._compiled = None
                 self._say("it does not say the same of the input example here")
 
-    def _example_answers(self, asked: Question) -> Any:
+    def _prove_forest(self, examples: Sequence[Any]) -> None:
+        if self.signature.columns is not None:
+            self._use_threads(few=True)  # threads sum the trees in any order
+            self._forest = forest_predictor.proved(self.model, list(self._names), self.about["methods"], examples)
+
+    def _example_answers(self, asked: PredictionRequest) -> Any:
         for _ in range(2):
             ((well, content),) = self.predict(asked.method, [asked.rows], asked.columns)
             if not well:
@@ -152,18 +164,38 @@ class Held:
         if (answer := self._compiled_answer(method, columns)) is not None:
             said, by_row = answer, True
         else:
-            forests.expect(rows)
-            if self._parallel and self._few != (few := rows <= forests.SMALL):
-                self._few = few
-                for part, jobs in self._parallel:
-                    part.n_jobs = 1 if few else jobs
-            said, by_row = _jsonable(getattr(self.model, method)(self._frame(columns)))
+            few = rows <= forest_predictor.MOST_ROWS
+            self._use_threads(few=few)
+            answer = self._forest_answer(method, columns) if few else None
+            said, by_row = _jsonable(getattr(self.model, method)(self._frame(columns)) if answer is None else answer)
         if len(sizes) == 1 and (not by_row or self.signature.columns is None):
             return [(True, _dump(said))]
         if not by_row or len(said) != rows:
             raise ValueError(f"{len(said)} predictions for {rows} rows")
         ends = accumulate(sizes)
         return [(True, _dump(said[end - size : end])) for size, end in zip(sizes, ends, strict=True)]
+
+    def _forest_answer(self, method: str, columns: Mapping[str, list[Any]]) -> Any:
+        if self._forest:
+            with suppress(Exception):  # the model itself says what is wrong
+                numbers = self._numbers(columns) if self._forest.takes_numbers else None
+                return self._forest.answer(method, self._frame(columns) if numbers is None else numbers)
+        return None
+
+    def _use_threads(self, *, few: bool) -> None:
+        """Let the model's parts use the threads that it was fitted with, but for a few rows."""
+        if self._parallel and self._few != few:
+            self._few = few
+            for part, jobs in self._parallel:
+                part.n_jobs = 1 if few else jobs
+
+    def _numbers(self, columns: Mapping[str, list[Any]]) -> Any:
+        """The rows as one block of shape (rows, columns); None where they are not numbers alone."""
+        import numpy as np
+
+        if set(self._types.values()) != {"double"} or len(columns) != len(self._types):
+            return None
+        return np.array([columns[name] for name in self._names], dtype="float64").T
 
     def _frame(self, columns: Mapping[str, list[Any]]) -> Any:
         """The rows as the model was trained on them: a table, or the bare list that was sent."""
@@ -172,12 +204,8 @@ class Held:
 
         if ARRAY in columns:
             return np.asarray(columns[ARRAY])
-        if set(self._types.values()) == {"double"} and len(columns) == len(
-            self._types
-        ):  # one block, a third of the time
-            return pd.DataFrame(
-                np.array([columns[name] for name in self._names], dtype="float64").T, columns=self._names
-            )
+        if (numbers := self._numbers(columns)) is not None:  # one block, a third of the time
+            return pd.DataFrame(numbers, columns=self._names)
         return pd.DataFrame({name: _series(values, self._types.get(name)) for name, values in columns.items()})
 
 
@@ -202,6 +230,8 @@ _DTYPES = {
 def _series(values: list[Any], type_: str | None) -> Any:
     import pandas as pd
 
+    if type_ == "boolean" and None in values:
+        return pd.Series(values, dtype="object")  # as bool a missing value would be false
     return pd.Series(values, dtype=_DTYPES[type_]) if type_ else pd.Series(values)
 
 

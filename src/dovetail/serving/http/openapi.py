@@ -4,23 +4,27 @@ import html
 import json
 from typing import Any
 
-from dovetail.serving.protocol.body import CSV, FORMS, JSON, PARQUET
+from dovetail.serving.protocol.body import CSV, JSON, PARQUET
+from dovetail.serving.protocol.json_body import FORMS
 from dovetail.serving.protocol.signature import Column, Signature
 from dovetail.serving.settings import Settings
 
+_LARGEST = 3.4e38  # forests and trees take no larger number: they compute in float32
+_TIME = r"^(19|20)\d\d-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?$"
 _TYPES: dict[str, dict[str, Any]] = {
-    "double": {"type": "number"},
-    "float": {"type": "number"},
+    "double": {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST},
+    "float": {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST},
     "long": {"type": "integer", "minimum": -(1 << 63), "maximum": (1 << 63) - 1},
     "integer": {"type": "integer", "minimum": -(1 << 31), "maximum": (1 << 31) - 1},
     "string": {"type": "string"},
     "boolean": {"type": "boolean"},
-    "datetime": {"type": "string"},
+    "datetime": {"type": "string", "pattern": _TIME},
 }
-_NULL_TOO = ("double", "float", "string", "datetime")
-_REJECTED = {
+_NULL_TOO = ("double", "float", "string", "boolean", "datetime")
+_REFUSED = {
     "400": "cannot be read", "401": "a bearer token is needed", "405": "another method", "408": "arrived too slowly",
-    "413": "too large", "415": "a type that is not read here", "422": "not what the model takes",
+    "413": "too large, or unpacks to too much", "415": "a type that is not read here",
+    "422": "not what the model takes", "431": "a head that is too large",
     "503": "too busy, or no answer in time; see Retry-After",
 }  # fmt: skip
 
@@ -34,7 +38,7 @@ def document(settings: Settings, signature: Signature, about: dict[str, Any], ve
         "info": {"title": f"{settings.what}, served by Dovetail", "version": str(version)},
         "paths": {
             "/invocations": {"post": _invocations(settings, signature, about, security)},
-            "/feedback": {"post": _feedback(security)},
+            "/feedback": {"post": _feedback(settings, signature, security)},
             "/ping": {"get": _get("Alive", JSON)},
             "/health": {"get": _get("What is served and what is wrong, if anything", JSON, unavailable=True)},
             "/version": {"get": _get("MLflow's version", JSON)},
@@ -66,7 +70,7 @@ def _invocations(
                 },
                 "content": {JSON: {"schema": predictions}},
             },
-            **_rejections(*_REJECTED),
+            **_refusals(*_REFUSED),
         },
         "security": security,
     }
@@ -74,7 +78,7 @@ def _invocations(
 
 def _form(form: str, settings: Settings, signature: Signature) -> dict[str, Any]:
     columns = signature.columns
-    most = settings.limits.rows
+    most = settings.options.max_rows
     if form == "dataframe_split":
         names = {"type": "array", "items": {"type": "string"}}
         if columns is not None:
@@ -124,13 +128,20 @@ def _value(column: Column) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _feedback(security: list[dict[str, list[str]]]) -> dict[str, Any]:
-    label = {"type": ["string", "number", "boolean", "null"]}
+_LABELS = {
+    "double": "number", "float": "number", "long": "integer", "integer": "integer", "string": "string",
+    "boolean": "boolean",
+}  # fmt: skip
+
+
+def _feedback(settings: Settings, signature: Signature, security: list[dict[str, list[str]]]) -> dict[str, Any]:
+    known = _LABELS.get(signature.output or "")
+    label = {"type": [known, "null"] if known else ["string", "number", "boolean", "null"]}
     schema = {
         "type": "object",
         "properties": {
             "request_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
-            "labels": {"type": "array", "items": label, "minItems": 1},
+            "labels": {"type": "array", "items": label, "minItems": 1, "maxItems": settings.options.max_rows},
         },
         "required": ["request_id", "labels"],
         "additionalProperties": False,
@@ -140,7 +151,7 @@ def _feedback(security: list[dict[str, list[str]]]) -> dict[str, Any]:
         "requestBody": {"required": True, "content": {JSON: {"schema": schema}}},
         "responses": {
             "202": {"description": "Joined to the request's predictions when they are read"},
-            **_rejections("400", "401", "404", "405", "408", "413", "422"),
+            **_refusals("400", "401", "404", "405", "408", "413", "422"),
         },
         "security": security,
     }
@@ -152,17 +163,17 @@ def _get(
     refused = ("401", "405", "503") if security else ("405", "503") if unavailable else ("405",)
     described: dict[str, Any] = {
         "summary": summary,
-        "responses": {"200": {"description": "So it is", "content": {kind: {}}}, **_rejections(*refused)},
+        "responses": {"200": {"description": "So it is", "content": {kind: {}}}, **_refusals(*refused)},
     }
     return described | ({"security": security} if security else {})
 
 
-def _rejections(*statuses: str) -> dict[str, Any]:
+def _refusals(*statuses: str) -> dict[str, Any]:
     schema = {
         "type": "object",
         "properties": {key: {"type": "string"} for key in ("error_code", "message", "field", "expected", "got")},
     }
-    said = {**_REJECTED, "404": "nothing of that kind here"}
+    said = {**_REFUSED, "404": "nothing of that kind here"}
     return {status: {"description": said[status], "content": {JSON: {"schema": schema}}} for status in statuses}
 
 

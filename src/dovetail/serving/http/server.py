@@ -6,15 +6,15 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
 from prometheus_client import disable_created_metrics
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dovetail.errors import OutsideError, UserError
+from dovetail.serving.engine.body_reader import BodyReader
 from dovetail.serving.engine.follower import Follower
 from dovetail.serving.http.app import App
+from dovetail.serving.http.connection import Connection
 from dovetail.serving.log.prediction_log import PredictionLog
 from dovetail.serving.metrics import Metrics
 from dovetail.serving.settings import ENV_TOKENS, Settings
@@ -43,21 +43,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 @contextmanager
 def _bound(settings: Settings) -> Iterator[socket.socket]:
-    if not settings.tokens and not _is_loopback(settings.host):
+    host = settings.options.host
+    if not settings.tokens and not _is_loopback(host):
         raise UserError(
-            f"{settings.host} is reached from other machines, and nothing says who may ask",
+            f"{host} is reached from other machines, and nothing says who may ask",
             f"export {ENV_TOKENS}=…, or leave --host away",
         )
     try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        family = socket.getaddrinfo(host, settings.options.port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family)
     except OSError as error:
-        raise UserError(f"{settings.host} is no address of this machine: {error}", "dovetail serve --host 127.0.0.1"
+        raise UserError(f"{host} is no address of this machine: {error}", "dovetail serve --host 127.0.0.1"
                         ) from error  # fmt: skip
     with listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with _its_port(settings):
-            listening.bind((settings.host, settings.port))
+            listening.bind((host, settings.options.port))
         yield listening
 
 
@@ -67,7 +68,8 @@ def _its_port(settings: Settings) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutsideError(
-            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}", "the same with another --port"
+            f"{settings.options.host}:{settings.options.port} cannot be listened on: {error.strerror}",
+            "the same with another --port",
         ) from error
 
 
@@ -84,8 +86,13 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Callable[[
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of when it began
     metrics = Metrics()
     follower = Follower(settings, metrics)
-    most = max(100_000, 2 * settings.limits.rows)  # the largest request has room, too
-    log = PredictionLog(settings.log, leave_out=settings.leave_out, max_rows=most) if settings.log else None
+    most = max(100_000, 2 * settings.options.max_rows)  # the largest request has room, too
+    log = (
+        PredictionLog(settings.log, leave_out=frozenset(settings.options.leave_out), max_rows=most)
+        if settings.log
+        else None
+    )
+    bodies = BodyReader(settings.options)
     starting = asyncio.ensure_future(follower.start())
     server: _Server | None = None
 
@@ -101,9 +108,9 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Callable[[
         await starting
         with _its_port(settings):
             listening.listen(_BACKLOG)  # only now: until it can answer, a client is refused and knows where it stands
-        server = _Server(_config(App(settings, follower, metrics, log), settings))
+        server = _Server(_config(App(settings, follower, bodies, metrics, log), settings))
         host, port = listening.getsockname()[:2]
-        version = follower.current.target.version if follower.current else None
+        version = follower.current.copy.version if follower.current else None
         ready(f"{settings.what} is version {version}, on http://{f'[{host}]' if ':' in host else host}:{port}")
         await server.serve(sockets=[listening])
     except asyncio.CancelledError:
@@ -111,6 +118,7 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Callable[[
             raise
     finally:
         try:
+            bodies.close()
             await follower.stop()
         finally:
             if log:
@@ -118,10 +126,11 @@ async def _serve(settings: Settings, listening: socket.socket, ready: Callable[[
 
 
 def _config(app: App, settings: Settings) -> uvicorn.Config:
-    seconds = settings.limits.seconds
+    seconds = settings.options.timeout
+    protocol = type("BoundedConnection", (Connection,), {"seconds": seconds})
     return uvicorn.Config(
-        app, http=type("Protocol", (_Protocol,), {"seconds": seconds}), ws="none", lifespan="off", log_config=None,
-        access_log=False, server_header=False, timeout_graceful_shutdown=int(seconds) + 1, backlog=_BACKLOG,
+        app, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=int(seconds) + 1, backlog=_BACKLOG,
     )  # fmt: skip
 
 
@@ -131,35 +140,3 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, which waits for a request's head no longer than for its body."""
-
-    seconds = 30.0
-    _head: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._wait_for_head()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._wait_for_head()
-
-    def on_headers_complete(self) -> None:
-        self._arrived()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._arrived()
-        super().connection_lost(exc)
-
-    def _wait_for_head(self) -> None:
-        self._arrived()
-        self._head = self.loop.call_later(self.seconds, self.transport.close)
-
-    def _arrived(self) -> None:
-        if self._head:
-            self._head.cancel()
-            self._head = None

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from dovetail.serving.protocol.rejected import Rejected
+from dovetail.serving.protocol.refused import Refused
 
 _NUMBERS = {"double": (-1.8e308, 1.8e308), "float": (-3.4028235e38, 3.4028235e38)}
 _INTEGERS = {"long": 63, "integer": 31}
@@ -16,6 +16,7 @@ _SAID = {
 }  # fmt: skip
 _NONE = type(None)
 _TYPES: dict[str, set[type]] = {"string": {str, _NONE}, "boolean": {bool}, "datetime": {str, datetime, _NONE}}
+_OPTIONAL_BOOLEAN = {bool, _NONE}
 _SHOWN = 40  # characters of a value that an error repeats
 
 
@@ -30,13 +31,13 @@ class Column:
     @property
     def expected(self) -> str:
         """What its values are, in words."""
-        return _SAID.get(self.type, self.type) + ("" if self.required else " or null")
+        return _SAID.get(self.type, self.type) + ("" if self.required or self.type in _INTEGERS else " or null")
 
     def check(self, values: list[Any]) -> list[Any]:
         """The values as the model gets them; missing numbers are None.
 
         Raises:
-            Rejected: naming the first that is not of the type.
+            Refused: naming the first that is not of the type.
         """
         kinds = set(map(type, values))
         if float in kinds and self.type not in _NUMBERS:
@@ -48,7 +49,7 @@ class Column:
         elif self.type in _INTEGERS:
             if kinds <= {int, float}:
                 return self._integers(values)
-        elif kinds <= _TYPES[self.type]:
+        elif kinds <= (_OPTIONAL_BOOLEAN if self.type == "boolean" and not self.required else _TYPES[self.type]):
             return self._times(values) if self.type == "datetime" else values
         raise self._wrong(values)
 
@@ -72,20 +73,20 @@ class Column:
             times.append(time)
         return times
 
-    def _wrong(self, values: list[Any]) -> Rejected:
+    def _wrong(self, values: list[Any]) -> Refused:
         allowed: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "datetime": (str, datetime)}
         right = allowed.get(self.type, (int, float))
-        null_too = self.type not in (*_INTEGERS, "boolean")
+        null_too = self.type not in _INTEGERS and (self.type != "boolean" or not self.required)
         for row, value in enumerate(values):
             fits = isinstance(value, right) and (bool in right or not isinstance(value, bool))
             if not fits and not (value is None and null_too):
                 return self._reject(row, value)
         return self._reject(0, values[0])
 
-    def _reject(self, row: int, value: object) -> Rejected:
+    def _reject(self, row: int, value: object) -> Refused:
         got = "null" if value is None else f"{value!r:.{_SHOWN}}"
         message = f"column {self.name!r}, row {row}: expected {self.expected}, got {got}"
-        return Rejected(422, message, field=self.name, expected=self.expected, got=got)
+        return Refused(422, message, field=self.name, expected=self.expected, got=got)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,11 @@ class Signature:
     columns: tuple[Column, ...] | None
     output: str | None
     methods: tuple[str, ...]
+
+    @property
+    def names(self) -> set[str] | None:
+        """The columns' names; None where the version has no signature."""
+        return None if self.columns is None else {column.name for column in self.columns}
 
     @classmethod
     def of(cls, described: Mapping[str, Any], methods: Sequence[str]) -> "Signature":
@@ -125,7 +131,7 @@ class Signature:
         """The columns that the model knows, in its order and types; others are ignored, as MLflow does.
 
         Raises:
-            Rejected: when one is missing or holds something else.
+            Refused: when one is missing or holds something else.
         """
         if self.columns is None:
             return dict(given)
@@ -134,24 +140,24 @@ class Signature:
             names = ", ".join(column.name for column in self.columns)
             got = ", ".join(list(given)[:20])[:200] or "none"
             message = f"columns are missing: {', '.join(missing)}"
-            raise Rejected(422, message, field=missing[0], expected=names, got=got)
+            raise Refused(422, message, field=missing[0], expected=names, got=got)
         return {column.name: column.check(given[column.name]) for column in self.columns if column.name in given}
 
     def method(self, params: object) -> str:
         """The method that the request asks for.
 
         Raises:
-            Rejected: when the model has none of that name.
+            Refused: when the model has none of that name.
         """
         if params is None:
             return self.methods[0]
         if not isinstance(params, dict):
-            raise Rejected(422, "params is not an object", field="params", expected="an object", got=_kind(params))
+            raise Refused(422, "params is not an object", field="params", expected="an object", got=kind(params))
         asked = params.get("method", self.methods[0])
         if asked not in self.methods:
             expected = " or ".join(self.methods)
             got = f"{asked!r:.{_SHOWN}}"
-            raise Rejected(422, f"params.method: expected {expected}, got {got}", field="params.method",
+            raise Refused(422, f"params.method: expected {expected}, got {got}", field="params.method",
                            expected=expected, got=got)  # fmt: skip
         return str(asked)
 
@@ -164,12 +170,9 @@ def transposed(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str,
     return {name: flat[start :: len(names)] for start, name in enumerate(names)}
 
 
-def _kind(value: object) -> str:
+def kind(value: object) -> str:
     """How JSON calls what was sent."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else "a boolean"
     kinds: dict[type, str] = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return kinds.get(type(value), type(value).__name__)
-
-
-kind = _kind

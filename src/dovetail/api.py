@@ -1,0 +1,183 @@
+"""The Python API: a repository, whose methods are the verbs of the command line, each imported when it is called."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from dovetail.cleanup.gc import GcAnswer
+    from dovetail.compare.diff import DiffAnswer
+    from dovetail.doctor.doctor import DoctorAnswer
+    from dovetail.doctor.trace_stage import TraceAnswer
+    from dovetail.monitoring.monitor import MonitorAnswer
+    from dovetail.promotion.history import HistoryAnswer
+    from dovetail.promotion.promote import PromoteAnswer
+    from dovetail.promotion.rollback import RollbackAnswer
+    from dovetail.registration.lineage import LineageAnswer
+    from dovetail.registration.register import RegisterAnswer
+    from dovetail.registration.status import StatusAnswer
+    from dovetail.registration.sync import SyncAnswer
+    from dovetail.reproduction.reproduce import ReproduceAnswer
+    from dovetail.retraining.retrain import RetrainAnswer
+
+Answer = TypeVar("Answer")
+
+
+def _silent(_: str) -> None:
+    """Nobody is told what long work is at."""
+
+
+class Repository:
+    """A DVC repository and its MLflow store.
+
+    Each method answers with a frozen dataclass; its `as_json()` is the document of the command's `--json`. Errors are
+    `dovetail.DovetailError`s. Each call reads git, DVC and MLflow anew, so that it sees what others did meanwhile.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        """Find the repository that `path` (default: the current folder) lies in.
+
+        Raises:
+            NotARepository: when it lies in none.
+        """
+        from dovetail.repo.workspace import open_workspace
+        from dovetail.tracking.connection import Tracking
+
+        with open_workspace(Path(path) if path else None) as workspace:
+            self.root = workspace.root
+            self._tracking = Tracking(workspace.store_root)
+
+    def __repr__(self) -> str:
+        return f"<dovetail.Repository {self.root}>"
+
+    def _call(self, verb: Callable[..., Answer], request: object, **hooks: Callable[[str], None]) -> Answer:
+        from dovetail.repo.workspace import open_workspace
+
+        with open_workspace(self.root) as workspace:
+            return verb(workspace, self._tracking, request, **hooks)
+
+    def status(self) -> "StatusAnswer":
+        """Each model: workspace, staging, production, and where they disagree."""
+        from dovetail.registration.status import StatusRequest, status
+
+        return self._call(status, StatusRequest())
+
+    def lineage(self, ref: str) -> "LineageAnswer":
+        """What made `ref` (a model, version, run, commit:model); for a data path or md5, what was made of it."""
+        from dovetail.registration.lineage import LineageRequest, lineage
+
+        return self._call(lineage, LineageRequest(ref))
+
+    def diff(self, a: str | None = None, b: str = "workspace") -> "DiffAnswer":
+        """What differs from `a` (default: production, else staging) to `b`."""
+        from dovetail.compare.diff import DiffRequest, diff
+
+        return self._call(diff, DiffRequest(a, b))
+
+    def history(self, model: str, alias: str | None = None, at: str | None = None) -> "HistoryAnswer":
+        """Who let which alias of the model name which version, when and on what evidence; from git alone."""
+        from dovetail.promotion.history import HistoryRequest, history
+        from dovetail.repo.workspace import open_workspace
+
+        with open_workspace(self.root) as workspace:
+            return history(workspace, HistoryRequest(model, alias, at))
+
+    def register(self, *models: str) -> "RegisterAnswer":
+        """Show models of the workspace (default: all) in MLflow: run, version, `staging`."""
+        from dovetail.registration.register import RegisterRequest, register
+
+        return self._call(register, RegisterRequest(models))
+
+    def promote(  # noqa: PLR0913  (the options of the command)
+        self,
+        model: str,
+        version: int | None = None,
+        *,
+        to: str = "production",
+        reason: str = "",
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> "PromoteAnswer":
+        """Let the alias `to` name a version if its gates pass: tag in git, then MLflow."""
+        from dovetail.promotion.promote import PromoteRequest, promote
+
+        request = PromoteRequest(model, version, alias=to, reason=reason, force=force, dry_run=dry_run)
+        return self._call(promote, request)
+
+    def rollback(self, model: str, *, to: str = "production", reason: str = "") -> "RollbackAnswer":
+        """Let the alias `to` name what it named before its last promotion, recorded as a git tag."""
+        from dovetail.promotion.rollback import RollbackRequest, rollback
+
+        return self._call(rollback, RollbackRequest(model, alias=to, reason=reason))
+
+    def sync(self, *, everything: bool = False, repair: bool = False) -> "SyncAnswer":
+        """Make MLflow say what git and DVC say: restore missing runs, versions and aliases."""
+        from dovetail.registration.sync import SyncRequest, sync
+
+        return self._call(sync, SyncRequest(everything=everything, repair=repair))
+
+    def doctor(self) -> "DoctorAnswer":
+        """What is broken or risky, each with the command that repairs it."""
+        from dovetail.doctor.doctor import DoctorRequest, doctor
+
+        return self._call(doctor, DoctorRequest())
+
+    def trace_stage(self, stage: str) -> "TraceAnswer":
+        """Run the stage in a copy; what it uses and does not declare."""
+        from dovetail.doctor.trace_stage import TraceRequest, trace
+        from dovetail.repo.workspace import open_workspace
+
+        with open_workspace(self.root) as workspace:
+            return trace(workspace, TraceRequest(stage))
+
+    def gc(
+        self, *, force: bool = False, cloud: bool = False, remote: str | None = None, shared_cache: bool = False
+    ) -> "GcAnswer":
+        """Plan one clean-up of DVC's cache and MLflow's trash; `force` deletes what the plan shows."""
+        from dovetail.cleanup.gc import GcRequest, gc
+
+        request = GcRequest(force=force, cloud=cloud, remote=remote, shared_cache=shared_cache)
+        return self._call(gc, request)
+
+    def reproduce(
+        self, ref: str, *, fresh_env: bool = False, tell: Callable[[str], None] = _silent
+    ) -> "ReproduceAnswer":
+        """Rebuild `ref` (a model, version, run, commit:model) in a clean worktree; `tell` hears what is being done."""
+        from dovetail.reproduction.reproduce import ReproduceRequest, reproduce
+
+        return self._call(reproduce, ReproduceRequest(ref, fresh_env=fresh_env), tell=tell)
+
+    def retrain(  # noqa: PLR0913  (the options of the command)
+        self,
+        model: str,
+        data: str,
+        *,
+        into: str | None = None,
+        base: str = "HEAD",
+        pause: float = 24.0,
+        dry_run: bool = False,
+        tell: Callable[[str], None] = _silent,
+    ) -> "RetrainAnswer":
+        """Add labelled rows (a file, or `feedback`) to the data on a branch, run the pipeline, ask the gates."""
+        from dovetail.retraining.retrain import RetrainRequest, retrain
+
+        request = RetrainRequest(model, data, into=into, base=base, pause=pause, dry_run=dry_run)
+        return self._call(retrain, request, tell=tell)
+
+    def monitor(
+        self, ref: str, *, since: str = "7d", min_rows: int = 100, html: str | Path | None = None
+    ) -> "MonitorAnswer":
+        """Compare what `ref` (a model or version) answered with what it was trained and tested on."""
+        from dovetail.monitoring.monitor import MonitorRequest, monitor
+
+        page = Path(html) if html else None
+        return self._call(monitor, MonitorRequest(ref, since, min_rows, page))
+
+
+def open_repository(path: str | Path | None = None) -> Repository:
+    """The repository that `path` (default: the current folder) lies in.
+
+    Raises:
+        NotARepository: when it lies in none.
+    """
+    return Repository(path)

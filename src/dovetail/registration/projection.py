@@ -1,0 +1,112 @@
+"""What MLflow is to show of a model, read from git and DVC before MLflow is touched."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dovetail.compiling import to_onnx
+from dovetail.errors import DovetailError
+from dovetail.gates import rules
+from dovetail.gates.evidence import Evidence
+from dovetail.gates.rules import Verdict
+from dovetail.repo.dvc_values import Model
+from dovetail.repo.tree import Tree
+from dovetail.tracking.model_package import ModelContent
+from dovetail.tracking.run_content import ENVIRONMENT_FILE, LINEAGE_FILE
+from dovetail.tracking.store import RunContent
+from dovetail.values import environment
+from dovetail.values.environment import Environment
+from dovetail.values.lineage import Lineage
+from dovetail.values.reference import STAGING
+from dovetail.values.tag_keys import Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """All that MLflow is to show of one model."""
+
+    model: Model
+    lineage: Lineage
+    provenance: Provenance
+    run: RunContent
+    artifact: ModelContent
+    verdicts: tuple[Verdict, ...]
+    moves_staging: bool  # not where git tags say what `staging` names
+    number: int | None  # of the version, if it was promoted under one
+    to_compile: to_onnx.Order | None = None  # where dvc.yaml asks for it
+
+    @property
+    def earns_staging(self) -> bool:
+        """Whether `staging` is to name the version, if it names no newer one."""
+        return self.moves_staging and all(verdict.passed for verdict in self.verdicts)
+
+
+def project(tree: Tree, model: Model, folder: Path) -> Projection:
+    """Read all that MLflow is to show of `model` as it is in `tree`; files are written below `folder`."""
+    lineage = tree.lineage(model)
+    card = tree.card(model)
+    metrics = tree.metrics(model, lineage)
+    packages = tree.environment
+    file = tree.as_file(lineage.artifact, folder)
+    allow = tuple(rules.settings(model.gates, rules.PICKLE)["allow"])
+    return Projection(
+        model=model,
+        lineage=lineage,
+        provenance=Provenance(
+            fingerprint=lineage.fingerprint,
+            model_md5=lineage.artifact.md5,
+            data={ref.path: ref.md5 for ref in lineage.data},
+            env_md5=packages.md5 if packages else None,
+            commit=tree.commit.sha if tree.commit else None,
+            dirty=tree.dirty,
+            stage=tree.stage,
+            experiment=tree.experiment,
+            signature=card is not None,
+        ),
+        run=RunContent(
+            params=tree.params(lineage),
+            metrics=metrics,
+            data=lineage.data,
+            artifacts=tree.plots(model, lineage, folder),
+            texts=_texts(lineage, packages),
+            time=tree.time,
+        ),
+        artifact=ModelContent(
+            file=file,
+            md5=lineage.artifact.md5,
+            card=card,
+            requirements=environment.requirements(card.get("packages") if card else None, packages),
+            allow=allow,
+        ),
+        verdicts=tuple(rules.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
+        moves_staging=(model.name, STAGING) not in tree.ledger.aliases,
+        number=tree.ledger.number(model.name, lineage.artifact.md5),
+        to_compile=to_onnx.Order(str(file), allow, _types(card), tuple(_evaluated(tree, lineage, folder)))
+        if to_onnx.is_wanted(model.name, model.serving) and tree.experiment is None
+        else None,
+    )
+
+
+def _types(card: Mapping[str, Any] | None) -> dict[str, str] | None:
+    try:
+        return {column["name"]: column["dtype"] for column in card["inputs"]} if card else None
+    except (KeyError, TypeError):  # making the version says so
+        return None
+
+
+def _evaluated(tree: Tree, lineage: Lineage, folder: Path) -> Iterator[tuple[str, str]]:
+    """The tables that the model was evaluated on, as far as their bytes are available, with their names."""
+    from dovetail.values.tables import has_frame
+
+    for ref in (ref for ref, role in lineage.data.items() if role == "evaluation" and has_frame(ref.path)):
+        with suppress(DovetailError):
+            yield str(tree.as_file(ref, folder)), ref.path
+
+
+def _texts(lineage: Lineage, packages: Environment | None) -> dict[str, str]:
+    """What the run keeps so that it can be explained without git: the stages' records and the packages."""
+    texts = {LINEAGE_FILE: json.dumps(lineage.as_json(), indent=2) + "\n"}
+    return texts | {ENVIRONMENT_FILE: packages.text} if packages else texts

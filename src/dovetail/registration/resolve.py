@@ -1,0 +1,99 @@
+"""REF → the version or run that it names, and the commit that holds what made it."""
+
+from dataclasses import dataclass
+
+from dovetail.errors import DovetailError, UnknownReference
+from dovetail.repo.git_values import Commit
+from dovetail.repo.workspace import Workspace
+from dovetail.tracking.run_content import LINEAGE_FILE
+from dovetail.tracking.store import RunDetails, Store
+from dovetail.values.lineage import Lineage
+from dovetail.values.reference import PRODUCTION, STAGING, ByAlias, ByCommit, ByRun, ByVersion, Reference
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedModel:
+    """A registered version, or a run without one, and what made it."""
+
+    model: str
+    version: int | None
+    run: RunDetails
+    lineage: Lineage
+
+
+def resolve(workspace: Workspace, store: Store, reference: Reference) -> TrackedModel:
+    """The version or run that a reference names.
+
+    Raises:
+        UnknownReference: naming what there is.
+    """
+    if isinstance(reference, ByRun):
+        run = store.run(reference.run_id)
+        if run is None:
+            raise UnknownReference(f"MLflow at {store.uri} has no run {reference.run_id!r}", "dovetail sync --all")
+        found = _recorded(store, run)
+        version = store.find_version(found.model, found.artifact.md5)
+        return TrackedModel(found.model, version.number if version else None, run, found)
+    if isinstance(reference, ByCommit):
+        return _of_commit(workspace, store, reference)
+    if isinstance(reference, ByAlias):
+        number = _aliased(store, reference)
+        reference = ByVersion(reference.model, number)
+    if not isinstance(reference, ByVersion):
+        raise UnknownReference(f"{reference} names data, not a model", "dovetail lineage, for data")
+    known = store.version(reference.model, reference.version)
+    run = store.run(known.run_id) if known else None
+    if known is None or run is None:
+        numbers = ", ".join(str(v.number) for v in store.versions(reference.model)) or "none"
+        raise UnknownReference(
+            f"{reference.model} has no version {reference.version}; it has: {numbers}", "dovetail sync"
+        )
+    return TrackedModel(known.model, known.number, run, _recorded(store, run))
+
+
+def _aliased(store: Store, reference: ByAlias) -> int:
+    aliases = store.aliases(reference.model)
+    for alias in (reference.alias,) if reference.alias else (PRODUCTION, STAGING):
+        if alias in aliases:
+            return aliases[alias]
+    there = ", ".join(f"{reference.model}@{alias}" for alias in aliases) or "no alias of it"
+    wanted = f"@{reference.alias}" if reference.alias else f"neither @{PRODUCTION} nor @{STAGING}"
+    raise UnknownReference(
+        f"{reference.model} has {wanted if not reference.alias else 'no ' + wanted}; there is: {there}",
+        f"dovetail register {reference.model}",
+    )
+
+
+def _of_commit(workspace: Workspace, store: Store, reference: ByCommit) -> TrackedModel:
+    tree = workspace.tree_of(reference.rev)
+    found = tree.lineage(tree.model(reference.model))
+    known = store.find_run(store.experiment(reference.model), found.fingerprint)
+    run = store.run(known.id) if known else None
+    if run is None:
+        raise UnknownReference(
+            f"MLflow shows no run of {reference.model} in {tree.where} (fingerprint {found.fingerprint[:8]})",
+            "dovetail sync --all",
+        )
+    version = store.find_version(reference.model, found.artifact.md5)
+    return TrackedModel(reference.model, version.number if version else None, run, found)
+
+
+def _recorded(store: Store, run: RunDetails) -> Lineage:
+    """What the run itself keeps of its lineage: it answers for what was never committed, too."""
+    if found := store.lineage(run.id):
+        return found
+    if store.has_file(run.id, LINEAGE_FILE):
+        raise UnknownReference(f"{LINEAGE_FILE} of run {run.id} cannot be read", "dovetail sync --repair")
+    raise UnknownReference(f"run {run.id} was not made by dovetail: it has no {LINEAGE_FILE}", "dovetail register")
+
+
+def commit_of(workspace: Workspace, made: Lineage, *, experiments: bool = False) -> Commit | None:
+    """The newest commit of a branch or tag (or of an experiment) that holds the model with all that made it."""
+    for commit in workspace.commits_with(made.kept.md5, experiments=experiments):
+        tree = workspace.at(commit)
+        try:
+            if tree.lineage(tree.model(made.model)).fingerprint == made.fingerprint:
+                return commit
+        except DovetailError:  # of another shape; not this one
+            continue
+    return None

@@ -1,0 +1,87 @@
+"""The pipeline of a DVC repository: what dvc.yaml, dvc.lock and the .dvc files declare, asked of DVC."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dovetail.errors import UserError
+from dovetail.repo import dvc_yaml
+from dovetail.repo.dvc_repo import DvcRepo, dvc_errors, one_line
+from dovetail.repo.dvc_values import Declared, Stage
+from dovetail.repo.storage import Storage
+from dovetail.values.lineage import StageRecord
+
+
+class Pipeline:
+    """The stages, models, metrics and plots that DVC reads, in the working tree or at a revision."""
+
+    def __init__(self, dvc: DvcRepo, storage: Storage) -> None:
+        self._dvc = dvc
+        self._storage = storage
+        self._declared: dict[Any, Declared] = {}
+
+    def declared(self, index_key: Any = None, rev: str | None = None) -> Declared:
+        """What dvc.yaml declares in the working tree or at `rev`, asked of DVC once for each `index_key`.
+
+        Raises:
+            UserError: when it cannot be read.
+        """
+        from dvc.exceptions import DvcException
+
+        try:
+            if index_key not in self._declared:
+                self._declared[index_key] = self._asked(rev)
+        except DvcException as error:
+            show = f"git show {rev[:8]}:dvc.yaml" if rev else "mend the file named, then: dvc status"
+            raise UserError(one_line(error), show) from error
+        return self._declared[index_key]
+
+    def _asked(self, rev: str | None) -> Declared:
+        repo = self._dvc.opened
+        if rev is None:
+            return dvc_yaml.declared(repo)
+        with repo.switch(rev):
+            return dvc_yaml.declared(repo)
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """Every stage and .dvc file of the working tree.
+
+        Raises:
+            UserError: when one cannot be read.
+        """
+        with dvc_errors():
+            return dvc_yaml.stages(self._dvc.opened)
+
+    def params(self, stage: Stage) -> dict[str, Any]:
+        """The values of the stage's params as they are in the params files now.
+
+        Raises:
+            UserError: when one cannot be read.
+        """
+        with dvc_errors():
+            return dvc_yaml.params(self._dvc.opened, stage)
+
+    def running(self, name: str, folder: Path) -> StageRecord | None:
+        """The stage that DVC runs as `name` in `folder`: its inputs, as dvc.lock will record them."""
+        return dvc_yaml.running(self._dvc.opened, name, folder, self._storage.hash)
+
+    def lock_files(self) -> list[Path]:
+        """The dvc.lock beside each dvc.yaml of the working tree that has one.
+
+        Raises:
+            UserError: when a dvc.yaml cannot be read.
+        """
+        with dvc_errors():
+            folders = sorted({Path(stage.path).parent for stage in self._dvc.opened.index.stages})
+        return [folder / "dvc.lock" for folder in folders if (folder / "dvc.lock").is_file()]
+
+    def dvc_files(self) -> list[Path]:
+        """The .dvc files of the working tree.
+
+        Raises:
+            UserError: when a dvc.yaml cannot be read.
+        """
+        with dvc_errors():
+            paths = {Path(stage.path) for stage in self._dvc.opened.index.stages}
+        return sorted(path for path in paths if path.suffix == ".dvc")

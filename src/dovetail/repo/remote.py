@@ -1,0 +1,117 @@
+"""What a remote of DVC has, and what it lacks."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from dovetail.errors import DataUnavailable, UserError
+from dovetail.repo.dvc_repo import DvcRepo, one_line
+from dovetail.repo.git import Git
+from dovetail.repo.git_values import Commit
+from dovetail.repo.objects import Objects
+from dovetail.repo.storage import Storage
+from dovetail.values.lineage import FileRef
+
+_PUSH = "dvc push --all-commits"
+
+
+class Remote:
+    """DVC's remotes; where none is named its default one, where none is set none at all."""
+
+    def __init__(self, dvc: DvcRepo, git: Git, storage: Storage) -> None:
+        self._dvc = dvc
+        self._git = git
+        self._storage = storage
+
+    def objects(self, name: str | None = None) -> Objects | None:
+        """What lies in a remote; None where none is set.
+
+        Raises:
+            UserError: when there is no remote of that name, or it keeps files by their own names.
+        """
+        from dvc.config import ConfigError, NoRemoteError
+
+        shown = name or self._dvc.default_remote
+        try:
+            return Objects(f"remote {shown}", self._dvc.opened.cloud.get_remote_odb(name))
+        except NoRemoteError:
+            return None
+        except ConfigError as error:
+            raise UserError(f"remote {shown}: {one_line(error)}", "dvc remote list") from error
+
+    def missing(self, refs: Sequence[FileRef]) -> list[FileRef] | None:
+        """Those of `refs` that git does not keep and the remote lacks; None where no remote is set.
+
+        Raises:
+            DataUnavailable: when the remote does not answer.
+        """
+        from dvc.config import NoRemoteError
+        from dvc.exceptions import DvcException
+
+        asked = [ref for ref in refs if not self._in_git(ref)]
+        try:
+            remote = self._dvc.opened.cloud.get_remote_odb()
+            there = set(remote.oids_exist([ref.md5 for ref in asked])) if asked else set()
+        except NoRemoteError:
+            return None
+        except (DvcException, OSError) as error:
+            raise DataUnavailable(f"the remote does not answer: {error}", "dvc remote list, then dvc push") from error
+        return [ref for ref in asked if ref.md5 not in there]
+
+    def missing_everywhere(self, refs: Sequence[FileRef]) -> list[FileRef]:
+        """Those of `refs`, and of the files in folders among them, that neither the cache nor the remote has.
+
+        Raises:
+            DataUnavailable: when the cache lacks one and the remote does not answer.
+        """
+        inner = [file for ref in refs for file in self._storage.cached_files(ref)]
+        absent = [ref for ref in (*refs, *inner) if self._storage.cached(ref.md5) is None]
+        missing = self.missing(absent) if absent else []
+        return absent if missing is None else missing
+
+    def available(self, refs: Sequence[FileRef]) -> dict[str, list[str]]:
+        """Where the bytes of each digest are available: `cache`, `remote`, `git`. No byte is read."""
+        try:
+            missing = self.missing(refs)
+        except DataUnavailable:  # a remote that does not answer has nothing to offer now
+            missing = None
+        found: dict[str, list[str]] = {}
+        for ref in refs:
+            in_git = self._in_git(ref)
+            in_remote = missing is not None and ref not in missing and not in_git
+            places = {"cache": self._storage.cached(ref.md5) is not None, "remote": in_remote, "git": in_git}
+            found[ref.md5] = [place for place, has in places.items() if has]
+        return found
+
+    def push_command(self, commits: Iterable[Commit] | None = None) -> str:
+        """The command that pushes the data of `commits`; of any commit where none are given.
+
+        DVC reads the remote from each commit's own .dvc/config. A commit older than the remote it leaves out, says that
+        everything is up to date, and takes a relative path from the root of the file system. A remote in the local
+        configuration counts for all commits.
+        """
+        config, name = self._dvc.opened.config, self._dvc.default_remote
+        if name is None:
+            return f"dvc remote add --local --default NAME URL && {_PUSH}"
+        own = (config.load_one(level) for level in ("system", "global", "local"))
+        if any(name in level.get("remote", {}) for level in own):
+            return _PUSH
+        if commits is not None and all(self._is_set_at(commit, name) for commit in commits):
+            return _PUSH
+        url = config["remote"][name]["url"]
+        place = url if "://" in url else str(Path(url).resolve())
+        return f"dvc remote add --local --force --default {name} {shlex.quote(place)} && {_PUSH}"
+
+    def _is_set_at(self, commit: Commit, name: str) -> bool:
+        """Whether the configuration of a commit has the remote."""
+        blob = self._git.files(commit.sha).get(".dvc/config")
+        return bool(blob and f'remote "{name}"' in self._git.blob(blob).decode())
+
+    def _in_git(self, ref: FileRef) -> bool:
+        inside = (path for path in self._tracked if path.startswith(f"{ref.path}/")) if ref.is_folder else ()
+        return ref.path in self._tracked or any(inside)
+
+    @cached_property
+    def _tracked(self) -> Mapping[str, str]:
+        return self._git.files("HEAD") if self._git.commit("HEAD") else {}

@@ -1,0 +1,133 @@
+"""The tree of a commit, with nothing checked out."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dovetail.errors import MissingFile
+from dovetail.repo.dvc_files import Tracked, folder_md5, read_dvc_files, read_locks
+from dovetail.repo.dvc_values import Declared
+from dovetail.repo.dvc_yaml import gates_of
+from dovetail.repo.git_values import Commit
+from dovetail.repo.tree import Sources, Tree
+from dovetail.values import environment
+from dovetail.values.environment import PINS, Environment
+from dovetail.values.lineage import FileRef, StageRecord
+
+
+class Revision(Tree):
+    """The tree of a commit: its files from git, its data from DVC's cache or remote. Nothing is checked out."""
+
+    def __init__(self, sources: Sources, commit: Commit, experiment: str | None) -> None:
+        super().__init__(sources)
+        self.commit: Commit = commit
+        self.experiment = experiment
+        self.dirty = False
+
+    @cached_property
+    def _files(self) -> Mapping[str, str]:
+        return self._git.files(self.commit.sha)
+
+    @cached_property
+    def declared(self) -> Declared:
+        # DVC takes a fifth of a second to read a commit's dvc.yaml. Params change at every other commit, but say
+        # something else about the outs only where they are interpolated, which the outs' names then show.
+        pipelines = self._named("dvc.yaml")
+        outs = frozenset(out.path for record in read_locks(self._locks, {}).values() for out in record.outs)
+        # Working directories are not in dvc.lock: they may follow from params.
+        params = tuple(self._named("params.yaml").items()) if self._has_wdirs else ()
+        declared = self._pipeline.declared((tuple(pipelines.items()), outs, params), self.commit.sha)
+        gates = {name: gates for path in pipelines for name, gates in self._gates(path).items()}
+        models = {name: replace(m, gates=gates.get(name, m.gates)) for name, m in declared.models.items()}
+        return replace(declared, models=models)
+
+    def _gates(self, pipeline: str) -> Mapping[str, Mapping[str, Any]]:
+        params = (Path(pipeline).parent / "params.yaml").as_posix()
+        return gates_of(self._text(pipeline), self._text(params)) if params in self._files else {}
+
+    @cached_property
+    def records(self) -> Mapping[str, StageRecord]:
+        # Where no dvc.yaml names a working directory DVC need not be asked for one.
+        return read_locks(self._locks, self.declared.wdirs if self._has_wdirs else {})
+
+    @property
+    def _has_wdirs(self) -> bool:
+        return any("wdir:" in self._text(path) for path in self._named("dvc.yaml"))
+
+    @cached_property
+    def tracked(self) -> Mapping[str, Tracked]:
+        return read_dvc_files({path: self._text(path) for path in self._files if Path(path).suffix == ".dvc"})
+
+    def listing(self, ref: FileRef) -> list[FileRef]:
+        inside = self.in_git(ref.path)
+        return [self._of_git(path) for path in inside] if inside else self._storage.files(ref)
+
+    def in_git(self, folder: str) -> list[str]:
+        return [path for path in self._files if path.startswith(f"{folder}/")]
+
+    def keeps(self, path: str) -> bool:
+        """Whether git keeps the file, or a file below the folder, at this commit."""
+        return path in self._files or bool(self.in_git(path))
+
+    def file(self, path: str) -> FileRef:
+        outs = [out for record in self.records.values() for out in record.outs]
+        recorded = {ref.path: ref for ref in (*outs, *(entry.ref for entry in self.tracked.values()))}
+        if path in recorded:
+            return recorded[path]
+        if path in self._files:
+            return self._of_git(path)
+        if inside := self.in_git(path):
+            return FileRef(path, folder_md5(path, map(self._of_git, inside)))
+        for ref in recorded.values():
+            if path.startswith(f"{ref.path}/"):
+                for inner in self.listing(ref):
+                    if inner.path == path:
+                        return inner
+        sha = self.commit.sha[:8]
+        raise MissingFile(f"{path} is in no dvc.lock of commit {sha}", f"git show {sha}:dvc.lock")
+
+    def _of_git(self, path: str) -> FileRef:
+        """A file that git keeps, with the digest that DVC would give it."""
+        content = self._git.blob(self._files[path])
+        return FileRef(path, hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content))
+
+    def read(self, ref: FileRef) -> bytes:
+        if ref.path in self._files:
+            return self._git.blob(self._files[ref.path])
+        return self._storage.object(ref).read_bytes()
+
+    def as_file(self, ref: FileRef, folder: Path) -> Path:
+        target = folder / ref.path
+        if ref.path in self._files or (ref.is_folder and self.in_git(ref.path)):
+            for inner in self.listing(ref) if ref.is_folder else [ref]:
+                (folder / inner.path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / inner.path).write_bytes(self.read(inner))
+        else:
+            self._storage.write_to(ref, target, link=True)
+        return target
+
+    @cached_property
+    def environment(self) -> Environment | None:
+        return environment.pinned(self._text(PINS)) if PINS in self._files else None
+
+    @property
+    def where(self) -> str:
+        return f"commit {self.commit.sha[:8]}"
+
+    @property
+    def time(self) -> int | None:
+        return self.commit.time * 1000
+
+    @cached_property
+    def _locks(self) -> Mapping[str, str]:
+        return {path: self._text(path) for path in self._named("dvc.lock")}
+
+    def _named(self, name: str) -> dict[str, str]:
+        """The files of that name in any folder, with their blobs."""
+        return {path: blob for path, blob in self._files.items() if Path(path).name == name}
+
+    def _text(self, path: str) -> str:
+        return self._git.blob(self._files[path]).decode()

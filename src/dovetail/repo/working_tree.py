@@ -1,0 +1,69 @@
+"""The working tree: the files as they are."""
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from dovetail.errors import MissingFile
+from dovetail.repo.dvc_files import Tracked, read_dvc_files, read_locks
+from dovetail.repo.dvc_values import Declared
+from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_STAGE
+from dovetail.repo.tree import Sources, Tree
+from dovetail.values import environment
+from dovetail.values.environment import Environment
+from dovetail.values.lineage import FileRef, StageRecord
+
+
+class WorkingTree(Tree):
+    """The files as they are, registered by whatever runs: a stage, an experiment or somebody at a keyboard."""
+
+    def __init__(self, sources: Sources, root: Path) -> None:
+        super().__init__(sources)
+        self._root = root
+        self.experiment = os.environ.get(ENV_EXPERIMENT) or None
+        self.stage = os.environ.get(ENV_STAGE) or None
+        self.commit = self._git.commit("HEAD")
+        self.dirty = self._git.is_dirty() if self.commit else None
+
+    @property
+    def declared(self) -> Declared:
+        return self._pipeline.declared()
+
+    @cached_property
+    def records(self) -> Mapping[str, StageRecord]:
+        return read_locks(self._texts(self._pipeline.lock_files()), self.declared.wdirs)
+
+    @cached_property
+    def tracked(self) -> Mapping[str, Tracked]:
+        return read_dvc_files(self._texts(self._pipeline.dvc_files()))
+
+    def _texts(self, files: Iterable[Path]) -> dict[str, str]:
+        return {file.relative_to(self._root).as_posix(): file.read_text(encoding="utf-8") for file in files}
+
+    def listing(self, ref: FileRef) -> list[FileRef]:
+        return self._storage.hash_files(ref.path)
+
+    def in_git(self, folder: str) -> list[str]:
+        return self._git.paths(folder)
+
+    def file(self, path: str) -> FileRef:
+        return self._storage.hash(path)
+
+    def read(self, ref: FileRef) -> bytes:
+        return self.as_file(ref, Path()).read_bytes()
+
+    def as_file(self, ref: FileRef, folder: Path) -> Path:
+        del folder  # it is there already
+        file = self._root / ref.path
+        if not file.exists():
+            raise MissingFile(f"{ref.path} is not there", f"dvc checkout {ref.path}")
+        return file
+
+    @cached_property
+    def environment(self) -> Environment | None:
+        return environment.current()
+
+    @property
+    def where(self) -> str:
+        return "the working tree"

@@ -1,0 +1,37 @@
+"""What is wrong with a server, by what it concerns; `/health` and the metrics say it."""
+
+from dovetail.serving.metrics import Metrics
+
+
+class Health:
+    """The problems of one server.
+
+    Attributes:
+        problems: A line for each of `store`, `load`, `engine` and `server` that has one.
+        loading: The version that is loaded beside the one that answers.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.problems: dict[str, str] = {}
+        self.loading: int | None = None
+
+    def store_answers(self) -> None:
+        """MLflow answered."""
+        self.problems.pop("store", None)
+        self._metrics.store(answers=True)
+
+    def store_is_lost(self, why: str, *, answers: bool = False) -> None:
+        """MLflow did not answer, or what it answered names no version."""
+        self.problems["store"] = why
+        self._metrics.store(answers=answers)
+
+    def load_failed(self, why: str) -> None:
+        """A version could not be loaded."""
+        self._metrics.load_failures.inc()
+        self.problems["load"] = why
+
+    def is_served(self) -> None:
+        """What should be served answers."""
+        for solved in ("load", "engine"):
+            self.problems.pop(solved, None)

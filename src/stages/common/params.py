@@ -1,0 +1,95 @@
+"""params.yaml as frozen models: an unknown key, a wrong type or an unknown name is refused, with its place in the file.
+
+`python -m stages.common.params` from `src/` prints the JSON schema, which is kept beside params.yaml for editors.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+from pydantic import ValidationError, model_validator
+
+from stages.common.block import Block
+from stages.common.datasets import Dataset
+from stages.common.errors import StageError
+from stages.common.models import Model
+from stages.common.sources import Sources
+
+PARAMS_FILE = "params.yaml"
+T = TypeVar("T")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, in C where it was built
+
+
+class Params(Block):
+    """The whole of params.yaml."""
+
+    sources: Sources
+    datasets: dict[str, Dataset]
+    models: dict[str, Model]
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for name, model in self.models.items():
+            if model.data not in self.datasets:
+                known = ", ".join(self.datasets)
+                raise ValueError(f"models.{name}.data: no dataset {model.data!r}; there are: {known}")
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        StageError: naming the file, the key, its value and what is allowed.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  (a safe loader)
+    except FileNotFoundError as error:
+        raise StageError(f"{path} is missing; run from the repository's root") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise StageError("; ".join(_explain(path, problem) for problem in error.errors()[:3])) from error
+
+
+def block(path: str, blocks: dict[str, T], key: str) -> T:
+    """The block `key` of the section `path`.
+
+    Raises:
+        StageError: naming the blocks that exist.
+    """
+    if key not in blocks:
+        raise StageError(f"{PARAMS_FILE}: no {path}.{key}; there are: {', '.join(blocks) or 'none'}")
+    return blocks[key]
+
+
+def _explain(path: Path, problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        allowed = _allowed_keys(problem["loc"][:-1])
+        return f"{path}: unknown key {place!r} (value {problem['input']!r}); allowed there: {', '.join(allowed)}"
+    if problem["type"] == "missing":
+        return f"{path}: {place} is missing; add it"
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict | list):
+        return f"{path}: {place + ': ' if place else ''}{message}"
+    return f"{path}: {place} = {problem['input']!r}: {message}"
+
+
+def _allowed_keys(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that the block at `loc` may have, read from the JSON schema."""
+    schema = Params.model_json_schema(by_alias=True)
+    node: dict[str, Any] = schema
+    for part in loc:
+        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or node.get("items") or {}
+        node = next((option for option in node.get("anyOf", ()) if option.get("type") != "null"), node)
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    return list(node.get("properties", {}))
+
+
+if __name__ == "__main__":
+    print(json.dumps(Params.model_json_schema(by_alias=True), indent=2))

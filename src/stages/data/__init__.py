@@ -1,0 +1,1 @@
+"""What the stages of the data half share: raw files, and URLs with secrets."""

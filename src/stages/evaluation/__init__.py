@@ -1,0 +1,1 @@
+"""What `evaluate` alone uses: predictions, metrics, importance, plots and the card."""

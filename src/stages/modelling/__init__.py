@@ -1,0 +1,1 @@
+"""What the stages of the model half share: Parquet as estimators see it."""

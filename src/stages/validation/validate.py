@@ -1,0 +1,142 @@
+"""Validation row by row, in the same streaming pass as the cleaning."""
+
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandera.polars as pa
+import polars as pl
+
+from stages.common.datasets import Dataset
+from stages.common.errors import StageError
+from stages.common.params import PARAMS_FILE
+from stages.data.raw_file import Format, scan
+from stages.validation.rules import Rule, Typed, rules_of, typed_column
+from stages.validation.schema import pandera_schema
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The rows of a raw file told apart, lazily.
+
+    Attributes:
+        good: rows that keep all rules, with the schema's types.
+        rejected: the others, as read, with `row`, their number from 1, and `reason`.
+        counts: one row: `rows`, then a count of breaks per rule, then a count of missing values per column, then how
+            many values are infinite.
+        rules: in the order of the counts.
+        columns: of the raw file, in the order of the counts.
+        row: the name of the column with the row's number; not `row` if the file has one of this name.
+        reason: likewise.
+    """
+
+    good: pl.LazyFrame
+    rejected: pl.LazyFrame
+    counts: pl.LazyFrame
+    rules: tuple[Rule, ...]
+    columns: tuple[str, ...]
+    row: str
+    reason: str
+
+
+def validate(dataset: Dataset, place: str, raw: Path, *, as_text: bool = False) -> Validated:
+    """Tell the rows of `raw` apart by the dataset's schema; nothing is read but the head of the file.
+
+    Args:
+        dataset: its schema, and how its text is to be read.
+        place: of the dataset in params.yaml, for messages.
+        raw: the file.
+        as_text: read text as text and reject rows with a cell that does not parse, slower; without it such a cell
+            makes the reading fail with a polars ComputeError.
+
+    Raises:
+        StageError: on a missing or malformed file, missing or unknown columns, checks that cannot be made.
+    """
+    schema = pandera_schema(dataset.schema_, f"{place}.schema")
+    form = Format(dataset.clean.separator, tuple(dataset.clean.null_values))
+    frame = scan(
+        raw, form, {name: _parsed_as(column.dtype.type) for name, column in schema.columns.items()}, as_text=as_text
+    )
+    have = frame.collect_schema()
+    _columns_agree(schema, list(have), raw)
+    typed = {
+        name: typed_column(
+            f"column{number}", f"value{number}", dtype, schema.columns[name].dtype.type, f"{raw}: column {name!r}"
+        )
+        for number, (name, dtype) in enumerate(have.items())
+        if name in schema.columns
+    }
+    rules = [
+        rule
+        for name, column in schema.columns.items()
+        if name in typed
+        for rule in rules_of(column, typed[name], dataset.schema_.columns[name], f"{place}.schema.columns.{name}")
+    ]
+    return _tell_apart(frame, have, typed, rules)
+
+
+def _parsed_as(dtype: Any) -> Any:
+    return pl.String if dtype.is_temporal() else dtype  # Polars would guess at 01/02/2020
+
+
+def _columns_agree(schema: pa.DataFrameSchema, have: list[str], raw: Path) -> None:
+    if missing := [name for name, column in schema.columns.items() if column.required and name not in have]:
+        raise StageError(
+            f"{raw} has no column {missing[0]!r}, only {', '.join(have)}; "
+            f"correct the file, or the schema in {PARAMS_FILE}"
+        )
+    if schema.strict and (unknown := [name for name in have if name not in schema.columns]):
+        raise StageError(
+            f"{raw}: column {unknown[0]!r} is not in the strict schema; add it to {PARAMS_FILE}, or drop it"
+        )
+
+
+def _tell_apart(frame: pl.LazyFrame, have: pl.Schema, typed: dict[str, Typed], rules: list[Rule]) -> Validated:
+    """Add flags to the rows and sort them by these.
+
+    In between all columns have names of ours, which the file's names can neither meet nor be read as a pattern by.
+    """
+    row, reason = _unused("row", have), _unused("reason", have)
+    inner = {name: f"column{number}" for number, name in enumerate(have)}
+    coded = pl.Categorical, pl.Enum  # as text: an Arrow file has but one set of codes
+    as_read = [
+        (pl.col(inner[name]).cast(pl.String) if dtype in coded else pl.col(inner[name])).alias(name)
+        for name, dtype in have.items()
+    ]
+    flags = [f"broken{number}" for number in range(len(rules))]
+    flagged = (
+        frame.rename(inner)
+        .with_row_index("row", offset=1)
+        .with_columns(column.value.alias(column.name) for column in typed.values() if column.name != column.raw)
+        .with_columns(rule.broken.alias(flag) for flag, rule in zip(flags, rules, strict=True))
+    )
+    infinite = [pl.col(inner[name]).is_infinite().sum() for name in typed if have[name].is_float()]
+    broken = pl.any_horizontal(flags) if flags else pl.lit(value=False)
+    reasons: list[pl.Expr] = [pl.when(flag).then(pl.lit(rule.reason)) for flag, rule in zip(flags, rules, strict=True)]
+    return Validated(
+        good=flagged.filter(~broken).select(
+            pl.col(typed[name].name if name in typed else inner[name]).alias(name) for name in have
+        ),
+        rejected=flagged.filter(broken).select(
+            pl.col("row").alias(row),
+            *as_read,
+            pl.concat_str(reasons or pl.lit(""), separator="; ", ignore_nulls=True).alias(reason),
+        ),
+        counts=flagged.select(
+            pl.len().alias("rows"),
+            *(pl.col(flag).sum() for flag in flags),
+            *(pl.col(column).null_count().alias(f"missing_{column}") for column in inner.values()),
+            pl.sum_horizontal(*infinite, pl.lit(0)).alias("infinite"),
+        ),
+        rules=tuple(rules),
+        columns=tuple(have),
+        row=row,
+        reason=reason,
+    )
+
+
+def _unused(name: str, taken: Container[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name

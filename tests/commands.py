@@ -1,0 +1,60 @@
+"""`dovetail` and `dvc` for tests: shims on PATH that have a fork server run them, or the true commands."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+HERE = Path(__file__).parent
+SERVED = {name: BIN / name for name in ("dovetail", "dvc", "gto", "mlflow", "python")} | {"killed": HERE / "killed.py"}
+SHIMS = "COMMANDS_OF_TESTS"  # the environment variable that names the shims' folder, for the workers of a run
+
+
+class Commands:
+    """A fork server and a folder with a shim for each command that it serves."""
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="shims-"))
+        path = self.folder / "socket"
+        with socket.socket(socket.AF_UNIX) as listener, (self.folder / "log").open("wb") as log:
+            listener.bind(str(path))
+            listener.listen(64)  # who comes while the server imports, waits
+            self._server = subprocess.Popen(
+                [sys.executable, HERE / "fork_server.py", str(listener.fileno())], pass_fds=[listener.fileno()],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(self.folder),
+            )  # fmt: skip
+        text = (HERE / "shims" / "command.py").read_text()
+        for name, script in SERVED.items():
+            shim = self.folder / name
+            shim.write_text(f"#!{sys.executable} -IS\n{text}")
+            shim.chmod(0o755)
+            shim.with_name(f"{name}.script").symlink_to(script)
+
+    def close(self):
+        """End the server, and with it what it runs."""
+        self._server.stdin.close()
+        self._server.wait(10)
+        shutil.rmtree(self.folder)
+
+
+def _environment(home):
+    """The environment in which the server imports: that of a test, in a home of its own."""
+    apart = ("MLFLOW_", "DVC_", "GIT_", "DOVETAIL_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(apart)}
+    return {**kept, "HOME": str(home), "PYTEST_CURRENT_TEST": "the fork server"}  # MLflow reports nothing from a test
+
+
+def path(*, plain=False):
+    """The value of PATH: the shims, unless plain processes are wanted, and this environment's commands first."""
+    shims = [] if plain or not os.environ.get(SHIMS) else [os.environ[SHIMS]]
+    others = [part for part in os.environ["PATH"].split(os.pathsep) if part not in shims]
+    return os.pathsep.join([*shims, str(BIN), *others])
+
+
+def killed():
+    """The command that runs `dovetail …` and kills it."""
+    return ["killed"] if os.environ.get(SHIMS) else [sys.executable, str(SERVED["killed"])]

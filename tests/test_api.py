@@ -1,0 +1,78 @@
+"""The Python API: the same verbs as the command line, the same answers, nothing imported before it is needed."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+import dovetail
+from dovetail.cli import main
+from dovetail.errors import NotARepository
+
+ELSEWHERE = {"serve"}  # a server is a process, not an answer
+
+
+def test_the_public_names_are_those_that_are_documented():
+    assert sorted(dovetail.__all__) == ["DovetailError", "Repository", "open"]
+    assert all(getattr(dovetail, name).__doc__ for name in dovetail.__all__)
+
+
+def test_every_command_is_a_method_and_every_public_method_has_types_and_a_docstring():
+    methods = dict(inspect.getmembers(dovetail.Repository, inspect.isfunction))
+    assert set(main.commands) - ELSEWHERE <= set(methods)
+    for name, method in methods.items():
+        if not name.startswith("_"):
+            assert method.__doc__, name
+            assert "return" in method.__annotations__ or name == "close", name
+
+
+@pytest.mark.parametrize("name", sorted(set(main.commands) - ELSEWHERE - {"monitor", "doctor"}))
+def test_a_method_takes_what_its_command_takes(name):
+    """Under the names that are typed; what only concerns the terminal stays there."""
+    typed = {
+        max((o.lstrip("-").replace("-", "_") for o in parameter.opts), key=len)
+        for parameter in main.commands[name].params
+        if isinstance(parameter, click.Option)
+    } - {"json", "markdown", "mermaid"}
+    renamed = {"all": "everything", "with": "data", "from": "base"}
+    taken = set(inspect.signature(getattr(dovetail.Repository, name)).parameters)
+    assert {renamed.get(option, option) for option in typed} <= taken
+
+
+def test_importing_it_imports_nothing_heavy():
+    code = "import dovetail, sys; print(sorted({'mlflow', 'dvc', 'pandas', 'numpy', 'click'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "[]\n"
+
+
+def test_the_answers_are_those_of_the_command_line(registered):
+    repository = dovetail.open(registered.root)
+    assert repository.root == registered.root
+    for command, answer in (
+        (("status",), repository.status()),
+        (("lineage", "m/1"), repository.lineage("m/1")),
+        (("diff", "m/1", "workspace"), repository.diff("m/1", "workspace")),
+        (("doctor",), repository.doctor()),
+        (("gc",), repository.gc()),
+        (("promote", "m", "--dry-run"), repository.promote("m", dry_run=True)),
+    ):
+        said = registered.run("dovetail", *command, "--json", code=None).stdout
+        assert json.dumps(answer.as_json(), indent=2, ensure_ascii=False) + "\n" == said, command
+        assert "\n" not in repr(answer), command
+        assert len(repr(answer)) < 200, command  # a cell of a notebook shows it whole
+
+
+def test_what_a_method_changed_the_next_one_sees(registered):
+    repository = dovetail.open(registered.root)
+    assert repository.promote("m", force=True, reason="tried by hand").promoted
+    assert [event.kind for event in repository.history("m").events] == ["force"]
+    assert [model.production.version for model in repository.status().models] == [1]
+    assert not repository.sync().aliases
+
+
+def test_a_folder_without_a_repository_is_an_error_that_says_what_to_do(tmp_path):
+    with pytest.raises(NotARepository, match="git init && dvc init"):
+        dovetail.open(tmp_path)
