@@ -14,8 +14,7 @@ import pytest
 from project import BIN
 
 from dovetail.errors import StoreError, UnknownReference, UserError
-from dovetail.monitoring import assessment, performance
-from dovetail.monitoring.baseline import Tested
+from dovetail.monitoring import assessment, baseline, performance
 from dovetail.monitoring.column_pair import pair
 from dovetail.monitoring.monitor import MonitorRequest, moment, monitor
 from dovetail.monitoring.page import page
@@ -253,7 +252,7 @@ def test_one_label_that_is_no_number_voids_no_metric():
         pa.table({"label": numbers, "prediction": [n + 0.1 for n in numbers]}),
         pa.table({"label": ["text", "inf"], "prediction": [1.0, 2.0]}),
     ])  # fmt: skip
-    tested = Tested(numbers, numbers, "r2")
+    tested = baseline.Tested(numbers, numbers, "r2")
     metric = assessment.metric_of(tested, truth, 100)
     assert (metric.rows, metric.served.value > 0.99) == (640, True)
     assert assessment.unusable(tested, truth) == 2
