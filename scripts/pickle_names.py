@@ -198,6 +198,8 @@ def _functions() -> set[str]:
         if isinstance(getattr(module, name), np.ufunc)
     }
     found |= {f"numpy.{name}" for name in dir(np) if _is_scalar(getattr(np, name))}
+    found |= {"numpy.random._generator.Generator", "numpy.random.mtrand.RandomState"}  # as .skops files name them
+    found |= {f"numpy.random.{name}" for name in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")}
     for module, names in FUNCTIONS.items():
         for name in names.split():
             real = getattr(__import__(module, fromlist=["x"]), name)

@@ -163,7 +163,11 @@ def test_pipelines_and_skrubs_are_read_and_say_the_same(fitted):
 @pytest.mark.slow
 def test_values_in_models_are_read_as_joblib_reads_them(fitted):
     for name, value in fitted.values():
-        assert joblib.hash(read(dumped(value))) == joblib.hash(joblib.load(io.BytesIO(dumped(value)))), name
+        ours, theirs = read(dumped(value)), joblib.load(io.BytesIO(dumped(value)))
+        if name == "masked":  # joblib cannot hash it
+            assert (ours == theirs).all()
+        else:
+            assert joblib.hash(ours) == joblib.hash(theirs), name
 
 
 @pytest.mark.slow

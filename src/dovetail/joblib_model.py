@@ -556,8 +556,21 @@ def _tree(_reader: _Reader, called: Any, features: int, classes: Any, outputs: i
     return called(features, classes, outputs)
 
 
-def _arrow(_reader: _Reader, called: Any, *arguments: Any) -> Any:
-    array = called(*arguments)
+def _arrow(_reader: _Reader, called: Any, given: Any) -> Any:
+    """An array of texts with buffers that are long enough: Arrow looks at them before it can be asked to check."""
+    import pyarrow as pa
+
+    kind, length, nulls, offset, buffers, children, dictionary = given
+    width = {pa.string(): 4, pa.large_string(): 8}.get(kind, 0) if isinstance(kind, pa.DataType) else 0
+    whole = width and all(type(one) is int for one in (length, nulls, offset)) and length >= 0 and offset >= 0
+    valid, offsets, texts = buffers
+    if not whole or children or dictionary is not None or not isinstance(texts, pa.Buffer | None) or (
+        not isinstance(offsets, pa.Buffer) or offsets.size < (length + offset + 1) * width
+        or not -1 <= nulls <= length or not isinstance(valid, pa.Buffer | None)
+        or (valid is not None and valid.size * 8 < length + offset) or (valid is None and nulls)
+    ):  # fmt: skip
+        raise pickle.UnpicklingError("texts whose buffers do not agree")
+    array = called(given)
     array.validate(full=True)
     return array
 
