@@ -131,3 +131,31 @@ def test_the_lock_pins_everything_exactly_and_records_no_address():
     lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
     assert [line for line in lines if not re.match(r"^[\w.-]+==[\w.!+]+( ; .+)?$", line)] == []
     assert len(lines) > 100
+
+
+ROOMS = ROOT / "src" / "dovetail"
+FILES = [file for file in ROOMS.rglob("*.py") if file.name != "__init__.py"]
+
+
+def test_two_files_have_one_name_only_where_they_are_two_sides_of_one_thing():
+    places = {}
+    for file in FILES:
+        places.setdefault(file.name, set()).add(file.parent.relative_to(ROOMS).parts[0] if file.parent != ROOMS else "")
+    shared = {name: rooms for name, rooms in places.items() if len(rooms) > 1}
+    # `render` shows what the verb of that name answers; the value `lineage` is what the verb `lineage` tells.
+    alone = {name: rooms - {"render"} for name, rooms in shared.items()}
+    assert {name for name, rooms in alone.items() if len(rooms) > 1} == {"lineage.py"}
+    assert all("render" in rooms for name, rooms in shared.items() if name != "lineage.py")
+
+
+def test_no_file_is_long_without_a_reason_in_it():
+    long = [
+        file for folder in (ROOMS, STAGES) for file in folder.rglob("*.py") if len(file.read_text().splitlines()) > 300
+    ]
+    without = [file for file in long if "longer than" not in ast.get_docstring(ast.parse(file.read_text()))]
+    assert without == []
+
+
+def test_the_rooms_are_those_that_the_architecture_names():
+    named = set(re.findall(r"^\| \d? ?\| `(\w+)/`", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE))
+    assert named == {folder.name for folder in ROOMS.iterdir() if (folder / "__init__.py").is_file()}

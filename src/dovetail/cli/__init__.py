@@ -9,8 +9,8 @@ import click
 
 from dovetail.cli.decide import promote, register, rollback
 from dovetail.cli.look import diff, history, lineage, status
+from dovetail.cli.maintain import clean_up, doctor, sync
 from dovetail.cli.options import JSON
-from dovetail.cli.repair import clean_up, doctor, sync
 from dovetail.cli.run import monitor, reproduce, retrain, serve
 from dovetail.errors import DovetailError
 

@@ -3,8 +3,6 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from dovetail.serving.engine.kept_copies import VersionCopy
-
 TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _TOGETHER = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -59,10 +57,10 @@ class Metrics:
         """That many requests share a prediction."""
         self._together.observe(requests)
 
-    def serving(self, model: str, copy: VersionCopy) -> None:
+    def serving(self, model: str, version: int, md5: str) -> None:
         """This version answers from now on."""
         self._served.clear()
-        self._served.labels(model, str(copy.version), copy.md5).set(1)
+        self._served.labels(model, str(version), md5).set(1)
 
     def store(self, *, answers: bool) -> None:
         """Whether MLflow answered."""

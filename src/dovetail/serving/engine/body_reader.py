@@ -13,8 +13,8 @@ from dovetail.serving.engine import frames
 from dovetail.serving.engine.body_process import SECONDS, TOO_MUCH_MEMORY
 from dovetail.serving.engine.process_client import ProcessClient, ProcessLost
 from dovetail.serving.protocol.body import PredictionRequest
+from dovetail.serving.protocol.body_limits import UNPACKED
 from dovetail.serving.protocol.refused import Refused
-from dovetail.serving.protocol.rows import UNPACKED
 from dovetail.serving.protocol.signature import Signature
 from dovetail.serving.settings import ServeOptions
 

@@ -169,7 +169,7 @@ class Follower:
     def _swap(self, loaded: ServedVersion) -> None:
         old, self.current = self.current, loaded
         self.health.is_served()
-        self._metrics.serving(self._settings.model, loaded.copy)
+        self._metrics.serving(self._settings.model, loaded.copy.version, loaded.copy.md5)
         kept_copies.remember(self._settings.keep, loaded.copy)
         if old:
             self._draining.append(old.batcher)

@@ -14,7 +14,7 @@ from dovetail.errors import OutsideError, UserError
 from dovetail.serving.engine.body_reader import BodyReader
 from dovetail.serving.engine.follower import Follower
 from dovetail.serving.http.app import App
-from dovetail.serving.http.connection import Connection
+from dovetail.serving.http.bounded_connection import Connection
 from dovetail.serving.log.prediction_log import PredictionLog
 from dovetail.serving.metrics import Metrics
 from dovetail.serving.settings import ENV_TOKENS, Settings

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dovetail.serving.protocol.body_limits import check_rows
 from dovetail.serving.protocol.csv_body import read_csv
 from dovetail.serving.protocol.json_body import read_json
 from dovetail.serving.protocol.parquet_body import read_parquet
 from dovetail.serving.protocol.refused import Refused
-from dovetail.serving.protocol.rows import check_rows
 from dovetail.serving.protocol.signature import Signature
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"

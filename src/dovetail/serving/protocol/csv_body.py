@@ -3,9 +3,9 @@
 from io import BytesIO
 from typing import Any
 
+from dovetail.serving.protocol.body_limits import check_names, check_values
 from dovetail.serving.protocol.frame_values import frame_values
 from dovetail.serving.protocol.refused import Refused
-from dovetail.serving.protocol.rows import check_names, check_values
 from dovetail.serving.protocol.signature import Signature
 
 

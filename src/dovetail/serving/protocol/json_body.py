@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from dovetail.serving.protocol.body_limits import check_names, check_rows, check_values
 from dovetail.serving.protocol.refused import Refused
-from dovetail.serving.protocol.rows import check_names, check_rows, check_values
 from dovetail.serving.protocol.signature import kind, transposed
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")

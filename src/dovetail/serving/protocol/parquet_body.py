@@ -4,8 +4,8 @@ from datetime import datetime
 from io import BytesIO
 from typing import Any
 
+from dovetail.serving.protocol.body_limits import check_names, check_rows, check_text, check_values
 from dovetail.serving.protocol.refused import Refused
-from dovetail.serving.protocol.rows import check_names, check_rows, check_text, check_values
 from dovetail.serving.protocol.signature import Column, Signature
 
 _PIECE = 1 << 20  # bytes that are unpacked at a time
