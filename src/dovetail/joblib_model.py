@@ -657,6 +657,7 @@ def _check_children(left: Any, right: Any, feature: Any, features: int) -> None:
     nodes = len(left)
     if not nodes:
         return
+    left, right, feature = (np.ascontiguousarray(column) for column in (left, right, feature))  # one look at each node
     inner, before = left != -1, np.arange(nodes)
     beyond = max(left.max(), right.max()) >= nodes or feature.max() >= features
     if beyond or (inner & ((left <= before) | (right <= before) | (feature < 0))).any():  # a child stands behind it
