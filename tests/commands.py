@@ -36,8 +36,9 @@ class Commands:
 
     def close(self):
         """End the server, and with it what it runs."""
+        self._server.terminate()
         self._server.stdin.close()
-        self._server.wait(10)
+        self._server.wait()
         shutil.rmtree(self.folder)
 
 

@@ -93,6 +93,7 @@ class Server:
     def serve(self):
         """Answer until whoever started this server is gone. In a forked process: its request."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._end())
         self.waker.settimeout(0)
         signal.set_wakeup_fd(self.waker.fileno(), warn_on_full_buffer=False)
         for file in (self.listener, self.woken, sys.stdin):
@@ -100,9 +101,7 @@ class Server:
         while True:
             for key, _ in self.selector.select():
                 if key.fileobj is sys.stdin:
-                    for pid in self.commands:
-                        _kill(pid)
-                    os._exit(0)
+                    self._end()
                 elif key.fileobj is self.woken:
                     self.woken.recv(4096)
                     self._reap()
@@ -148,9 +147,15 @@ class Server:
         """Keep nothing of the server in a forked process."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self.selector.close()
         for connection in (self.listener, self.woken, self.waker, *filter(None, self.commands.values())):
             connection.close()
+
+    def _end(self):
+        for pid in self.commands:
+            _kill(pid)
+        os._exit(0)
 
     def _reap(self):
         """Hand back how the commands that ended did so."""
