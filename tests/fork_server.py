@@ -47,6 +47,7 @@ READ_ON_IMPORT = (
     "NPY_", "NUMPY_", "OMP_", "OPENBLAS_", "OTEL_", "PANDAS_", "PYTHON", "TQDM_", "TZ",
 )  # fmt: skip
 SERVERS = {("mlflow", "server"), ("mlflow", "ui"), ("mlflow", "models"), ("dovetail", "serve"), ("dovetail", "ui")}
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # they wait from a fork until it is known whom they are for
 HEADER = 4  # bytes that tell a request's length
 FILES = 4  # the caller's standard streams and its folder
 
@@ -122,11 +123,12 @@ class Server:
         if self._needs_own_process(request):
             with connection, contextlib.suppress(OSError):
                 connection.sendall(marshal.dumps(0).ljust(16))
-        elif pid := os.fork():
+        elif pid := self._fork():
             self.commands[pid] = connection
             self.selector.register(connection, selectors.EVENT_READ)
             with contextlib.suppress(OSError):
                 connection.sendall(marshal.dumps(pid).ljust(16))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         else:
             self._close()
             connection.close()
@@ -134,6 +136,10 @@ class Server:
         for file in request.files:
             os.close(file)
         return None
+
+    def _fork(self):
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        return os.fork()
 
     def _needs_own_process(self, request):
         """Whether it is a server itself, or a variable that counts on import differs from what it was for this one."""
@@ -215,6 +221,7 @@ def become(request):
     os.umask(request.umask)
     for number in request.ignored:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     os.environ.clear()
     os.environ.update(request.environment)  # and nothing that a library set while it was imported
     sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())

@@ -35,6 +35,7 @@ SCRIPTS = {
     "what C sees of it": "os.system('echo $ASKED')",
     "umask": "print(os.umask(0))",
     "signals": "print([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)])",
+    "no signal waits": "print(signal.pthread_sigmask(signal.SIG_BLOCK, []))",
     "group": "print(os.getpgrp() == os.getpid(), os.getsid(0))",
     "threads": "print(threading.active_count(), multiprocessing.current_process().name)",
     "files": "print(sorted(os.listdir('/proc/self/fd'))[:4], sys.stdout.isatty(), sys.stdout.encoding)",
