@@ -69,7 +69,7 @@ def test_versions_without_run_lineage_or_bytes_are_made_whole(small):
     assert [(one["what"], one["why"].split(":")[0]) for one in found] == [
         ("m/1", "its run was deleted"),
         ("m/1", "its model file is not the one that was registered"),
-        ("m/2", "its run's lineage.json is gone, so nothing says what made it"),
+        ("m/2", "its run's lineage.json is missing or cannot be read, so nothing says what made it"),
         ("m/2", "its model file is gone"),
         ("m/3 @staging", "its run is gone for good, so nothing says what made it"),
     ]
