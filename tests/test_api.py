@@ -67,8 +67,8 @@ def test_the_answers_are_those_of_the_command_line(registered):
 
 def test_what_a_method_changed_the_next_one_sees(registered):
     repository = dovetail.open(registered.root)
-    assert repository.promote("m", force=True, reason="tried by hand").promoted
-    assert [event.kind for event in repository.history("m").events] == ["force"]
+    assert repository.promote("m", reason="tried by hand").promoted
+    assert [event.kind for event in repository.history("m").events] == ["promote"]
     assert [model.production.version for model in repository.status().models] == [1]
     assert not repository.sync().aliases
 

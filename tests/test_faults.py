@@ -27,7 +27,7 @@ def test_a_full_disk_is_said_and_afterwards_it_completes(small):
     small.write("big.py", "import os, joblib; joblib.dump(os.urandom(8_000_000), 'out/m.joblib')")
     small.replace("dvc.yaml", "python train.py", "python train.py && python big.py")
     small.run("dvc", "repro", "-q", "train")
-    done = small.run("bash", "-c", "ulimit -f 4000; trap '' XFSZ; exec dovetail register", code=3)
+    done = small.run("bash", "-c", "ulimit -f 4000; trap '' XFSZ; exec dovetail register", code=3, plain=True)
     assert "File too large" in done.stderr
     assert done.stderr.count("\n") == 1
     assert small.json("register")[0]["version"] == 2

@@ -252,7 +252,7 @@ def test_one_label_that_is_no_number_voids_no_metric():
         pa.table({"label": numbers, "prediction": [n + 0.1 for n in numbers]}),
         pa.table({"label": ["text", "inf"], "prediction": [1.0, 2.0]}),
     ])  # fmt: skip
-    tested = baseline.Tested(numbers, numbers, "r2")
+    tested = baseline.TestPredictions(numbers, numbers, "r2")
     metric = assessment.metric_of(tested, truth, 100)
     assert (metric.rows, metric.served.value > 0.99) == (640, True)
     assert assessment.unusable(tested, truth) == 2

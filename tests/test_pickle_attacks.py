@@ -352,7 +352,7 @@ def loaded_by_a_server(folder, content):
     theirs.close()
     with ours:
         md5 = hashlib.md5(content).hexdigest()
-        ours.sendall(frames.question(("load", str(folder), md5, (), None)))
+        ours.sendall(frames.request(("load", str(folder), md5, (), None)))
         (length,) = struct.unpack("!I", ours.recv(4, socket.MSG_WAITALL))
         ((well, said),) = frames.parts(ours.recv(length, socket.MSG_WAITALL))
     process.wait(60)

@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_made_is_said_and_not_raised(folder):
 WRITER = """
 import sys, time
 from pathlib import Path
-from dovetail.serving.log import PredictionLog, Served
+from dovetail.serving.log.prediction_log import PredictionLog, Served
 log = PredictionLog(Path(sys.argv[1]), flush_seconds=0.02)
 for number in range(10**9):
     log.served(Served(f"r{number}", time.time(), 1, "predict", {"x": [number]}, b'[%d]' % number))

@@ -18,6 +18,13 @@ ARGUMENTS = sys.argv[1:]
 if SCRIPT.endswith("/python"):  # a script of a small project; all else that Python can be asked, it is asked itself
     if not ARGUMENTS or not ARGUMENTS[0].endswith(".py"):
         os.execv(SCRIPT, [SCRIPT, *ARGUMENTS])
+    try:
+        with open(ARGUMENTS[0], "rb") as script:  # noqa: PTH123
+            tracks = b"mlflow" in script.read()
+    except OSError:
+        tracks = True
+    if tracks:  # importing MLflow is a moment that counts: the plugin says then where its store is
+        os.execv(SCRIPT, [SCRIPT, *ARGUMENTS])
     SCRIPT = ARGUMENTS.pop(0)
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
