@@ -35,8 +35,6 @@ class Note:
         reason: Why, in somebody's words; one line.
         evidence: The sha256 of the evidence that is kept with the version's run.
         gates: Each gate's name, verdict, value and limit.
-        package: The digest of all that the version's package consists of; empty in tags from before it was kept.
-        requirements: The pins in that package, so that it can be restored to the same digest anywhere.
     """
 
     kind: str
@@ -46,8 +44,6 @@ class Note:
     reason: str = ""
     evidence: str = ""
     gates: tuple[Mapping[str, Any], ...] = ()
-    package: str = ""
-    requirements: tuple[str, ...] = ()
 
     def text(self, model: str, alias: str) -> str:
         """The message of a tag."""
@@ -59,8 +55,6 @@ class Note:
             "Version": self.version,
             "From": self.before,
             "Model-Md5": self.md5,
-            "Package": self.package,
-            "Requirements": " ".join(self.requirements),
             "Reason": " ".join(self.reason.split()),
             "Evidence": self.evidence,
             "Gates": json.dumps([dict(gate) for gate in self.gates]) if self.gates else "",
@@ -81,8 +75,6 @@ class Note:
                 reason=found.get("Reason", ""),
                 evidence=found.get("Evidence", ""),
                 gates=tuple(json.loads(found.get("Gates", "[]"))),
-                package=found.get("Package", ""),
-                requirements=tuple(found.get("Requirements", "").split()),
             )
         except (KeyError, ValueError):
             return None
