@@ -5,6 +5,7 @@ The file says itself what it takes: the columns, and for each the values between
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -69,6 +70,8 @@ class Compiled:
             Exception: of onnxruntime's own, when it does not run the file.
         """
         import numpy as np
+
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read on import, which else writes to the user's home
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
