@@ -71,7 +71,7 @@ def test_versions_without_run_lineage_or_bytes_are_made_whole(small):
         ("m/1", "its model file is not the one that was registered"),
         ("m/2", "its run's lineage.json is missing or cannot be read, so nothing says what made it"),
         ("m/2", "its model file is gone"),
-        ("m/3 @staging", "its run is gone for good, so nothing says what made it"),
+        ("m/3 @staging", "its run is missing for good, so nothing says what made it"),
     ]
     assert {one["next"] for one in found} == {"dovetail sync --repair"}
     mend(small, found)
