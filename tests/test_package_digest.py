@@ -1,11 +1,12 @@
 """The digest of a package: one for what is loaded, how and with which packages, wherever and whenever it was saved."""
 
+import py_compile
 import shutil
 
 import pytest
 from saved import WARNINGS
 
-from dovetail.tracking.model_package import ModelContent, Place, save
+from dovetail.tracking.model_package import LoggedModel, ModelContent, save
 from dovetail.tracking.package_digest import package_digest
 
 pytestmark = WARNINGS
@@ -21,7 +22,10 @@ def packages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("package")
     (folder / "m.joblib").write_bytes(b"the model")
     content = ModelContent(folder / "m.joblib", "9" * 32, CARD, ["joblib==1.6.0"])
-    for name, place in (("one", Place("m-1", "r1", "file:///one")), ("two", Place("m-2", "r2", "s3://b/two"))):
+    for name, place in (
+        ("one", LoggedModel("m-1", "r1", "file:///one")),
+        ("two", LoggedModel("m-2", "r2", "s3://b/two")),
+    ):
         (folder / name).mkdir()
         save(folder / name, content, place)
     return folder
@@ -71,3 +75,21 @@ def test_a_link_does_not_stand_in_for_a_file(packages, tmp_path):
     (other / "code/joblib_model.py").rename(moved)
     (other / "code/joblib_model.py").symlink_to(moved)
     assert package_digest(other) != package_digest(packages / "one")
+
+
+def test_what_python_compiles_beside_the_loader_does_not_count_unless_it_would_be_run_unseen(packages, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(packages / "one", other)
+    source = other / "code/joblib_model.py"
+    py_compile.compile(str(source))
+    assert package_digest(other) == package_digest(packages / "one")
+    py_compile.compile(str(source), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    assert package_digest(other) != package_digest(packages / "one")
+
+
+def test_one_file_can_be_left_out(packages, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(packages / "one", other)
+    (other / "compiled").mkdir()
+    (other / "compiled/model.onnx").write_text("onnx")
+    assert package_digest(other, without="compiled/model.onnx") == package_digest(packages / "one")

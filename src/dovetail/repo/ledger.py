@@ -125,6 +125,11 @@ class Ledger:
         notes = (event.note for event in self.of(model) if event.note and event.note.md5 == md5)
         return next((note.version for note in notes if note.version), None)
 
+    def package(self, model: str, md5: str) -> Event | None:
+        """The last event whose note says what the package of the version with these bytes consists of."""
+        found = (event for event in reversed(self.of(model)) if event.note and event.note.md5 == md5)
+        return next((event for event in found if event.note and event.note.package), None)
+
     def of(self, model: str, alias: str | None = None) -> list[Event]:
         """The events of a model, oldest first."""
         return [event for event in self.events if event.model == model and alias in (None, event.alias)]

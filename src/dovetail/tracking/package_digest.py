@@ -7,7 +7,7 @@ version and Python's) is left out, everything that says what is loaded, how and 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -21,17 +21,36 @@ _OF_THE_PLACE = frozenset(
 _NOT_OURS = frozenset({"registered_model_meta"})  # MLflow's own note of where it downloaded the files from
 
 
-def package_digest(folder: Path) -> str:
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def package_digest(folder: Path, *, without: str = "") -> str:
     """The sha256 of the canonical JSON of every file's digest, by its path in the MLflow model at `folder`.
 
-    Links and whatever else is no plain file count by what they are, so that none can stand in for a file unseen.
+    Links and whatever else is no plain file count by what they are, so that none can stand in for a file unseen. Not
+    counted are the file `without`, and what Python keeps beside a source that it imported.
     """
     files = {
-        file.relative_to(folder).as_posix(): _digest(file)
+        path: _digest(file)
         for file in folder.rglob("*")
-        if (file.is_symlink() or not file.is_dir()) and file.relative_to(folder).as_posix() not in _NOT_OURS
+        if (file.is_symlink() or not file.is_dir())
+        and (path := file.relative_to(folder).as_posix()) not in {*_NOT_OURS, without}
+        and not _is_bytecode(folder, path)
     }
     return hashlib.sha256(json.dumps(files, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _is_bytecode(folder: Path, path: str) -> bool:
+    """Whether the file is what Python wrote for the source beside it, which MLflow imports where it lies.
+
+    One that Python would run without a look at the source (https://peps.python.org/pep-0552/) it never writes itself.
+    """
+    file, name = folder / path, PurePosixPath(path)
+    if name.parent.name != "__pycache__" or name.suffix != ".pyc" or file.is_symlink() or not file.is_file():
+        return False
+    with file.open("rb") as content:
+        checked = content.read(8)[4:] == bytes(4)
+    return checked and (folder / name.parent.parent / f"{name.name.partition('.')[0]}.py").is_file()
 
 
 def _digest(file: Path) -> str:
@@ -50,9 +69,9 @@ def _digest(file: Path) -> str:
 
 def _plain_yaml(content: bytes) -> Any:
     """The document, without anchors: a few of them can stand for gigabytes."""
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, Loader=yaml.SafeLoader)):
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, Loader=_Loader)):
         raise ValueError("MLflow writes no anchors")
-    return yaml.safe_load(content)
+    return yaml.load(content, Loader=_Loader)  # noqa: S506  (a safe one)
 
 
 def _mlmodel(said: Mapping[str, Any]) -> dict[str, Any]:
