@@ -25,6 +25,7 @@ class Version:
         commit: HEAD when it was registered, if no tracked file differed from it.
         onnx: The verdict on its compiled model; empty where dvc.yaml asks for none.
         onnx_md5: Of the compiled file; None where there is none to use.
+        package: The digest of all that it consists of; empty where that was not recorded.
     """
 
     model: str
@@ -36,6 +37,7 @@ class Version:
     commit: str | None = None
     onnx: str = ""
     onnx_md5: str | None = None
+    package: str = ""
 
 
 class Registry(StoreClient):
@@ -196,4 +198,5 @@ def _version(entity: Any) -> Version:
         commit=entity.tags.get(tag_keys.GIT_COMMIT) if entity.tags.get(tag_keys.GIT_DIRTY) == "false" else None,
         onnx=verdict,
         onnx_md5=entity.tags.get(tag_keys.ONNX_MD5) if verdict.startswith(tag_keys.ONNX_SAME) else None,
+        package=entity.tags.get(tag_keys.PACKAGE, ""),
     )
