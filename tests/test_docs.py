@@ -80,7 +80,7 @@ def follow(newcomer, commands, tmp_path):
             start_new_session=True,
         )  # fmt: skip
         try:
-            code = shell.wait(timeout=280)
+            code = shell.wait(timeout=560)
         finally:
             subprocess.run(["kill", "-KILL", "--", f"-{shell.pid}"], check=False, capture_output=True)
     assert code == 0, log.read_text()[-4000:]
