@@ -172,11 +172,17 @@ def test_a_whole_number_may_be_written_as_a_decimal_in_csv_as_in_parquet(job):
     assert done.rows["x"].to_list() == [3, 1000]
 
 
-@pytest.mark.parametrize(("dtype", "cell"), [("float32", "1e39"), ("float32", "-1e39"), ("float64", "1e400")])
-@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("dtype", "cell", "ending"),
+    [
+        ("float32", "1e39", "csv"),
+        ("float32", "-1e39", "csv"),
+        ("float64", "1e400", "csv"),
+        ("float32", "1e39", "jsonl"),
+        ("float32", "-1e39", "jsonl"),  # no JSON reader takes 1e400 for a number
+    ],
+)
 def test_a_number_too_large_for_its_type_rejects_its_row(job, dtype, cell, ending):
-    if ending == "jsonl" and dtype == "float64":
-        pytest.skip("no JSON reader takes it for a number")
     rows = [("1.5", 1), (cell, 2), ("2.5", 3)]
     csv = "x,y\n" + "".join(f"{x},{y}\n" for x, y in rows)
     lines = "".join(f'{{"x": {x}, "y": {y}}}\n' for x, y in rows)
