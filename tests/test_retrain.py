@@ -79,6 +79,8 @@ def _retrained(tmp_path_factory):
 def retrained(_retrained, tmp_path):
     root, before, answer = _retrained
     shutil.copytree(root, tmp_path / "small", symlinks=True)
+    shutil.copytree(root.parent / "remote", tmp_path / "remote")  # what one test pushes, no other one has
+    (tmp_path / "small/.dvc/config.local").write_text(f"['remote \"store\"']\n    url = {tmp_path / 'remote'}\n")
     (tmp_path / "new.csv").write_text(NEW)
     return Project(tmp_path / "small"), before, answer
 
