@@ -15,6 +15,7 @@ DovetailError               names the thing, its value and the next command
     ├── StoreError          MLflow's store did not answer or refused
     ├── DataUnavailable     bytes that are in no cache and no remote
     ├── BuildFailed         an environment could not be built from its lock file
+    ├── Untrusted           MLflow shows another version than git's tag or a trust file names
     ├── Busy                another Dovetail process holds the lock
     ├── Overtaken           somebody else promoted while the gates ran
     ├── TagExists           somebody else made the tag first
@@ -100,6 +101,10 @@ class DataUnavailable(OutsideError):
 
 class BuildFailed(OutsideError):
     """An environment could not be built from its lock file."""
+
+
+class Untrusted(OutsideError):
+    """What MLflow shows of a version is not what git's tag or a trust file names."""
 
 
 class Busy(OutsideError):

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -30,15 +31,24 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 @click.option("--reason", default="", help="Why; kept in the tag.")
 @click.option("--force", is_flag=True, help="Against its gates; needs --reason, and shows for ever.")
 @click.option("--dry-run", is_flag=True, help="Run the gates and change nothing.")
+@click.option(
+    "--trust",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the digests of what was promoted to this file, for `dovetail serve --trust`.",
+)
 @json_option
-def promote(as_json: bool, **options: Any) -> None:  # noqa: FBT001
+def promote(as_json: bool, trust: Path | None, **options: Any) -> None:  # noqa: FBT001
     """Let an alias name a version of MODEL if its gates pass: tag in git, then MLflow. Exit code 1 if they do not."""
     from dovetail.promotion.promote import PromoteRequest
     from dovetail.promotion.promote import promote as library_call
     from dovetail.render.promote import promotion
+    from dovetail.serving.trust_file import TrustRequest, write_trust
 
     with opened() as (workspace, tracking):
         answer = library_call(workspace, tracking, PromoteRequest(**options))
+        if trust and answer.promoted and not answer.dry_run:
+            write_trust(workspace, tracking, TrustRequest(answer.model, answer.alias, trust))
     show(answer.as_json(), as_json=as_json, text=promotion)
     sys.exit(0 if answer.promoted or (answer.dry_run and answer.passed) else 1)
 

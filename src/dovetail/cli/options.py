@@ -38,6 +38,8 @@ def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
             how["is_flag"] = True
         elif isinstance(option.default, tuple):
             how |= {"multiple": True, "metavar": "COLUMN"}
+        elif option.default == "":
+            how |= {"type": click.Path(dir_okay=False), "metavar": "FILE"}
         else:
             how |= {"show_default": True, "type": str if least is None else between(least, most)}
         command = click.option("--" + option.name.replace("_", "-"), **how)(command)

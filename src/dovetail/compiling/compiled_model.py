@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-FILE = "compiled/model.onnx"  # in the version's files, beside MLmodel
+from dovetail.values.tag_keys import COMPILED_FILE
+
+FILE = COMPILED_FILE
 ABOUT = "dovetail"  # the key under which the file says what it takes
 _TIE = 1e-9  # between the two best classes: closer, and the last bit of a sum decides
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12  # scikit-learn's own sums differ by less, with the number of rows asked together

@@ -14,9 +14,11 @@ from dovetail.values.lineage import FileRef
 def broken_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Versions whose run, lineage or model file is gone or changed."""
     for name in store.models():
-        for one in repair.broken_versions(store, name):
+        for one in repair.broken_versions(store, name, workspace.ledger):
             for fault in one.faults:
-                yield Finding("error", _named(store, one.version), fault.value, _repair(workspace, store, one.version))
+                yield Finding(
+                    "error", _named(store, one.version), one.why(fault), _repair(workspace, store, one.version)
+                )
 
 
 def moved_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:

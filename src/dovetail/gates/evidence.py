@@ -38,6 +38,9 @@ class Served:
         size: In bytes.
         refused: What the pickle names outside the allow-list.
         error: Why it does not load or predict.
+        package: The digest of the registry's whole package that `package_source` says; None where nothing says one.
+        stored_package: That of the files that the registry holds.
+        package_source: The version's tag in MLflow, or the tag in git of a promotion.
         missing: Whether a row without values was answered; None where it was not asked.
         p99_ms: The time of one row, 99th percentile in milliseconds.
     """
@@ -49,6 +52,14 @@ class Served:
     error: str = ""
     missing: bool | None = None
     p99_ms: float | None = None
+    package: str | None = None
+    stored_package: str | None = None
+    package_source: str = ""
+
+    @property
+    def may_be_read(self) -> bool:
+        """Whether what the registry holds is what was registered, as far as that is known."""
+        return self.stored_md5 == self.md5 and self.package in (None, self.stored_package)
 
 
 @dataclass(frozen=True, slots=True)

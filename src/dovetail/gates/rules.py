@@ -175,6 +175,14 @@ def _pickle(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         yield _no(f"{PICKLE}.digest", limit, detail, "dovetail doctor")
         return
     yield _yes(f"{PICKLE}.digest", limit)
+    limit = "the registry's package is the one that was registered"
+    if not served.may_be_read:
+        there = f"sha256 {served.stored_package}" if served.stored_package else "none"
+        detail = f"the registry holds {there}, {served.package_source} says sha256 {served.package}; it was not read"
+        yield _no(f"{PICKLE}.package", limit, detail, "dovetail sync --repair")
+        return
+    detail = served.package_source if served.package else "registered before packages had a digest"
+    yield _yes(f"{PICKLE}.package", limit, detail)
     limit = f"names nothing unexpected{' besides ' + ', '.join(gate['allow']) if gate['allow'] else ''}"
     if served.refused:
         detail = f"it names {served.refused}; it was not loaded"
@@ -185,7 +193,7 @@ def _pickle(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
 
 def _serving(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
     served = evidence.served
-    if served is None or served.refused or served.stored_md5 != served.md5:
+    if served is None or served.refused or not served.may_be_read:
         return  # what may not be read is not served, and the gate of the pickle says so
     limit = "loads through MLflow and answers its input example"
     if served.error:

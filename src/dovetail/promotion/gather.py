@@ -7,7 +7,7 @@ from typing import Any
 from dovetail.errors import DovetailError
 from dovetail.gates import rules
 from dovetail.gates.evidence import Compared, Evidence, Served
-from dovetail.promotion import test_set, trial
+from dovetail.promotion import package, test_set, trial
 from dovetail.promotion.provenance import origin
 from dovetail.promotion.test_set import TestSet
 from dovetail.promotion.trial import RunningTrial, Trial, TrialResult
@@ -72,6 +72,9 @@ def _start(
     served = Served(artifact.md5, store.stored_md5(subject.run.id, artifact.path), artifact.size or 0)
     if served.stored_md5 != artifact.md5:
         return replace(served, error=f"the registry holds md5 {served.stored_md5}, not {artifact.md5}"), None
+    served = package.check(workspace, store, subject, served)
+    if not served.may_be_read:
+        return replace(served, error="the registry's package is not the one that was registered"), None
     try:
         file = workspace.storage.object(artifact)
     except DovetailError as error:

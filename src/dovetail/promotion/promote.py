@@ -112,6 +112,11 @@ class Plan:
         """Whether every gate passed."""
         return all(verdict.passed for verdict in self.verdicts)
 
+    @property
+    def package(self) -> str | None:
+        """The digest of the package that the gates were run on."""
+        return self.evidence.served.stored_package if self.evidence.served else None
+
 
 def promote(workspace: Workspace, tracking: Tracking, request: PromoteRequest) -> PromoteAnswer:
     """Run the gates on a version and, if they pass or `force` is set, let the alias name it.
@@ -214,7 +219,10 @@ def _tagged(workspace: Workspace, tags: Ledger, candidate: TrackedModel) -> str 
 def _is_named(plan: Plan, request: PromoteRequest) -> bool:
     """Whether the ledger says already what is asked for."""
     event = plan.ledger.current(request.model, request.alias)
-    return event is not None and event.tag.commit == plan.commit
+    if event is None or event.tag.commit != plan.commit:
+        return False
+    noted = event.note.package if event.note else ""
+    return noted in ("", plan.package) or not (plan.passed or request.force)
 
 
 def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, request: PromoteRequest) -> str:
@@ -230,6 +238,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
             f"dovetail promote {request.model} --version {version.version}",
         )
     text = json.dumps({"evidence": plan.evidence.as_json(), "gates": [v.as_json() for v in plan.verdicts]}, indent=2)
+    registered = store.version(request.model, version.version)
     number = plan.ledger.counters.get(request.model, 0) + 1
     store.write_text(version.run.id, f"promotions/{request.alias}-{number}.json", text + "\n")
     note = Note(
@@ -240,6 +249,8 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
         reason=request.reason,
         evidence=hashlib.sha256((text + "\n").encode()).hexdigest(),
         gates=tuple(_in_tag(verdict) for verdict in plan.verdicts),
+        package=plan.package or "",
+        requirements=tuple(store.requirements_of(registered)) if registered and plan.package else (),
     )
     tag = ledger.write(workspace.git, request.model, request.alias, commit, note)
     try:

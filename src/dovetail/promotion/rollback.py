@@ -75,7 +75,10 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
             named = f"only {current.tag.name} ever named it" if current else "no tag names it"
             raise NothingBehind(f"{model}@{alias} has nothing behind: {named}", f"dovetail history {model}")
         md5 = _md5(workspace, previous)
-        note = Note(ROLLBACK, previous.version, current.version, md5, request.reason)
+        package, pins = (previous.note.package, previous.note.requirements) if previous.note else ("", ())
+        note = Note(
+            ROLLBACK, previous.version, current.version, md5, request.reason, package=package, requirements=pins
+        )
         tag = write(workspace.git, model, alias, previous.tag.commit, note)
         number, problem = _move_alias(tracking, model, alias, md5)
     return RollbackAnswer(model, alias, number or previous.version, current.version, tag, problem)

@@ -78,7 +78,8 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
             file=file,
             md5=lineage.artifact.md5,
             card=card,
-            requirements=environment.requirements(card.get("packages") if card else None, packages),
+            requirements=_promoted_pins(tree, model, lineage)
+            or environment.requirements(card.get("packages") if card else None, packages),
             allow=allow,
         ),
         verdicts=tuple(rules.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
@@ -88,6 +89,12 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
         if to_onnx.is_wanted(model.name, model.serving) and tree.experiment is None
         else None,
     )
+
+
+def _promoted_pins(tree: Tree, model: Model, lineage: Lineage) -> tuple[str, ...]:
+    """Those with which the model was promoted: its package is to have the digest that git's tag says."""
+    event = tree.ledger.package(model.name, lineage.artifact.md5)
+    return event.note.requirements if event and event.note else ()
 
 
 def _types(card: Mapping[str, Any] | None) -> dict[str, str] | None:

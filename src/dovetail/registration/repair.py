@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from dovetail.errors import DovetailError
 from dovetail.registration.projection import Projection, project
 from dovetail.registration.register import apply, compile_version, logged_model
 from dovetail.repo.dvc_values import Model
+from dovetail.repo.ledger import Ledger
 from dovetail.repo.tree import Tree
 from dovetail.tracking.store import Run, Store, Version
 from dovetail.values import tag_keys
@@ -26,6 +27,7 @@ class Fault(Enum):
     LINEAGE = "its run's lineage.json is missing or cannot be read, so nothing says what made it"
     FILES = "its model file is gone: it cannot be served"
     BYTES = "its model file is not the one that was registered: its loader refuses it"
+    PACKAGE = "its package is not the one that was registered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,17 @@ class BrokenVersion:
     version: Version
     faults: tuple[Fault, ...]
     fingerprint: str | None  # of its run; None where that is missing
+    package: str | None = None  # the digest that its package should have, where that is known
+    parts: tuple[str, ...] = ()  # of its package that can be told to differ
+
+    @property
+    def lacks_files(self) -> bool:
+        """Whether its files are to be written again."""
+        return bool({Fault.FILES, Fault.BYTES, Fault.PACKAGE} & set(self.faults))
+
+    def why(self, fault: Fault) -> str:
+        """What is wrong, with what differs where that is known."""
+        return f"{fault.value}: {', '.join(self.parts)}" if fault is Fault.PACKAGE and self.parts else fault.value
 
     def is_of(self, lineage: Lineage) -> bool:
         """Whether `lineage` has what is missing: the bytes, and for the run's own files the very same stages."""
@@ -42,15 +55,23 @@ class BrokenVersion:
         return self.version.md5 == lineage.artifact.md5 and same_run
 
 
-def broken_versions(store: Store, name: str) -> Iterator[BrokenVersion]:
-    """Every version of the model `name` that Dovetail made and that is broken; the model files are read."""
+def broken_versions(store: Store, name: str, ledger: Ledger) -> Iterator[BrokenVersion]:
+    """Every version of the model `name` that Dovetail made and that is broken; its files are read.
+
+    `ledger` says what the packages of promoted versions consist of.
+    """
     for version in store.versions(name):
-        if version.md5 and (faults := tuple(_faults(store, version))):
+        event = ledger.package(name, version.md5) if version.md5 else None
+        note = event.note if event else None
+        expected = note.package if note else version.package
+        if version.md5 and (faults := tuple(_faults(store, version, expected))):
             run = store.run(version.run_id)
-            yield BrokenVersion(version, faults, run.tags.get(tag_keys.FINGERPRINT) if run else None)
+            parts = store.differing_parts(version, note.requirements if note else ()) if Fault.PACKAGE in faults else ()
+            fingerprint = run.tags.get(tag_keys.FINGERPRINT) if run else None
+            yield BrokenVersion(version, faults, fingerprint, expected, tuple(parts))
 
 
-def _faults(store: Store, version: Version) -> Iterator[Fault]:
+def _faults(store: Store, version: Version, expected: str | None) -> Iterator[Fault]:
     run = store.run(version.run_id)
     if run is None:
         yield Fault.RUN_GONE
@@ -62,6 +83,8 @@ def _faults(store: Store, version: Version) -> Iterator[Fault]:
     served = store.served_md5(version)
     if served != version.md5:
         yield Fault.BYTES if served else Fault.FILES
+    elif expected and {store.package_of(version), version.package or expected} != {expected}:
+        yield Fault.PACKAGE
 
 
 @dataclass
@@ -72,33 +95,59 @@ class RepairResult:
     problems: list[Finding] = field(default_factory=list)
 
 
-def repair_from(trees: Iterable[Tree], store: Store, scratch: Path) -> RepairResult:
-    """Repair every broken version from the first of `trees` that has its bytes."""
+def repair_from(trees: Iterable[Tree], store: Store, scratch: Path, ledger: Ledger) -> RepairResult:
+    """Repair every broken version from one of `trees` that has its bytes: the first that gives the package it had."""
     done = RepairResult()
     left: list[BrokenVersion] = []
-    for one in [one for name in store.models() for one in broken_versions(store, name)]:
+    for one in [one for name in store.models() for one in broken_versions(store, name, ledger)]:
         if Fault.RUN_DELETED in one.faults:
             store.restore_run(one.version.run_id)  # MLflow itself still has it
         if one.faults == (Fault.RUN_DELETED,):
             done.versions.append(_name(one))
         else:
             left.append(one)
-    for tree in trees:
-        for model, lineage in _readable(tree) if left and tree.experiment is None else ():
-            for one in [one for one in left if one.version.model == model.name and one.is_of(lineage)]:
-                left.remove(one)
-                try:
-                    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-                        repair(store, one, project(tree, model, Path(folder)))
-                except DovetailError as error:
-                    done.problems.append(Finding.of(error, _name(one)))
-                else:
-                    done.versions.append(_name(one))
+    others: list[tuple[BrokenVersion, Tree, Model]] = []  # where the package would be another one
+    for one, tree, model in _candidates(trees, left):
+        if _repaired(store, one, (tree, model, scratch), done, exactly=True):
+            left.remove(one)
+        else:
+            others.append((one, tree, model))
+    for one, tree, model in others:
+        if one in left:
+            left.remove(one)
+            _repaired(store, one, (tree, model, scratch), done, exactly=False)
     for one in left:
         why = f"no tree that was walked has its bytes (md5 {one.version.md5})"
         following = "git push, in the clone that made it, then here: git fetch && dovetail sync --all --repair"
         done.problems.append(Finding("error", _name(one), why, following))
     return done
+
+
+def _candidates(trees: Iterable[Tree], left: list[BrokenVersion]) -> Iterator[tuple[BrokenVersion, Tree, Model]]:
+    """Each of the versions that are `left` by then with each tree that has its bytes."""
+    for tree in trees:
+        for model, lineage in _readable(tree) if left and tree.experiment is None else ():
+            for one in [one for one in left if one.version.model == model.name and one.is_of(lineage)]:
+                yield one, tree, model
+
+
+def _repaired(
+    store: Store, one: BrokenVersion, source: tuple[Tree, Model, Path], done: RepairResult, *, exactly: bool
+) -> bool:
+    """Repair the version and note in `done` what came of it; `exactly`: only if its package is then the known one."""
+    tree, model, scratch = source
+    try:
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            projection = project(tree, model, Path(folder))
+            known = exactly and one.package and one.lacks_files and Fault.RUN_GONE not in one.faults
+            if known and store.package_if_replaced(one.version, projection.artifact) != one.package:
+                return False
+            repair(store, one, projection)
+    except DovetailError as error:
+        done.problems.append(Finding.of(error, _name(one)))
+    else:
+        done.versions.append(_name(one))
+    return True
 
 
 def _readable(tree: Tree) -> Iterator[tuple[Model, Lineage]]:
@@ -124,9 +173,12 @@ def repair(store: Store, one: BrokenVersion, projection: Projection) -> None:
     if Fault.LINEAGE in one.faults:
         run = Run(one.version.run_id, complete=True, experiment=store.experiment(one.version.model))
         store.fill_run(run, projection.run)
-    if {Fault.FILES, Fault.BYTES} & set(one.faults):
-        store.replace_files(one.version, projection.artifact)
-        compile_version(store, one.version, projection, again=True)  # the compiled model may be missing, too
+    if one.lacks_files:
+        package = store.replace_files(one.version, projection.artifact)
+        store.tag_version(one.version, {tag_keys.PICKLE_ALLOW: ",".join(projection.artifact.allow)})
+        if one.package is None or package != one.package:  # the compiled model may be missing, too
+            version = replace(one.version, package=package)
+            compile_version(store, version, projection, again=True)
 
 
 def _replace(store: Store, version: Version, projection: Projection) -> None:

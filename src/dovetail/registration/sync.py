@@ -8,6 +8,7 @@ from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
 from dovetail.registration.alias_check import disagreements
+from dovetail.registration.package_check import other_packages
 from dovetail.registration.projection import project
 from dovetail.registration.register import move_staging, record
 from dovetail.registration.repair import RepairResult, repair_from
@@ -123,7 +124,7 @@ def sync(
         repaired = RepairResult()
         if request.repair:
             with write_lock(tracking.root):
-                repaired = repair_from(_trees(workspace, request), store, workspace.scratch)
+                repaired = repair_from(_trees(workspace, request), store, workspace.scratch, workspace.ledger)
             problems += repaired.problems
         restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems)
         with store.remembering_missing():
@@ -138,6 +139,10 @@ def sync(
             for model, version in restorer.earned.items():
                 move_staging(store, model, version)
             problems += _follow_ledger(workspace, store, set(before))
+            tried = request.repair or restorer.versions.created > 0
+            for name in before:
+                store.tag_packages(name)
+                problems += other_packages(workspace, store, name, tried=tried)
         moves = [
             AliasMove(name, alias, old.get(alias), new.get(alias))
             for name, old, new in ((name, old, store.aliases(name)) for name, old in before.items())

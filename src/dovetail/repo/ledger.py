@@ -35,6 +35,8 @@ class Note:
         reason: Why, in somebody's words; one line.
         evidence: The sha256 of the evidence that is kept with the version's run.
         gates: Each gate's name, verdict, value and limit.
+        package: The digest of all that the version's package consists of; empty in tags from before it was kept.
+        requirements: The pins in that package, so that it can be restored to the same digest anywhere.
     """
 
     kind: str
@@ -44,6 +46,8 @@ class Note:
     reason: str = ""
     evidence: str = ""
     gates: tuple[Mapping[str, Any], ...] = ()
+    package: str = ""
+    requirements: tuple[str, ...] = ()
 
     def text(self, model: str, alias: str) -> str:
         """The message of a tag."""
@@ -55,6 +59,8 @@ class Note:
             "Version": self.version,
             "From": self.before,
             "Model-Md5": self.md5,
+            "Package": self.package,
+            "Requirements": " ".join(self.requirements),
             "Reason": " ".join(self.reason.split()),
             "Evidence": self.evidence,
             "Gates": json.dumps([dict(gate) for gate in self.gates]) if self.gates else "",
@@ -75,6 +81,8 @@ class Note:
                 reason=found.get("Reason", ""),
                 evidence=found.get("Evidence", ""),
                 gates=tuple(json.loads(found.get("Gates", "[]"))),
+                package=found.get("Package", ""),
+                requirements=tuple(found.get("Requirements", "").split()),
             )
         except (KeyError, ValueError):
             return None
@@ -116,6 +124,11 @@ class Ledger:
         """The number that the version with these bytes had in MLflow when it was promoted."""
         notes = (event.note for event in self.of(model) if event.note and event.note.md5 == md5)
         return next((note.version for note in notes if note.version), None)
+
+    def package(self, model: str, md5: str) -> Event | None:
+        """The last event whose note says what the package of the version with these bytes consists of."""
+        found = (event for event in reversed(self.of(model)) if event.note and event.note.md5 == md5)
+        return next((event for event in found if event.note and event.note.package), None)
 
     def of(self, model: str, alias: str | None = None) -> list[Event]:
         """The events of a model, oldest first."""

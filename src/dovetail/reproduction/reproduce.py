@@ -11,6 +11,7 @@ from dovetail.registration.resolve import resolve
 from dovetail.repo.revision import Revision
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
+from dovetail.reproduction.ledger_check import check_ledger
 from dovetail.reproduction.rebuild import RebuildImpossible, RebuildRequest, missing, rebuild
 from dovetail.reproduction.verdict import (
     IMPOSSIBLE,
@@ -128,6 +129,7 @@ def reproduce(
     Raises:
         UnknownReference: naming what there is.
         UserError: when no commit holds it yet, or the commit has no lock file for a fresh environment.
+        Untrusted: when the version in MLflow is not what git's tag names.
         OutsideError: when MLflow or the remote does not answer, or no environment can be built.
         Interrupted: after Ctrl-C or a signal; everything is as it was.
     """
@@ -187,6 +189,7 @@ def _original(workspace: Workspace, tracking: Tracking, text: str) -> _Original:
             known = ", ".join(models) or "none"
             raise UnknownReference(f"{text!r} names no registered model; there are: {known}", "dovetail status")
         named = resolve(workspace, store, reference)
+        check_ledger(workspace, store, reference, named)
         packages = store.text(named.run.id, ENVIRONMENT_FILE)
     commits = [
         *workspace.commits_with(named.lineage.kept.md5),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dovetail.errors import NotARepository, UserError
 from dovetail.repo.git import Git
-from dovetail.repo.ledger import read
 from dovetail.serving.log.location import log_folder
 from dovetail.serving.settings import ENV_TOKENS, ServeOptions, Settings
+from dovetail.serving.trust_file import check_trust
 from dovetail.tracking.connection import ENV_TRACKING_URI
 from dovetail.values.reference import PRODUCTION, ByAlias, ByVersion, parse
 
@@ -35,39 +35,42 @@ def serve(request: ServeRequest, tell: Callable[[str], None]) -> None:
 
 
 def settings(request: ServeRequest) -> Settings:
-    """The settings of the server, with what git's tags and the environment say.
+    """The settings of the server, with what the current folder and the environment say.
 
     Raises:
-        UserError: when `ref` names something that is not served.
+        UserError: when `ref` names something that is not served, or the trust file is none.
     """
     ref, options = request.ref, request.options
     named = parse(ref, frozenset({ref}))
     if not isinstance(named, ByAlias | ByVersion):
         raise UserError(f"{ref} is no alias and no version of a model", "dovetail serve MODEL@production")
-    root = _root()
+    root, has_ledger = _root()
+    if options.trust:
+        check_trust(Path(options.trust))
     alias = (named.alias or PRODUCTION) if isinstance(named, ByAlias) else None
-    event = read(Git(root).tags()).current(named.model, alias) if alias else None
     return Settings(
         root=root,
         model=named.model,
         alias=alias,
         version=named.version if isinstance(named, ByVersion) else None,
-        promoted=event.note.md5 if event and event.note else None,
+        ledger=root if has_ledger else None,
         options=options,
         tokens=tuple(filter(None, (token.strip() for token in os.environ.get(ENV_TOKENS, "").split(",")))),
         log=None if options.no_log else log_folder(root, named.model),
     )
 
 
-def _root() -> Path:
-    """The repository's root. A machine that only serves has no repository, but a tracking server to ask.
+def _root() -> tuple[Path, bool]:
+    """The repository's root, and whether it is one.
+
+    A machine that only serves has no repository, but a tracking server to ask.
 
     Raises:
         NotARepository: when there is neither.
     """
     try:
-        return Git.of_dvc().root
+        return Git.of_dvc().root, True
     except NotARepository:
         if ENV_TRACKING_URI in os.environ:
-            return Path.cwd()
+            return Path.cwd(), False
         raise

@@ -29,6 +29,7 @@ class ServeOptions:
     timeout: float = _option(30.0, "Seconds for a request to arrive and be answered.", least=0.05)
     no_log: bool = _option(default=False, help_=f"Keep nothing of what was served; else it goes to {FOLDER}/MODEL/.")
     leave_out: tuple[str, ...] = _option((), "A column that the log does not keep.")
+    trust: str = _option("", "Serve only what this file vouches for; `dovetail promote --trust` writes it.")
 
     @property
     def body_bytes(self) -> int:
@@ -48,7 +49,7 @@ class Settings:
     Attributes:
         root: Where the tracking store is looked for: a repository's root, else the current folder.
         alias: The alias that is followed; None: `version` it is, for good.
-        promoted: The md5 that git's tags say the alias names: a copy with it is served without waiting for MLflow.
+        ledger: The repository whose tags say what may be served; None where there is none.
         tokens: One of them has to come with a request; none: nothing is asked.
         log: The folder of the prediction log; None: nothing is kept.
     """
@@ -57,7 +58,7 @@ class Settings:
     model: str
     alias: str | None
     version: int | None = None
-    promoted: str | None = None
+    ledger: Path | None = None
     options: ServeOptions = ServeOptions()
     tokens: tuple[str, ...] = field(default=(), repr=False)
     log: Path | None = None

@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,36 @@ def writing(location: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as temporary:
         yield Path(temporary)
         repository.log_artifacts(temporary)
+
+
+@contextmanager
+def reading(location: str) -> Iterator[Path]:
+    """The files at the artifact address `location`: a local folder as it is, else downloaded for the block."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    repository: Any = get_artifact_repository(location)  # untyped
+    if isinstance(repository, LocalArtifactRepository):
+        yield Path(repository.artifact_dir)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(repository.download_artifacts("", dst_path=temporary))
+
+
+def keep_only(location: str, paths: Collection[str]) -> None:
+    """Delete every other file at the artifact address, as far as its kind of store can delete."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository: Any = get_artifact_repository(location)  # untyped
+    with suppress(NotImplementedError):  # what stays there, the package's digest shows
+        for path in _files(repository):
+            if path not in paths:
+                repository.delete_artifacts(path)
+
+
+def _files(repository: Any, folder: str | None = None) -> list[str]:
+    entries = repository.list_artifacts(folder)
+    return [path for entry in entries for path in (_files(repository, entry.path) if entry.is_dir else [entry.path])]
 
 
 def copy(source: Path, target: Path) -> None:

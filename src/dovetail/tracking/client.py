@@ -22,6 +22,7 @@ class StoreClient:
         self._root = root
         self.uri = uri
         self._missing: dict[str, KnownMissing] | None = None
+        self._packages: dict[str, str] = {}  # of the logged models written here, by their ids: not to be read again
 
     @contextmanager
     def remembering_missing(self) -> Iterator[None]:

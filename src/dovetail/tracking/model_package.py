@@ -81,6 +81,14 @@ def save(folder: Path, content: ModelContent, logged: LoggedModel) -> None:
     (folder / MLMODEL_FILE_NAME).write_text(yaml.dump(described, Dumper=_Dumper), encoding="utf-8")
 
 
+def paths(content: ModelContent) -> list[str]:
+    """The path in the package of each file that `save` writes."""
+    from mlflow.models.model import MLMODEL_FILE_NAME
+
+    template = _template(json.dumps(content.card), tuple(content.requirements), content.file.name)
+    return [*template.files, f"{_DATA}/{content.file.name}", MLMODEL_FILE_NAME]
+
+
 @lru_cache(maxsize=8)
 def _template(card: str, requirements: tuple[str, ...], name: str) -> _Template:
     """What MLflow makes of a model of that card whose file, here an empty one, has that name.

@@ -1,13 +1,16 @@
 """The registered versions of a store and their aliases, found by content."""
 
-from collections.abc import Mapping
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail.tracking import artifacts, model_package
+from dovetail.tracking import artifacts, model_package, package_parts
 from dovetail.tracking.client import StoreClient, md5, none_if_missing, pages
 from dovetail.tracking.model_package import LoggedModel, ModelContent
+from dovetail.tracking.package_digest import MLMODEL, package_digest
 from dovetail.tracking.runs import Run
 from dovetail.values import tag_keys
 
@@ -25,6 +28,7 @@ class Version:
         commit: HEAD when it was registered, if no tracked file differed from it.
         onnx: The verdict on its compiled model; empty where dvc.yaml asks for none.
         onnx_md5: Of the compiled file; None where there is none to use.
+        package: The digest of all that its package consists of; None where it was registered before that was kept.
     """
 
     model: str
@@ -36,6 +40,7 @@ class Version:
     commit: str | None = None
     onnx: str = ""
     onnx_md5: str | None = None
+    package: str | None = None
 
 
 class Registry(StoreClient):
@@ -56,11 +61,15 @@ class Registry(StoreClient):
     def create_version(
         self, name: str, model_id: str, run: Run, tags: Mapping[str, str], description: str | None
     ) -> Version:
-        """Register the logged model as the next version; its tags are there from its first moment on."""
+        """Register the logged model as the next version; its tags, with its package's, are there from the beginning."""
         self._create_registered_model(name, description)
-        made = self._client.create_model_version(
-            name, f"models:/{model_id}", run.id, dict(tags), description=description, model_id=model_id
+        package = self._packages.get(model_id) or self._package_at(
+            self._client.get_logged_model(model_id).artifact_location
         )
+        made = self._client.create_model_version(
+            name, f"models:/{model_id}", run.id, {**tags, **({tag_keys.PACKAGE: package} if package else {})},
+            description=description, model_id=model_id,
+        )  # fmt: skip
         self._note_created(name, tags[tag_keys.MODEL_MD5])
         return _version(made)
 
@@ -145,20 +154,94 @@ class Registry(StoreClient):
                 return md5(download_artifacts(f"{location}/{file.path}"))
         return None
 
-    def replace_files(self, version: Version, content: ModelContent) -> None:
-        """Write the files of `models:/<name>/<version>` again, over those that are there."""
-        number = str(version.number)
-        location = self._client.get_model_version_download_uri(version.model, number)
-        source = str(self._client.get_model_version(version.model, number).source)
+    def package_of(self, version: Version, *, without: str = "") -> str | None:
+        """The digest, from its files, of the package of `models:/<name>/<version>`; None where it has none.
+
+        The file `without` is left out. Nothing of the package is imported.
+        """
+        with none_if_missing():
+            return self._package_at(self._location(version), without=without)
+        return None
+
+    def differing_parts(self, version: Version, pins: Sequence[str] = ()) -> list[str]:
+        """What of the version's package can be told not to be as Dovetail writes it; see `package_parts`."""
+        with none_if_missing(), artifacts.reading(self._location(version)) as folder:
+            return package_parts.differing(folder, version.md5, version.onnx_md5, pins)
+        return []
+
+    def requirements_of(self, version: Version) -> list[str]:
+        """The pins in the version's package."""
+        with none_if_missing(), artifacts.reading(self._location(version)) as folder:
+            return package_parts.pins(folder)
+        return []
+
+    def _location(self, version: Version) -> str:
+        return str(self._client.get_model_version_download_uri(version.model, str(version.number)))
+
+    def _package_at(self, location: str, *, without: str = "") -> str | None:
+        with artifacts.reading(location) as folder:
+            return package_digest(folder, without=without) if (folder / MLMODEL).exists() else None
+
+    def replace_files(self, version: Version, content: ModelContent) -> str | None:
+        """Write the files of `models:/<name>/<version>` again, and delete what else is there.
+
+        A compiled model of the version stays. Returns the digest of the package, which the version's tag says then.
+        """
+        location = self._location(version)
+        source = str(self._client.get_model_version(version.model, str(version.number)).source)
         with artifacts.writing(location) as folder:
+            for file in folder.rglob("*"):
+                if file.is_symlink():  # what is written is not to go where it leads
+                    file.unlink()
             model_package.save(folder, content, LoggedModel(source.rpartition("/")[2], version.run_id, location))
+            written = set(model_package.paths(content))
+        if self._compiled(version):
+            written.add(tag_keys.COMPILED_FILE)
+        artifacts.keep_only(location, written)
+        return self._tag_package(version)
+
+    def package_if_replaced(self, version: Version, content: ModelContent, *, compiled: bool = True) -> str:
+        """The digest of the version's package after `replace_files`, with its compiled model or without."""
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            model_package.save(folder, content, LoggedModel("", "", ""))
+            if compiled and (file := self._compiled(version)):
+                (folder / tag_keys.COMPILED_FILE).parent.mkdir()
+                (folder / tag_keys.COMPILED_FILE).write_bytes(file)
+            return package_digest(folder)
+
+    def _compiled(self, version: Version) -> bytes | None:
+        """The version's compiled model, if it is the tagged one."""
+        with none_if_missing(), artifacts.reading(self._location(version)) as folder:
+            content = (folder / tag_keys.COMPILED_FILE).read_bytes()
+            if hashlib.md5(content, usedforsecurity=False).hexdigest() == version.onnx_md5:
+                return content
+        return None
 
     def add_file(self, version: Version, path: str, content: bytes) -> None:
-        """Add the file `path` to those of `models:/<name>/<version>`."""
-        location = self._client.get_model_version_download_uri(version.model, str(version.number))
-        with artifacts.writing(location) as folder:
+        """Add the file `path` to those of `models:/<name>/<version>`.
+
+        The package's tag follows, unless the other files are not the tagged ones: then it goes on saying so.
+        """
+        found = (self.package_of(version, without=omitted) for omitted in ("", path))
+        known = version.package is None or version.package in found
+        with artifacts.writing(self._location(version)) as folder:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
+        if known:
+            self._tag_package(version)
+
+    def _tag_package(self, version: Version) -> str | None:
+        digest = self.package_of(version)
+        if digest:
+            self.tag_version(version, {tag_keys.PACKAGE: digest})
+        return digest
+
+    def tag_packages(self, name: str) -> None:
+        """Tag the versions of the model that Dovetail made before packages had a digest; their files are read."""
+        for version in self.versions(name):
+            if version.md5 and version.package is None and self.served_md5(version) == version.md5:
+                self._tag_package(version)
 
     def delete_version(self, version: Version) -> None:
         """Delete the version, and with it the aliases that name it."""
@@ -196,4 +279,5 @@ def _version(entity: Any) -> Version:
         commit=entity.tags.get(tag_keys.GIT_COMMIT) if entity.tags.get(tag_keys.GIT_DIRTY) == "false" else None,
         onnx=verdict,
         onnx_md5=entity.tags.get(tag_keys.ONNX_MD5) if verdict.startswith(tag_keys.ONNX_SAME) else None,
+        package=entity.tags.get(tag_keys.PACKAGE),
     )

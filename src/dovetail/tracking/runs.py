@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dovetail.tracking import artifacts, model_package
 from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, pages
 from dovetail.tracking.model_package import LoggedModel, ModelContent
+from dovetail.tracking.package_digest import package_digest
 from dovetail.tracking.run_content import LINEAGE_FILE, RunContent, dataset_inputs, params, read_lineage
 from dovetail.values import tag_keys
 from dovetail.values.lineage import Lineage
@@ -204,6 +205,7 @@ class Runs(StoreClient):
         logged = self._client.create_logged_model(run.experiment, name, run.id, dict(tags), model_type="joblib")
         with artifacts.writing(logged.artifact_location) as folder:
             model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
+            self._packages[str(logged.model_id)] = package_digest(folder)
         self._client.finalize_logged_model(logged.model_id, "READY")
         return str(logged.model_id)
 

@@ -29,6 +29,8 @@ SIGNATURE = "dovetail.signature"
 PICKLE_ALLOW = ALLOW_KEY
 ONNX = "dovetail.onnx"
 ONNX_MD5 = "dovetail.onnx.md5"
+PACKAGE = "dovetail.package"  # the digest of all that the version's package consists of
+COMPILED_FILE = "compiled/model.onnx"  # in the version's files, beside MLmodel
 ONNX_SAME = "same on"  # how ONNX begins where the compiled model may be used
 
 _SIGNATURE = {True: "from the card", False: "none: the model has no card"}

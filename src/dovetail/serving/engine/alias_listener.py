@@ -20,6 +20,7 @@ async def listen(settings: Settings, health: Health, on_message: Callable[[dict[
     asked = {
         "root": str(settings.root), "model": settings.model, "alias": settings.alias, "version": settings.version,
         "poll": settings.options.poll, "keep": str(settings.keep),
+        "ledger": str(settings.ledger or ""), "trust": settings.options.trust,
     }  # fmt: skip
     command = [sys.executable, "-P", "-m", "dovetail.serving.engine.alias_watch", json.dumps(asked)]
     while True:

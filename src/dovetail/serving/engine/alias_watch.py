@@ -8,21 +8,23 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import DovetailError, StoreError, UnknownReference
-from dovetail.repo.git import Git
-from dovetail.repo.ledger import read
+from dovetail.errors import DovetailError, StoreError, UnknownReference, Untrusted
+from dovetail.repo.binding import Shown
 from dovetail.serving.engine.kept_copies import VersionCopy, keep, name_of
+from dovetail.serving.trust import Trust, Vouched
 from dovetail.tracking.connection import has_store, import_mlflow, open_store, tracking_uri
 from dovetail.tracking.store import SQLITE, Store, Version
 from dovetail.values.reference import PRODUCTION
 
 _LATER = 5.0  # seconds until a version that could not be brought is tried again
+_SETTLING = 3.0  # seconds in which the alias may follow its tag: a promotion writes the tag first
 
 
 def main() -> None:
@@ -35,7 +37,8 @@ def main() -> None:
     while watch.store_file() in (None, store_file):  # made anew: MLflow would go on reading the file that was deleted
         pause = watch.poll
         try:
-            _say({"found": asdict(watch.look())})
+            if found := watch.look():
+                _say({"found": asdict(found)})
         except DovetailError as error:
             kind = "unknown" if isinstance(error, UnknownReference) else "store"
             if not isinstance(error, UnknownReference | StoreError):
@@ -61,34 +64,59 @@ class AliasWatch:
         self._alias: str | None = asked["alias"]
         self._number: int | None = asked["version"]
         self._what = f"{self._model}@{self._alias}" if self._alias else f"{self._model}/{self._number}"
+        self._trust = Trust(*(Path(asked[name]) if asked[name] else None for name in ("ledger", "trust")))
         self._last: VersionCopy | None = None
+        self._disagreed: tuple[str, float] | None = None  # how, and since when
 
-    def look(self) -> VersionCopy:
-        """The version that is named, its files brought.
+    def look(self) -> VersionCopy | None:
+        """The version that is named, its files brought; None while the alias may yet follow git's tag.
 
         Raises:
             UnknownReference: when none is, or one that Dovetail did not register.
             StoreError: when MLflow does not answer.
             OutsideError: when the files are not what was registered.
+            Untrusted: when they, or what MLflow says of them, are not what git's tag or the trust file names.
         """
         if not has_store(self._root):
             raise StoreError(f"there is no MLflow store at {tracking_uri(self._root)}", "dovetail sync")
         with open_store(self._root) as store:
             version, md5 = self._version(store)
+            vouched = self._vouched(version, md5)
+            if vouched is None:
+                return None
             folder = self._keep / name_of(version.number, md5)
-            allow = tuple(filter(None, version.allow.split(",")))
-            last = self._last
-            same = last and (last.version, last.md5, last.allow, last.onnx) == (
-                version.number,
-                md5,
-                allow,
-                version.onnx_md5,
-            )
-            if last and same and folder.exists():
-                return last
-            keep(folder, md5, version.onnx_md5, partial(store.download, version))
-        self._last = VersionCopy(version.number, md5, self._commit(version), allow, str(folder), version.onnx_md5)
+            allow = vouched.allow if vouched.allow is not None else tuple(filter(None, version.allow.split(",")))
+            recorded = ("MLflow's tag of the version", version.package) if version.package else None
+            package = vouched.package or recorded
+            if not self._is_last(version, md5, allow, package):
+                found = keep(folder, md5, version.onnx_md5, package, partial(store.download, version))
+                # The version's own is HEAD when it was registered, which may have lacked the last changes.
+                commit = vouched.commit or version.commit
+                self._last = VersionCopy(version.number, md5, commit, allow, str(folder), version.onnx_md5, found)
+        self._last = replace(self._last, trust=vouched.trust) if self._last else None
         return self._last
+
+    def _is_last(self, version: Version, md5: str, allow: tuple[str, ...], package: tuple[str, str] | None) -> bool:
+        """Whether this version was brought at the last look, and is still there."""
+        last, wanted = self._last, (version.number, md5, allow, version.onnx_md5)
+        if last is None or (last.version, last.md5, last.allow, last.onnx) != wanted:
+            return False
+        return Path(last.folder).exists() and (package is None or package[1] == last.package)
+
+    def _vouched(self, version: Version, md5: str) -> Vouched | None:
+        """What is known of the version from elsewhere; None for a moment in which the alias may follow its tag."""
+        try:
+            vouched = self._trust.check(Shown(self._model, self._alias, version.number, md5))
+        except Untrusted as error:
+            if self._alias is None:
+                raise
+            if self._disagreed is None or self._disagreed[0] != error.message:
+                self._disagreed = error.message, time.monotonic()
+            if time.monotonic() - self._disagreed[1] < _SETTLING:
+                return None
+            raise
+        self._disagreed = None
+        return vouched
 
     def _version(self, store: Store) -> tuple[Version, str]:
         if self._alias:
@@ -104,12 +132,6 @@ class AliasWatch:
                 f"mlflow models serve -m models:/{self._what}",
             )
         return version, version.md5
-
-    def _commit(self, version: Version) -> str | None:
-        """The commit that was promoted; else HEAD when it was registered, which may have lacked the last changes."""
-        event = read(Git(self._root).tags()).current(self._model, self._alias) if self._alias else None
-        promoted = event and event.note and event.note.md5 == version.md5
-        return event.tag.commit if event and promoted else version.commit
 
     def store_file(self) -> int | None:
         """Which file the SQLite store is; None for a server, or while there is none."""

@@ -5,10 +5,11 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from dovetail.errors import OutsideError, StoreError, UnknownReference
+from dovetail.errors import DovetailError, OutsideError, StoreError, UnknownReference
 from dovetail.serving.engine import kept_copies
 from dovetail.serving.engine.alias_listener import listen
 from dovetail.serving.engine.batching import Batcher
+from dovetail.serving.engine.first_copy import first_copy
 from dovetail.serving.engine.health import Health
 from dovetail.serving.engine.kept_copies import VersionCopy
 from dovetail.serving.engine.process_client import ProcessLost
@@ -50,8 +51,11 @@ class Follower:
         self._loader.start_spare()
         for work in (listen(self._settings, self.health, self._heard), self._load_news(), self._tick()):
             self._begin(work)
-        copy = kept_copies.last(self._settings.keep)
-        if copy and (copy.version == self._settings.version or copy.md5 == self._settings.promoted):
+        first = await asyncio.to_thread(first_copy, self._settings)
+        copy = first.copy
+        if first.forged:
+            self.health.problems["copy"] = first.problem
+        if copy and first.named:
             with suppress(ValueError, ProcessLost):
                 await self._begin_with(copy)
                 return
@@ -59,7 +63,7 @@ class Follower:
             await asyncio.wait_for(asyncio.shield(self._first), _COPY_SECONDS if copy else _STORE_SECONDS)
         except (StoreError, OutsideError, TimeoutError) as error:
             if copy is None:
-                raise self._not_in_time(error) from error
+                raise self._not_in_time(error, first.problem) from error
             self.health.problems.setdefault("store", "MLflow has not answered yet")
             try:
                 await self._begin_with(copy)
@@ -84,9 +88,9 @@ class Follower:
         else:
             loaded.batcher.close()
 
-    def _not_in_time(self, error: Exception) -> Exception:
-        if not isinstance(error, TimeoutError):
-            return error
+    def _not_in_time(self, error: Exception, copy: str = "") -> Exception:
+        if isinstance(error, DovetailError):
+            return type(error)(f"{error.message}; {copy}", error.next_command) if copy else error
         what = f"{self._settings.what} was not brought from MLflow and loaded in {_STORE_SECONDS:.0f} s"
         return StoreError(what, "mlflow doctor")
 
@@ -108,6 +112,7 @@ class Follower:
             copy = VersionCopy.parse(said["found"])
             if self.current and self.current.copy == copy and not self.health.loading:
                 self.health.problems.pop("load", None)
+                self.health.trust = copy.trust
             if copy != self._wanted:
                 self._wanted = copy
                 self._news.set()
@@ -169,6 +174,7 @@ class Follower:
     def _swap(self, loaded: ServedVersion) -> None:
         old, self.current = self.current, loaded
         self.health.is_served()
+        self.health.trust = loaded.copy.trust
         self._metrics.serving(self._settings.model, loaded.copy.version, loaded.copy.md5)
         kept_copies.remember(self._settings.keep, loaded.copy)
         if old:

@@ -1,13 +1,15 @@
 """What is wrong with a server, by what it concerns; `/health` and the metrics say it."""
 
 from dovetail.serving.metrics import Metrics
+from dovetail.serving.trust import NONE
 
 
 class Health:
     """The problems of one server.
 
     Attributes:
-        problems: A line for each of `store`, `load`, `engine` and `server` that has one.
+        problems: A line for each of `store`, `load`, `engine`, `copy` and `server` that has one.
+        trust: Who vouches for the version that answers, besides MLflow: a `file`, the `ledger` or `none`.
         loading: The version that is loaded beside the one that answers.
     """
 
@@ -15,6 +17,7 @@ class Health:
         self._metrics = metrics
         self.problems: dict[str, str] = {}
         self.loading: int | None = None
+        self.trust = NONE
 
     def store_answers(self) -> None:
         """MLflow answered."""

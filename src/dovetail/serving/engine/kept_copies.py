@@ -1,21 +1,25 @@
 """Copies of served versions on this machine: what a server starts with when MLflow is away."""
 
 import hashlib
+import hmac
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import yaml
 
 from dovetail.compiling import compiled_model
-from dovetail.errors import OutsideError
+from dovetail.errors import OutsideError, Untrusted
+from dovetail.serving.key_file import key, user_key_file
+from dovetail.serving.trust import NONE
+from dovetail.tracking.package_digest import package_digest
 
-_LAST = "last.json"
+_LAST, _SIGNATURE = "last.json", "signature"
 _LEFT_SECONDS = 86_400
 _KEPT = 2  # the one that is served and the one before
 
@@ -30,6 +34,8 @@ class VersionCopy:
         allow: Packages that its pickle may name besides the usual.
         folder: The MLflow model.
         onnx: What the registry says that its compiled model's bytes are; None where it is not to be used.
+        package: The digest of all its files, as they were brought.
+        trust: Who vouches for it besides MLflow.
     """
 
     version: int
@@ -38,6 +44,8 @@ class VersionCopy:
     allow: tuple[str, ...]
     folder: str
     onnx: str | None = None
+    package: str = ""
+    trust: str = field(default=NONE, compare=False)  # the same version, whoever vouches for it
 
     @classmethod
     def parse(cls, said: dict[str, object]) -> "VersionCopy":
@@ -50,17 +58,23 @@ def name_of(version: int, md5: str) -> str:
     return f"{version}-{md5}"
 
 
-def keep(folder: Path, md5: str, onnx: str | None, fetch: Callable[[Path], None]) -> None:
+def keep(
+    folder: Path, md5: str, onnx: str | None, package: tuple[str, str] | None, fetch: Callable[[Path], None]
+) -> str:
     """Let `folder` be the copy of a version: fetched if it is not there or not what was registered.
 
-    A compiled model that is not what was registered is fetched again, but needed it is not.
+    `package` is the digest that the whole has to have, and who says so. A compiled model that is not what was
+    registered is fetched again, but needed it is not. Returns the digest of the whole.
 
     Raises:
         OutsideError: when what is fetched is not what was registered.
+        Untrusted: when it is not what `package` says.
     """
     try:
         if is_whole(folder, md5) and (onnx is None or _md5(folder / compiled_model.FILE) == onnx):
-            return
+            found = package_digest(folder)
+            if package is None or package[1] == found:
+                return found
     except OSError as error:
         raise OutsideError(f"{folder} cannot be read: {error}", f"ls -l {folder}") from error
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -74,12 +88,32 @@ def keep(folder: Path, md5: str, onnx: str | None, fetch: Callable[[Path], None]
                 f"what the registry gives for version {number} is not what was registered (md5 {md5})",
                 "dovetail sync --repair",
             )
+        found = _expected_package(temporary, folder.name.partition("-")[0], package)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except OSError as error:
         raise OutsideError(f"{folder} cannot be written: {error}", f"df -h {folder.parent}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return found
+
+
+def _expected_package(folder: Path, number: str, package: tuple[str, str] | None) -> str:
+    """The digest of all files in the folder.
+
+    Raises:
+        Untrusted: when it is not what `package` says.
+    """
+    found = package_digest(folder)
+    if package and package[1] != found and (folder / compiled_model.FILE).exists():
+        shutil.rmtree((folder / compiled_model.FILE).parent)  # compiled later: nobody vouched for it, and none needs it
+        found = package_digest(folder)
+    if package and package[1] != found:
+        raise Untrusted(
+            f"the package of version {number} (sha256 {found}) is not what {package[0]} names (sha256 {package[1]})",
+            "dovetail sync --repair",
+        )
+    return found
 
 
 def is_whole(folder: Path, md5: str) -> bool:
@@ -111,9 +145,9 @@ def drop_broken(copy: VersionCopy) -> bool:
 
 def remember(place: Path, copy: VersionCopy) -> None:
     """Note that `copy` answers, and forget copies from longer ago. A full disk costs the note, nothing else."""
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # RuntimeError: no home to keep a key in
         temporary = place / f".{_LAST}.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(asdict(copy)), encoding="utf-8")
+        temporary.write_text(json.dumps({**asdict(copy), _SIGNATURE: _signature(copy)}), encoding="utf-8")
         temporary.replace(place / _LAST)
         for left in place.glob(".*.tmp"):  # by a process that was killed while it brought a version
             if left.is_dir() and time.time() - left.stat().st_mtime > _LEFT_SECONDS:
@@ -127,10 +161,20 @@ def remember(place: Path, copy: VersionCopy) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def last(place: Path) -> VersionCopy | None:
-    """The version that answered last, if its copy is still there."""
+def last(place: Path) -> tuple[VersionCopy, bool] | None:
+    """The version that answered last, if its copy is still there, and whether a server of this user wrote that."""
     try:
-        copy = VersionCopy.parse(json.loads((place / _LAST).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        said = json.loads((place / _LAST).read_text(encoding="utf-8"))
+        signature = str(said.pop(_SIGNATURE, ""))
+        copy = VersionCopy.parse(said)
+        if copy.folder != str(place / name_of(copy.version, copy.md5)) or not Path(copy.folder).is_dir():
+            return None
+        return copy, hmac.compare_digest(signature.encode(), _signature(copy).encode())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return None
-    return copy if Path(copy.folder).is_dir() else None
+
+
+def _signature(copy: VersionCopy) -> str:
+    """The HMAC-SHA256 of all that is noted, with a key that is kept outside of the repository."""
+    said = json.dumps(asdict(copy), sort_keys=True, separators=(",", ":"))
+    return hmac.new(key(user_key_file()), said.encode(), hashlib.sha256).hexdigest()

@@ -203,6 +203,7 @@ class App:
             "follows": self._settings.what,
             "version": loaded.copy.version if loaded else None,
             **({"loading": self._follower.health.loading} if self._follower.health.loading else {}),
+            "trust": self._follower.health.trust,
             "problems": problems,
         }
         return 200 if loaded and loaded.batcher.client else 503, _JSON, orjson.dumps(said)

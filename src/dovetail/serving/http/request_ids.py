@@ -1,16 +1,14 @@
 """Ids of answered requests that say themselves whether this server gave them, and for how many rows."""
 
 import hmac
-import os
 import secrets
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+from dovetail.serving.key_file import key
 from dovetail.serving.protocol.refused import Refused
 
 _KEY_FILE = "request-ids.key"
-_KEY_BYTES = 32
 _RANDOM, _ROWS, _MAC = 16, 6, 10  # hexadecimal digits: 32 in all
 _MOST_ROWS = (1 << 4 * _ROWS) - 1
 
@@ -20,7 +18,7 @@ class RequestIds:
 
     def __init__(self, folder: Path) -> None:
         """Use the key in `folder`; where it cannot be kept, one that ends with this server."""
-        self._key = _key(folder)
+        self._key = key(folder / _KEY_FILE)
 
     def make(self, rows: int) -> str:
         """An id for an answer of so many rows: 32 hexadecimal digits."""
@@ -44,24 +42,3 @@ class RequestIds:
 
     def _mac(self, begin: str) -> str:
         return hmac.new(self._key, begin.encode(), sha256).hexdigest()[:_MAC]
-
-
-def _key(folder: Path) -> bytes:
-    """The key in the folder, made if there is none."""
-    made = secrets.token_bytes(_KEY_BYTES)
-    file = folder / _KEY_FILE
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{_KEY_FILE}.{secrets.token_hex(4)}"
-        try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:  # noqa: PTH123
-                target.write(made)
-            with suppress(FileExistsError):
-                os.link(temporary, file)  # whole, and only if another server has not been faster
-        finally:
-            temporary.unlink(missing_ok=True)
-    try:
-        found = file.read_bytes()
-    except OSError:
-        return made
-    return found if len(found) == _KEY_BYTES else made

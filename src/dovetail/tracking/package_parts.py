@@ -1,0 +1,58 @@
+"""Which kinds of file in a package are not as Dovetail writes them, so that a finding can name them."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dovetail import joblib_model
+from dovetail.tracking.client import md5
+from dovetail.tracking.package_digest import MLMODEL
+from dovetail.values.tag_keys import COMPILED_FILE
+
+REQUIREMENTS = "requirements.txt"
+_LARGEST_TEXT = 1 << 20  # bytes
+
+
+def differing(folder: Path, model_md5: str | None, onnx_md5: str | None, expected: Sequence[str]) -> list[str]:
+    """The kinds, of loader, MLmodel, requirements, compiled file and model, that can be told to differ.
+
+    Only by what is known without the package that was registered: of a change that keeps its form nothing is said.
+    """
+    return list(_differing(folder, model_md5, onnx_md5, expected))
+
+
+def _differing(folder: Path, model_md5: str | None, onnx_md5: str | None, expected: Sequence[str]) -> Iterator[str]:
+    ours = {file.name: file.read_bytes() for file in joblib_model.FILES}
+    there = {file.name: _read(file) for file in (folder / "code").glob("*") if file.name != "__pycache__"}
+    if there != ours:
+        yield "loader"
+    if _loader_module(folder / MLMODEL) != joblib_model.__name__.rpartition(".")[2]:
+        yield "MLmodel"
+    if expected and pins(folder) != list(expected):
+        yield "requirements"
+    compiled = folder / COMPILED_FILE
+    if (onnx_md5 or compiled.exists()) and not (compiled.is_file() and md5(str(compiled)) == onnx_md5):
+        yield "compiled file"
+    if [md5(str(file)) for file in (folder / "data").glob("*") if file.is_file()] != [model_md5]:
+        yield "model"
+
+
+def pins(folder: Path) -> list[str]:
+    """The `name==version` lines of the package's requirements."""
+    return re.findall(r"^[^\s#=]+==\S+$", (_read(folder / REQUIREMENTS) or b"").decode(errors="replace"), re.MULTILINE)
+
+
+def _loader_module(file: Path) -> Any:
+    try:
+        return yaml.safe_load(_read(file) or b"")["flavors"]["python_function"]["loader_module"]
+    except (yaml.YAMLError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _read(file: Path) -> bytes | None:
+    """A text of the package; None for what is no plain file, or too large to be one of Dovetail's."""
+    plain = file.is_file() and not file.is_symlink() and file.stat().st_size <= _LARGEST_TEXT
+    return file.read_bytes() if plain else None
