@@ -13,10 +13,9 @@ from stages.common.params import PARAMS_FILE, Params, block
 from stages.evaluation import card as model_card
 from stages.evaluation import importance as columns
 from stages.evaluation import plots as model_plots
-from stages.evaluation import saved_model
 from stages.evaluation.metrics import measure, predict, roc_curves
 from stages.evaluation.predictions import Evaluation
-from stages.modelling import table
+from stages.modelling import model_file, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +39,7 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
         StageError: the model or a part of the data is missing, broken, or does not fit the other.
     """
     target = block("models", params.models, key).target
-    estimator, modules = saved_model.load(model, f"train@{key}")
+    estimator, modules = model_file.read(model, f"train@{key}")
     seen, _ = table.read(train, target, f"split@{key}")
     features, actual = table.read(test, target, f"split@{key}")
     features = _as_trained(test, features, seen)

@@ -1,4 +1,4 @@
-"""Stage `train`: the train part → a fitted scikit-learn compatible model, written with joblib."""
+"""Stage `train`: the train part → a fitted scikit-learn compatible model in its file."""
 
 import difflib
 import inspect
@@ -6,7 +6,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import get_tags
@@ -15,7 +14,7 @@ from stages.common.errors import StageError
 from stages.common.models import Model
 from stages.common.outputs import replacing
 from stages.common.params import PARAMS_FILE, Params, block
-from stages.modelling import table
+from stages.modelling import model_file, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +41,7 @@ def run(key: str, params: Params, *, train: Path, model: Path) -> None:
         what = f"{place}.params" if about_params else f"{place} ({spec.estimator}) cannot be fitted on {train}"
         raise StageError(f"{what}: {' '.join(str(error).split())}") from error
     with replacing(model) as temporary:
-        joblib.dump(prepared, temporary)
+        model_file.write(prepared, temporary, model)
 
 
 def build(place: str, spec: Model) -> Any:

@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from stages import train
 from stages.common.errors import StageError
+from stages.modelling import model_file
 
 HIST = "sklearn.ensemble.HistGradientBoostingClassifier"
 
@@ -64,20 +65,42 @@ def test_a_regressor_is_trained(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("table", "given"),
+    ("table", "given", "names"),
     [
-        (iris(), {"n_estimators": 10, "random_state": 42}),
-        (iris(), {"n_estimators": 10}),  # no seed: the stage gives one
-        (penguins(), {"estimator": LOGISTIC, "max_iter": 500}),
+        (iris(), {"n_estimators": 10, "random_state": 42}, ("a.joblib", "b.joblib")),
+        (iris(), {"n_estimators": 10}, ("a.skops", "b.skops")),  # no seed: the stage gives one
+        (penguins(), {"estimator": LOGISTIC, "max_iter": 500}, ("a.joblib", "b.joblib")),
     ],
-    ids=["forest", "unseeded forest", "skrub pipeline"],
+    ids=["forest", "unseeded forest in skops", "skrub pipeline"],
 )
-def test_two_processes_write_the_same_bytes(tmp_path, table, given):
+def test_two_processes_write_the_same_bytes(tmp_path, table, given, names):
     table.write_parquet(tmp_path / "train.parquet")
-    for name in ("a.joblib", "b.joblib"):
+    for name in names:
         answer = stage(tmp_path, "train", config(**given), train="train.parquet", model=name)
         assert (answer.returncode, answer.stderr) == (0, "")
-    assert (tmp_path / "a.joblib").read_bytes() == (tmp_path / "b.joblib").read_bytes()
+    first, second = ((tmp_path / name).read_bytes() for name in names)
+    assert first == second
+
+
+@pytest.mark.parametrize("table", [iris(), penguins()], ids=["forest", "skrub pipeline"])
+def test_a_skops_file_holds_the_same_model(tmp_path, table):
+    table.write_parquet(tmp_path / "train.parquet")
+    paths = [tmp_path / "m.joblib", tmp_path / "m.skops"]
+    read = []
+    for path in paths:
+        train.run("m", params(n_estimators=5), train=tmp_path / "train.parquet", model=path)
+        read.append(model_file.read(path, "train@m"))
+    (model, modules), (same, named) = read
+    features = table.drop("species").to_pandas()
+    assert same.predict_proba(features).tolist() == model.predict_proba(features).tolist()
+    assert {module.partition(".")[0] for module in modules} - {"joblib"} <= {m.partition(".")[0] for m in named}
+    assert not paths[1].read_bytes().startswith(b"\x80")
+
+
+def test_what_a_skops_file_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(StageError, match=r"m\.skops: a \.skops file cannot hold this model .*set model_format: joblib"):
+        model_file.write(Ridge(alpha=(step for step in ())), tmp_path / "t", tmp_path / "m.skops")
+    assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@
 
 import json
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from stages.common.block import Block
 from stages.common.datasets import Dataset
@@ -27,6 +27,9 @@ class Params(Block):
     sources: Sources
     datasets: dict[str, Dataset]
     models: dict[str, Model]
+    model_format: Literal["joblib", "skops"] = Field(
+        default="joblib", description="of every model's file: joblib's pickle, or skops, which is no pickle"
+    )
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
