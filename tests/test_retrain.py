@@ -342,6 +342,25 @@ def test_a_label_that_does_not_fit_is_set_aside_with_its_count(fed):
     assert "4 more from feedback (1 whose label does not fit are set aside)" in said
 
 
+@pytest.mark.parametrize(
+    ("classes", "added"),
+    [(["6", "12"], ["5,6", "11,12"]), ([6, 10, 12], ["5,6", "9,10", "11,12"]), ([True, False], None)],
+)
+def test_a_label_that_is_no_class_of_the_model_is_set_aside(fed, classes, added):
+    fed.replace("train.py", "rows = open", f"json.dump({{'inputs': [], 'classes': {classes!r}}}, open('card.json', 'w'))\nrows = open")
+    fed.replace("dvc.yaml", "outs: [out/m.joblib]", "outs: [out/m.joblib, card.json]")
+    fed.replace("dvc.yaml", "meta: {", "meta: {card: card.json, ")
+    fed.run("dvc", "repro", "-q", "train")
+    fed.commit("a card")
+    predict(fed, "q", [11, 13], ["12", "14"])
+    if added is None:
+        with pytest.raises(UserError, match=r"no label of the 4 new rows of feedback fits data\.csv: '10', '12', '14'"):
+            ask(fed, dry_run=True)
+    else:
+        answer = ask(fed, dry_run=True)
+        assert (answer["rows"]["added"], answer["set_aside"]) == (len(added), 4 - len(added))
+
+
 def test_feedback_that_cannot_be_brought_back_is_refused(fed):
     fed.replace("dvc.yaml", "columns: {x: a, y: b}, label: y", "label: b")
     fed.commit("no names")

@@ -63,12 +63,18 @@ def parse_settings(model: str, given: Any) -> RetrainSettings:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The raw table of `model` that rows are added to; `label` is its label column, None where that is not known."""
+    """The raw table of `model` that rows are added to.
+
+    Attributes:
+        label: Its label column; None where that is not known.
+        classes: What the model's card says that a label can be; None where it may be anything.
+    """
 
     model: str
     shape: Shape
     settings: RetrainSettings
     label: str | None
+    classes: Collection[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ class NewRows:
         table: The rows.
         keys: What is recorded once they are added: a digest of all, or `<request>:<row>` for each.
         source: Where they are from, as it is shown.
-        set_aside: How many rows of feedback have a label that the raw table cannot hold; they are not in `table`.
+        set_aside: How many rows of feedback are not in `table`, for their label is of another type or no class of the model.
     """
 
     table: pa.Table
@@ -106,7 +112,7 @@ def from_log(folder: Path, target: Target, known: Collection[str]) -> NewRows | 
 
     Raises:
         MissingFile: when there is no log, or it cannot be read.
-        UserError: when its columns are not all those of the raw table.
+        UserError: when its columns are not all those of the raw table, or no new label fits.
     """
     if not folder.is_dir():
         what = f"{folder} is not there: no served {target.model} has written a prediction log"
@@ -130,15 +136,18 @@ def _from_feedback(log: pa.Table, target: Target, known: Collection[str]) -> New
     found = _in_raw_columns(labelled.take(fresh), target)
     fits = _label_fits(found, target)
     if not any(fits):
-        return None
+        given = ", ".join(sorted({repr(label) for label in found[target.label].to_pylist()})[:3])
+        what = f"no label of the {len(fits)} new rows of feedback fits {target.shape.path}: {given}"
+        raise UserError(what, f"dovetail retrain {target.model} --with FILE")
     table = fit(found.filter(pa.array(fits)), target.shape, FEEDBACK, target.label)
     added = tuple(keys[number] for number, is_fit in zip(fresh, fits, strict=True) if is_fit)
     return NewRows(table, added, FEEDBACK, len(fresh) - len(added))
 
 
 def _label_fits(found: pa.Table, target: Target) -> list[bool]:
-    """For each row whether the raw table can hold its label: one that it cannot hold stops no other."""
+    """For each row whether its label is a class of the model that the raw table can hold: others stop none that is."""
     label = found.select([target.label])
+    known = [_is_class(value, target.classes) for value in label.column(0).to_pylist()]
     alone = Shape(
         target.shape.path,
         {target.label: target.shape.kinds[target.label]} if target.label else {},
@@ -153,11 +162,23 @@ def _label_fits(found: pa.Table, target: Target) -> list[bool]:
         return True
 
     if is_fit(label):
-        return [True] * len(label)
-    return [is_fit(label.slice(number, 1)) for number in range(len(label))]
+        return known
+    return [known[number] and is_fit(label.slice(number, 1)) for number in range(len(label))]
 
 
-def label_column(tree: Revision, model: Model, settings: RetrainSettings, shape: Shape) -> str | None:
+def _is_class(label: Any, classes: Collection[Any] | None) -> bool:
+    return classes is None or label in classes or str(label) in map(str, classes)
+
+
+def card_of(tree: Revision, model: Model) -> Mapping[str, Any]:
+    """The model's card; empty where it has none, or its file is in neither cache nor remote."""
+    try:
+        return tree.card(model) or {}
+    except DovetailError:
+        return {}
+
+
+def label_column(model: Model, card: Mapping[str, Any], settings: RetrainSettings, shape: Shape) -> str | None:
     """The label's column in the raw table: the one that is set, else the only one that the model does not take."""
     named = [*settings.columns.values(), *([settings.raw_label] if settings.raw_label else [])]
     if unknown := sorted(set(named) - set(shape.types)):
@@ -167,11 +188,7 @@ def label_column(tree: Revision, model: Model, settings: RetrainSettings, shape:
         raise UserError(what, f"use {', '.join(shape.types)}")
     if settings.raw_label:
         return settings.raw_label
-    try:
-        card = tree.card(model)
-    except DovetailError:  # not in the cache, not in the remote; rows from a file need none
-        card = None
-    taken = {settings.columns.get(entry["name"], entry["name"]) for entry in (card or {}).get("inputs", ())}
+    taken = {settings.columns.get(entry["name"], entry["name"]) for entry in card.get("inputs", ())}
     left = [name for name in shape.types if name not in taken]
     return left[0] if taken and len(left) == 1 else None
 

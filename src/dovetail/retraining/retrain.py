@@ -12,7 +12,7 @@ from dovetail.gates.rules import PROVENANCE_DATA, PROVENANCE_PUSHED, PROVENANCE_
 from dovetail.promotion.promote import PromoteRequest, promote
 from dovetail.repo.workspace import Workspace
 from dovetail.retraining import branches
-from dovetail.retraining.new_rows import FEEDBACK, Target, from_file, from_log, label_column, parse_settings
+from dovetail.retraining.new_rows import FEEDBACK, Target, card_of, from_file, from_log, label_column, parse_settings
 from dovetail.retraining.pipeline_run import RetrainedBranch, RetrainPlan, run_pipeline
 from dovetail.retraining.raw_tables import choose_table, raw_tables, tables_in
 from dovetail.retraining.refusal import Refusal, nothing_new, too_early
@@ -83,7 +83,7 @@ class RetrainAnswer:
         passed: Whether every other gate passed; None where nothing was run.
         refused: Why nothing was run.
         next: The commands to type next.
-        set_aside: How many rows of feedback were left out, for their label is not what the raw table holds.
+        set_aside: How many rows of feedback were left out, for their label is of another type or no class of the model.
     """
 
     model: str
@@ -205,7 +205,9 @@ def _plan(
         places = [workspace.storage.locate(file, commit, Path(folder)) for file in files]
         shape = shape_of(places[0], files[0].path)
         known = branches.keys(workspace.git.text(commit.sha, raw.record))
-        target = Target(model.name, shape, settings, label_column(tree, model, settings, shape))
+        card = card_of(tree, model)
+        label = label_column(model, card, settings, shape)
+        target = Target(model.name, shape, settings, label, card.get("classes"))
         if request.data == FEEDBACK:
             rows = from_log(log_folder(tracking.root, model.name), target, known)
         else:
