@@ -118,10 +118,13 @@ class Shown:
 
 TRAIN = """
 import json, pathlib, joblib, yaml
+from sklearn.dummy import DummyRegressor
 w = yaml.safe_load(open("params.yaml"))["train"]["w"]
 rows = open("data.csv").read().splitlines()[1:]
 pathlib.Path("out/plots").mkdir(parents=True, exist_ok=True)
-joblib.dump({"w": w, "rows": rows}, "out/m.joblib")
+model = DummyRegressor(strategy="constant", constant=w).fit([[0.0]], [0.0])
+model.rows_ = rows  # other data, other bytes
+joblib.dump(model, "out/m.joblib")
 json.dump({"accuracy": w / 10, "size": {"rows": len(rows)}}, open("out/metrics.json", "w"))
 pathlib.Path("out/plots/p.csv").write_text(f"x,y\\n1,{w}\\n")
 """

@@ -1,10 +1,12 @@
 """Repositories as they are: adopted by an `artifacts:` entry and a `register` stage, nothing else."""
 
 import hashlib
+import pickle
 import shutil
 
 import pytest
 from project import Project
+from sklearn.dummy import DummyRegressor
 from templates import made_once
 
 DATA = """
@@ -67,9 +69,10 @@ artifacts:
 
 SECOND = """
 import json, pathlib, pickle, yaml
+from sklearn.dummy import DummyRegressor
 rate = yaml.safe_load(open("../params.yaml"))["rate"]
 pathlib.Path("../out").mkdir(exist_ok=True)
-pathlib.Path("../out/dict.pickle").write_bytes(pickle.dumps({"rate": rate}))
+pathlib.Path("../out/dict.pickle").write_bytes(pickle.dumps(DummyRegressor(strategy="constant", constant=rate).fit([[0]], [0])))
 pathlib.Path("../out/scores.yaml").write_text(yaml.safe_dump({"test": {"accuracy": 0.75}, "ok": True}))
 pathlib.Path("../out/curve.csv").write_text("x,y\\n1,2\\n")
 """
@@ -244,7 +247,8 @@ def test_what_cannot_be_told_is_refused_in_one_line(copy, spoil, says):
 
 def test_a_model_by_dvc_add_with_metrics_that_a_script_wrote(small):
     small.run("rm", "-rf", "out", "dvc.yaml", "dvc.lock")
-    small.write("model.pkl", "any bytes")
+    model = DummyRegressor(strategy="constant", constant=1).fit([[0]], [0])
+    (small.root / "model.pkl").write_bytes(pickle.dumps(model))
     small.run("dvc", "add", "-q", "model.pkl")
     small.write("dvclive/metrics.json", '{"loss": 0.5}')
     small.write("dvclive/plots/metrics/loss.tsv", "step\tloss\n0\t1\n")

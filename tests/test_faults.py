@@ -22,9 +22,17 @@ def test_a_locked_database_is_waited_for_then_said_and_nothing_is_half_written(s
     assert small.store().counts() == (2, 2)
 
 
+BIG = """
+import os, joblib
+model = joblib.load("out/m.joblib")
+model.rows_ = os.urandom(8_000_000)
+joblib.dump(model, "out/m.joblib")
+"""
+
+
 def test_a_full_disk_is_said_and_afterwards_it_completes(small):
     small.run("dovetail", "register")
-    small.write("big.py", "import os, joblib; joblib.dump(os.urandom(8_000_000), 'out/m.joblib')")
+    small.write("big.py", BIG)
     small.replace("dvc.yaml", "python train.py", "python train.py && python big.py")
     small.run("dvc", "repro", "-q", "train")
     done = small.run("bash", "-c", "ulimit -f 4000; trap '' XFSZ; exec dovetail register", code=3, plain=True)

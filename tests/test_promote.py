@@ -147,14 +147,21 @@ def test_a_remote_that_lost_an_object_is_found_before_it_matters(made, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_pickle_that_runs_a_command_is_refused_by_the_gate_and_by_the_loader(small, tmp_path):
+def test_a_pickle_that_runs_a_command_is_refused_wherever_a_model_is_read(small, tmp_path):
     marker = tmp_path / "pwned"
     small.write("train.py", (small.root / "train.py").read_text() + EVIL.format(marker=marker))
     small.run("dvc", "repro", "-q")
     small.commit("evil")
-    answer = small.json("promote", "m", code=1)
-    (gate,) = [g for g in answer["gates"] if not g["passed"]]
-    assert (gate["name"], "posix.system" in gate["detail"]) == ("pickle.names", True)
+    (done,) = small.json("register", "m")
+    answer = small.json("promote", "m", "--version", "1", "--dry-run", code=1)
+    for found in (done["gates"], answer["gates"]):
+        (gate,) = [g for g in found if not g["passed"]]
+        assert (gate["name"], "posix.system" in gate["detail"]) == ("pickle.names", True)
+        assert gate["next"].endswith("pickle: {allow: [posix.system]}")
+    assert small.store().aliases() == {"m": {}}
+    served = small.run("dovetail", "serve", "m/1", "--port", "0", code=None)
+    assert served.returncode
+    assert "posix.system" in served.stderr
     load = "import mlflow; mlflow.pyfunc.load_model('models:/m/1')"
     done = small.run(sys.executable, "-c", load, code=1, MLFLOW_TRACKING_URI=f"sqlite:///{small.root}/mlflow.db")
     assert "the model names posix.system, which the table of names does not allow" in done.stderr
@@ -163,7 +170,7 @@ def test_a_pickle_that_runs_a_command_is_refused_by_the_gate_and_by_the_loader(s
 
 def test_the_loader_reads_what_the_gates_allow_and_no_other_module(small):
     small.write("mine.py", "class Mine:\n    def predict(self, rows):\n        return [1] * len(rows)\n")
-    small.replace("train.py", 'joblib.dump({"w": w, "rows": rows}', "from mine import Mine; joblib.dump(Mine()")
+    small.replace("train.py", 'joblib.dump(model', "from mine import Mine; joblib.dump(Mine()")
     small.run("dvc", "repro", "-q")
     load = "import mlflow; print(mlflow.pyfunc.load_model('models:/m/1').predict([[0], [0]]))"
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{small.root}/mlflow.db", "PYTHONPATH": str(small.root)}

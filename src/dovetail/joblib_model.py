@@ -68,6 +68,13 @@ class JoblibModel:
     """An estimator behind MLflow's `predict(model_input, params)`; `params={"method": "predict_proba"}` is known."""
 
     def __init__(self, estimator: Any) -> None:
+        """Wrap it.
+
+        Raises:
+            UnreadableError: when it has no way to predict.
+        """
+        if not callable(getattr(estimator, "predict", None)):
+            raise UnreadableError(f"it holds a {type(estimator).__name__}, which has no method predict")
         self.estimator = estimator
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:

@@ -38,6 +38,7 @@ class Served:
         size: In bytes.
         refused: What the pickle names outside the allow-list.
         error: Why it does not load or predict.
+        has_example: Whether it was registered with an input example to answer.
         package: The digest of the registry's whole package that `package_source` says; None where nothing says one.
         stored_package: That of the files that the registry holds.
         package_source: The version's tag in MLflow, or the tag in git of a promotion.
@@ -52,6 +53,7 @@ class Served:
     error: str = ""
     missing: bool | None = None
     p99_ms: float | None = None
+    has_example: bool = True
     package: str | None = None
     stored_package: str | None = None
     package_source: str = ""

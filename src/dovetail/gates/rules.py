@@ -4,7 +4,7 @@ A gate is named after the metric that it bounds, or is one of KINDS. `register` 
 `promote` all of them; PROVENANCE, PICKLE, SERVING and CHAMPION are asked of every promotion, configured or not.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -183,19 +183,23 @@ def _pickle(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         return
     detail = served.package_source if served.package else "registered before packages had a digest"
     yield _yes(f"{PICKLE}.package", limit, detail)
-    limit = f"names nothing unexpected{' besides ' + ', '.join(gate['allow']) if gate['allow'] else ''}"
-    if served.refused:
-        detail = f"it names {served.refused}; it was not loaded"
-        yield _no(f"{PICKLE}.names", limit, detail, "look at what wrote it; what is yours goes into gates.pickle.allow")
-    else:
-        yield _yes(f"{PICKLE}.names", limit)
+    yield names(served.refused, gate["allow"])
+
+
+def names(refused: str, allow: Sequence[str]) -> Verdict:
+    """Whether a model names only what the table and `allow` have; `refused` is the first name that they have not."""
+    name, limit = f"{PICKLE}.names", f"names nothing unexpected{' besides ' + ', '.join(allow) if allow else ''}"
+    if not refused:
+        return _yes(name, limit)
+    following = f"look at what wrote it; if that is yours, add to its gates pickle: {{allow: [{refused}]}}"
+    return _no(name, limit, f"it names {refused}; it was not loaded", following)
 
 
 def _serving(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
     served = evidence.served
     if served is None or served.refused or not served.may_be_read:
         return  # what may not be read is not served, and the gate of the pickle says so
-    limit = "loads through MLflow and answers its input example"
+    limit = "loads through MLflow and answers its input example" if served.has_example else "loads through MLflow"
     if served.error:
         yield _no(f"{SERVING}.loads", limit, served.error, "dvc repro, then dovetail register")
         return

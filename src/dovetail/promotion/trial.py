@@ -48,6 +48,7 @@ class TrialResult:
 
     refused: str = ""
     error: str = ""
+    has_example: bool = True
     predicted: Any = None
     inputs: tuple[str, ...] = ()
     missing: bool | None = None
@@ -92,10 +93,10 @@ def _run(prepared: tuple[Trial, Described | Exception]) -> TrialResult:
 
 
 def _try(trial: Trial, described: Described | Exception) -> TrialResult:
-    estimator = read(Path(trial.file).read_bytes(), trial.allow)
+    served = JoblibModel(read(Path(trial.file).read_bytes(), trial.allow))
     if isinstance(described, Exception):
         raise described
-    model, example = described.served(JoblibModel(estimator)), described.example
+    model, example = described.served(served), described.example
     inputs, optional = described.inputs, described.optional
     if example is not None:
         model.predict(example)
@@ -108,7 +109,9 @@ def _try(trial: Trial, described: Described | Exception) -> TrialResult:
     if trial.timed and row is not None and len(row):
         missing = _answers_missing(model, row.head(1), inputs if trial.missing else optional)
         timing = _p99(model, row.head(1))
-    return TrialResult(predicted=predicted, inputs=inputs, missing=missing, p99_ms=timing)
+    return TrialResult(
+        has_example=example is not None, predicted=predicted, inputs=inputs, missing=missing, p99_ms=timing
+    )
 
 
 def _answers_missing(model: Any, row: Any, columns: Sequence[str]) -> bool | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dovetail.compiling import compiled_model, to_onnx
 from dovetail.gates.rules import Verdict
+from dovetail.registration import probe
 from dovetail.registration.projection import Projection, project
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
@@ -79,16 +80,20 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
     What is there already, by fingerprint and by md5, stays as it is; what an interruption left half done is completed.
 
     Raises:
-        UserError: before anything is written, when a model, its card or its metrics are missing or not recorded.
+        UserError: before anything is written, when a model, its card or its metrics are missing or not recorded, or
+            the model cannot be read, has no way to predict or does not answer its card's example.
         StoreError: when MLflow does not take it; running it again goes on from there.
         Busy: when another process holds the lock for five minutes.
     """
     read = partial(_projections, workspace, request.names)
     # Importing MLflow takes as long as reading the workspace: where nobody has imported it yet, both happen at once.
     projections = read() if "mlflow" in sys.modules else in_parallel(read, import_mlflow)
+    probes = [probe.start(projection) for projection in projections]  # before the lock: a child would hold it, too
     done = []
     with write_lock(tracking.root), tracking.store() as store:
-        for projection in projections:
+        asked = [probe.finish(*each) for each in zip(projections, probes, strict=True)]
+        for known, found in zip(projections, asked, strict=True):
+            projection = replace(known, verdicts=(*known.verdicts, *found))
             done.append(apply(store, projection))
             _allow(store, projection)
             _write_receipt(workspace.root / projection.model.receipt, projection.lineage.fingerprint)

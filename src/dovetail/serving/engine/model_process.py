@@ -16,7 +16,7 @@ from typing import Any
 
 from dovetail.compiling import compiled_model
 from dovetail.compiling.compiled_model import Compiled, is_same
-from dovetail.joblib_model import METHODS, read
+from dovetail.joblib_model import METHODS, JoblibModel, read
 from dovetail.serving.engine import forest_predictor, frames
 from dovetail.serving.protocol.body import JSON, PredictionRequest
 from dovetail.serving.protocol.body import read as read_body
@@ -85,7 +85,7 @@ class ServedModel:
             raise ValueError(
                 f"{flavor['data']} (md5 {actual}) is not what was registered ({md5}); it was not unpickled"
             )
-        self.model = read(content, allow)
+        self.model = JoblibModel(read(content, allow)).estimator
         methods = [name for name in METHODS if hasattr(self.model, name)]
         described = {key: json.loads(about["signature"][key]) for key in ("inputs", "outputs")
                      if (about.get("signature") or {}).get(key)}  # fmt: skip
