@@ -33,8 +33,8 @@ IMPORTED = (
     "mlflow", "mlflow.cli", "mlflow.pyfunc", "mlflow.store.model_registry.sqlalchemy_workspace_store",
     "mlflow.store.tracking.sqlalchemy_workspace_store", "mlflow.tracing.processor.base_mlflow",
     "mlflow.utils.search_logged_model_utils", "multiprocessing.popen_fork", "networkx", "pandas", "pyarrow.parquet",
-    "pyparsing", "rich.live", "sklearn.compose", "sklearn.dummy", "sklearn.ensemble", "sklearn.impute", "sklearn.pipeline",
-    "sqlalchemy.dialects.sqlite", "yaml",
+    "pyparsing", "rich.live", "sklearn.compose", "sklearn.dummy", "sklearn.ensemble", "sklearn.impute",
+    "sklearn.pipeline", "sqlalchemy.dialects.sqlite", "yaml",
 )  # fmt: skip
 APART = (
     "dovetail.serving",

@@ -72,7 +72,8 @@ import json, pathlib, pickle, yaml
 from sklearn.dummy import DummyRegressor
 rate = yaml.safe_load(open("../params.yaml"))["rate"]
 pathlib.Path("../out").mkdir(exist_ok=True)
-pathlib.Path("../out/dict.pickle").write_bytes(pickle.dumps(DummyRegressor(strategy="constant", constant=rate).fit([[0]], [0])))
+model = DummyRegressor(strategy="constant", constant=rate).fit([[0]], [0])
+pathlib.Path("../out/dict.pickle").write_bytes(pickle.dumps(model))
 pathlib.Path("../out/scores.yaml").write_text(yaml.safe_dump({"test": {"accuracy": 0.75}, "ok": True}))
 pathlib.Path("../out/curve.csv").write_text("x,y\\n1,2\\n")
 """

@@ -170,7 +170,7 @@ def test_a_pickle_that_runs_a_command_is_refused_wherever_a_model_is_read(small,
 
 def test_the_loader_reads_what_the_gates_allow_and_no_other_module(small):
     small.write("mine.py", "class Mine:\n    def predict(self, rows):\n        return [1] * len(rows)\n")
-    small.replace("train.py", 'joblib.dump(model', "from mine import Mine; joblib.dump(Mine()")
+    small.replace("train.py", "joblib.dump(model", "from mine import Mine; joblib.dump(Mine()")
     small.run("dvc", "repro", "-q")
     load = "import mlflow; print(mlflow.pyfunc.load_model('models:/m/1').predict([[0], [0]]))"
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{small.root}/mlflow.db", "PYTHONPATH": str(small.root)}

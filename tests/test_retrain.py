@@ -347,7 +347,11 @@ def test_a_label_that_does_not_fit_is_set_aside_with_its_count(fed):
     [(["6", "12"], ["5,6", "11,12"]), ([6, 10, 12], ["5,6", "9,10", "11,12"]), ([True, False], None)],
 )
 def test_a_label_that_is_no_class_of_the_model_is_set_aside(fed, classes, added):
-    fed.replace("train.py", "rows = open", f"json.dump({{'inputs': [], 'classes': {classes!r}}}, open('card.json', 'w'))\nrows = open")
+    fed.replace(
+        "train.py",
+        "rows = open",
+        f"json.dump({{'inputs': [], 'classes': {classes!r}}}, open('card.json', 'w'))\nrows = open",
+    )
     fed.replace("dvc.yaml", "outs: [out/m.joblib]", "outs: [out/m.joblib, card.json]")
     fed.replace("dvc.yaml", "meta: {", "meta: {card: card.json, ")
     fed.run("dvc", "repro", "-q", "train")

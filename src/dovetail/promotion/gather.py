@@ -59,9 +59,13 @@ def gather(workspace: Workspace, store: Store, candidate: Candidate) -> Evidence
         has_signature=bool(inputs),
         origin=comes_from,
         served=replace(
-            started[0], refused=ours.refused, error=ours.error, has_example=ours.has_example, missing=ours.missing,
+            started[0],
+            refused=ours.refused,
+            error=ours.error,
+            has_example=ours.has_example,
+            missing=ours.missing,
             p99_ms=ours.p99_ms,
-        ),  # fmt: skip
+        ),
         compared=_compared(workspace, candidate, tests, ours, _result(champion_started) if champion_started else None),
         slices=_slices(candidate, tests, ours),
     )
