@@ -85,7 +85,7 @@ class NewRows:
         table: The rows.
         keys: What is recorded once they are added: a digest of all, or `<request>:<row>` for each.
         source: Where they are from, as it is shown.
-        set_aside: How many rows of feedback are not in `table`: their label is of another type, or no class of the model.
+        set_aside: How many rows of feedback are left out: their label is of another type, or no class of the model.
     """
 
     table: pa.Table
