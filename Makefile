@@ -22,10 +22,10 @@ repro: env  ## the whole pipeline: clean data, trained models, and what MLflow s
 	dvc repro
 
 test: env  ## every test, on two processes
-	pytest -n 2 --dist loadgroup
+	pytest -n 2
 
 quick: env  ## the tests that start no command of a project: a minute, for the inner loop
-	pytest -n 2 --dist loadgroup -m quick
+	pytest -n 2 -m quick
 
 check: env  ## format, lint, types, the rooms and who may know whom
 	ruff format --check .

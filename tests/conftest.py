@@ -8,6 +8,7 @@ import commands
 import pytest
 import templates
 from project import Project, copy_of, isolate
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,6 +17,25 @@ PROJECTS = {
     "_small_template", "_registered_template", "_judged_template", "_retrained", "adopted", "estate", "made", "project",
     "reproduced", "served",
 }  # fmt: skip
+
+
+# Files whose fixtures are dear and made once for the file: their tests all go to one worker, and first.
+TOGETHER = {
+    "test_gc.py", "test_reference_project.py", "test_retrain.py", "test_serving.py", "test_serving_bad_input.py",
+    "test_serving_onnx.py",
+}  # fmt: skip
+
+
+class Scheduling(LoadScopeScheduling):
+    """A test goes to whichever worker is free, but those of one of the files TOGETHER go to the same one."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return file if Path(file).name in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduling(config, log)
 
 
 def pytest_addoption(parser):

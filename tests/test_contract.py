@@ -117,7 +117,7 @@ def test_mlproject_has_an_entry_point_for_each_stage():
 def test_an_artifact_is_the_file_that_its_train_stage_writes():
     for name, artifact in PIPELINE["artifacts"].items():
         assert name in PARAMS["models"]
-        assert artifact["path"] == f"models/{name}.joblib"
+        assert artifact["path"] == f"models/{name}.${{model_format}}"
 
 
 def test_every_dataset_has_its_script_and_its_raw_file_from_somewhere():

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import click
+import commands
 import pytest
 import yaml
 from project import copy_tree, free_port
@@ -44,8 +45,16 @@ def newcomer(tmp_path):
     project = copy_tree(tmp_path / "dovetail")
     (project.root / ".venv").mkdir()
     for path in Path(sys.prefix).iterdir():
-        if path.name != ".installed":
+        if path.name not in (".installed", "bin"):
             (project.root / ".venv" / path.name).symlink_to(path)
+    (project.root / ".venv/bin").mkdir()
+    for path in commands.BIN.iterdir():
+        (project.root / ".venv/bin" / path.name).symlink_to(path)
+    for name in commands.SERVED.keys() - {"killed"} if commands.SHIMS in os.environ else ():
+        command = project.root / ".venv/bin" / name
+        command.unlink()
+        command.write_text(f'#!/bin/sh\nexec {os.environ[commands.SHIMS]}/{name} "$@"\n')
+        command.chmod(0o755)
     (project.root / ".venv/.installed").touch()
     return project
 

@@ -85,9 +85,6 @@ def estate(tmp_path_factory):
         yield project
 
 
-pytestmark = pytest.mark.xdist_group("gc")  # so that the estate is made once
-
-
 def test_the_plan_shows_what_goes_and_why_and_changes_nothing(estate):
     before = cached(estate)
     answer = estate.json("gc")

@@ -177,7 +177,7 @@ def test_the_loader_reads_what_the_gates_allow_and_no_other_module(small):
     refused = small.run(sys.executable, "-c", load, code=1, **env)
     assert "the model names mine.Mine, which the table of names does not allow" in refused.stderr
     small.replace("dvc.yaml", "accuracy: {min: 0.5}", "accuracy: {min: 0.5}, pickle: {allow: [mine]}")
-    small.json("register", "m")
+    small.json("register", "m", PYTHONPATH=str(small.root))
     assert small.run(sys.executable, "-c", load, **env).stdout.strip() == "[1, 1]"
     assert [v.tags["dovetail.pickle.allow"] for v in small.store().versions()] == ["mine"]
 

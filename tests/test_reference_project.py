@@ -13,7 +13,7 @@ from saved import WARNINGS, saved_by_mlflow, tree
 
 from dovetail.tracking.model_package import LoggedModel, ModelContent
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reference project"), *WARNINGS]
+pytestmark = [pytest.mark.slow, *WARNINGS]
 MODELS = ["diabetes", "iris", "penguins"]
 
 

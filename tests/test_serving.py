@@ -18,7 +18,6 @@ import templates
 from project import copy_of
 from serving import COLUMNS, ROWS, SPLIT, Server, ask, mlflow_server
 
-pytestmark = pytest.mark.xdist_group("serving")
 EXAMPLES = int(os.environ.get("SERVING_EXAMPLES", "100"))  # more of them for a longer search
 
 RECORDS = [dict(zip(COLUMNS, row, strict=True)) for row in ROWS]

@@ -14,7 +14,6 @@ import pytest
 from project import isolate
 from serving import COLUMNS, ROWS, SPLIT, Server, served_project
 
-pytestmark = pytest.mark.xdist_group("serving bad input")
 PARQUET = {"content-type": "application/vnd.apache.parquet"}
 
 

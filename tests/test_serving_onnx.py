@@ -13,8 +13,6 @@ from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
 from dovetail.serving.engine.model_process import ServedModel
 
-pytestmark = pytest.mark.xdist_group("compiled")
-
 TRAIN = """
 import joblib, json, numpy, pandas
 from sklearn.compose import make_column_transformer

@@ -118,6 +118,8 @@ def read(content: bytes, allow: Iterable[str] = ()) -> Any:
         refused = _refusal(error)
         if refused is not None:
             raise refused from None
+        if isinstance(error, UnreadableError):
+            raise
         raise UnreadableError(f"it cannot be read: {type(error).__name__}: {error}"[:500]) from error
 
 

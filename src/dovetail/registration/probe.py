@@ -1,6 +1,5 @@
 """A model read and asked once behind the walls of the sandbox, before MLflow shows it and `staging` can name it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,17 @@ from dovetail.system.processes import NoAnswer, Worker, start_worker
 from dovetail.tracking.model_package import example_of
 
 _SECONDS = 120
-_REFUSED, _BROKEN, _WELL = "refused", "broken", "well"
+_REFUSED, _BROKEN, _MODULE, _WELL = "refused", "broken", "module", "well"
 
 
 def start(projection: Projection) -> Worker:
-    """Begin to read the projection's model and to ask it its card's example."""
+    """Begin to read the projection's model and to ask it its card's example.
+
+    Raises:
+        UserError: when the card's example is not one.
+    """
     artifact = projection.artifact
-    return start_worker(_ask, (str(artifact.file), artifact.allow, artifact.card))
+    return start_worker(_ask, (str(artifact.file), artifact.allow, example_of(artifact.card)))
 
 
 def finish(projection: Projection, running: Worker) -> tuple[Verdict, ...]:
@@ -33,29 +36,24 @@ def finish(projection: Projection, running: Worker) -> tuple[Verdict, ...]:
         result, what = _BROKEN, str(failure)
     if result == _REFUSED:
         return (names(what, projection.artifact.allow),)
-    if result == _BROKEN:
+    if result != _WELL:
         path = projection.lineage.artifact.path
         following = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
+        if result == _MODULE:
+            following = "install it, or set PYTHONPATH to its folder"
         raise UserError(f"{path} is no model that can be served: {what}", following)
     return ()
 
 
-def _ask(asked: tuple[str, tuple[str, ...], Mapping[str, Any] | None]) -> tuple[str, str]:
-    file, allow, card = asked
+def _ask(asked: tuple[str, tuple[str, ...], Any]) -> tuple[str, str]:
+    file, allow, example = asked
     try:
         model = JoblibModel(read(Path(file).read_bytes(), allow))
-        example = _example(card)
         if example is not None:
             model.predict(example)
     except NotAllowedError as error:
         return _REFUSED, error.name
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
-        return _BROKEN, " ".join(str(error).split())[:500] or type(error).__name__
+        kind = _MODULE if isinstance(error.__cause__ or error, ModuleNotFoundError) else _BROKEN
+        return kind, " ".join(str(error).split())[:500] or type(error).__name__
     return _WELL, ""
-
-
-def _example(card: Mapping[str, Any] | None) -> Any:
-    try:
-        return example_of(card)
-    except (KeyError, TypeError, ValueError):  # making the version says what is wrong with the card
-        return None

@@ -144,11 +144,19 @@ def signature_of(card: Mapping[str, Any] | None) -> "ModelSignature | None":
 
 
 def example_of(card: Mapping[str, Any] | None) -> Any:
-    """The card's example rows as a frame with the columns' types; None where it gives none."""
+    """The card's example rows as a frame with the columns' types; None where it gives none.
+
+    Raises:
+        UserError: when they are no rows of its inputs.
+    """
     import pandas as pd
 
     if card is None or not card.get("example"):
         return None
-    frame = pd.DataFrame(card["example"]["data"], columns=card["example"]["columns"])
-    types = {c["name"]: c["dtype"] for c in card["inputs"] if c["dtype"].startswith(("float", "int", "bool"))}
-    return frame.astype({name: ("float64" if frame[name].isna().any() else dtype) for name, dtype in types.items()})
+    try:
+        frame = pd.DataFrame(card["example"]["data"], columns=card["example"]["columns"])
+        types = {c["name"]: c["dtype"] for c in card["inputs"] if c["dtype"].startswith(("float", "int", "bool"))}
+        return frame.astype({name: ("float64" if frame[name].isna().any() else dtype) for name, dtype in types.items()})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"the example in the model's card is no table of its inputs: {' '.join(str(error).split())}"
+        raise UserError(what, "dvc repro") from error

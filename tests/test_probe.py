@@ -1,0 +1,86 @@
+"""A model is read and asked before MLflow shows it: what cannot predict never gets there."""
+
+import pytest
+
+ESTIMATOR = 'model = DummyRegressor(strategy="constant", constant=w).fit([[0.0]], [0.0])'
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("{'w': w}", "it holds a dict, which has no method predict"),
+        (
+            "__import__('sklearn.preprocessing').preprocessing.StandardScaler().fit([[0.0]])",
+            "StandardScaler, which has",
+        ),
+        ("[1, 2]", "it holds a list"),
+        ("None", "it holds a NoneType"),
+    ],
+    ids=["dict", "transformer", "list", "nothing"],
+)
+def test_what_has_no_way_to_predict_is_refused_and_nothing_is_written(small, model, why):
+    small.replace("train.py", "joblib.dump(model,", f"joblib.dump({model},")
+    small.run("dvc", "repro", "-q", "train")
+    done = small.run("dovetail", "register", code=2)
+    assert "out/m.joblib is no model that can be served" in done.stderr
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (small.root / "mlruns/receipts").exists()
+    assert not (small.root / "mlflow.db").exists() or small.store().counts() == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "content", ["any text", "", "PK\x03\x04 half", "\x80\x04half"], ids=["text", "empty", "zip", "cut"]
+)
+def test_bytes_that_are_no_model_are_refused(small, content):
+    small.replace("train.py", 'joblib.dump(model, "out/m.joblib")', f"open('out/m.joblib', 'w').write({content!r})")
+    small.run("dvc", "repro", "-q", "train")
+    done = small.run("dovetail", "register", code=2)
+    assert "out/m.joblib is no model that can be served: " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_model_that_does_not_answer_its_own_example_is_refused(judged):
+    judged.replace("train.py", 'fit(rows[["u", "v"]]', 'fit(rows[["u"]]')
+    judged.replace("judge.py", 'predict(rows[["u", "v"]]', 'predict(rows[["u"]]')
+    judged.run("dvc", "repro", "-q", "judge")
+    done = judged.run("dovetail", "register", code=2)
+    assert "m.joblib is no model that can be served" in done.stderr
+    assert judged.store().counts() == (1, 1)  # of the template
+
+
+@pytest.mark.parametrize(
+    "example", ['{"columns": ["u"], "data": [[1], [5]]}', '{"columns": ["u", "v"], "data": 5}', "[1]"]
+)
+def test_a_cards_example_that_is_none_is_refused(judged, example):
+    judged.replace("judge.py", '{"columns": ["u", "v"], "data": [[1, 2], [5, 3]]}', example)
+    judged.run("dvc", "repro", "-q", "judge")
+    done = judged.run("dovetail", "register", code=2)
+    assert "the example in the model's card is no table of its inputs" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_class_that_nobody_allowed_is_shown_but_not_staged_and_the_line_that_allows_it_is_said(small):
+    small.write("mine.py", "class Mine:\n    def predict(self, rows):\n        return [1] * len(rows)\n")
+    small.replace("train.py", "joblib.dump(model", "from mine import Mine; joblib.dump(Mine()")
+    done = small.run("dvc", "repro")
+    assert "it names mine.Mine; it was not loaded" in done.stdout
+    assert "pickle: {allow: [mine.Mine]}" in done.stdout
+    assert small.store().aliases() == {"m": {}}
+    small.replace("dvc.yaml", "accuracy: {min: 0.5}", "accuracy: {min: 0.5}, pickle: {allow: [mine.Mine]}")
+    done = small.run("dovetail", "register", code=2)
+    assert "it names mine.Mine, and mine is not installed; next: install it, or set PYTHONPATH to its folder" in done.stderr
+    assert small.json("register", PYTHONPATH=str(small.root))[0]["aliases"] == ["staging"]
+
+
+def test_a_skops_file_is_registered_promoted_and_loaded_by_mlflow(small):
+    small.replace(
+        "train.py", 'joblib.dump(model, "out/m.joblib")', "import skops.io; skops.io.dump(model, 'out/m.joblib')"
+    )
+    small.replace("train.py", "model.rows_ = rows", "model.rows_ = len(rows)")
+    small.run("dvc", "repro", "-q")
+    small.commit("skops")
+    assert small.json("promote", "m")["promoted"]
+    load = "import mlflow; print(mlflow.pyfunc.load_model('models:/m@production').predict([[0], [0]]))"
+    uri = f"sqlite:///{small.root}/mlflow.db"
+    assert small.run("python", "-c", load, MLFLOW_TRACKING_URI=uri).stdout.strip() == "[7 7]"
