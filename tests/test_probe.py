@@ -69,7 +69,10 @@ def test_a_class_that_nobody_allowed_is_shown_but_not_staged_and_the_line_that_a
     assert small.store().aliases() == {"m": {}}
     small.replace("dvc.yaml", "accuracy: {min: 0.5}", "accuracy: {min: 0.5}, pickle: {allow: [mine.Mine]}")
     done = small.run("dovetail", "register", code=2)
-    assert "it names mine.Mine, and mine is not installed; next: install it, or set PYTHONPATH to its folder" in done.stderr
+    assert (
+        "it names mine.Mine, and mine is not installed; next: install it, or set PYTHONPATH to its folder"
+        in done.stderr
+    )
     assert small.json("register", PYTHONPATH=str(small.root))[0]["aliases"] == ["staging"]
 
 

@@ -276,6 +276,24 @@ def test_a_repaired_version_has_it_again(project):
     assert held(project, "mixed", onnx=True).about["compiled"] == "onnx"
 
 
+@pytest.mark.parametrize("broken", ["changed", "missing", "tag"])
+def test_a_compiled_model_that_is_not_the_tagged_one_is_told_and_made_anew(project, broken):
+    file = folder(project, "mixed") / compiled_model.FILE
+    before = md5(file)
+    if broken == "tag":
+        project.store().client.set_model_version_tag("mixed", "1", "dovetail.onnx.md5", "0" * 32)
+    elif broken == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes() + b"!")
+    (found,) = json.loads(project.run("dovetail", "doctor", "--json", code=1).stdout)["problems"]
+    assert "compiled" in found["why"]
+    assert found["next"] == "dovetail sync --repair"
+    assert project.json("sync", "--repair")["repaired"] == ["mixed/1"]
+    assert md5(file) == tags(project, "mixed")["dovetail.onnx.md5"] == before
+    assert project.run("dovetail", "doctor").stdout == "no problems found\n"
+
+
 def test_a_version_that_is_there_is_compiled_once_it_is_asked_for(project):
     before = md5(folder(project, UNASKED) / "MLmodel")
     asked = json.loads(declared())

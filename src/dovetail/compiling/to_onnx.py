@@ -192,7 +192,13 @@ def _converted(model: Any, about: About) -> Any:
         (column.name, kinds.get(column.dtype, DoubleTensorType)([None, 1])) for column in columns
     ]  # fmt: skip
     options = {id(model): {"zipmap": False}} if hasattr(model, "classes_") else None
-    made = convert_sklearn(model, initial_types=inputs, options=options, target_opset=float64_converters.TARGET_OPSET)
+    made = convert_sklearn(
+        model,
+        ABOUT,  # else a name drawn at random: the same model is to give the same bytes
+        initial_types=inputs,
+        options=options,
+        target_opset=float64_converters.TARGET_OPSET,
+    )
     float64_converters.finish(made)
     helper.set_model_props(made, {ABOUT: about.text()})
     return made

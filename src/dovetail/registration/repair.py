@@ -28,6 +28,7 @@ class Fault(Enum):
     FILES = "its model file is gone: it cannot be served"
     BYTES = "its model file is not the one that was registered: its loader refuses it"
     PACKAGE = "its package is not the one that was registered"
+    COMPILED = "its compiled model is missing or not the one that its tag names: a server does without it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ def _faults(store: Store, version: Version, expected: str | None) -> Iterator[Fa
         yield Fault.BYTES if served else Fault.FILES
     elif expected and {store.package_of(version), version.package or expected} != {expected}:
         yield Fault.PACKAGE
+    elif store.compiled_md5(version) != version.onnx_md5:
+        yield Fault.COMPILED
 
 
 @dataclass
@@ -179,6 +182,8 @@ def repair(store: Store, one: BrokenVersion, projection: Projection) -> None:
         if one.package is None or package != one.package:  # the compiled model may be missing, too
             version = replace(one.version, package=package)
             compile_version(store, version, projection, again=True)
+    elif Fault.COMPILED in one.faults:
+        compile_version(store, one.version, projection, again=True)
 
 
 def _replace(store: Store, version: Version, projection: Projection) -> None:

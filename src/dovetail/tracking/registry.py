@@ -154,6 +154,13 @@ class Registry(StoreClient):
                 return md5(download_artifacts(f"{location}/{file.path}"))
         return None
 
+    def compiled_md5(self, version: Version) -> str | None:
+        """The digest, from its bytes, of the compiled file of `models:/<name>/<version>`; None where it has none."""
+        with none_if_missing(), artifacts.reading(self._location(version)) as folder:
+            file = folder / tag_keys.COMPILED_FILE
+            return md5(str(file)) if file.is_file() else None
+        return None
+
     def package_of(self, version: Version, *, without: str = "") -> str | None:
         """The digest, from its files, of the package of `models:/<name>/<version>`; None where it has none.
 
