@@ -10,7 +10,7 @@ from project import Project, copy_of
 from serving import Server, point
 
 from dovetail.repo.git import Git
-from dovetail.repo.ledger import PROMOTE, Note, write
+from dovetail.repo.ledger import PROMOTE, Note, read, write
 from dovetail.tracking.package_digest import package_digest
 from dovetail.values import tag_keys
 
@@ -40,7 +40,9 @@ def tag(project, version, **changed):
     """Let git's tags say that production is this version, as `dovetail promote` does."""
     about = {"md5": md5_of(project, version), "package": package_digest(package(project, version)), **changed}
     git = Git(project.root)
-    return write(git, "m", "production", git("rev-parse", "HEAD"), Note(PROMOTE, version, None, **about))
+    return write(
+        git, read(git.tags()), ("m", "production"), git("rev-parse", "HEAD"), Note(PROMOTE, version, None, **about)
+    )
 
 
 def forge(project, version):
@@ -183,7 +185,9 @@ def test_without_the_repository_a_file_says_what_may_be_served(project, tmp_path
 def test_a_version_that_is_not_what_the_tag_names_is_not_rebuilt(registered):
     git = Git(registered.root)
     model = next(iter(registered.store().client.search_registered_models())).name
-    promoted = write(git, model, "production", git("rev-parse", "HEAD"), Note(PROMOTE, 1, None, md5="0" * 32))
+    promoted = write(
+        git, read(git.tags()), (model, "production"), git("rev-parse", "HEAD"), Note(PROMOTE, 1, None, md5="0" * 32)
+    )
     said = registered.run("dovetail", "reproduce", f"{model}/1", code=3).stderr
     assert f"the tag {promoted} names md5 {'0' * 32}; next: dovetail sync --repair" in said
     assert said.count("\n") == 1

@@ -88,7 +88,11 @@ class Workspace:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The promotions in git's tags."""
+        """The promotions in git's tags, as they were when they were first asked for."""
+        return self.read_ledger()
+
+    def read_ledger(self) -> Ledger:
+        """The promotions in git's tags now."""
         return ledger.read(self.git.tags())
 
     def commits_with(self, md5: str, *, experiments: bool = True) -> list[Commit]:
