@@ -1,4 +1,7 @@
-"""Questions to git, by its own command: nothing to import, and no lock is taken for a question."""
+"""Questions to git, by its own command: nothing to import, and no lock is taken for a question.
+
+More than 300 lines: all that is ever asked of git stands here, so that every answer is checked in one way.
+"""
 
 import os
 import shlex
@@ -255,17 +258,17 @@ class Git:
         quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--recurse-submodules=no")
         self.ask("fetch", *quiet, str(repository), f"{ref}:{ref}")
 
-    def remote_refs(self, remote: str) -> dict[str, str]:
+    def remote_refs(self, remote: str, seconds: int = _REMOTE_SECONDS) -> dict[str, str]:
         """The commit of each ref that a git remote has now; nothing is fetched.
 
         Raises:
-            GitFailed: when it does not answer within half a minute.
+            GitFailed: when it does not answer within `seconds`.
         """
         following = "git fetch --all --tags, then the same again"
         try:
-            done = self._run("ls-remote", remote, timeout=_REMOTE_SECONDS, GIT_TERMINAL_PROMPT="0")
+            done = self._run("ls-remote", remote, timeout=seconds, GIT_TERMINAL_PROMPT="0")
         except subprocess.TimeoutExpired as error:
-            raise GitFailed(f"git remote {remote} does not answer for {_REMOTE_SECONDS} s", following) from error
+            raise GitFailed(f"git remote {remote} does not answer for {seconds} s", following) from error
         if done.returncode:
             raise GitFailed(f"git remote {remote}: {' '.join(done.stderr.split())}", following)
         lines = (line.split("\t") for line in done.stdout.splitlines())

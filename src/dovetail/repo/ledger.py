@@ -207,7 +207,7 @@ def _event(tag: Tag, match: re.Match[str], semvers: Mapping[str, str]) -> Event:
         problem = str(error)
     if tag.target != "commit":
         problem = f"it names a {tag.target}, not a commit"
-    elif tag.time is None:
+    elif not tag.time:
         problem = "its date is none"
     kind = UNASSIGN if match["cancel"] else note.kind if note else ASSIGN
     number, semver = int(match["number"] or 0), semvers.get(tag.commit)

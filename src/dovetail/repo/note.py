@@ -87,6 +87,9 @@ class Note:
         for key in ("Kind", "Model-Md5"):
             if key not in found:
                 raise ValueError(f"Dovetail-{key} is missing")
+        gates = _gates(found.get("Gates", "[]"))
+        if found["Kind"] == PROMOTE and (failed := [gate["name"] for gate in gates if not gate["passed"]]):
+            raise ValueError(f"Dovetail-Kind is {PROMOTE!r}, and the gate {_short(failed[0])} failed")
         return cls(
             kind=found["Kind"],
             version=int(found["Version"]) if "Version" in found else None,
@@ -94,7 +97,7 @@ class Note:
             md5=found["Model-Md5"],
             reason=found.get("Reason", ""),
             evidence=found.get("Evidence", ""),
-            gates=_gates(found.get("Gates", "[]")),
+            gates=gates,
             package=found.get("Package", ""),
             requirements=tuple(found.get("Requirements", "").split()),
         )
