@@ -1,12 +1,18 @@
 """Tags that lie or are odd: nothing follows them, every command goes on, and each is told by its name."""
 
+import hashlib
 import json
+import shutil
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 import templates
-from project import copy_of, isolate
+from project import Project, copy_of, isolate
+from promotions import promotions
 
+from dovetail.promotion.history import HistoryRequest, history
 from dovetail.repo.ledger import PROMOTE, Note, read, write
 from dovetail.repo.workspace import open_workspace
 from dovetail.values import tag_keys
@@ -69,31 +75,21 @@ def tag(project, content, target=None, *, name="m#production#9", tagger=EVE):
 @pytest.fixture
 def project(promoted):
     yield promoted
-    for name in promoted.run("git", "tag", "--list", "--format=%(refname)").stdout.split():
+    clean(promoted)
+
+
+def clean(project):
+    for name in project.run("git", "tag", "--list", "--format=%(refname)").stdout.split():
         if not name.endswith(("m#production#1", "m@v1.0.0")):
-            promoted.run("git", "update-ref", "-d", name)
+            project.run("git", "update-ref", "-d", name)
 
 
-def goes_on(project, word, name="m#production#9"):
-    """Every command follows version 1 as before; where there is a `word` that does not fit, it is told with the tag."""
+def goes_on(project):
+    """Every command follows version 1 as before; returns the events of `history`."""
     told = json.loads(project.run("dovetail", "status", "--json", code=None).stdout)["models"][0]
     assert told["production"]["version"] == 1
-    found = json.loads(project.run("dovetail", "doctor", "--json", code=None).stdout)["problems"]
-    history = project.json("history", "m")["events"]
-    problems = {event["tag"]: event["problem"] for event in history}
-    assert problems["m#production#1"] == ""
-    if word:
-        assert word in problems[name]
-        for answer in (told["problems"], found):
-            (problem,) = [one for one in answer if one["what"].startswith(f"{name}: ")]
-            assert word in problem["what"]
-            assert problem["next"] == f"git tag -d '{name}'"
-    else:
-        assert not problems.get(name)
     assert project.json("sync")["aliases"] == []
-    assert project.store().aliases()["m"]["production"] == 1
-    assert project.json("promote", "m", "--version", "2", "--dry-run", code=None)["from"] == 1
-    return history
+    return project.json("history", "m")["events"]
 
 
 LIES = {
@@ -102,6 +98,7 @@ LIES = {
     "an md5 that is none": ({"Model_Md5": "f" * 31}, "Dovetail-Model-Md5"),
     "another version's number": ({"Version": 1}, "Dovetail-Version is 1"),
     "a number without end": ({"Version": 100_000_000}, "Dovetail-Version"),
+    "given twice": ({"Reason": "x\nDovetail-Version: 1"}, "Dovetail-Version is given twice"),
     "a number below one": ({"Version": -2}, "Dovetail-Version"),
     "a number of 6,000 digits": ({"Version": "9" * 6000}, "Dovetail-Version"),
     "an unknown kind": ({"Kind": "bless"}, "Dovetail-Kind"),
@@ -118,42 +115,6 @@ LIES = {
     "evidence that is no digest": ({"Evidence": "trust me"}, "Dovetail-Evidence"),
     "a package that is no digest": ({"Package": "\x1f"}, "Dovetail-Package"),
 }
-
-
-@pytest.mark.parametrize("lie", LIES)
-def test_a_message_that_lies_moves_nothing_and_its_word_is_told(project, lie):
-    changed, word = LIES[lie]
-    tag(project, message(project, 2, **changed))
-    goes_on(project, word)
-
-
-def test_a_word_that_is_given_twice_moves_nothing(project):
-    tag(project, message(project, 2) + "\nDovetail-Version: 1")
-    goes_on(project, "Dovetail-Version is given twice")
-
-
-def test_a_tag_on_a_commit_of_another_version_moves_nothing(project):
-    tag(project, message(project, 2), commit_of(project, 1))
-    goes_on(project, "Dovetail-Model-Md5")
-
-
-def test_a_tag_on_a_commit_without_the_model_moves_nothing(project):
-    empty = project.run("git", "commit-tree", "-m", "empty", project.run("git", "mktree").stdout.strip()).stdout.strip()
-    tag(project, message(project, 2), empty)
-    goes_on(project, "no model m")
-
-
-@pytest.mark.parametrize("kind", ["blob", "tree"])
-def test_a_tag_on_no_commit_moves_nothing(project, kind):
-    target = project.run("git", "rev-parse", "HEAD:" + ("dvc.lock" if kind == "blob" else "")).stdout.strip()
-    tag(project, message(project, 2), target)
-    goes_on(project, f"it names a {kind}")
-
-
-@pytest.mark.parametrize("date", [253_402_300_800, 10**15, 10**30])
-def test_a_tag_from_the_year_10000_moves_nothing(project, date):
-    tag(project, message(project, 2), tagger=f"Eve <eve@example.org> {date}")
-    goes_on(project, "its date is none")
 
 
 ODD = {
@@ -173,7 +134,140 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("odd", ODD)
-def test_an_odd_tag_of_any_name_stops_no_command(project, odd):
-    tag(project, name="holiday", **ODD[odd])
-    goes_on(project, None, "holiday")
+def _places(project):
+    """What else a tag may name, with the word that says so."""
+    empty = project.run("git", "commit-tree", "-m", "empty", project.run("git", "mktree").stdout.strip()).stdout.strip()
+    blob, tree = (project.run("git", "rev-parse", f"HEAD:{path}").stdout.strip() for path in ("dvc.lock", ""))
+    return {
+        "the commit of another version": (commit_of(project, 1), "Dovetail-Model-Md5"),
+        "a commit without the model": (empty, "no model m"),
+        "a blob": (blob, "it names a blob"),
+        "a tree": (tree, "it names a tree"),
+    }
+
+
+PLACES = ("the commit of another version", "a commit without the model", "a blob", "a tree")
+DATES = (253_402_300_800, 10**15, 10**30, -5)
+
+
+@pytest.fixture(scope="module")
+def told(promoted):
+    """A tag for each lie and oddity at once, and what every command answers then."""
+    words, places = {}, _places(promoted)
+    for lie, (changed, word) in LIES.items():
+        words[lie] = (f"m#production#{len(words) + 10}", word)
+        tag(promoted, message(promoted, 2, **changed), name=words[lie][0])
+    for place, (target, word) in places.items():
+        words[place] = (f"m#production#{len(words) + 10}", word)
+        tag(promoted, message(promoted, 2), target, name=words[place][0])
+    for date in DATES:
+        words[date] = (f"m#production#{len(words) + 10}", "its date is none")
+        tag(promoted, message(promoted, 2), name=words[date][0], tagger=f"Eve <eve@example.org> {date}")
+    for odd, about in ODD.items():
+        tag(promoted, name=odd.replace(" ", "-"), **about)
+    answers = {
+        command: json.loads(promoted.run("dovetail", *command.split(), "--json", code=None).stdout)
+        for command in ("status", "doctor", "history m", "sync", "promote m --version 2 --dry-run")
+    }
+    clean(promoted)
+    return words, answers
+
+
+@pytest.mark.parametrize("lie", [*LIES, *PLACES, *DATES])
+def test_a_tag_that_lies_is_told_with_its_word_by_status_history_and_doctor(told, lie):
+    words, answers = told
+    name, word = words[lie]
+    (event,) = [event for event in answers["history m"]["events"] if event["tag"] == name]
+    assert word in event["problem"]
+    for problems in (answers["status"]["models"][0]["problems"], answers["doctor"]["problems"]):
+        (problem,) = [problem for problem in problems if problem["what"].startswith(f"{name}: ")]
+        assert word in problem["what"]
+        assert problem["next"] == f"git tag -d '{name}'"
+
+
+def test_no_tag_that_lies_or_is_odd_moves_anything(told):
+    _, answers = told
+    assert answers["status"]["models"][0]["production"]["version"] == 1
+    assert answers["sync"]["aliases"] == []
+    assert answers["promote m --version 2 --dry-run"]["from"] == 1
+    assert [event["tag"] for event in answers["history m"]["events"] if not event["problem"]] == ["m#production#1"]
+
+
+def test_a_tagger_or_message_in_another_encoding_is_shown_as_far_as_it_can_be_read(project):
+    project.run("git", "config", "i18n.logOutputEncoding", "latin-1")
+    project.run("git", "config", "i18n.commitEncoding", "latin-1")
+    tag(
+        project,
+        "J\u00fcrgen fand es gut".encode("latin-1"),
+        commit_of(project, 1),
+        tagger=EVE.replace("Eve", "J\u00f6rg"),
+    )
+    events = goes_on(project)
+    project.run("git", "config", "--unset", "i18n.logOutputEncoding")
+    project.run("git", "config", "--unset", "i18n.commitEncoding")
+    assert (events[0]["actor"], events[0]["reason"]) == ("J\u00f6rg <eve@example.org>", "J\ufffdrgen fand es gut")
+
+
+def test_a_tag_of_a_tag_names_its_commit(project):
+    inner = tag(project, "x", commit_of(project, 1), name="inner")
+    tag(project, message(project, 1), tag(project, "x", inner, name="outer"))
+    assert goes_on(project)[0]["commit"] == commit_of(project, 1)
+
+
+def test_edited_evidence_forged_gates_and_deleted_evidence_are_told(project):
+    run = project.store().client.get_model_version("m", "2").run_id
+    path = "promotions/production-9.json"
+    gate = {"name": "data", "passed": True, "value": None, "limit": ""}
+    text = json.dumps({"gates": [gate | {"detail": "all of it"}, gate | {"name": "champion"}]})
+    sha = hashlib.sha256(text.encode()).hexdigest()
+
+    def told(stored, gates):
+        if stored:
+            project.store().client.log_text(run, stored, path)
+        tag(project, message(project, 2, Evidence=sha, Gates=json.dumps(gates)))
+        found = json.loads(project.run("dovetail", "doctor", "--json", code=None).stdout)["problems"]
+        return [problem["what"] for problem in found if problem["what"].startswith("m#production#9: ")]
+
+    both = [gate, gate | {"name": "champion"}]
+    assert not [what for what in told(text, both) if "evidence" in what]
+    assert any("was edited" in what for what in told(text + " ", both))
+    assert any("Dovetail-Gates says of data" in what for what in told(text, [gate | {"value": 0.9}, both[1]]))
+    assert any("Dovetail-Gates lacks champion" in what for what in told(text, [gate]))
+    folder = project.store().client.get_run(run).info.artifact_uri.removeprefix("file://")
+    Path(folder, path).unlink()
+    assert any("was deleted" in what for what in told(None, both))
+
+
+def test_promotions_that_the_remote_lacks_are_told_and_a_silent_remote_is_no_error(project, tmp_path):
+    def told():
+        found = json.loads(project.run("dovetail", "doctor", "--json", code=None).stdout)["problems"]
+        return [problem["next"] for problem in found if "git remote" in problem["what"]]
+
+    assert told() == []
+    project.run("git", "init", "-q", "--bare", str(tmp_path / "remote"))
+    project.run("git", "remote", "add", "origin", str(tmp_path / "remote"))
+    (following,) = told()
+    assert following == "git push origin 'refs/tags/m#production#1' refs/tags/m@v1.0.0"
+    project.run("sh", "-c", following)
+    assert told() == []
+    project.run("git", "push", "-q", "--delete", "origin", "m@v1.0.0")
+    project.run("git", "remote", "set-url", "origin", str(tmp_path / "nowhere"))
+    assert told() == []
+    project.run("git", "remote", "remove", "origin")
+
+
+def test_history_asks_git_as_often_for_2000_promotions_as_for_20(tmp_path, tmp_path_factory, monkeypatch):
+    asked = {}
+    for count in (20, 2000):
+        project = Project(shutil.copytree(templates.small(tmp_path_factory), tmp_path / str(count), symlinks=True))
+        promotions(project.root, count)
+        trace = tmp_path / f"{count}.trace"
+        monkeypatch.setenv("GIT_TRACE", str(trace))
+        start = time.process_time()
+        with open_workspace(project.root) as workspace:
+            answer = history(workspace, HistoryRequest("m"))
+        assert time.process_time() - start < 5  # quadratic it was a minute
+        monkeypatch.delenv("GIT_TRACE")
+        asked[count] = trace.read_text().count("built-in: git")
+        assert [event.problem for event in answer.events] == [""] * count
+    assert asked[20] == asked[2000] < 10

@@ -37,7 +37,8 @@ def _contradicted(git: Git, bytes_at: BytesAt, events: Sequence[Event]) -> dict[
     commits = list(dict.fromkeys(event.tag.commit for event in asked))
     found = [git.objects(f"{sha}{what}" for sha in commits) for what in ("^{commit}", ":./dvc.lock", ":./dvc.yaml")]
     blobs = dict(zip(commits, zip(*found, strict=True), strict=True))
-    texts: dict[str, str] = {}  # by blob
+    pipelines: dict[str, str] = {}  # by blob
+    locks: dict[tuple[str, str | None], str | None] = {}  # by blob and path
     recorded: dict[tuple[str, str], str] = {}  # model and commit → md5, or what is wrong with the commit
     problems: dict[Event, str] = {}
     for event in asked:
@@ -45,10 +46,12 @@ def _contradicted(git: Git, bytes_at: BytesAt, events: Sequence[Event]) -> dict[
         if commit is None:
             continue
         if lock and pipeline:
-            for _, blob in (lock, pipeline):
-                if blob not in texts:
-                    texts[blob] = git.blob(blob).decode(errors="replace")
-            md5 = _md5(texts[lock[1]], _path(texts[pipeline[1]], event.model))
+            if pipeline[1] not in pipelines:
+                pipelines[pipeline[1]] = git.blob(pipeline[1]).decode(errors="replace")
+            path = _path(pipelines[pipeline[1]], event.model)
+            if (lock[1], path) not in locks:
+                locks[lock[1], path] = _md5(git.blob(lock[1]).decode(errors="replace"), path)
+            md5 = locks[lock[1], path]
             if md5 and (event.note is None or md5 == event.note.md5):
                 continue
         key = (event.model, event.tag.commit)
