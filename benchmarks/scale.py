@@ -5,7 +5,8 @@ MLflow would hold after as many registrations. Then, whole processes in turn:
 
 * `register` with nothing to do, against the same on an empty migrated store (where it has to make run and version);
 * `lineage` of a version, `status`, and `lineage` of the raw file, less the time of `import mlflow` with its SQL store;
-* `sync` of 200 commits into an empty store, less the time of writing the model's files as often. 50 ms a commit.
+* `sync` of 200 commits into an empty store, less the time of writing the model's files as often. 50 ms a commit;
+* `history` of 5,000 promotions, each a commit with its two tags, less the time of Python's start.
 
 Exit code 1 when a target is missed.
 """
@@ -120,15 +121,17 @@ def history(bench: Bench, root: Path, commits: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one pair, 1,000 runs, 20 commits")
+    parser.add_argument("--quick", action="store_true", help="one pair, 1,000 runs, 20 commits, 500 promotions")
     quick = parser.parse_args().quick
     runs, versions, one_file, commits, pairs = (1000, 100, 50, 20, 1) if quick else (10_000, 1000, 500, 200, 3)
+    promoted = 500 if quick else 5000
     with tempfile.TemporaryDirectory(prefix="dovetail-bench-") as folder:
         bench = Bench(Path(folder), environment(Path(folder, "home")))
         import os
 
         os.environ.update(bench.env)
         from project import small_project
+        from promotions import promotions
 
         large = small_project(Path(folder, "large")).root
         bench.run(large, "dvc", "repro", "-q")
@@ -159,12 +162,23 @@ def main() -> int:
         start = time.perf_counter()
         shutil.copytree(many / "mlruns", Path(folder, "copied"))
         copied = time.perf_counter() - start
+        promotions(empty, promoted)
+        told = medians(
+            bench,
+            pairs,
+            {
+                "start": (empty, (sys.executable, "-c", "pass")),
+                "history": (empty, ("dovetail", "history", "m", "--json")),
+            },
+            {},
+        )
     imported = taken.pop("import")
     print(f"{runs:,} runs, {versions:,} versions, {one_file} of one raw file; import of MLflow {imported:.2f} s")
     rows = [("register against an empty store", taken["register"] / taken["register, empty store"], 1.5, "x")]
     rows += [(f"{name}, beyond the import", taken[name] - imported, limit, " s")
              for name, limit in (("lineage", 1.0), ("status", 1.0), ("lineage of data", 2.0))]  # fmt: skip
     rows += [(f"sync, a commit of {commits}", (synced - imported - copied) / commits * 1000, 50.0, " ms")]
+    rows += [(f"history of {promoted:,} promotions", told["history"] - told["start"], 2.0, " s")]
     for name, value, limit, unit in rows:
         print(f"{name:36} {value:7.2f}{unit}  at most {limit:g}{unit}  {'met' if value <= limit else 'MISSED'}")
     return 0 if all(value <= limit for _, value, limit, _ in rows) else 1

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from project import TRAIN, Project
@@ -15,7 +16,7 @@ from dovetail.compare.model_state import ModelState
 from dovetail.render.diff import text
 from dovetail.render.diff_markdown import markdown
 from dovetail.repo.git import Git
-from dovetail.repo.ledger import PROMOTE, Note, write
+from dovetail.repo.ledger import PROMOTE, Ledger, Note, write
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
 
@@ -234,7 +235,9 @@ def test_where_there_is_no_store_the_promotions_in_git_say_what_production_is(co
     """As in a job that has cloned the repository and no more."""
     (copy.root / "mlflow.db").unlink()
     first = copy.run("git", "rev-parse", "HEAD~1").stdout.strip()
-    write(Git(copy.root), "m", "production", first, Note(PROMOTE, 1, None, "8a5a5ac1"))
+    lock = yaml.safe_load(copy.run("git", "show", f"{first}:dvc.lock").stdout)
+    md5 = next(out["md5"] for out in lock["stages"]["train"]["outs"] if out["path"] == "out/m.joblib")
+    write(Git(copy.root), Ledger(), ("m", "production"), first, Note(PROMOTE, 1, None, md5))
     answer = copy.json("diff", "m", "HEAD")
     assert (answer["a"]["commit"], answer["a"]["aliases"]) == (first, ["production"])
     assert [metric["a"] for metric in answer["metrics"] if metric["name"] == "accuracy"] == [0.7]

@@ -10,7 +10,7 @@ from project import Project, copy_of
 from serving import Server, point
 
 from dovetail.repo.git import Git
-from dovetail.repo.ledger import PROMOTE, Note, write
+from dovetail.repo.ledger import PROMOTE, Note, read, write
 from dovetail.tracking.package_digest import package_digest
 from dovetail.values import tag_keys
 
@@ -40,7 +40,8 @@ def tag(project, version, **changed):
     """Let git's tags say that production is this version, as `dovetail promote` does."""
     about = {"md5": md5_of(project, version), "package": package_digest(package(project, version)), **changed}
     git = Git(project.root)
-    return write(git, "m", "production", git("rev-parse", "HEAD"), Note(PROMOTE, version, None, **about))
+    commit = git("log", "-S", about["md5"], "--format=%H", "--", "dvc.lock").split()[-1]
+    return write(git, read(git.tags()), ("m", "production"), commit, Note(PROMOTE, version, None, **about))
 
 
 def forge(project, version):
@@ -183,7 +184,10 @@ def test_without_the_repository_a_file_says_what_may_be_served(project, tmp_path
 def test_a_version_that_is_not_what_the_tag_names_is_not_rebuilt(registered):
     git = Git(registered.root)
     model = next(iter(registered.store().client.search_registered_models())).name
-    promoted = write(git, model, "production", git("rev-parse", "HEAD"), Note(PROMOTE, 1, None, md5="0" * 32))
+    md5 = registered.store().client.get_model_version(model, "1").tags[tag_keys.MODEL_MD5]
+    note = Note(PROMOTE, 1, None, md5=md5)
+    promoted = write(git, read(git.tags()), (model, "production"), git("rev-parse", "HEAD"), note)
+    registered.store().client.set_model_version_tag(model, "1", tag_keys.MODEL_MD5, "0" * 32)
     said = registered.run("dovetail", "reproduce", f"{model}/1", code=3).stderr
-    assert f"the tag {promoted} names md5 {'0' * 32}; next: dovetail sync --repair" in said
+    assert f"the tag {promoted} names md5 {md5}; next: dovetail sync --repair" in said
     assert said.count("\n") == 1

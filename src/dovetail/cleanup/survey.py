@@ -27,7 +27,6 @@ from dovetail.cleanup.references import (
 )
 from dovetail.cleanup.risks import DvcGcKeeps
 from dovetail.errors import DovetailError
-from dovetail.repo import ledger
 from dovetail.repo.objects import Objects
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store
@@ -92,7 +91,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     tips = _tips(git_refs(git), {ref: sha for ref, sha in there.refs.items() if sha in known})
     shas = {root.commit for root in tips if root.commit}
     written = list(git.written(["--all", "--reflog", *sorted(shas)], *DVC_FILES))
-    promotions = ledger.read(git.tags())
+    promotions = workspace.read_ledger()
     versions = version_needs(workspace, reader, store, promotions, written)
     sizes = {place: place.sizes() for place in places}
     expand = _FolderExpander(_listing_places(workspace, places), sizes)

@@ -165,11 +165,10 @@ class _Reader:
         )
 
     def _promoted(self, reference: ByAlias) -> tuple[Commit | None, str]:
-        from dovetail.repo.ledger import read
         from dovetail.values.reference import PRODUCTION, STAGING
 
         git = self._workspace.git
-        ledger = read(git.tags())
+        ledger = self._workspace.read_ledger()
         aliases = (reference.alias,) if reference.alias else (PRODUCTION, STAGING)
         named = ((alias, ledger.current(reference.model, alias)) for alias in aliases)
         return next(((git.commit(event.tag.commit), alias) for alias, event in named if event), (None, ""))

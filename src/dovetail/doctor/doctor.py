@@ -4,7 +4,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dovetail.doctor import check_data, check_git, check_locks, check_registry, check_sandbox, check_tracking
+from dovetail.doctor import (
+    check_data,
+    check_git,
+    check_ledger,
+    check_locks,
+    check_registry,
+    check_sandbox,
+    check_tracking,
+)
 from dovetail.errors import DovetailError, StoreError
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
@@ -19,6 +27,7 @@ CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
     check_git.unignored_outputs,
     check_git.tracked_view,
     check_git.shallow_clone,
+    check_ledger.unpushed_tags,
     check_sandbox.missing_walls,
 )
 TRACKING_CHECKS: tuple[Callable[[Workspace, Tracking], Iterator[Finding]], ...] = (
@@ -31,6 +40,9 @@ TRACKING_CHECKS: tuple[Callable[[Workspace, Tracking], Iterator[Finding]], ...] 
 STORE_CHECKS: tuple[Callable[[Workspace, Store], Iterator[Finding]], ...] = (
     check_registry.broken_versions,
     check_registry.moved_aliases,
+    check_ledger.unfit_tags,
+    check_ledger.other_numbers,
+    check_ledger.changed_evidence,
     check_registry.lost_data,
     check_registry.unpushed_data,
     check_registry.uncommitted_versions,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from dovetail.errors import UserError
-from dovetail.repo.ledger import Event, Ledger, read
+from dovetail.repo.ledger import Event
 from dovetail.repo.workspace import Workspace
 
 
@@ -39,6 +39,7 @@ class HistoryEvent:
         version: That of the version which it names from then on, likewise.
         semver: GTO's version of the commit, if it has one.
         evidence: None for a tag that was made with plain GTO.
+        problem: What in the tag does not fit the rest of git; such an event moved nothing.
     """
 
     time: str
@@ -52,6 +53,7 @@ class HistoryEvent:
     commit: str
     reason: str
     evidence: GateRecord | None
+    problem: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The event as `--json` gives it."""
@@ -69,6 +71,7 @@ class HistoryEvent:
             "commit": self.commit,
             "reason": self.reason,
             "evidence": {"sha256": record.sha256, "gates": list(record.gates)} if record else {},
+            "problem": self.problem,
         }
 
 
@@ -96,8 +99,8 @@ def history(workspace: Workspace, request: HistoryRequest) -> HistoryAnswer:
     Raises:
         UserError: when the model has no event, or `at` is no time.
     """
-    ledger = read(workspace.git.tags())
-    events = ledger.of(request.model, request.alias)
+    ledger = workspace.read_ledger()
+    events = ledger.told(request.model, request.alias)
     if not events:
         known = ", ".join(sorted({event.model for event in ledger.events})) or "none"
         what = f"{request.model}@{request.alias}" if request.alias else request.model
@@ -108,25 +111,29 @@ def history(workspace: Workspace, request: HistoryRequest) -> HistoryAnswer:
         aliases = dict.fromkeys(event.alias for event in events)
         named = (ledger.current(request.model, alias, before=moment) for alias in aliases)
         events = [event for event in named if event]
-    return HistoryAnswer(request.model, tuple(_event(ledger, event) for event in reversed(events)))
+    before: dict[Event, int | None] = {}
+    last: dict[str, int | None] = {}
+    for event in ledger.of(request.model):
+        before[event] = last.get(event.alias)
+        last[event.alias] = event.version
+    return HistoryAnswer(request.model, tuple(_event(event, before.get(event)) for event in reversed(events)))
 
 
-def _event(ledger: Ledger, event: Event) -> HistoryEvent:
-    earlier = ledger.of(event.model, event.alias)
-    index = earlier.index(event)
+def _event(event: Event, before: int | None) -> HistoryEvent:
     note = event.note
     return HistoryEvent(
-        time=datetime.fromtimestamp(event.tag.time, UTC).isoformat(),
+        time=datetime.fromtimestamp(event.time, UTC).isoformat(),
         actor=event.tag.actor,
         kind=event.kind,
         alias=event.alias,
-        before=note.before if note else earlier[index - 1].version if index else None,
+        before=note.before if note else before,
         version=event.version,
         semver=event.semver,
         tag=event.tag.name,
         commit=event.tag.commit,
         reason=note.reason if note else " ".join(event.tag.message.split()),
         evidence=GateRecord(note.evidence or None, note.gates) if note else None,
+        problem=event.problem,
     )
 
 

@@ -229,9 +229,9 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
     """Store the evidence, make the tag, move the alias. Returns the tag."""
     version, champion = plan.candidate.subject, plan.candidate.champion
     assert version.version is not None
-    states = (plan.ledger, ledger.read(workspace.git.tags()))
-    before, now = (state.current(request.model, request.alias) for state in states)
-    if before != now:
+    tags = workspace.read_ledger()
+    before, now = (state.current(request.model, request.alias) for state in (plan.ledger, tags))
+    if (before and before.tag) != (now and now.tag):
         moved = now.tag.name if now else "unassigned"
         raise Overtaken(
             f"@{request.alias} of {request.model} moved while the gates ran: {moved}",
@@ -252,7 +252,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
         package=plan.package or "",
         requirements=tuple(store.requirements_of(registered)) if registered and plan.package else (),
     )
-    tag = ledger.write(workspace.git, request.model, request.alias, commit, note)
+    tag = ledger.write(workspace.git, tags, (request.model, request.alias), commit, note)
     try:
         store.set_alias(request.model, request.alias, version.version)
     except Exception as error:

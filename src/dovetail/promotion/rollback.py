@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dovetail.errors import DovetailError, NothingBehind
-from dovetail.repo.ledger import ROLLBACK, Event, Note, read, write
+from dovetail.repo.ledger import ROLLBACK, Event, Note, write
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking
@@ -69,7 +69,7 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
     """
     model, alias = request.model, request.alias
     with write_lock(tracking.root):
-        ledger = read(workspace.git.tags())  # anew, under the lock
+        ledger = workspace.read_ledger()  # anew, under the lock
         current, previous = ledger.current(model, alias), ledger.previous(model, alias)
         if previous is None or current is None:
             named = f"only {current.tag.name} ever named it" if current else "no tag names it"
@@ -79,7 +79,7 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
         note = Note(
             ROLLBACK, previous.version, current.version, md5, request.reason, package=package, requirements=pins
         )
-        tag = write(workspace.git, model, alias, previous.tag.commit, note)
+        tag = write(workspace.git, ledger, (model, alias), previous.tag.commit, note)
         number, problem = _move_alias(tracking, model, alias, md5)
     return RollbackAnswer(model, alias, number or previous.version, current.version, tag, problem)
 

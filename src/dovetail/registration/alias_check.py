@@ -1,12 +1,14 @@
 """What git's promotion tags say of each alias, compared with what MLflow's alias names: by content."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dovetail.errors import DovetailError, UnknownModel
-from dovetail.repo.ledger import Event, Ledger
+from dovetail.repo.ledger import ASSIGN, Event, Ledger
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store, Version
+from dovetail.values.finding import Finding
 from dovetail.values.reference import PRODUCTION
 
 
@@ -36,6 +38,21 @@ def md5_of(workspace: Workspace, event: Event) -> str:
         DovetailError: when the commit of an assignment made with plain GTO does not hold the model.
     """
     return event.note.md5 if event.note else workspace.bytes_at(event.model, event.tag.commit)
+
+
+def unfit(workspace: Workspace, store: Store, models: set[str]) -> Iterator[tuple[str, Finding]]:
+    """The promotions in git's tags that do not fit what git holds, each with its model; they move nothing."""
+    for event in workspace.ledger.unfit:
+        is_plain = event.kind == ASSIGN and event.tag.target == "commit" and "Dovetail-" not in event.problem
+        if event.model not in models or (is_plain and event.alias not in store.aliases(event.model)):
+            continue  # GTO's tag is older than the model's entry in dvc.yaml: there is nothing to follow
+        why = f"@{event.alias} of {event.model} does not follow it"
+        yield event.model, Finding("error", f"{event.tag.name}: {event.problem}", why, delete_command(event))
+
+
+def delete_command(event: Event) -> str:
+    """The command that deletes the tag of an event."""
+    return f"git tag -d {shlex.quote(event.tag.name)}"
 
 
 def disagreements(workspace: Workspace, store: Store, models: set[str]) -> Iterator[Disagreement]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
-from dovetail.registration.alias_check import Disagreement, disagreements
+from dovetail.registration.alias_check import Disagreement, disagreements, unfit
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
@@ -109,11 +109,14 @@ def status(workspace: Workspace, tracking: Tracking, request: StatusRequest = St
     models = workspace.tree.declared.models
     with tracking.store() as store:
         moved = list(disagreements(workspace, store, set(models)))
-        return StatusAnswer(tuple(_model(workspace, store, model, moved) for model in models.values()))
+        unfit_tags = [(name, _problem(one.what, one.next)) for name, one in unfit(workspace, store, set(models))]
+        return StatusAnswer(tuple(_model(workspace, store, model, moved, unfit_tags) for model in models.values()))
 
 
-def _model(workspace: Workspace, store: Store, model: Model, moved: list[Disagreement]) -> ModelStatus:
-    problems: list[Finding] = []
+def _model(
+    workspace: Workspace, store: Store, model: Model, moved: list[Disagreement], unfit_tags: list[tuple[str, Finding]]
+) -> ModelStatus:
+    problems = [problem for name, problem in unfit_tags if name == model.name]
     versions = store.versions(model.name)
     aliases = store.aliases(model.name)
     staging, production = (_aliased(versions, aliases, alias) for alias in (STAGING, PRODUCTION))

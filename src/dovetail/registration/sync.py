@@ -265,7 +265,8 @@ class _Restorer:
             if result.version and projection.earns_staging:
                 self.earned[one.model.name] = max(result.version, self.earned.get(one.model.name, 0))
             if one.number and result.version != one.number:
-                why = f"it was version {one.number} when it was promoted, that number is taken: now {result.version}"
+                taken = "is taken" if one.number < (result.version or 0) else "is too far above the others"
+                why = f"it was version {one.number} when it was promoted, that number {taken}: now {result.version}"
                 following = f"dovetail history {one.model.name}"
                 self.problems.append(Finding("error", f"{one.model.name} of {one.tree.where}", why, following))
 

@@ -16,7 +16,8 @@ def events(answer: dict[str, Any]) -> str:
         proof = f"{len(gates) - len(failed)} of {len(gates)} gates passed" if gates else ""
         against = f"AGAINST {', '.join(failed)}" if failed else ""
         told = {"assign": "made without gates", "unassign": "taken back"}.get(event["kind"], "")
-        parts = [part for part in (proof, against, told, event["reason"]) if part]
+        unfit = f"MOVED NOTHING: {event['problem']}" if event["problem"] else ""
+        parts = [part for part in (unfit, proof, against, told, event["reason"]) if part]
         lines.append(
             f"{event['time'][:16].replace('T', ' ')}  {event['kind']:8}  @{event['alias']} {version}{was}  "
             f"{event['actor']}  {event['tag']}" + "".join(f"\n    {part}" for part in parts)

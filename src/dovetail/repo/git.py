@@ -1,18 +1,25 @@
-"""Questions to git, by its own command: nothing to import, and no lock is taken for a question."""
+"""Questions to git, by its own command: nothing to import, and no lock is taken for a question.
+
+More than 300 lines: all that is ever asked of git stands here, so that every answer is checked in one way.
+"""
 
 import os
 import shlex
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused, UserError
 from dovetail.repo import git_command
-from dovetail.repo.git_values import Commit, Tag
+from dovetail.repo.git_values import Commit, Tag, seconds
 
 _REMOTE_SECONDS = 30
-_FIELD, _RECORD, _FORMAT = "\x1f", "\x1e", "%H%x1f%s%x1f%an%x1f%ct"
+_TREE, _KEPT_TREES = b"40000", 500
+_TYPES = ("commit", "tree", "blob", "tag")
+# No name and no subject holds a line feed or NUL, which `-z` puts between commits.
+_FORMAT = "%H %ct %an%n%s"
 
 
 class Git:
@@ -21,6 +28,7 @@ class Git:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._blobs: subprocess.Popen[bytes] | None = None
+        self._trees: dict[str, Mapping[str, str]] = {}  # subtree → path → blob
 
     def __call__(self, *args: str) -> str:
         """What `ask` answers, stripped.
@@ -52,8 +60,10 @@ class Git:
             raise git_command.failed(args[0], done.stderr)
         return None if done.returncode else done.stdout.strip()
 
-    def _run(self, *args: str, timeout: int | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        return git_command.run(self.root, args, env, timeout)
+    def _run(
+        self, *args: str, timeout: int | None = None, given: bytes | None = None, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        return git_command.run(self.root, args, env, timeout, given)
 
     def _refs_in(self, form: str, *places: str) -> str:
         """What `git for-each-ref` says; of a file that is no ref it says so aside only, and leaves it out."""
@@ -111,12 +121,13 @@ class Git:
     def commits(self, revs: Iterable[str], *paths: str, limit: int | None = None) -> list[Commit]:
         """The commits reachable from `revs` (that touch `paths`), newest first."""
         args = [f"--max-count={limit}"] if limit else []
-        lines = self("log", f"--format={_FORMAT}", "--date-order", *args, *revs, "--", *paths).split("\n")
-        return [self._commit(line) for line in lines if line]
+        entries = self.ask("log", "-z", f"--format={_FORMAT}", "--date-order", *args, *revs, "--", *paths).split("\0")
+        return [self._commit(entry) for entry in entries if entry]
 
-    def _commit(self, line: str) -> Commit:
-        sha, summary, author, time = line.split(_FIELD)
-        return Commit(sha, summary, author, int(time), self._refs.get(sha, ()))
+    def _commit(self, entry: str) -> Commit:
+        about, _, summary = entry.partition("\n")
+        sha, time, author = about.split(" ", 2)
+        return Commit(sha, summary, author, seconds(time) or 0, self._refs.get(sha, ()))
 
     def commits_with(self, text: str, *names: str, experiments: bool) -> list[Commit]:
         """The commits of any branch or tag that wrote a file named so with `text` in it, newest first."""
@@ -140,21 +151,27 @@ class Git:
         A merge is compared with its first parent, so that what was made while merging is seen; no side branch is left
         out, as git does where a merge took the other side's file.
         """
-        shown = ("-z", f"--format={_RECORD}{_FORMAT}", "--raw", "--no-abbrev", "--no-renames", "--relative")
+        shown = ("-z", f"--format={_FORMAT}", "--raw", "--no-abbrev", "--no-renames", "--relative")
         walked = ("--date-order", "--full-history", "--diff-merges=first-parent")
         log = self.ask("log", *shown, *walked, *revs, "--", *pathspecs)
-        for entry in log.split(_RECORD)[1:]:
-            first, *changed = entry.rstrip("\0").split("\0")
-            found = zip(changed[::2], changed[1::2], strict=True)  # ":100644 100644 old new M", path
-            files = {path: about.split()[3] for about, path in found}
-            yield self._commit(first), {path: blob for path, blob in files.items() if set(blob) != {"0"}}
+        tokens = iter(token for token in log.split("\0") if token)
+        entry, files = "", dict[str, str]()
+        for token in map(str.lstrip, tokens):
+            if token.startswith(":"):  # ":100644 100644 old new M", then the path
+                files[next(tokens)] = token.split()[3]
+                continue
+            if entry:
+                yield self._commit(entry), _present(files)
+            entry, files = token, {}
+        if entry:
+            yield self._commit(entry), _present(files)
 
     @cached_property
     def _refs(self) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
-        form = f"%(objectname){_FIELD}%(*objectname){_FIELD}%(refname:short)"
+        form = "%(objectname) %(*objectname) %(refname:short)"
         for line in self._refs_in(form, "refs/heads", "refs/remotes", "refs/tags").splitlines():
-            sha, peeled, name = line.split(_FIELD)
+            sha, peeled, name = line.split(" ")
             found[peeled or sha] = (*found.get(peeled or sha, ()), name)
         return found
 
@@ -164,19 +181,42 @@ class Git:
         Raises:
             GitFailed: when git cannot say, or a file among the tags is none.
         """
-        fields = ("refname:short", "objecttype", "objectname", "*objectname", "taggerdate:unix", "taggername",
-                  "taggeremail", "contents")  # fmt: skip
-        form = _FIELD.join(f"%({name})" for name in fields) + _RECORD
-        return [
-            self._tag(record.lstrip("\n"))
-            for record in self._refs_in(form, "refs/tags").split(_RECORD)
-            if record.strip()
-        ]
+        fields = ("refname:lstrip=2", "objecttype", "objectname", "*objecttype", "*objectname", "taggerdate:unix",
+                  "taggername", "taggeremail", "contents")  # fmt: skip
+        values = self._refs_in("".join(f"%({name})%00" for name in fields), "refs/tags").split("\0")
+        found = [self._tag(values[at : at + len(fields)]) for at in range(0, len(values) - 1, len(fields))]
+        nested = {tag.commit: f"{tag.commit}^{{}}" for tag in found if tag.target == "tag"}
+        peeled = dict(zip(nested, self.objects(nested.values()), strict=True))
+        return [replace(tag, target=end[0], commit=end[1]) if (end := peeled.get(tag.commit)) else tag for tag in found]
 
     @staticmethod
-    def _tag(record: str) -> Tag:
-        name, kind, sha, peeled, time, who, email, message = record.split(_FIELD)
-        return Tag(name, peeled or sha, int(time or 0), f"{who} {email}".strip(), message, annotated=kind == "tag")
+    def _tag(values: Sequence[str]) -> Tag:
+        name, kind, sha, target, peeled, time, who, email, message = values
+        return Tag(
+            name=name.removeprefix("\n"),
+            commit=peeled or sha,
+            time=seconds(time),
+            actor=" ".join(f"{who} {email}".split()),
+            message=message,
+            annotated=kind == "tag",
+            target=target or kind,
+        )
+
+    def objects(self, names: Iterable[str]) -> list[tuple[str, str] | None]:
+        """The type and the full name of the object that each of `names` means, asked at once; None where it is missing.
+
+        Raises:
+            GitFailed: when git cannot say.
+        """
+        asked = list(names)
+        if not asked:
+            return []
+        given = "".join(f"{name}\n" for name in asked).encode()
+        done = self._run("cat-file", "--batch-check=%(objecttype) %(objectname)", "--buffer", given=given)
+        if done.returncode:
+            raise git_command.failed("cat-file", done.stderr)
+        answers = (line.partition(" ") for line in done.stdout.splitlines())  # "NAME missing" of one that is not here
+        return [(kind, sha) if kind in _TYPES else None for kind, _, sha in answers]
 
     def tag(self, name: str, commit: str, message: str, time: int) -> None:
         """Make an annotated tag, dated `time` (seconds since the epoch).
@@ -188,12 +228,12 @@ class Git:
         command = ["git", "tag", "--annotate", "--cleanup=whitespace", "--file=-", name, commit]
         environment = {**os.environ, "GIT_COMMITTER_DATE": f"@{time} +0000"}
         done = subprocess.run(
-            command, cwd=self.root, env=environment, input=message, capture_output=True, text=True, check=False
+            command, cwd=self.root, env=environment, input=message.encode(), capture_output=True, check=False
         )
         if done.returncode:
             if self.find("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
                 raise TagExists(f"the tag {name} is there already: somebody was faster", "the same again")
-            why = " ".join(done.stderr.split())
+            why = " ".join(git_command.decode(done.stderr).split())
             raise TagRefused(f"git does not make the tag {name}: {why}", f"git tag -a {shlex.quote(name)} {commit[:8]}")
 
     def identity(self) -> dict[str, str]:
@@ -220,17 +260,17 @@ class Git:
         quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--recurse-submodules=no")
         self.ask("fetch", *quiet, str(repository), f"{ref}:{ref}")
 
-    def remote_refs(self, remote: str) -> dict[str, str]:
+    def remote_refs(self, remote: str, seconds: int = _REMOTE_SECONDS) -> dict[str, str]:
         """The commit of each ref that a git remote has now; nothing is fetched.
 
         Raises:
-            GitFailed: when it does not answer within half a minute.
+            GitFailed: when it does not answer within `seconds`.
         """
         following = "git fetch --all --tags, then the same again"
         try:
-            done = self._run("ls-remote", remote, timeout=_REMOTE_SECONDS, GIT_TERMINAL_PROMPT="0")
+            done = self._run("ls-remote", remote, timeout=seconds, GIT_TERMINAL_PROMPT="0")
         except subprocess.TimeoutExpired as error:
-            raise GitFailed(f"git remote {remote} does not answer for {_REMOTE_SECONDS} s", following) from error
+            raise GitFailed(f"git remote {remote} does not answer for {seconds} s", following) from error
         if done.returncode:
             raise GitFailed(f"git remote {remote}: {' '.join(done.stderr.split())}", following)
         lines = (line.split("\t") for line in done.stdout.splitlines())
@@ -238,7 +278,9 @@ class Git:
 
     def known(self, shas: Iterable[str]) -> set[str]:
         """Those of `shas` that are commits of this repository, whether a ref keeps them or not."""
-        return {sha for sha in set(shas) if self._commit_of(sha)}
+        asked = sorted(set(shas))
+        found = self.objects(f"{sha}^{{commit}}" for sha in asked)
+        return {sha for sha, commit in zip(asked, found, strict=True) if commit}
 
     def reachable(self, revs: Iterable[str]) -> set[str]:
         """The commits that `revs` keep.
@@ -251,16 +293,40 @@ class Git:
 
     def experiments(self) -> dict[str, str]:
         """The commit of each DVC experiment, by name."""
-        lines = self._refs_in(f"%(objectname){_FIELD}%(refname)", "refs/exps").splitlines()
-        refs = [line.split(_FIELD) for line in lines]
+        lines = self._refs_in("%(objectname) %(refname)", "refs/exps").splitlines()
+        refs = [line.split(" ") for line in lines]
         # refs/exps/<2 of baseline>/<rest of baseline>/<name>; stashes and the running ones are no results.
         depth = len(["refs", "exps", "xx", "yyyy", "name"])
         return {ref.rsplit("/", 1)[1]: sha for sha, ref in refs if ref.count("/") == depth - 1}
 
     def files(self, sha: str) -> dict[str, str]:
         """The blob of every file below `root` at a commit, by path."""
+        found = self._object(f"{sha}:./")
+        if found is not None:
+            return dict(self._below(*found))
+        # No such folder then, or no such commit: git itself says which.
         entries = (entry.partition("\t") for entry in self.ask("ls-tree", "-r", "-z", sha).split("\0") if entry)
         return {path: about.split()[2] for about, _, path in entries}
+
+    def _below(self, tree: str, content: bytes) -> Iterator[tuple[str, str]]:
+        """The path and blob of every file below a tree, read through the one `git cat-file`; commits share subtrees."""
+        size, at = len(tree) // 2, 0
+        while at < len(content):
+            end = content.index(0, at)
+            mode, _, name = content[at:end].partition(b" ")
+            path, sha = git_command.decode(name), content[end + 1 : end + 1 + size].hex()
+            at = end + 1 + size
+            if mode != _TREE:
+                yield path, sha
+                continue
+            if sha not in self._trees:
+                if len(self._trees) >= _KEPT_TREES:
+                    self._trees.clear()
+                inner = self._object(sha)
+                if inner is None:
+                    raise git_command.failed("cat-file", f"{sha} is missing")
+                self._trees[sha] = dict(self._below(*inner))
+            yield from ((f"{path}/{below}", blob) for below, blob in self._trees[sha].items())
 
     def paths(self, folder: str) -> list[str]:
         """The files below `folder` of the working tree that are tracked, or neither tracked nor ignored."""
@@ -279,6 +345,13 @@ class Git:
         Raises:
             GitFailed: when git lacks it.
         """
+        found = self._object(name)
+        if found is None:
+            raise git_command.failed("cat-file", f"{name} is missing")
+        return found[1]
+
+    def _object(self, name: str) -> tuple[str, bytes] | None:
+        """The full name of an object and its content; None where git lacks it."""
         if self._blobs is None:
             command = ["git", "cat-file", "--batch"]
             with git_command.found():
@@ -289,11 +362,16 @@ class Git:
         self._blobs.stdin.flush()
         about = self._blobs.stdout.readline().split()
         if len(about) != len(("object", "type", "size")):
-            raise git_command.failed("cat-file", f"{name} is missing")
-        return self._blobs.stdout.read(int(about[2]) + 1)[:-1]
+            return None
+        return about[0].decode(), self._blobs.stdout.read(int(about[2]) + 1)[:-1]
 
     def close(self) -> None:
         """End the `git cat-file` process."""
         if self._blobs is not None:
             self._blobs.communicate()
             self._blobs = None
+
+
+def _present(files: Mapping[str, str]) -> dict[str, str]:
+    """Those that are there: the blob of a deleted one is all zeros."""
+    return {path: blob for path, blob in files.items() if set(blob) != {"0"}}

@@ -8,21 +8,30 @@ from pathlib import Path
 
 from dovetail.errors import GitFailed
 
+# Whatever the user's settings are, messages and names come in the encoding that they are read in.
+_UTF8 = ("-c", "i18n.logOutputEncoding=UTF-8", "-c", "i18n.commitEncoding=UTF-8")
+
 
 def run(
-    root: Path, args: Sequence[str], env: Mapping[str, str], timeout: int | None
+    root: Path, args: Sequence[str], env: Mapping[str, str], timeout: int | None, given: bytes | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """What `git ARGS`, typed in `root`, answers; `timeout` in seconds.
+    """What `git ARGS`, typed in `root`, answers; `timeout` in seconds, `given` is its standard input.
 
     Raises:
         GitFailed: when there is no git.
         subprocess.TimeoutExpired: when it takes longer.
     """
-    command = ["git", "--no-optional-locks", *args]
+    command = ["git", "--no-optional-locks", *_UTF8, *args]
     with found():
-        return subprocess.run(
-            command, cwd=root, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=timeout
+        done = subprocess.run(
+            command, cwd=root, env={**os.environ, **env}, capture_output=True, check=False, timeout=timeout, input=given
         )
+    return subprocess.CompletedProcess(command, done.returncode, decode(done.stdout), decode(done.stderr))
+
+
+def decode(said: bytes) -> str:
+    """Git's words as text: names and messages may be in any encoding, and are shown as far as they are UTF-8."""
+    return said.decode(errors="replace")
 
 
 def failed(command: str, said: str) -> GitFailed:

@@ -4,93 +4,38 @@
 (https://mlem.ai/doc/gto/user-guide). Dovetail's own tags carry what GTO's lack, as trailers of the message.
 """
 
-import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from time import time as now
-from typing import Any
+from typing import TypeVar
 
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Tag
+from dovetail.repo.note import ASSIGN, FORCE, PROMOTE, ROLLBACK, UNASSIGN, Note
 
-PROMOTE, FORCE, ROLLBACK = "promote", "force", "rollback"  # written here
-ASSIGN, UNASSIGN = "assign", "unassign"  # made with plain GTO: no gates, no evidence
+__all__ = ["ASSIGN", "FORCE", "PROMOTE", "ROLLBACK", "UNASSIGN", "Event", "Ledger", "Note", "read", "write"]
+
 _NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9-/_]*[a-zA-Z0-9])?"
+_NUMBER = "[0-9]{1,9}"  # one with more digits is no count of assignments
 _TAG = re.compile(
     rf"(?:[\w./-]+=)?(?P<model>{_NAME})"
-    rf"(?:@(?P<semver>v\d+\.\d+\.\d+[\w.+-]*)|#(?P<alias>{_NAME}))(?P<cancel>!?)(?:#(?P<number>\d+))?"
+    rf"(?:@(?P<semver>v{_NUMBER}\.{_NUMBER}\.{_NUMBER}[\w.+-]*)|#(?P<alias>{_NAME}))(?P<cancel>!?)(?:#(?P<number>{_NUMBER}))?"
 )
+Key = TypeVar("Key")
+Check = Callable[[Sequence["Event"]], Mapping["Event", str]]  # which events do not fit what git holds, and why
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What the message of a tag carries; `text` and `parse` are inverses.
+@dataclass(frozen=True, slots=True, eq=False)
+class Event:
+    """One assignment of an alias.
 
     Attributes:
-        kind: One of PROMOTE, FORCE, ROLLBACK.
-        version: MLflow's number of the version that the alias names now; None where MLflow could not be asked.
-        before: The one that it named before, if any.
-        md5: The digest of the model's bytes.
-        reason: Why, in somebody's words; one line.
-        evidence: The sha256 of the evidence that is kept with the version's run.
-        gates: Each gate's name, verdict, value and limit.
-        package: The digest of all that the version's package consists of; empty in tags from before it was kept.
-        requirements: The pins in that package, so that it can be restored to the same digest anywhere.
+        semver: GTO's version of the commit, if it has one.
+        note: What its message says; None for a tag that was made with plain GTO, and for a message that cannot be read.
+        problem: What in the tag does not fit the rest of git; such an event moves nothing.
     """
-
-    kind: str
-    version: int | None
-    before: int | None
-    md5: str
-    reason: str = ""
-    evidence: str = ""
-    gates: tuple[Mapping[str, Any], ...] = ()
-    package: str = ""
-    requirements: tuple[str, ...] = ()
-
-    def text(self, model: str, alias: str) -> str:
-        """The message of a tag."""
-        did = {PROMOTE: "Promote", FORCE: "Promote, against its gates,", ROLLBACK: "Roll back"}[self.kind]
-        now = f"version {self.version}" if self.version else f"md5 {self.md5}"
-        was = f" (it was version {self.before})" if self.before else ""
-        trailers = {
-            "Kind": self.kind,
-            "Version": self.version,
-            "From": self.before,
-            "Model-Md5": self.md5,
-            "Package": self.package,
-            "Requirements": " ".join(self.requirements),
-            "Reason": " ".join(self.reason.split()),
-            "Evidence": self.evidence,
-            "Gates": json.dumps([dict(gate) for gate in self.gates]) if self.gates else "",
-        }
-        lines = [f"Dovetail-{key}: {value}" for key, value in trailers.items() if value not in (None, "")]
-        return "\n".join([f"{did} {model} to {alias}: {now}{was}", "", *lines, ""])
-
-    @classmethod
-    def parse(cls, message: str) -> "Note | None":
-        """What a message carries; None for one that Dovetail did not write."""
-        found = dict(re.findall(r"^Dovetail-([\w-]+): (.*)$", message, re.MULTILINE))
-        try:
-            return cls(
-                kind=found["Kind"],
-                version=int(found["Version"]) if "Version" in found else None,
-                before=int(found["From"]) if "From" in found else None,
-                md5=found["Model-Md5"],
-                reason=found.get("Reason", ""),
-                evidence=found.get("Evidence", ""),
-                gates=tuple(json.loads(found.get("Gates", "[]"))),
-                package=found.get("Package", ""),
-                requirements=tuple(found.get("Requirements", "").split()),
-            )
-        except (KeyError, ValueError):
-            return None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One assignment of an alias; `semver` is GTO's version of the commit, if it has one."""
 
     model: str
     alias: str
@@ -99,49 +44,67 @@ class Event:
     number: int
     semver: str | None
     note: Note | None
+    problem: str = ""
 
     @property
     def version(self) -> int | None:
         """MLflow's number of the version, as the tag says it."""
         return self.note.version if self.note else None
 
+    @property
+    def time(self) -> int:
+        """When the tag was made, in seconds since the epoch; 0 where it does not say."""
+        return self.tag.time or 0
+
 
 @dataclass(frozen=True)
 class Ledger:
-    """All tags of a repository that follow GTO's convention."""
+    """All tags of a repository that follow GTO's convention.
+
+    `events` has those that do not fit, too; every question but `told` and `unfit` is answered without them.
+    """
 
     events: tuple[Event, ...] = ()  # oldest first
     versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # model → semver → commit
     counters: Mapping[str, int] = field(default_factory=dict)  # model → the highest number that a tag has
 
-    @property
+    @cached_property
     def aliases(self) -> dict[tuple[str, str], Event | None]:
         """What each alias of each model names; None where its last assignment was taken back."""
-        names = dict.fromkeys((event.model, event.alias) for event in self.events)
-        return {name: self.current(*name) for name in names}
+        return {name: stack[-1] if stack else None for name, stack in self._stacks.items()}
+
+    @cached_property
+    def unfit(self) -> tuple[Event, ...]:
+        """The events that do not fit what git holds, oldest first."""
+        return tuple(event for event in self.events if event.problem)
 
     def number(self, model: str, md5: str) -> int | None:
         """The number that the version with these bytes had in MLflow when it was promoted."""
-        notes = (event.note for event in self.of(model) if event.note and event.note.md5 == md5)
-        return next((note.version for note in notes if note.version), None)
+        return next((event.version for event in self._of_bytes.get((model, md5), ()) if event.version), None)
 
     def package(self, model: str, md5: str) -> Event | None:
         """The last event whose note says what the package of the version with these bytes consists of."""
-        found = (event for event in reversed(self.of(model)) if event.note and event.note.md5 == md5)
+        found = reversed(self._of_bytes.get((model, md5), []))
         return next((event for event in found if event.note and event.note.package), None)
 
     def of(self, model: str, alias: str | None = None) -> list[Event]:
-        """The events of a model, oldest first."""
+        """The events of a model that fit, oldest first."""
+        return self._of_model.get(model, []) if alias is None else self._of_alias.get((model, alias), [])
+
+    def told(self, model: str, alias: str | None = None) -> list[Event]:
+        """All events of a model, oldest first: those that do not fit, too."""
         return [event for event in self.events if event.model == model and alias in (None, event.alias)]
 
     def current(self, model: str, alias: str, before: int | None = None) -> Event | None:
         """The event that says what the alias names (`before`: named at that time, in seconds since the epoch)."""
-        stack = _stack(event for event in self.of(model, alias) if before is None or event.tag.time <= before)
+        if before is None:
+            return self.aliases.get((model, alias))
+        stack = _stack(event for event in self.of(model, alias) if event.time <= before)
         return stack[-1] if stack else None
 
     def previous(self, model: str, alias: str) -> Event | None:
         """What one step back leads to."""
-        stack = _stack(self.of(model, alias))
+        stack = self._stacks.get((model, alias), [])
         return stack[-2] if len(stack) > 1 else None
 
     def semver(self, model: str, commit: str) -> str | None:
@@ -154,22 +117,49 @@ class Ledger:
         major = version if version not in taken else max(taken) + 1
         return f"v{major}.0.0"
 
+    def consistent(self, model: str, note: Note) -> Note:
+        """The note, without a number that was given to other bytes before: a registry that is made anew counts anew."""
+        said = {event.note.md5 for event in self._of_number.get((model, note.version or 0), []) if event.note}
+        return replace(note, version=None) if said - {note.md5} else note
 
-def write(git: Git, model: str, alias: str, commit: str, note: Note) -> str:
-    """Tag `commit` as what `alias` names from now on, and as a version if it is none yet. Returns the tag's name.
+    @cached_property
+    def _of_number(self) -> dict[tuple[str, int], list[Event]]:
+        return _grouped(self.events, lambda event: (event.model, event.version or 0))
+
+    @cached_property
+    def _of_model(self) -> dict[str, list[Event]]:
+        return _grouped(self.events, lambda event: event.model)
+
+    @cached_property
+    def _of_alias(self) -> dict[tuple[str, str], list[Event]]:
+        return _grouped(self.events, lambda event: (event.model, event.alias))
+
+    @cached_property
+    def _of_bytes(self) -> dict[tuple[str, str], list[Event]]:
+        return _grouped(self.events, lambda event: (event.model, event.note.md5 if event.note else ""))
+
+    @cached_property
+    def _stacks(self) -> dict[tuple[str, str], list[Event]]:
+        return {name: _stack(events) for name, events in self._of_alias.items()}
+
+
+def write(git: Git, ledger: Ledger, named: tuple[str, str], commit: str, note: Note) -> str:
+    """Tag `commit` as what `named`, a model and its alias, names from now on, and as a version if it is none yet.
+
+    Returns the tag's name. `ledger` is what git's tags say now.
 
     Raises:
         TagExists: when somebody else was faster.
         TagRefused: when git cannot make a tag.
     """
-    ledger = read(git.tags())
-    last = max((event.tag.time for event in ledger.of(model)), default=0)
+    model, alias = named
+    last = max((event.time for event in ledger.of(model)), default=0)
     time = max(int(now()), last + 1)  # GTO orders tags by their seconds
     if ledger.semver(model, commit) is None:
         name = version_tag(model, ledger.free_semver(model, note.version or 1))
         git.tag(name, commit, f"Register {model}: md5 {note.md5}\n", time)
     name = alias_tag(model, alias, ledger.counters.get(model, 0) + 1)
-    git.tag(name, commit, note.text(model, alias), time)
+    git.tag(name, commit, ledger.consistent(model, note).text(model, alias), time)
     return name
 
 
@@ -183,38 +173,84 @@ def alias_tag(model: str, alias: str, number: int) -> str:
     return f"{model}#{alias}#{number}"
 
 
-def read(tags: Iterable[Tag]) -> Ledger:
-    """The ledger in a repository's tags, those that are no annotated tags in GTO's convention left aside."""
-    events: list[Event] = []
+def read(tags: Iterable[Tag], check: Check = lambda _: {}) -> Ledger:
+    """The ledger in a repository's tags, those that are no annotated tags in GTO's convention left aside.
+
+    `check` is given the events that fit by their tags alone, and says which of them what git holds contradicts.
+    """
     versions: dict[str, dict[str, str]] = {}
     counters: dict[str, int] = {}
     matched = [(tag, match) for tag in tags if tag.annotated and (match := _TAG.fullmatch(tag.name))]
-    for tag, match in sorted(matched, key=lambda pair: (pair[0].time, int(pair[1]["number"] or 0))):
+    matched.sort(key=lambda pair: (pair[0].time or 0, int(pair[1]["number"] or 0)))
+    for tag, match in matched:
         model, number = match["model"], int(match["number"] or 0)
         counters[model] = max(counters.get(model, 0), number)
         if match["semver"]:
             known = versions.setdefault(model, {})
             if match["cancel"]:
                 known.pop(match["semver"], None)
-            else:
+            elif tag.target == "commit":
                 known[match["semver"]] = tag.commit
-    for tag, match in sorted(matched, key=lambda pair: (pair[0].time, int(pair[1]["number"] or 0))):
-        if match["alias"]:
-            model, note = match["model"], Note.parse(tag.message)
-            kind = UNASSIGN if match["cancel"] else note.kind if note else ASSIGN
-            semver = next((name for name, sha in versions.get(model, {}).items() if sha == tag.commit), None)
-            events.append(Event(model, match["alias"], kind, tag, int(match["number"] or 0), semver, note))
-    return Ledger(tuple(events), versions, counters)
+    names = {model: {sha: name for name, sha in reversed(known.items())} for model, known in versions.items()}
+    events = [_event(tag, match, names.get(match["model"], {})) for tag, match in matched if match["alias"]]
+    problems = check([event for event in events if not event.problem])
+    checked = [replace(event, problem=problems[event]) if event in problems else event for event in events]
+    return Ledger(tuple(_numbered(checked)), versions, counters)
+
+
+def _event(tag: Tag, match: re.Match[str], semvers: Mapping[str, str]) -> Event:
+    """The event that a tag tells, with what does not fit in the tag itself."""
+    note, problem = None, ""
+    try:
+        note = None if match["cancel"] else Note.parse(tag.message)
+    except ValueError as error:
+        problem = str(error)
+    if tag.target != "commit":
+        problem = f"it names a {tag.target}, not a commit"
+    elif not tag.time:
+        problem = "its date is none"
+    kind = UNASSIGN if match["cancel"] else note.kind if note else ASSIGN
+    number, semver = int(match["number"] or 0), semvers.get(tag.commit)
+    return Event(match["model"], match["alias"], kind, tag, number, semver, note, problem)
+
+
+def _numbered(events: Iterable[Event]) -> Iterable[Event]:
+    """The events, those marked that give a version's number to other bytes than an earlier one did."""
+    known: dict[tuple[str, int], Event] = {}
+    for event in events:
+        if event.problem or event.note is None or event.version is None:
+            yield event
+            continue
+        first = known.setdefault((event.model, event.version), event)
+        if first.note and first.note.md5 != event.note.md5:
+            other = f"Dovetail-Version is {event.version}, which is md5 {first.note.md5[:8]} in {first.tag.name}"
+            yield replace(event, problem=f"{other}, not {event.note.md5[:8]}")
+        else:
+            yield event
+
+
+def _grouped(events: Iterable[Event], key: Callable[[Event], Key]) -> dict[Key, list[Event]]:
+    found: dict[Key, list[Event]] = {}
+    for event in events:
+        if not event.problem:
+            found.setdefault(key(event), []).append(event)
+    return found
 
 
 def _stack(events: Iterable[Event]) -> list[Event]:
     """What an alias names, on top of what it would name after each step back."""
     stack: list[Event] = []
+    of_commit: dict[str, list[Event]] = {}
+    gone: set[Event] = set()  # taken back, and not yet off the stack
     for event in events:
         if event.kind == UNASSIGN:
-            stack = [kept for kept in stack if kept.tag.commit != event.tag.commit]
-        elif event.kind == ROLLBACK:
-            stack = [*stack[:-2], event]
-        else:
-            stack.append(event)
-    return stack
+            gone.update(of_commit.pop(event.tag.commit, ()))
+            continue
+        for _ in range(2 if event.kind == ROLLBACK else 0):
+            while stack and stack[-1] in gone:
+                stack.pop()
+            if stack:
+                stack.pop()
+        stack.append(event)
+        of_commit.setdefault(event.tag.commit, []).append(event)
+    return [event for event in stack if event not in gone]

@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from dovetail.errors import Busy, MissingFile, UnknownReference
-from dovetail.repo import ledger
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.dvc_variables import ENV_ROOT
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
+from dovetail.repo.ledger_content import read_checked
 from dovetail.repo.pipeline import Pipeline
 from dovetail.repo.remote import Remote
 from dovetail.repo.revision import Revision
@@ -88,8 +88,12 @@ class Workspace:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The promotions in git's tags."""
-        return ledger.read(self.git.tags())
+        """The promotions in git's tags, as they were when they were first asked for."""
+        return self.read_ledger()
+
+    def read_ledger(self) -> Ledger:
+        """The promotions in git's tags now, compared with what they promote."""
+        return read_checked(self.git, self.bytes_at)
 
     def commits_with(self, md5: str, *, experiments: bool = True) -> list[Commit]:
         """The commits whose own dvc.lock or .dvc files name this digest, newest first."""

@@ -1,11 +1,12 @@
 """Who vouches for what is served: a trust file, git's tags, or nobody but MLflow itself."""
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 from dovetail.repo.binding import Binding, Shown, binding
 from dovetail.repo.git import Git
-from dovetail.repo.ledger import Event, read
+from dovetail.repo.ledger_content import read_checked
 from dovetail.serving.trust_file import promote_command, read_trust
 
 FILE, LEDGER, NONE = "file", "ledger", "none"
@@ -63,10 +64,18 @@ class Trust:
     def _tagged(self, shown: Shown) -> Binding | None:
         if self.ledger is None:
             return None
-        return binding(read(Git(self.ledger).tags()), shown, bytes_of=self._bytes_of)
+        git = Git(self.ledger)
+        try:
+            ledger = read_checked(git, partial(_bytes_at, self.ledger))
+        finally:
+            git.close()
+        return binding(ledger, shown, bytes_of=lambda event: _bytes_at(self.ledger, event.model, event.tag.commit))
 
-    def _bytes_of(self, event: Event) -> str:
-        from dovetail.repo.workspace import open_workspace  # all of DVC: seldom needed, and not by the server
 
-        with open_workspace(self.ledger) as workspace:
-            return workspace.bytes_at(event.model, event.tag.commit)
+@lru_cache(maxsize=1024)
+def _bytes_at(root: Path, model: str, commit: str) -> str:
+    """The digest that a commit records of the model: it stays what it is, so that a server asks once."""
+    from dovetail.repo.workspace import open_workspace  # all of DVC: seldom needed, and not by the server
+
+    with open_workspace(root) as workspace:
+        return workspace.bytes_at(model, commit)

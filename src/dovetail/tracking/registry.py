@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+MOST_SKIPPED = 1000  # numbers that one promoted version may be above the last
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """A registered version found by its model's bytes.
@@ -29,6 +32,7 @@ class Version:
         onnx: The verdict on its compiled model; empty where dvc.yaml asks for none.
         onnx_md5: Of the compiled file; None where there is none to use.
         package: The digest of all that its package consists of; None where it was registered before that was kept.
+        created: When MLflow made it, in seconds since the epoch.
     """
 
     model: str
@@ -41,6 +45,7 @@ class Version:
     onnx: str = ""
     onnx_md5: str | None = None
     package: str | None = None
+    created: int = 0
 
 
 class Registry(StoreClient):
@@ -88,12 +93,13 @@ class Registry(StoreClient):
     def skip_numbers(self, name: str, number: int) -> bool:
         """Use up version numbers so that the next version of the model gets `number`; whether that is still possible.
 
-        MLflow has no call to choose one. A number is used up by a version made and deleted.
+        MLflow has no call to choose one. A number is used up by a version made and deleted, which takes a tenth of a
+        second: where more than MOST_SKIPPED are between, none is.
         """
         for version in self._client.search_model_versions(f"name = '{name}' and tag.`{tag_keys.SKIPPED}` = 'true'"):
             self._client.delete_model_version(name, version.version)  # left by an interruption
         last = max((version.number for version in self.versions(name)), default=0)
-        while last < number - 1:
+        while last < number - 1 <= last + MOST_SKIPPED:
             self._create_registered_model(name, None)
             made = self._client.create_model_version(name, "dovetail:/skipped", tags={tag_keys.SKIPPED: "true"})
             self._client.delete_model_version(name, made.version)
@@ -287,4 +293,5 @@ def _version(entity: Any) -> Version:
         onnx=verdict,
         onnx_md5=entity.tags.get(tag_keys.ONNX_MD5) if verdict.startswith(tag_keys.ONNX_SAME) else None,
         package=entity.tags.get(tag_keys.PACKAGE),
+        created=(entity.creation_timestamp or 0) // 1000,
     )

@@ -1,0 +1,103 @@
+"""Whether promotions in git's tags say what git, MLflow and the stored evidence say, and whether a remote has them."""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterator
+
+from dovetail.errors import GitFailed
+from dovetail.registration.alias_check import delete_command, unfit
+from dovetail.repo.ledger import Event, Note, version_tag
+from dovetail.repo.workspace import Workspace
+from dovetail.tracking.store import Store, Version
+from dovetail.values.finding import Finding
+
+_REMOTE_SECONDS = 5
+_LISTED = 10  # tags that are named one by one
+
+
+def unfit_tags(workspace: Workspace, store: Store) -> Iterator[Finding]:
+    """Tags that contradict what git holds."""
+    models = {event.model for event in workspace.ledger.unfit}
+    yield from (finding for _, finding in unfit(workspace, store, models))
+
+
+def other_numbers(workspace: Workspace, store: Store) -> Iterator[Finding]:
+    """Tags that give the promoted bytes another number than MLflow: nothing follows the number, people read it."""
+    for model in workspace.tree.declared.models:
+        numbers = {version.md5: version.number for version in reversed(store.versions(model))}
+        for event in workspace.ledger.of(model):
+            number = numbers.get(event.note.md5) if event.note else None
+            if event.version and number and event.version != number:
+                yield Finding(
+                    "warning",
+                    f"{event.tag.name}: Dovetail-Version is {event.version}, in MLflow its bytes are version {number}",
+                    "the registry was made anew, or the message was written by hand; the bytes count, not the number",
+                    f"dovetail promote {model} --version {number} --to {event.alias}, or: {delete_command(event)}",
+                )
+
+
+def changed_evidence(workspace: Workspace, store: Store) -> Iterator[Finding]:
+    """Evidence of promotions that is not what their tags say of it, or that was deleted."""
+    for model in workspace.tree.declared.models:
+        versions = {version.md5: version for version in reversed(store.versions(model))}
+        for event in workspace.ledger.of(model):
+            version = versions.get(event.note.md5) if event.note else None
+            if version and event.note and event.note.evidence and (why := _differs(store, event, event.note, version)):
+                path = evidence_path(event)
+                yield Finding(
+                    "error",
+                    f"{event.tag.name}: {why}",
+                    "nobody can look up any more what the promotion was decided on",
+                    f"restore {path} of run {version.run_id} from a backup, or: {delete_command(event)} && "
+                    f"dovetail promote {model} --version {version.number} --to {event.alias}",
+                )
+
+
+def evidence_path(event: Event) -> str:
+    """Where the run of the promoted version keeps the evidence."""
+    return f"promotions/{event.alias}-{event.number}.json"
+
+
+def _differs(store: Store, event: Event, note: Note, version: Version) -> str | None:
+    path = evidence_path(event)
+    try:
+        text = store.text(version.run_id, path)
+    except UnicodeDecodeError:
+        text = ""
+    if text is None:
+        # A version that `sync` made anew since has none: evidence goes with MLflow's store.
+        return None if version.created > event.time else f"its evidence {path} was deleted from run {version.run_id}"
+    if hashlib.sha256(text.encode()).hexdigest() != note.evidence:
+        return f"its evidence {path} in run {version.run_id} was edited: Dovetail-Evidence is another sha256"
+    stored = {gate["name"]: gate for gate in json.loads(text)["gates"]}
+    for gate in note.gates:
+        known = stored.get(gate["name"], {})
+        if any(known.get(key) != value for key, value in gate.items()):
+            return f"Dovetail-Gates says of {gate['name']} what its evidence {path} does not say"
+    missing = sorted(stored.keys() - {gate["name"] for gate in note.gates})
+    return f"Dovetail-Gates lacks {', '.join(missing)}, which its evidence {path} has" if missing else None
+
+
+def unpushed_tags(workspace: Workspace) -> Iterator[Finding]:
+    """Promotions that no git remote has; where a remote does not answer it is not known."""
+    git, ledger = workspace.git, workspace.ledger
+    remotes, there = git("remote").split(), set[str]()
+    try:
+        for remote in remotes if ledger.events else ():
+            there |= git.remote_refs(remote, seconds=_REMOTE_SECONDS).keys()
+    except GitFailed:
+        return
+    names = [event.tag.name for event in ledger.events if not event.problem]
+    names += [version_tag(model, semver) for model, known in ledger.versions.items() for semver in known]
+    lacking = [name for name in names if f"refs/tags/{name}" not in there]
+    if remotes and lacking:
+        remote = "origin" if "origin" in remotes else remotes[0]
+        typed = " ".join(f"refs/tags/{name}" for name in lacking)
+        more = f" and {len(lacking) - _LISTED} more" if len(lacking) > _LISTED else ""
+        yield Finding(
+            "warning",
+            f"promotion tags that no git remote has: {', '.join(lacking[:_LISTED])}{more}",
+            "other clones do not know of these promotions, and this machine alone keeps them",
+            f"git push {remote} --tags" if more else f"git push {remote} {shlex.join(typed.split())}",
+        )

@@ -1,0 +1,106 @@
+"""Promotions compared with what they promote, by content: tag → commit → dvc.lock → md5 of the model.
+
+All tagged commits are asked for at once, each distinct dvc.lock is read once, and DVC is only asked about a commit
+where the lines that DVC writes do not say it.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import yaml
+
+from dovetail.errors import DovetailError, MissingFile, UnknownModel
+from dovetail.repo.dvc_files import join, load_yaml
+from dovetail.repo.git import Git
+from dovetail.repo.git_values import Tag
+from dovetail.repo.ledger import UNASSIGN, Event, Ledger, read
+
+BytesAt = Callable[[str, str], str]  # model and commit → md5; raises UnknownModel, MissingFile where there is none
+_OTHERS = ("\n    cmd:", "\n    deps:", "\n    params:")  # the sections of a stage beside its outs
+_SHORT = 8  # characters of a digest that people compare
+
+
+def read_checked(git: Git, bytes_at: BytesAt, tags: Sequence[Tag] | None = None) -> Ledger:
+    """The ledger in the repository's tags, those events marked that git's own content contradicts.
+
+    What cannot be checked is believed: the commit of a shallow clone that is not here, a folder whose listing is gone.
+
+    Raises:
+        GitFailed: when git cannot say.
+    """
+    return read(git.tags() if tags is None else tags, lambda events: _contradicted(git, bytes_at, events))
+
+
+def _contradicted(git: Git, bytes_at: BytesAt, events: Sequence[Event]) -> dict[Event, str]:
+    asked = [event for event in events if event.kind != UNASSIGN]
+    commits = list(dict.fromkeys(event.tag.commit for event in asked))
+    found = [git.objects(f"{sha}{what}" for sha in commits) for what in ("^{commit}", ":./dvc.lock", ":./dvc.yaml")]
+    blobs = dict(zip(commits, zip(*found, strict=True), strict=True))
+    pipelines: dict[str, str] = {}  # by blob
+    locks: dict[tuple[str, str | None], str | None] = {}  # by blob and path
+    recorded: dict[tuple[str, str], str] = {}  # model and commit → md5, or what is wrong with the commit
+    problems: dict[Event, str] = {}
+    for event in asked:
+        commit, lock, pipeline = blobs[event.tag.commit]
+        if commit is None:
+            continue
+        if lock and pipeline:
+            if pipeline[1] not in pipelines:
+                pipelines[pipeline[1]] = git.blob(pipeline[1]).decode(errors="replace")
+            path = _path(pipelines[pipeline[1]], event.model)
+            if (lock[1], path) not in locks:
+                locks[lock[1], path] = _md5(git.blob(lock[1]).decode(errors="replace"), path)
+            md5 = locks[lock[1], path]
+            if md5 and (event.note is None or md5 == event.note.md5):
+                continue
+        key = (event.model, event.tag.commit)
+        if key not in recorded:
+            recorded[key] = _recorded(bytes_at, *key)
+        if problem := _problem(event, recorded[key]):
+            problems[event] = problem
+    return problems
+
+
+def _recorded(bytes_at: BytesAt, model: str, commit: str) -> str:
+    """The digest that the commit records of the model; a sentence where it records none; empty where nobody knows."""
+    try:
+        return bytes_at(model, commit)
+    except UnknownModel:
+        return f"commit {commit[:_SHORT]} declares no model {model}"
+    except MissingFile:
+        return f"commit {commit[:_SHORT]} records no bytes of {model}"
+    except DovetailError:
+        return ""
+
+
+def _problem(event: Event, recorded: str) -> str:
+    if " " in recorded:
+        return recorded
+    if not event.note or recorded in ("", event.note.md5):
+        return ""
+    said = f"Dovetail-Model-Md5 is {event.note.md5[:_SHORT]}"
+    return f"{said}, commit {event.tag.commit[:_SHORT]} records {recorded[:_SHORT]} of {event.model}"
+
+
+@lru_cache(maxsize=64)
+def _path(pipeline: str, model: str) -> str | None:
+    """The path of the model in the text of the root's dvc.yaml, as dvc.lock has it; None where DVC is to be asked."""
+    if "wdir" in pipeline:  # then dvc.lock's paths start elsewhere
+        return None
+    try:
+        path = load_yaml(pipeline)["artifacts"][model]["path"]
+    except (yaml.YAMLError, ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return path if isinstance(path, str) and join("", path) == path and "${" not in path else None
+
+
+def _md5(lock: str, path: str | None) -> str | None:
+    """The digest of the out `path` in the text of a dvc.lock, as DVC writes it; None where it is not found so."""
+    if path is None:
+        return None
+    entry = rf"^    - path: {re.escape(path)}\n      hash: md5\n      md5: ([0-9a-f]{{32}})$"
+    for match in re.finditer(entry, lock, re.MULTILINE):
+        if lock.rfind("\n    outs:\n", 0, match.start()) > max(lock.rfind(s, 0, match.start()) for s in _OTHERS):
+            return match[1]
+    return None
