@@ -20,6 +20,7 @@ PROJECTS = {
 
 def pytest_addoption(parser):
     parser.addoption("--plain", action="store_true", help="Start each command as users do, without the fork server.")
+    parser.addoption("--fuzz-cases", type=int, default=150, help="How many broken files to try (default: 150).")
 
 
 def pytest_configure(config):
