@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
-
 from dovetail.errors import GitFailed
-from dovetail.repo.dvc_files import join, load_yaml
+from dovetail.repo.dvc_files import join
 from dovetail.repo.git import Git
+from dovetail.values.documents import Unreadable, load_yaml
 from dovetail.values.lineage import FileRef
 
 # dvc.lock, and what `dvc add` and `dvc import` write (the folder .dvc itself is no such file)
@@ -66,7 +65,7 @@ def named(text: str, folder: str) -> list[FileRef]:
     """The files that the text of a dvc.lock or .dvc file in `folder` records, as far as it can be read."""
     try:
         content = load_yaml(text)
-    except yaml.YAMLError:
+    except Unreadable:
         return []
     return [ref for entry in _entries(content) for ref in _refs(entry, folder)]
 

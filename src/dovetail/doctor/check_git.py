@@ -33,6 +33,23 @@ def tracked_view(workspace: Workspace) -> Iterator[Finding]:
         )
 
 
+def converted_lines(workspace: Workspace) -> Iterator[Finding]:
+    """Files that stages read or made and whose line ends git converted: their md5 is no longer the recorded one."""
+    steps = workspace.pipeline.stages
+    paths = sorted({path for s in steps for path in (*s.deps, *(out.path for out in s.outs if not out.cached))})
+    said = workspace.git.ask("ls-files", "--eol", "-z", "--", *paths) if paths else ""
+    for about, _, path in (line.partition("\t") for line in said.split("\0") if line):
+        in_git, here, *_ = about.split()
+        if (in_git, here) == ("i/lf", "w/crlf"):
+            typed, rule = workspace.typed(path), shlex.quote(f"/{path} -text")
+            yield Finding(
+                "error",
+                f"git changed the line ends of {path} (core.autocrlf): CRLF here, LF in the commit",
+                "its md5 is not the one that dvc.lock records, so that it is refused as changed",
+                f"echo {rule} >> {workspace.typed('.gitattributes')} && rm {typed} && git checkout -- {typed}",
+            )
+
+
 def unignored_outputs(workspace: Workspace) -> Iterator[Finding]:
     """Data that DVC keeps and the next `git add` would put into git: a failed repro takes DVC's own lines back."""
     outs = [out.path for step in workspace.pipeline.stages for out in step.outs if out.cached]

@@ -28,6 +28,7 @@ _ALWAYS = (PROVENANCE, PICKLE, SERVING, CHAMPION)
 BOUNDS: Mapping[str, Any] = {"min": None, "max": None, "on": "value"}  # keys of a metric's gate, with their defaults
 SLICE: Mapping[str, Any] = {"metric": None, "min": None, "min_rows": 1}  # of one column of SLICES
 _MEGABYTE = 1_000_000
+_NUMBERS = ("max_rejected", "p99_ms", "max_mb", "margin", "confidence", "min_rows", "min", "max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +77,17 @@ def settings(gates: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, Any
                 raise UserError(f"gate '{kind}.{column}' is {dict(one)}", "give it a metric and a min")
         return dict(given)
     _refuse_unknown(kind, given, tuple(known))
-    return {**known, **given, "configured": kind in gates}
+    return {**known, **{key: value for key, value in given.items() if value is not None}, "configured": kind in gates}
 
 
 def _refuse_unknown(name: str, gate: Any, known: tuple[str, ...]) -> None:
     if not isinstance(gate, Mapping):
         raise UserError(f"gate {name!r} is {gate!r}", f"write it as {name}: {{{known[0] if known else 'column'}: …}}")
-    if unknown := sorted(set(gate) - set(known)):
+    if unknown := sorted(map(str, set(gate) - set(known))):
         raise UserError(f"gate {name!r} has unknown keys {unknown}", f"use {', '.join(known)} in its `gates` entry")
+    for key in () if name == SLICES else sorted(set(_NUMBERS) & set(gate)):
+        if gate[key] is not None and type(gate[key]) not in (int, float):
+            raise UserError(f"gate '{name}.{key}' is {gate[key]!r}", "write a number there")
 
 
 def _bounds(name: str, gate: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[Verdict]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.compiling import compiled_model, to_onnx
+from dovetail.errors import UserError
 from dovetail.gates.rules import Verdict
 from dovetail.registration import probe
 from dovetail.registration.projection import Projection, project
@@ -103,6 +104,12 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
 def _projections(workspace: Workspace, names: tuple[str, ...]) -> list[Projection]:
     tree = workspace.tree
     models = [tree.model(name) for name in names or tree.declared.models]
+    for model in models:
+        if (workspace.root / model.receipt).is_dir():
+            raise UserError(
+                f"{model.receipt} is a folder, and the receipt of {model.name} goes there",
+                f"rm -r {workspace.typed(model.receipt)}",
+            )
     return [project(tree, model, workspace.root) for model in models]
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import DovetailError, MissingFile, StaleLock
+from dovetail.errors import DovetailError, MissingFile, StaleLock, UserError
 from dovetail.registration.alias_check import disagreements
 from dovetail.registration.package_check import other_packages
 from dovetail.registration.projection import project
@@ -222,6 +222,7 @@ class _Restorer:
     versions: Count = Count()
     seen: set[tuple[str, str, bool]] = field(default_factory=set)
     staging: dict[str, int] = field(default_factory=dict)  # what it named when it was first asked for
+    told: set[str] = field(default_factory=set)
     earned: dict[str, int] = field(default_factory=dict)  # by model: what it is to name in the end
 
     def missing(self, tree: Tree) -> Iterator[Restorable]:
@@ -236,6 +237,11 @@ class _Restorer:
                 lineage = tree.lineage(model)
             except (MissingFile, StaleLock):
                 continue  # not trained at this commit, or the working tree is in between: nothing to show
+            except UserError as error:
+                if tree.time is None:  # the working tree
+                    raise
+                self._problem(tree.where, error)
+                return
             key = (model.name, lineage.fingerprint, tree.experiment is None)
             if key not in self.seen:
                 self.seen.add(key)
@@ -289,4 +295,6 @@ class _Restorer:
         return version is not None and version.number <= self.staging[name]
 
     def _problem(self, what: str, error: DovetailError) -> None:
-        self.problems.append(Finding.of(error, what))
+        if error.message not in self.told:  # a broken file is the same in each commit until somebody corrects it
+            self.told.add(error.message)
+            self.problems.append(Finding.of(error, what))

@@ -9,33 +9,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
-
 from dovetail.errors import UserError
+from dovetail.values.documents import Unreadable, entries, load_yaml, mapping, shown, text
 from dovetail.values.lineage import PARAMS_FILE, FileRef, StageRecord
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Yaml12(_Loader):  # type: ignore[misc]  # its base is chosen while running
-    """YAML 1.2, which DVC writes. PyYAML reads 1.1: `yes` and `on` would be true, `12:30` a number, `1e-05` a text."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  (the name and the kind are PyYAML's)
-        first: [(tag, form) for tag, form in forms if tag.rpartition(":")[2] not in ("bool", "int", "float")]
-        for first, forms in _Loader.yaml_implicit_resolvers.items()
-    }
-
-
-# https://yaml.org/spec/1.2.2/#1032-tag-resolution
-_FLOAT = (
-    r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-)
-for _tag, _form, _first in (
-    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", "0|[-+]?[1-9][0-9]*|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", _FLOAT, "-+.0123456789"),
-):
-    _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_form})$"), list(_first))
+_MD5 = re.compile(r"[\w.:+-]+")  # etags and the like stand there, too
+SCHEMA = "2.0"  # of dvc.lock: the only one that DVC 3 writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,57 +26,47 @@ class Tracked:
     file: str  # the .dvc file
 
 
-def load_yaml(text: str) -> Any:
-    """The content of a YAML document as DVC reads it.
-
-    Raises:
-        yaml.YAMLError: when it is none.
-    """
-    return yaml.load(text, Loader=_Yaml12)  # noqa: S506  (a safe loader)
-
-
-def parse_lock(text: str, folder: str = "", wdirs: Mapping[str, str] | None = None) -> dict[str, StageRecord]:
+def parse_lock(
+    content: bytes | str, folder: str = "", wdirs: Mapping[str, str] | None = None
+) -> dict[str, StageRecord]:
     """The stages of a dvc.lock, by name; `folder` is where it stands, relative to the repository's root.
 
     `wdirs` has the working directory of the stages that have another one: dvc.lock's paths start there.
 
     Raises:
-        ValueError: when the text is not a dvc.lock of schema 2.0, conflict markers included.
+        Unreadable: when it is not a dvc.lock of schema 2.0.
     """
-    try:
-        content = load_yaml(text) or {}
-        addresses = {address(folder, name): entry for name, entry in content.get("stages", {}).items()}
-        return {name: _stage(name, entry, (wdirs or {}).get(name, folder)) for name, entry in addresses.items()}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+    lock = mapping(load_yaml(content), "the whole")
+    if lock.get("schema", SCHEMA) != SCHEMA:
+        raise Unreadable(f"schema is {shown(lock['schema'])}, not {SCHEMA!r}")
+    found = mapping(lock.get("stages"), "stages")
+    addresses = {address(folder, name): (f"stages.{name}", entry) for name, entry in found.items()}
+    return {name: _stage(name, *entry, (wdirs or {}).get(name, folder)) for name, entry in addresses.items()}
 
 
-def parse_dvc(text: str, path: str) -> list[Tracked]:
+def parse_dvc(content: bytes | str, path: str) -> list[Tracked]:
     """What the .dvc file `path` keeps: by `dvc add`, `dvc import` or `dvc import-url`.
 
     Raises:
-        ValueError: when the text is not a .dvc file.
+        Unreadable: when it is not a .dvc file.
     """
-    try:
-        content = load_yaml(text) or {}
-        folder = join(posixpath.dirname(path), content.get("wdir", "."))
-        origin = next(map(_origin, content.get("deps") or ()), None)
-        return [Tracked(ref, origin, path) for ref in _refs(folder, content.get("outs"))]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+    known = mapping(load_yaml(content), "the whole")
+    folder = join(posixpath.dirname(path), text(known.get("wdir", "."), "wdir"))
+    deps = [_origin(dep, f"deps.{at}") for at, dep in enumerate(entries(known.get("deps"), "deps"))]
+    return [Tracked(ref, next(iter(deps), None), path) for ref in _refs(folder, known.get("outs"), "outs")]
 
 
-def read_locks(locks: Mapping[str, str], wdirs: Mapping[str, str]) -> dict[str, StageRecord]:
-    """The stages of several dvc.lock, given as the text of each path; `wdirs` as `parse_lock` takes it.
+def read_locks(locks: Mapping[str, bytes], wdirs: Mapping[str, str]) -> dict[str, StageRecord]:
+    """The stages of several dvc.lock, given as the content of each path; `wdirs` as `parse_lock` takes it.
 
     Raises:
         UserError: naming the one that cannot be read.
     """
     found: dict[str, StageRecord] = {}
-    for path, text in locks.items():
+    for path, content in locks.items():
         try:
-            found |= parse_lock(text, posixpath.dirname(path), wdirs)
-        except ValueError as error:
+            found |= parse_lock(content, posixpath.dirname(path), wdirs)
+        except Unreadable as error:
             raise UserError(
                 f"{path} cannot be read: {error}",
                 f"resolve the conflict, or: git checkout HEAD -- {path}, then dvc repro",
@@ -105,17 +74,17 @@ def read_locks(locks: Mapping[str, str], wdirs: Mapping[str, str]) -> dict[str, 
     return found
 
 
-def read_dvc_files(files: Mapping[str, str]) -> dict[str, Tracked]:
-    """What several .dvc files keep, by path, given as the text of each path.
+def read_dvc_files(files: Mapping[str, bytes]) -> dict[str, Tracked]:
+    """What several .dvc files keep, by path, given as the content of each path.
 
     Raises:
         UserError: naming the one that cannot be read.
     """
     found: dict[str, Tracked] = {}
-    for path, text in files.items():
+    for path, content in files.items():
         try:
-            found |= {entry.ref.path: entry for entry in parse_dvc(text, path)}
-        except ValueError as error:
+            found |= {entry.ref.path: entry for entry in parse_dvc(content, path)}
+        except Unreadable as error:
             raise UserError(f"{path} cannot be read: {error}", f"git checkout HEAD -- {path}") from error
     return found
 
@@ -138,24 +107,29 @@ def folder_md5(folder: str, files: Iterable[FileRef]) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def _origin(dep: Mapping[str, Any]) -> str:
+def _origin(value: Any, place: str) -> str:
     """`https://…/data.csv`, or for another repository `https://…/repo data.csv@rev`."""
-    repo = dep.get("repo")
-    path = str(dep["path"])
-    return f"{repo['url']} {path}@{repo.get('rev_lock') or repo.get('rev') or 'HEAD'}" if repo else path
+    dep = mapping(value, place)
+    path, repo = text(dep.get("path"), f"{place}.path"), mapping(dep.get("repo"), f"{place}.repo")
+    if not repo:
+        return path
+    return f"{text(repo.get('url'), f'{place}.repo.url')} {path}@{repo.get('rev_lock') or repo.get('rev') or 'HEAD'}"
 
 
-def _stage(name: str, entry: Mapping[str, Any], folder: str) -> StageRecord:
+def _stage(name: str, place: str, value: Any, folder: str) -> StageRecord:
+    entry = mapping(value, place)
+    cmd = entry.get("cmd")
+    lines = entries(cmd, f"{place}.cmd") if isinstance(cmd, list) else [cmd]
     return StageRecord(
         name=name,
-        cmd=one_command(entry["cmd"]),
-        deps=_refs(folder, entry.get("deps")),
+        cmd=one_command([text(line, f"{place}.cmd") for line in lines]),
+        deps=_refs(folder, entry.get("deps"), f"{place}.deps"),
         params={
             param_name(join(folder, file), key): value
-            for file, values in (entry.get("params") or {}).items()
-            for key, value in values.items()
+            for file, values in mapping(entry.get("params"), f"{place}.params").items()
+            for key, value in mapping(values, f"{place}.params.{file}").items()
         },
-        outs=_refs(folder, entry.get("outs")),
+        outs=_refs(folder, entry.get("outs"), f"{place}.outs"),
     )
 
 
@@ -169,11 +143,21 @@ def param_name(file: str, key: str) -> str:
     return key if file == PARAMS_FILE else f"{file}:{key}"
 
 
-def _refs(folder: str, entries: Iterable[Mapping[str, Any]] | None) -> tuple[FileRef, ...]:
-    # An uncached file that never had bytes to hash (a missing digest) cannot stand for content.
-    return tuple(
-        FileRef(join(folder, e["path"]), e["md5"], e.get("size")) for e in entries or () if e.get("md5") is not None
-    )
+def _refs(folder: str, value: Any, place: str) -> tuple[FileRef, ...]:
+    return tuple(filter(None, (_ref(folder, e, f"{place}.{at}") for at, e in enumerate(entries(value, place)))))
+
+
+def _ref(folder: str, value: Any, place: str) -> FileRef | None:
+    """The file; None for an uncached one that never had bytes to hash: it cannot stand for content."""
+    entry = mapping(value, place)
+    path, md5, size = text(entry.get("path"), f"{place}.path"), entry.get("md5"), entry.get("size")
+    if md5 is None:
+        return None
+    if not isinstance(size, int | None):
+        raise Unreadable(f"{place}.size is {shown(size)}, not a number")
+    if not _MD5.fullmatch(text(md5, f"{place}.md5")):
+        raise Unreadable(f"{place}.md5 is {shown(md5)}, not a digest")
+    return FileRef(join(folder, path), md5, size)
 
 
 def is_in(path: str, folder: str) -> bool:

@@ -1,5 +1,6 @@
 """DVC's own view of a repository, opened when it is asked for the first time."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,10 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dovetail.errors import UserError
+from dovetail.errors import DovetailError, UserError
+from dovetail.values.documents import Unreadable, load_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+
+_LONGEST = 300
+_DOCUMENTS = ("dvc.yaml", "params.yaml", "dvc.lock")
 
 
 class DvcRepo:
@@ -25,11 +30,11 @@ class DvcRepo:
         """The repository as DVC opens it; the import of DVC takes half a second.
 
         Raises:
-            UserError: when DVC cannot read its configuration.
+            UserError: when DVC refuses: a configuration that cannot be read, no git repository around it.
         """
         from dvc.repo import Repo
 
-        with dvc_errors():
+        with self.asked():
             return self._closing.enter_context(Repo(str(self.root)))
 
     @property
@@ -37,6 +42,24 @@ class DvcRepo:
         """The name of the remote that DVC's commands use where none is named."""
         name: str | None = self.opened.config["core"].get("remote")
         return name
+
+    @contextmanager
+    def asked(self, following: str = "correct the file named, then: dvc status") -> Iterator[None]:
+        """Translate all that DVC's own code raises in the block, which does nothing but ask DVC.
+
+        DVC checks little of what it reads: a date that is none ends in a ValueError that names no file. So the files
+        that it read are read again, strictly, to say which one it is.
+
+        Raises:
+            UserError: that names the file and the place in it; `following` is what to type then.
+        """
+        try:
+            yield
+        except DovetailError:
+            raise
+        except Exception as error:
+            what = next(broken_files(self.root), None) or f"DVC refuses {self.root}: {one_line(error)}"
+            raise UserError(what, following) from error
 
     def close(self) -> None:
         """Close it, if it was opened."""
@@ -60,5 +83,26 @@ def dvc_errors() -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, on one line."""
-    return " ".join(str(error).split())
+    """What an error says, on one line that a terminal can show."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+
+
+def broken_files(root: Path) -> Iterator[str]:
+    """What is wrong with each file below `root` that DVC reads and that is no document, in a sentence."""
+    for file in read_by_dvc(root):
+        try:
+            load_yaml(file.read_bytes())
+        except (OSError, Unreadable) as error:
+            said = error.strerror if isinstance(error, OSError) else error
+            yield f"{file.relative_to(root).as_posix()} cannot be read: {said}"
+
+
+def read_by_dvc(root: Path) -> Iterator[Path]:
+    """The documents below `root` that DVC reads by their names; hidden folders hold none."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "mlruns")
+        here = Path(folder)
+        named = [name for name in _DOCUMENTS if (here / name).exists() or (here / name).is_symlink()]
+        yield from (here / name for name in named)
+        yield from (here / name for name in sorted({*names, *folders}) if name.endswith(".dvc"))

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import UnknownModel, UserError
-from dovetail.repo.dvc_files import address, join, load_yaml, one_command, param_name
+from dovetail.repo.dvc_files import address, join, one_command, param_name
 from dovetail.repo.dvc_values import RECEIPTS, Declared, Model, Out, Stage
+from dovetail.values.documents import Unreadable, load_yaml, mapping, text
 from dovetail.values.lineage import FileRef, StageRecord
 
 if TYPE_CHECKING:
@@ -148,20 +149,27 @@ def _params(repo: "Repo", stage: "DvcStage") -> dict[str, Any]:
     }
 
 
-def gates_of(pipeline: str, params: str) -> dict[str, Mapping[str, Any]]:
-    """The gates of each artifact in the text of a dvc.yaml, with the params of a params.yaml's text in them.
+def gates_of(pipeline: bytes, params: bytes) -> dict[str, Mapping[str, Any]]:
+    """The gates of each artifact in a dvc.yaml, with the params of a params.yaml in them.
 
     Empty where they take params from elsewhere (`vars`): then what DVC resolved counts.
+
+    Raises:
+        Unreadable: when one of the two is not what it has to be.
     """
     from dvc.exceptions import DvcException
     from dvc.parsing.context import Context
 
-    content, values = load_yaml(pipeline) or {}, load_yaml(params) or {}
+    content, values = mapping(load_yaml(pipeline), "the whole"), mapping(load_yaml(params), "the whole")
+    artifacts = mapping(content.get("artifacts"), "artifacts")
     try:
-        artifacts = Context(values).resolve(content.get("artifacts") or {})
+        resolved = Context(dict(values)).resolve(dict(artifacts))
     except DvcException:
         return {}
-    return {name: (artifact.get("meta") or {}).get("gates") or {} for name, artifact in artifacts.items()}
+    return {
+        name: _meta("dvc.yaml", name, mapping(artifact, f"artifacts.{name}").get("meta"))["gates"]
+        for name, artifact in resolved.items()
+    }
 
 
 def _register_stages(stages: "list[DvcStage]", relative: Callable[[str], str]) -> dict[str, Model]:
@@ -188,7 +196,7 @@ def _undeclared(name: str, stage: "DvcStage", relative: Callable[[str], str]) ->
         name=name,
         path=named[0] if len(named) == 1 else "",
         card=card if card in files else None,
-        gates=gates or {},
+        gates=_meta("params.yaml", name, {"gates": gates})["gates"],
         beside=files,
     )
 
@@ -202,14 +210,14 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
             if artifact.type == "model" or name in register_stages:
                 _check_name(name, [file for file in (files.get(name), dvcfile) if file])
                 files[name] = dvcfile
-                meta = artifact.meta or {}
+                meta = _meta(dvcfile, name, artifact.meta)
                 found[name] = Model(
                     name=name,
                     path=join(posixpath.dirname(dvcfile), artifact.path),
                     desc=artifact.desc,
                     labels=tuple(artifact.labels),
                     card=join(posixpath.dirname(dvcfile), meta["card"]) if meta.get("card") else None,
-                    gates=meta.get("gates") or {},
+                    gates=meta["gates"],
                     retrain=meta.get("retrain") or {},
                     serving=meta.get("serving") or {},
                     beside=register_stages[name].beside if name in register_stages else (),
@@ -221,6 +229,18 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
                 f"add to dvc.yaml: artifacts: {{{name}: {{path: …, type: model}}}}",
             )
     return {**register_stages, **found}
+
+
+def _meta(dvcfile: str, name: str, value: Any) -> dict[str, Any]:
+    """What stands under `meta` of an artifact, `gates` and `card` of the kind that they have to be."""
+    place = f"artifacts.{name}.meta"
+    try:
+        meta = dict(mapping(value, place))
+        if meta.get("card"):
+            text(meta["card"], f"{place}.card")
+        return meta | {"gates": mapping(meta.get("gates"), f"{place}.gates")}
+    except Unreadable as error:
+        raise UserError(f"{dvcfile} cannot be read: {error}", "correct it, then: dvc status") from error
 
 
 def _check_name(name: str, files: list[str]) -> None:

@@ -334,10 +334,10 @@ class Git:
         found = self.find("ls-files", "-coz", "--exclude-standard", "--", folder, no=128) or ""
         return [path for path in found.split("\0") if path]
 
-    def text(self, rev: str, path: str) -> str:
-        """The text of a file at a revision; empty where there is none."""
+    def content(self, rev: str, path: str) -> bytes:
+        """The content of a file at a revision; empty where there is none."""
         found = self.ask("ls-tree", "-z", rev, "--", path).rstrip("\0")
-        return self.blob(found.split()[2]).decode() if found else ""
+        return self.blob(found.split()[2]) if found.split(" ")[1:2] == ["blob"] else b""
 
     def blob(self, name: str) -> bytes:
         """The content of a blob, read through one `git cat-file` for all.

@@ -4,9 +4,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import UserError
+from dovetail.errors import DovetailError, UserError
 from dovetail.repo import dvc_yaml
-from dovetail.repo.dvc_repo import DvcRepo, dvc_errors, one_line
+from dovetail.repo.dvc_repo import DvcRepo, one_line
 from dovetail.repo.dvc_values import Declared, Stage
 from dovetail.repo.storage import Storage
 from dovetail.values.lineage import StageRecord
@@ -26,22 +26,25 @@ class Pipeline:
         Raises:
             UserError: when it cannot be read.
         """
-        from dvc.exceptions import DvcException
-
-        try:
-            if index_key not in self._declared:
-                self._declared[index_key] = self._asked(rev)
-        except DvcException as error:
-            show = f"git show {rev[:8]}:dvc.yaml" if rev else "correct the file named, then: dvc status"
-            raise UserError(one_line(error), show) from error
+        if index_key not in self._declared:
+            self._declared[index_key] = self._asked(rev)
         return self._declared[index_key]
 
     def _asked(self, rev: str | None) -> Declared:
         repo = self._dvc.opened
         if rev is None:
-            return dvc_yaml.declared(repo)
-        with repo.switch(rev):
-            return dvc_yaml.declared(repo)
+            with self._dvc.asked():
+                return dvc_yaml.declared(repo)
+        try:
+            with repo.switch(rev):
+                return dvc_yaml.declared(repo)
+        except DovetailError:
+            raise
+        except Exception as error:
+            # DVC, which raises anything for a file that it did not expect, names none of that commit's.
+            raise UserError(
+                f"DVC refuses commit {rev[:8]}: {one_line(error)}", f"git show {rev[:8]}:dvc.yaml"
+            ) from error
 
     @cached_property
     def stages(self) -> list[Stage]:
@@ -50,7 +53,7 @@ class Pipeline:
         Raises:
             UserError: when one cannot be read.
         """
-        with dvc_errors():
+        with self._dvc.asked():
             return dvc_yaml.stages(self._dvc.opened)
 
     def params(self, stage: Stage) -> dict[str, Any]:
@@ -59,12 +62,13 @@ class Pipeline:
         Raises:
             UserError: when one cannot be read.
         """
-        with dvc_errors():
+        with self._dvc.asked():
             return dvc_yaml.params(self._dvc.opened, stage)
 
     def running(self, name: str, folder: Path) -> StageRecord | None:
         """The stage that DVC runs as `name` in `folder`: its inputs, as dvc.lock will record them."""
-        return dvc_yaml.running(self._dvc.opened, name, folder, self._storage.hash)
+        with self._dvc.asked():
+            return dvc_yaml.running(self._dvc.opened, name, folder, self._storage.hash)
 
     def lock_files(self) -> list[Path]:
         """The dvc.lock beside each dvc.yaml of the working tree that has one.
@@ -72,7 +76,7 @@ class Pipeline:
         Raises:
             UserError: when a dvc.yaml cannot be read.
         """
-        with dvc_errors():
+        with self._dvc.asked():
             folders = sorted({Path(stage.path).parent for stage in self._dvc.opened.index.stages})
         return [folder / "dvc.lock" for folder in folders if (folder / "dvc.lock").is_file()]
 
@@ -82,6 +86,6 @@ class Pipeline:
         Raises:
             UserError: when a dvc.yaml cannot be read.
         """
-        with dvc_errors():
+        with self._dvc.asked():
             paths = {Path(stage.path) for stage in self._dvc.opened.index.stages}
         return sorted(path for path in paths if path.suffix == ".dvc")

@@ -7,13 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import MissingFile
+from dovetail.errors import MissingFile, UserError
 from dovetail.repo.dvc_files import Tracked, folder_md5, read_dvc_files, read_locks
 from dovetail.repo.dvc_values import Declared
 from dovetail.repo.dvc_yaml import gates_of
 from dovetail.repo.git_values import Commit
 from dovetail.repo.tree import Sources, Tree
 from dovetail.values import environment
+from dovetail.values.documents import Unreadable
 from dovetail.values.environment import PINS, Environment
 from dovetail.values.lineage import FileRef, StageRecord
 
@@ -46,7 +47,13 @@ class Revision(Tree):
 
     def _gates(self, pipeline: str) -> Mapping[str, Mapping[str, Any]]:
         params = (Path(pipeline).parent / "params.yaml").as_posix()
-        return gates_of(self._text(pipeline), self._text(params)) if params in self._files else {}
+        if params not in self._files:
+            return {}
+        try:
+            return gates_of(self._content(pipeline), self._content(params))
+        except Unreadable as error:
+            what = f"{pipeline} or {params} of {self.where} cannot be read: {error}"
+            raise UserError(what, f"git show {self.commit.sha[:8]}:{pipeline}") from error
 
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
@@ -55,11 +62,11 @@ class Revision(Tree):
 
     @property
     def _has_wdirs(self) -> bool:
-        return any("wdir:" in self._text(path) for path in self._named("dvc.yaml"))
+        return any(b"wdir:" in self._content(path) for path in self._named("dvc.yaml"))
 
     @cached_property
     def tracked(self) -> Mapping[str, Tracked]:
-        return read_dvc_files({path: self._text(path) for path in self._files if Path(path).suffix == ".dvc"})
+        return read_dvc_files({path: self._content(path) for path in self._files if Path(path).suffix == ".dvc"})
 
     def listing(self, ref: FileRef) -> list[FileRef]:
         inside = self.in_git(ref.path)
@@ -111,7 +118,7 @@ class Revision(Tree):
 
     @cached_property
     def environment(self) -> Environment | None:
-        return environment.pinned(self._text(PINS)) if PINS in self._files else None
+        return environment.pinned(self._content(PINS).decode(errors="replace")) if PINS in self._files else None
 
     @property
     def where(self) -> str:
@@ -122,12 +129,12 @@ class Revision(Tree):
         return self.commit.time * 1000
 
     @cached_property
-    def _locks(self) -> Mapping[str, str]:
-        return {path: self._text(path) for path in self._named("dvc.lock")}
+    def _locks(self) -> Mapping[str, bytes]:
+        return {path: self._content(path) for path in self._named("dvc.lock")}
 
     def _named(self, name: str) -> dict[str, str]:
         """The files of that name in any folder, with their blobs."""
         return {path: blob for path, blob in self._files.items() if Path(path).name == name}
 
-    def _text(self, path: str) -> str:
-        return self._git.blob(self._files[path]).decode()
+    def _content(self, path: str) -> bytes:
+        return self._git.blob(self._files[path])

@@ -1,29 +1,25 @@
 """What one tree says of its models: the working tree or a commit, with the same questions for both."""
 
-import json
-import tomllib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dovetail.errors import MissingFile, StaleLock, UnknownModel
-from dovetail.repo.dvc_files import Tracked, is_in, load_yaml
+from dovetail.repo.dvc_files import Tracked, is_in
 from dovetail.repo.dvc_values import Declared, Model
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
 from dovetail.repo.pipeline import Pipeline
 from dovetail.repo.storage import Storage
+from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
 
 MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle")  # by which a model is found in a folder
-_PARSERS: dict[str, Callable[[str], Any]] = {".json": json.loads, ".toml": tomllib.loads}  # anything else: YAML
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +250,11 @@ class Tree(ABC):
         entries = []
         for ref, stage in refs.items():
             prefix = "" if ref in own else stage.rpartition(":")[2].partition("@")[0] + "."
-            entries += [(ref.path, prefix + key, value) for key, value in _numbers(self._parsed(ref))]
+            content = self._parsed(ref)
+            try:
+                entries += [(ref.path, prefix + key, value) for key, value in numbers(content)]
+            except Unreadable as error:
+                raise MissingFile(f"{ref.path} of {self.where} cannot be read: {error}", "dvc repro") from error
         return named(entries)
 
     def _made(self, paths: frozenset[str], lineage: Lineage, *, files: bool) -> dict[FileRef, str]:
@@ -269,7 +269,12 @@ class Tree(ABC):
 
     def card(self, model: Model) -> dict[str, Any] | None:
         """What the pipeline says of the model without unpickling it; None where it says nothing."""
-        return None if model.card is None else dict(self._parsed(self.file(model.card)))
+        if model.card is None:
+            return None
+        card = self._parsed(self.file(model.card))
+        if not isinstance(card, dict):
+            raise MissingFile(f"{model.card} of {self.where} is {shown(card)}, not a mapping", "dvc repro")
+        return card
 
     def plots(self, model: Model, lineage: Lineage, folder: Path) -> dict[str, Path]:
         """The plots that the stages of `lineage` made or that lie beside the model, by their path in the repository."""
@@ -281,15 +286,6 @@ class Tree(ABC):
 
     def _parsed(self, ref: FileRef) -> Any:
         try:
-            text = self.read(ref).decode()
-            return _PARSERS.get(Path(ref.path).suffix, load_yaml)(text)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise MissingFile(f"{ref.path} cannot be read: {' '.join(str(error).split())}", "dvc repro") from error
-
-
-def _numbers(value: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _numbers(inner, f"{prefix}{key}.")
-    elif isinstance(value, int | float):
-        yield prefix.removesuffix("."), float(value)
+            return load_document(self.read(ref), ref.path)
+        except Unreadable as error:
+            raise MissingFile(f"{ref.path} of {self.where} cannot be read: {error}", "dvc repro") from error

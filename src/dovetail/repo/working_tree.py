@@ -32,14 +32,14 @@ class WorkingTree(Tree):
 
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
-        return read_locks(self._texts(self._pipeline.lock_files()), self.declared.wdirs)
+        return read_locks(self._contents(self._pipeline.lock_files()), self.declared.wdirs)
 
     @cached_property
     def tracked(self) -> Mapping[str, Tracked]:
-        return read_dvc_files(self._texts(self._pipeline.dvc_files()))
+        return read_dvc_files(self._contents(self._pipeline.dvc_files()))
 
-    def _texts(self, files: Iterable[Path]) -> dict[str, str]:
-        return {file.relative_to(self._root).as_posix(): file.read_text(encoding="utf-8") for file in files}
+    def _contents(self, files: Iterable[Path]) -> dict[str, bytes]:
+        return {file.relative_to(self._root).as_posix(): _bytes(file, self._root) for file in files}
 
     def listing(self, ref: FileRef) -> list[FileRef]:
         return self._storage.hash_files(ref.path)
@@ -51,7 +51,7 @@ class WorkingTree(Tree):
         return self._storage.hash(path)
 
     def read(self, ref: FileRef) -> bytes:
-        return self.as_file(ref, Path()).read_bytes()
+        return _bytes(self.as_file(ref, Path()), self._root)
 
     def as_file(self, ref: FileRef, folder: Path) -> Path:
         del folder  # it is there already
@@ -67,3 +67,11 @@ class WorkingTree(Tree):
     @property
     def where(self) -> str:
         return "the working tree"
+
+
+def _bytes(file: Path, root: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        path = file.relative_to(root).as_posix()
+        raise MissingFile(f"{path} cannot be read: {error.strerror}", f"ls -ld {path}") from error

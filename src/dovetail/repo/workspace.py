@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from dovetail.errors import Busy, MissingFile, UnknownReference
+from dovetail.errors import Busy, MissingFile, UnknownReference, UserError
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.dvc_variables import ENV_ROOT
 from dovetail.repo.git import Git
@@ -54,7 +54,10 @@ class Workspace:
     def scratch(self) -> Path:
         """DVC's own temporary folder: git ignores it, and bytes of the cache can be linked there."""
         folder = self.root / ".dvc" / "tmp"
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f".dvc/tmp cannot be used: {error.strerror}", f"ls -ld {self.typed('.dvc/tmp')}") from error
         return folder
 
     @cached_property

@@ -9,8 +9,10 @@ from pathlib import PurePosixPath
 from dovetail.errors import UserError
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
+from dovetail.values.documents import Unreadable, decoded, shown
 
 _PREFIX, _TIME = "retrain", "%Y%m%dT%H%M%SZ"
+_LONGEST = 500  # characters of a key
 _MODEL = "Retrained-Model"  # the trailer by which such a commit is known, on a branch or merged
 
 
@@ -67,12 +69,24 @@ def unmerged(git: Git, model: str, record: str) -> list[UnmergedBranch]:
     """The branches of `model`, here and in remotes; `record` is the path of the file that lists the added rows."""
     own = [f"refs/heads/{_PREFIX}/{model}/", f"refs/remotes/*/{_PREFIX}/{model}/*"]
     names = git("for-each-ref", "--format=%(refname:short)", *own).split()
-    return [UnmergedBranch(name, keys(git.text(name, record))) for name in names]
+    return [UnmergedBranch(name, keys(git.content(name, record), f"{name}:{record}")) for name in names]
 
 
-def keys(text: str) -> frozenset[str]:
-    """The keys in the text of such a file: one a line."""
-    return frozenset(text.split())
+def keys(content: bytes, name: str) -> frozenset[str]:
+    """The keys in such a file, one a line; `name` is that of the file in a message.
+
+    Raises:
+        UserError: when it is not a list of keys.
+    """
+    try:
+        found = decoded(content).splitlines()
+    except Unreadable as error:
+        raise UserError(f"{name} cannot be read: {error}", f"git log -p -- {name.rpartition(':')[2]}") from error
+    for number, line in enumerate(found, 1):
+        if len(line.split()) > 1 or not (line.isprintable() and len(line) <= _LONGEST):
+            what = f"{name} cannot be read: line {number} is {shown(line)}, not one key"
+            raise UserError(what, f"git log -p -- {name.rpartition(':')[2]}")
+    return frozenset(line.strip() for line in found if line.strip())
 
 
 def with_keys(text: str, added: Sequence[str]) -> str:

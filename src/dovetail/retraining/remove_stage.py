@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import UserError
-from dovetail.repo.dvc_files import load_yaml
 from dovetail.retraining.remove_key import has_key, remove_key
+from dovetail.values.documents import load_yaml
 
 
 def remove_stage(root: Path, address: str) -> None:

@@ -204,7 +204,7 @@ def _plan(
     with tempfile.TemporaryDirectory() as folder:
         places = [workspace.storage.locate(file, commit, Path(folder)) for file in files]
         shape = shape_of(places[0], files[0].path)
-        known = branches.keys(workspace.git.text(commit.sha, raw.record))
+        known = branches.keys(workspace.git.content(commit.sha, raw.record), f"{commit.sha[:8]}:{raw.record}")
         card = card_of(tree, model)
         label = label_column(model, card, settings, shape)
         target = Target(model.name, shape, settings, label, card.get("classes"))

@@ -1,0 +1,45 @@
+"""Files that people break, times commands: one line or an answer, never a traceback."""
+
+from collections import Counter
+
+import pytest
+import templates
+from breakage import Broken, cases
+from hypothesis import HealthCheck, Phase, given, settings
+from project import copy_of
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        templates.isolate(tmp_path_factory, patch)
+        project = copy_of(templates.judged(tmp_path_factory), tmp_path_factory.mktemp("broken") / "judged")
+        yield Broken.of(project)
+
+
+@pytest.mark.fuzz
+@pytest.mark.filterwarnings("default")
+def test_no_command_ends_in_a_traceback_whatever_a_file_holds(broken, monkeypatch, request):
+    """The safety net of the command line is off here; `--fuzz-cases` runs more of them."""
+    monkeypatch.chdir(broken.root)
+    found, first = Counter(), {}
+
+    @settings(
+        max_examples=request.config.getoption("--fuzz-cases"),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases(broken.texts))
+    def run(case):
+        verb, file, old, content = case
+        with broken.broken(file, content, old=old):
+            wrong = broken.asked(verb)
+        if wrong:
+            found[wrong] += 1
+            first.setdefault(wrong, (verb, file, old, content[:300]))
+
+    run()
+    assert not found, "\n".join(f"{count:4} x {wrong}\n       {first[wrong]}" for wrong, count in found.most_common())
