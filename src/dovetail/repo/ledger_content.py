@@ -11,10 +11,11 @@ from functools import lru_cache
 import yaml
 
 from dovetail.errors import DovetailError, MissingFile, UnknownModel
-from dovetail.repo.dvc_files import join, load_yaml
+from dovetail.repo.dvc_files import join
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Tag
 from dovetail.repo.ledger import UNASSIGN, Event, Ledger, read
+from dovetail.values.documents import load_yaml
 
 BytesAt = Callable[[str, str], str]  # model and commit → md5; raises UnknownModel, MissingFile where there is none
 _OTHERS = ("\n    cmd:", "\n    deps:", "\n    params:")  # the sections of a stage beside its outs
