@@ -1,6 +1,6 @@
 """Questions to git, by its own command: nothing to import, and no lock is taken for a question.
 
-More than 300 lines: all that is ever asked of git stands here, so that every answer is checked in one way.
+It is longer than 300 lines: all that is ever asked of git stands here, so that every answer is checked in one way.
 """
 
 import os
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused, UserError
 from dovetail.repo import git_command
+from dovetail.repo.git_objects import GitObjects
 from dovetail.repo.git_values import Commit, Tag, seconds
 
 _REMOTE_SECONDS = 30
-_TREE, _KEPT_TREES = b"40000", 500
 _TYPES = ("commit", "tree", "blob", "tag")
 # No name and no subject holds a line feed or NUL, which `-z` puts between commits.
 _FORMAT = "%H %ct %an%n%s"
@@ -27,8 +27,7 @@ class Git:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._blobs: subprocess.Popen[bytes] | None = None
-        self._trees: dict[str, Mapping[str, str]] = {}  # subtree → path → blob
+        self._objects = GitObjects(root)
 
     def __call__(self, *args: str) -> str:
         """What `ask` answers, stripped.
@@ -301,32 +300,12 @@ class Git:
 
     def files(self, sha: str) -> dict[str, str]:
         """The blob of every file below `root` at a commit, by path."""
-        found = self._object(f"{sha}:./")
+        found = self._objects.find(f"{sha}:./")
         if found is not None:
-            return dict(self._below(*found))
+            return dict(self._objects.below(*found))
         # No such folder then, or no such commit: git itself says which.
         entries = (entry.partition("\t") for entry in self.ask("ls-tree", "-r", "-z", sha).split("\0") if entry)
         return {path: about.split()[2] for about, _, path in entries}
-
-    def _below(self, tree: str, content: bytes) -> Iterator[tuple[str, str]]:
-        """The path and blob of every file below a tree, read through the one `git cat-file`; commits share subtrees."""
-        size, at = len(tree) // 2, 0
-        while at < len(content):
-            end = content.index(0, at)
-            mode, _, name = content[at:end].partition(b" ")
-            path, sha = git_command.decode(name), content[end + 1 : end + 1 + size].hex()
-            at = end + 1 + size
-            if mode != _TREE:
-                yield path, sha
-                continue
-            if sha not in self._trees:
-                if len(self._trees) >= _KEPT_TREES:
-                    self._trees.clear()
-                inner = self._object(sha)
-                if inner is None:
-                    raise git_command.failed("cat-file", f"{sha} is missing")
-                self._trees[sha] = dict(self._below(*inner))
-            yield from ((f"{path}/{below}", blob) for below, blob in self._trees[sha].items())
 
     def paths(self, folder: str) -> list[str]:
         """The files below `folder` of the working tree that are tracked, or neither tracked nor ignored."""
@@ -340,36 +319,16 @@ class Git:
         return self.blob(found.split()[2]) if found.split(" ")[1:2] == ["blob"] else b""
 
     def blob(self, name: str) -> bytes:
-        """The content of a blob, read through one `git cat-file` for all.
+        """The content of a blob.
 
         Raises:
             GitFailed: when git lacks it.
         """
-        found = self._object(name)
-        if found is None:
-            raise git_command.failed("cat-file", f"{name} is missing")
-        return found[1]
-
-    def _object(self, name: str) -> tuple[str, bytes] | None:
-        """The full name of an object and its content; None where git lacks it."""
-        if self._blobs is None:
-            command = ["git", "cat-file", "--batch"]
-            with git_command.found():
-                self._blobs = subprocess.Popen(command, cwd=self.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._blobs.stdin is not None
-        assert self._blobs.stdout is not None
-        self._blobs.stdin.write(f"{name}\n".encode())
-        self._blobs.stdin.flush()
-        about = self._blobs.stdout.readline().split()
-        if len(about) != len(("object", "type", "size")):
-            return None
-        return about[0].decode(), self._blobs.stdout.read(int(about[2]) + 1)[:-1]
+        return self._objects.content(name)
 
     def close(self) -> None:
-        """End the `git cat-file` process."""
-        if self._blobs is not None:
-            self._blobs.communicate()
-            self._blobs = None
+        """End the process that reads objects."""
+        self._objects.close()
 
 
 def _present(files: Mapping[str, str]) -> dict[str, str]:
