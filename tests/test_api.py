@@ -76,3 +76,11 @@ def test_what_a_method_changed_the_next_one_sees(registered):
 def test_a_folder_without_a_repository_is_an_error_that_says_what_to_do(tmp_path):
     with pytest.raises(NotARepository, match="git init && dvc init"):
         dovetail.open(tmp_path)
+
+
+def test_a_promotion_writes_the_file_that_a_server_trusts(registered, tmp_path):
+    repository = dovetail.open(registered.root)
+    assert not repository.promote("m", dry_run=True, trust=tmp_path / "trust.json").promoted
+    assert not (tmp_path / "trust.json").exists()
+    assert repository.promote("m", trust=tmp_path / "trust.json").promoted
+    assert "m@production" in (tmp_path / "trust.json").read_text()

@@ -17,6 +17,7 @@ def broken(tmp_path_factory):
         yield Broken.of(project)
 
 
+@pytest.mark.slow
 @pytest.mark.fuzz
 @pytest.mark.filterwarnings("default")
 def test_no_command_ends_in_a_traceback_whatever_a_file_holds(broken, monkeypatch, request):

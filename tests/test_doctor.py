@@ -237,9 +237,9 @@ def test_runs_that_an_experiment_would_lose(small):
     small.write("train.py", (small.root / "train.py").read_text() + "\n" + line)
     small.run("dvc", "commit", "-q", "-f", "train")
     (code,) = problems(small)
-    assert code["what"] == "train.py:10 sets the tracking URI to 'sqlite:///mlflow.db'"
-    assert code["next"].startswith("delete line 10 of train.py")
-    small.run("sed", "-i.old", "10d", "train.py")
+    assert code["what"] == "train.py:13 sets the tracking URI to 'sqlite:///mlflow.db'"
+    assert code["next"].startswith("delete line 13 of train.py")
+    small.run("sed", "-i.old", "13d", "train.py")
     folder, refused = problems(small, MLFLOW_TRACKING_URI="./runs")
     assert folder["next"] == "unset MLFLOW_TRACKING_URI"
     assert refused["what"] == "MLflow does not answer"

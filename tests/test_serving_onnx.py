@@ -234,6 +234,11 @@ def test_a_compiled_file_that_is_another_is_not_used(project):
     file = folder(project, "logistic") / compiled_model.FILE
     whole = file.read_bytes()
     file.write_bytes((folder(project, "forest") / compiled_model.FILE).read_bytes())
+    refused = project.run("dovetail", "serve", "logistic/1", "--port", "0", "--no-log", code=None)
+    assert refused.returncode
+    assert "is not what MLflow's tag of the version names" in refused.stderr
+    client, package = project.store().client, tags(project, "logistic")["dovetail.package"]
+    client.delete_model_version_tag("logistic", "1", "dovetail.package")  # as one from before packages had a digest
     try:
         with Server(project, "--no-log", ref="logistic/1") as server:
             about = server.ask("/model").json
@@ -246,6 +251,7 @@ def test_a_compiled_file_that_is_another_is_not_used(project):
             assert server.predict(body(rows)).json["predictions"] == said
     finally:
         file.write_bytes(whole)
+        client.set_model_version_tag("logistic", "1", "dovetail.package", package)
     (copy,) = (project.root / "mlruns/serving/logistic@1").rglob(compiled_model.FILE)
     with Server(project, "--no-log", ref="logistic/1") as server:  # its copy is brought anew
         server.until(lambda: copy.is_file() and copy.read_bytes() == whole)

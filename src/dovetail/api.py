@@ -97,12 +97,21 @@ class Repository:
         reason: str = "",
         force: bool = False,
         dry_run: bool = False,
+        trust: str | Path | None = None,
     ) -> "PromoteAnswer":
-        """Let the alias `to` name a version if its gates pass: tag in git, then MLflow."""
-        from dovetail.promotion.promote import PromoteRequest, promote
+        """Let the alias `to` name a version if its gates pass: tag in git, then MLflow.
 
-        request = PromoteRequest(model, version, alias=to, reason=reason, force=force, dry_run=dry_run)
-        return self._call(promote, request)
+        The digests of what was promoted are written to the file `trust`, for servers without the repository.
+        """
+        from dovetail.promotion.promote import PromoteRequest, promote
+        from dovetail.serving.trust_file import TrustRequest, write_trust
+
+        answer = self._call(
+            promote, PromoteRequest(model, version, alias=to, reason=reason, force=force, dry_run=dry_run)
+        )
+        if trust and answer.promoted and not dry_run:
+            self._call(write_trust, TrustRequest(model, to, Path(trust)))
+        return answer
 
     def rollback(self, model: str, *, to: str = "production", reason: str = "") -> "RollbackAnswer":
         """Let the alias `to` name what it named before its last promotion, recorded as a git tag."""
