@@ -75,7 +75,7 @@ FAMILIES = (
     ("sklearn.metrics._dist_metrics", r"(?!PyFunc|DistanceMetric)\w+Distance(32|64)?", "named"),
     ("sklearn.neighbors._kd_tree", r"KDTree(32|64)?", "named"),
     ("sklearn.neighbors._ball_tree", r"BallTree(32|64)?", "named"),
-    ("sklearn.gaussian_process.kernels", r"RBF|(?!Generic|Hyper|Normal|Station)[A-Z][a-z]\w+", "made"),
+    ("sklearn.gaussian_process.kernels", r"RBF|(?!Generic|Hyper|Kernel|Normal|Station)[A-Z][a-z]\w+", "made"),
     ("sklearn.model_selection._split", r"(?!_|Base)\w*(Fold|Split|Out|ShuffleSplit)", "made"),
     ("sklearn.neural_network._stochastic_optimizers", r"(?!Base)\w+Optimizer", "made"),
 )
