@@ -15,8 +15,10 @@ ESTIMATOR = 'model = DummyRegressor(strategy="constant", constant=w).fit([[0.0]]
         ),
         ("[1, 2]", "it holds a list"),
         ("None", "it holds a NoneType"),
+        ("DummyRegressor", "it holds the class DummyRegressor, not an instance of it"),
+        ("DummyRegressor()", "it holds a DummyRegressor that was never fitted"),
     ],
-    ids=["dict", "transformer", "list", "nothing"],
+    ids=["dict", "transformer", "list", "nothing", "class", "not fitted"],
 )
 def test_what_has_no_way_to_predict_is_refused_and_nothing_is_written(small, model, why):
     small.replace("train.py", "joblib.dump(model,", f"joblib.dump({model},")

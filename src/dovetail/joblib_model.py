@@ -73,8 +73,12 @@ class JoblibModel:
         Raises:
             UnreadableError: when it has no way to predict.
         """
+        if isinstance(estimator, type):
+            raise UnreadableError(f"it holds the class {estimator.__name__}, not an instance of it")
         if not callable(getattr(estimator, "predict", None)):
             raise UnreadableError(f"it holds a {type(estimator).__name__}, which has no method predict")
+        if not _is_fitted(estimator):
+            raise UnreadableError(f"it holds a {type(estimator).__name__} that was never fitted")
         self.estimator = estimator
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
@@ -88,6 +92,22 @@ class JoblibModel:
             has = [name for name in METHODS if hasattr(self.estimator, name)]
             raise ValueError(f"method {method!r} is not to be had; this model has: {', '.join(has)}")
         return getattr(self.estimator, method)(model_input)
+
+
+def _is_fitted(estimator: Any) -> bool:
+    """What scikit-learn says of its own estimators and skrub's; those of others may keep what they learned anywhere."""
+    if type(estimator).__module__.partition(".")[0] not in ("sklearn", "skrub"):
+        return True
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    except TypeError:  # not one that is fitted
+        return True
+    return True
 
 
 def read(content: bytes, allow: Iterable[str] = ()) -> Any:
