@@ -90,7 +90,7 @@ class JoblibModel:
         method = (params or {}).get("method", "predict")
         if method not in METHODS or not hasattr(self.estimator, method):
             has = [name for name in METHODS if hasattr(self.estimator, name)]
-            raise ValueError(f"method {method!r} is not to be had; this model has: {', '.join(has)}")
+            raise ValueError(f"method {method!r} is not available; this model has: {', '.join(has)}")
         return getattr(self.estimator, method)(model_input)
 
 
@@ -128,10 +128,10 @@ def read(content: bytes, allow: Iterable[str] = ()) -> Any:
             if content.startswith(_SKOPS):
                 return _read_skops(content, names)
             plain = _decompressed(content)
-            reader = _Reader(plain, io.BytesIO(plain), names)
+            file = io.BytesIO(plain)
+            reader = _Reader(plain, file, names)
             model = reader.load()
             reader.finish()
-            return model
     except NotAllowedError:
         raise
     except Exception as error:  # crafted or broken bytes raise anything in what they are read by
@@ -141,6 +141,9 @@ def read(content: bytes, allow: Iterable[str] = ()) -> Any:
         if isinstance(error, UnreadableError):
             raise
         raise UnreadableError(f"it cannot be read: {type(error).__name__}: {error}"[:500]) from error
+    if file.read(1):
+        raise UnreadableError("it holds more than one pickle, or something behind it; save one model in it")
+    return model
 
 
 def _refusal(error: BaseException | None) -> NotAllowedError | None:

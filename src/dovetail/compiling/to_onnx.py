@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from dovetail.compiling import float64_converters
 from dovetail.compiling.compiled_model import ABOUT, About, Compiled, Reach, is_same
 from dovetail.errors import UserError
-from dovetail.joblib_model import METHODS, read
+from dovetail.joblib_model import METHODS
+from dovetail.models.reader import read
 from dovetail.values import tag_keys
 
 if TYPE_CHECKING:

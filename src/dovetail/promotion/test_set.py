@@ -55,6 +55,8 @@ def find(workspace: Workspace, made: Lineage, inputs: Sequence[str], target: str
 def compare(tests: TestSet, ours: Any, theirs: Any, seen: Any, gate: Mapping[str, Any]) -> Compared:
     """Candidate against champion: predictions of shape (rows,), `seen` marks rows that the champion was trained on."""
     actual, candidate, champion = (values[~seen] for values in (tests.actual, plain(ours), plain(theirs)))
+    if actual.dtype.kind == "U" and candidate.dtype.kind in "iu":
+        return Compared(None, unknown=f"which label of {tests.target} each number that the model predicts means")
     metric = gate["metric"] or comparison.default_metric(actual, candidate)
     if metric not in comparison.SCORES:
         return Compared(None, error=f"no metric {metric!r}; there are: {', '.join(comparison.SCORES)}")

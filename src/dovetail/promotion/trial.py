@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dovetail.joblib_model import JoblibModel, NotAllowedError, read
+from dovetail.joblib_model import JoblibModel, NotAllowedError
+from dovetail.models.reader import read
 from dovetail.system.processes import NoAnswer, Worker, start_worker
 from dovetail.tracking.store import Described, describe
 
@@ -103,7 +104,7 @@ def _try(trial: Trial, described: Described | Exception) -> TrialResult:
     predicted = None
     if trial.table is not None:
         columns = [name for name in inputs if name in trial.table.columns] or list(trial.table.columns)
-        predicted = model.predict(trial.table[columns])
+        predicted = _labels(served.estimator, model.predict(trial.table[columns]))
     row = example if example is not None else trial.table
     missing = timing = None
     if trial.timed and row is not None and len(row):
@@ -112,6 +113,16 @@ def _try(trial: Trial, described: Described | Exception) -> TrialResult:
     return TrialResult(
         has_example=example is not None, predicted=predicted, inputs=inputs, missing=missing, p99_ms=timing
     )
+
+
+def _labels(estimator: Any, predicted: Any) -> Any:
+    """The predictions; of a booster whose `predict` gives probabilities the numbers of the likeliest classes."""
+    if not getattr(estimator, "probabilities_only", False):
+        return predicted
+    import numpy as np
+
+    found = np.asarray(predicted)
+    return (found > 0.5).astype(int) if found.ndim == 1 else found.argmax(axis=1)  # noqa: PLR2004  (of two classes)
 
 
 def _answers_missing(model: Any, row: Any, columns: Sequence[str]) -> bool | None:

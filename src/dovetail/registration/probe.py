@@ -5,13 +5,16 @@ from typing import Any
 
 from dovetail.errors import UserError
 from dovetail.gates.rules import Verdict, names
-from dovetail.joblib_model import JoblibModel, NotAllowedError, read
+from dovetail.joblib_model import JoblibModel, NotAllowedError
+from dovetail.models.reader import UnsupportedError, named_otherwise, read
 from dovetail.registration.projection import Projection
-from dovetail.system.processes import NoAnswer, Worker, start_worker
+from dovetail.system.processes import NoAnswer, Worker, silence, start_worker
 from dovetail.tracking.model_package import example_of
 
 _SECONDS = 120
 _REFUSED, _BROKEN, _MODULE, _WELL = "refused", "broken", "module", "well"
+_PREDICTS = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
+_INSTALL = "install it, or set PYTHONPATH to its folder"
 
 
 def start(projection: Projection) -> Worker:
@@ -31,29 +34,30 @@ def finish(projection: Projection, running: Worker) -> tuple[Verdict, ...]:
         UserError: when it is no model that can be read here, has no way to predict, or does not answer its example.
     """
     try:
-        result, what = running.result(_SECONDS)
+        result, what, remedy = running.result(_SECONDS)
     except NoAnswer as failure:
-        result, what = _BROKEN, str(failure)
+        result, what, remedy = _BROKEN, str(failure), _PREDICTS
     if result == _REFUSED:
         return (names(what, projection.artifact.allow),)
     if result != _WELL:
-        path = projection.lineage.artifact.path
-        following = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
-        if result == _MODULE:
-            following = "install it, or set PYTHONPATH to its folder"
-        raise UserError(f"{path} is no model that can be served: {what}", following)
+        raise UserError(f"{projection.lineage.artifact.path} is no model that can be served: {what}", remedy)
     return ()
 
 
-def _ask(asked: tuple[str, tuple[str, ...], Any]) -> tuple[str, str]:
+def _ask(asked: tuple[str, tuple[str, ...], Any]) -> tuple[str, str, str]:
     file, allow, example = asked
+    silence()
     try:
         model = JoblibModel(read(Path(file).read_bytes(), allow))
         if example is not None:
             model.predict(example)
     except NotAllowedError as error:
-        return _REFUSED, error.name
+        return _REFUSED, error.name, ""
+    except UnsupportedError as error:
+        return _BROKEN, str(error), error.remedy
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
-        kind = _MODULE if isinstance(error.__cause__ or error, ModuleNotFoundError) else _BROKEN
-        return kind, " ".join(str(error).split())[:500] or type(error).__name__
-    return _WELL, ""
+        what = named_otherwise(Path(file).name, error) + (" ".join(str(error).split())[:500] or type(error).__name__)
+        if isinstance(error.__cause__ or error, ModuleNotFoundError):
+            return _MODULE, what, _INSTALL
+        return _BROKEN, what, _PREDICTS
+    return _WELL, "", ""

@@ -1,7 +1,7 @@
 """What MLflow is to show of a model, read from git and DVC before MLflow is touched."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from dovetail.errors import DovetailError
 from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.rules import Verdict
+from dovetail.models.reader import packages_of
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.tree import Tree
 from dovetail.tracking.model_package import ModelContent
@@ -79,7 +80,7 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
             md5=lineage.artifact.md5,
             card=card,
             requirements=_promoted_pins(tree, model, lineage)
-            or environment.requirements(card.get("packages") if card else None, packages),
+            or environment.requirements(_packages(card, file), packages),
             allow=allow,
         ),
         verdicts=tuple(rules.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
@@ -95,6 +96,13 @@ def _promoted_pins(tree: Tree, model: Model, lineage: Lineage) -> tuple[str, ...
     """Those with which the model was promoted: its package is to have the digest that git's tag says."""
     event = tree.ledger.package(model.name, lineage.artifact.md5)
     return event.note.requirements if event and event.note else ()
+
+
+def _packages(card: Mapping[str, Any] | None, file: Path) -> Sequence[str] | None:
+    """The distributions that the model needs, as far as its card or its format says; None: those of scikit-learn."""
+    needed = packages_of(file.read_bytes())
+    named = card.get("packages") if card else None
+    return [*(named or ()), *needed] if needed else named
 
 
 def _types(card: Mapping[str, Any] | None) -> dict[str, str] | None:

@@ -141,6 +141,14 @@ def _work(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], An
     answer.send(work(ready))
 
 
+def silence() -> None:
+    """Let what this process and its libraries write to stdout and stderr go nowhere: a worker's answer says it all."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
 def in_parallel(work: Callable[[], T], meanwhile: Callable[[], object]) -> T:
     """The result of `work`, which is read only and gives a value that can be pickled; `meanwhile` is done here.
 

@@ -1,4 +1,4 @@
-"""A joblib file as an MLflow model: bytes as they are, the loader with them, signature and example from its card."""
+"""A model's file as an MLflow model: bytes as they are, the loader with them, signature and example from its card."""
 
 import json
 import tempfile
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dovetail import joblib_model
+from dovetail import joblib_model, native_model
 from dovetail.errors import UserError
 from dovetail.tracking.artifacts import copy
 from dovetail.values import tag_keys
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _DATA = "data"  # the folder in an MLflow model that holds what its loader reads
+_CODE = "code"  # and the one with the loader
+_VERSION_KEYS = {
+    "lightgbm": "lgb_version", "xgboost": "xgb_version", "catboost": "catboost_version", "onnx": "onnxruntime_version",
+}  # fmt: skip
 _SIGNATURE_TYPES = {
     "float64": "double", "float32": "float", "int64": "long", "int32": "integer", "str": "string", "bool": "boolean",
     "datetime": "datetime", "date": "datetime",
@@ -63,7 +67,7 @@ def save(folder: Path, content: ModelContent, logged: LoggedModel) -> None:
     """
     from mlflow.models.model import MLMODEL_FILE_NAME
 
-    template = _template(json.dumps(content.card), tuple(content.requirements), content.file.name)
+    template = _template(*_described(content))
     for path, written in template.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(written)
@@ -85,13 +89,21 @@ def paths(content: ModelContent) -> list[str]:
     """The path in the package of each file that `save` writes."""
     from mlflow.models.model import MLMODEL_FILE_NAME
 
-    template = _template(json.dumps(content.card), tuple(content.requirements), content.file.name)
+    template = _template(*_described(content))
     return [*template.files, f"{_DATA}/{content.file.name}", MLMODEL_FILE_NAME]
 
 
+def _described(content: ModelContent) -> tuple[str, tuple[str, ...], str, str]:
+    """All that a package depends on but for the model's bytes: card, requirements, the file's name and its flavor."""
+    model = content.file.read_bytes()
+    kind = native_model.format_of(model)
+    flavor = [kind, native_model.flavor_of(model)] if kind else None
+    return json.dumps(content.card), tuple(content.requirements), content.file.name, json.dumps(flavor)
+
+
 @lru_cache(maxsize=8)
-def _template(card: str, requirements: tuple[str, ...], name: str) -> _Template:
-    """What MLflow makes of a model of that card whose file, here an empty one, has that name.
+def _template(card: str, requirements: tuple[str, ...], name: str, native: str) -> _Template:
+    """What MLflow makes of a model of that card and flavor whose file, here an empty one, has that name.
 
     Raises:
         UserError: when the card does not describe a model.
@@ -100,20 +112,25 @@ def _template(card: str, requirements: tuple[str, ...], name: str) -> _Template:
     from mlflow.models import Model
     from mlflow.models.model import MLMODEL_FILE_NAME
 
-    known = json.loads(card)
+    known, flavor = json.loads(card), json.loads(native)
+    loader = native_model if flavor else joblib_model
     with tempfile.TemporaryDirectory() as scratch:
         empty, folder = Path(scratch, name), Path(scratch, "model")
         empty.touch()
         mlflow.pyfunc.save_model(
             str(folder),
-            loader_module=joblib_model.__name__.rsplit(".", 1)[1],
+            loader_module=loader.__name__.rsplit(".", 1)[1],
             data_path=str(empty),
-            code_paths=[str(file) for file in joblib_model.FILES],
+            code_paths=[str(file) for file in loader.FILES],
             mlflow_model=(described := Model()),
             signature=signature_of(known),
             input_example=example_of(known),
             pip_requirements=list(requirements),
         )
+        if flavor:
+            described.add_flavor(
+                flavor[0], data=f"{_DATA}/{name}", code=_CODE, **flavor[1], **_version(flavor[0], requirements)
+            )
         files = [file for file in folder.rglob("*") if file.is_file()]
         return _Template(
             {
@@ -123,6 +140,13 @@ def _template(card: str, requirements: tuple[str, ...], name: str) -> _Template:
             },
             described.to_dict(),
         )
+
+
+def _version(flavor: str, requirements: Sequence[str]) -> dict[str, str]:
+    """The version of the flavor's library that is required, as MLflow's flavor says it."""
+    required = dict(line.split("==") for line in requirements)
+    found = [required[name] for name in native_model.PACKAGES[flavor] if name in required]
+    return {_VERSION_KEYS[flavor]: found[0]} if found else {}
 
 
 def signature_of(card: Mapping[str, Any] | None) -> "ModelSignature | None":

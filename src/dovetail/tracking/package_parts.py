@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dovetail import joblib_model
+from dovetail.models.reader import loader_of
 from dovetail.tracking.client import md5
 from dovetail.tracking.package_digest import MLMODEL
 from dovetail.values.tag_keys import COMPILED_FILE
@@ -25,18 +25,20 @@ def differing(folder: Path, model_md5: str | None, onnx_md5: str | None, expecte
 
 
 def _differing(folder: Path, model_md5: str | None, onnx_md5: str | None, expected: Sequence[str]) -> Iterator[str]:
-    ours = {file.name: file.read_bytes() for file in joblib_model.FILES}
+    models = [file for file in (folder / "data").glob("*") if file.is_file()]
+    loader = loader_of(models[0].read_bytes() if models else b"")
+    ours = {file.name: file.read_bytes() for file in loader.FILES}
     there = {file.name: _read(file) for file in (folder / "code").glob("*") if file.name != "__pycache__"}
     if there != ours:
         yield "loader"
-    if _loader_module(folder / MLMODEL) != joblib_model.__name__.rpartition(".")[2]:
+    if _loader_module(folder / MLMODEL) != loader.__name__.rpartition(".")[2]:
         yield "MLmodel"
     if expected and pins(folder) != list(expected):
         yield "requirements"
     compiled = folder / COMPILED_FILE
     if (onnx_md5 or compiled.exists()) and not (compiled.is_file() and md5(str(compiled)) == onnx_md5):
         yield "compiled file"
-    if [md5(str(file)) for file in (folder / "data").glob("*") if file.is_file()] != [model_md5]:
+    if [md5(str(file)) for file in models] != [model_md5]:
         yield "model"
 
 

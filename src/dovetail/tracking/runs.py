@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dovetail.models.reader import kind_of
 from dovetail.tracking import artifacts, model_package
 from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, pages
 from dovetail.tracking.model_package import LoggedModel, ModelContent
@@ -202,7 +203,9 @@ class Runs(StoreClient):
         Raises:
             UserError: when the card beside the model does not describe one.
         """
-        logged = self._client.create_logged_model(run.experiment, name, run.id, dict(tags), model_type="joblib")
+        logged = self._client.create_logged_model(
+            run.experiment, name, run.id, dict(tags), model_type=kind_of(content.file)
+        )
         with artifacts.writing(logged.artifact_location) as folder:
             model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
             self._packages[str(logged.model_id)] = package_digest(folder)

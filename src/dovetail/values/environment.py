@@ -4,7 +4,7 @@ import hashlib
 import platform
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError
@@ -87,7 +87,7 @@ def pinned(text: str) -> Environment:
     return Environment(python[1] if python else None, found)
 
 
-def requirements(packages: list[str] | None, environment: Environment | None) -> list[str]:
+def requirements(packages: Sequence[str] | None, environment: Environment | None) -> list[str]:
     """Pins for a model that needs `packages` (None: not known, then scikit-learn's usual ones).
 
     Where the environment is silent the version is the installed one.

@@ -16,7 +16,8 @@ from typing import Any
 
 from dovetail.compiling import compiled_model
 from dovetail.compiling.compiled_model import Compiled, is_same
-from dovetail.joblib_model import METHODS, JoblibModel, read
+from dovetail.joblib_model import METHODS, JoblibModel
+from dovetail.models.reader import read
 from dovetail.serving.engine import forest_predictor, frames
 from dovetail.serving.protocol.body import JSON, PredictionRequest
 from dovetail.serving.protocol.body import read as read_body
@@ -25,7 +26,7 @@ from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 from dovetail.system import sandbox
 
-LOADER = "joblib_model"
+LOADERS = ("joblib_model", "native_model")
 _EXAMPLE = "serving_input_example.json"
 
 
@@ -77,7 +78,7 @@ class ServedModel:
 
         about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
         flavor = about["flavors"].get("python_function", {})
-        if flavor.get("loader_module") != LOADER:
+        if flavor.get("loader_module") not in LOADERS:
             raise ValueError("it was not registered by Dovetail; use mlflow models serve")
         content = (folder / flavor["data"]).read_bytes()
         actual = hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,97 @@
+"""Files that are models, or look like it, and that cannot be registered as they are: what they are, and what to do."""
+
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+
+_HEAD = 4096  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """What a file is, and how its owner gets to a file that can be registered."""
+
+    what: str
+    remedy: str
+
+
+_AS_FOLDER = "let the stage write an MLflow model: mlflow.{}.save_model(model, FOLDER), and name that folder"
+_TORCH = _AS_FOLDER.format("pytorch") + ", or torch.onnx.export it"
+_KERAS = _AS_FOLDER.format("tensorflow") + ", or export it to ONNX"
+_ONE_FILE = "put the model's own file there, not an archive of it"
+_ESTIMATOR = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
+
+# By how the file begins: offset, bytes.
+_BEGINNINGS: tuple[tuple[int, bytes, Unsupported], ...] = (
+    (0, b"\x89HDF\r\n", Unsupported("it is an HDF5 file, as Keras writes", _KERAS)),
+    (0, b"GGUF", Unsupported("it is a GGUF file", "serve it by llama.cpp; MLflow has no flavor for it")),
+    (4, b"TFL3", Unsupported("it is a TensorFlow Lite model", "register the model that it was converted from")),
+    (
+        0,
+        b"binf",
+        Unsupported("it is XGBoost's old binary format", "save it by this version: model.save_model('m.ubj')"),
+    ),
+    (0, b"PAR1", Unsupported("it is a Parquet table", _ESTIMATOR)),
+    (0, b"ARROW1", Unsupported("it is an Arrow table", _ESTIMATOR)),
+    (0, b"\x93NUMPY", Unsupported("it is a NumPy array", _ESTIMATOR)),
+    (0, b"SQLite format 3", Unsupported("it is an SQLite database", _ESTIMATOR)),
+    (0, b"7z\xbc\xaf", Unsupported("it is an archive", _ONE_FILE)),
+    (257, b"ustar", Unsupported("it is an archive", _ONE_FILE)),
+    (0, b"\x28\xb5\x2f\xfd", Unsupported("it is packed by zstd", "unpack it")),
+    (0, b"version https://git-lfs", Unsupported("it is the pointer of Git LFS, not the file", "git lfs pull")),
+    (0, b"#!", Unsupported("it is a script", _ESTIMATOR)),
+)
+_LIGHTGBM_JSON = Unsupported("it is LightGBM's dump_model, which cannot be read back", "booster.save_model('m.txt')")
+_CATBOOST_JSON = Unsupported("it is a CatBoost model in JSON", "save it as model.save_model('m.cbm')")
+
+
+def unsupported(content: bytes) -> Unsupported | None:
+    """What the file is, if it is of a kind that is known and cannot be registered."""
+    for offset, beginning, what in _BEGINNINGS:
+        if content[offset : offset + len(beginning)] == beginning:
+            return what
+    if content.startswith(b"PK\x03\x04"):
+        return _zip(content)
+    if content.startswith(b"\x08\x01\x12"):
+        return Unsupported("it is TensorFlow's saved_model.pb", _KERAS)
+    if re.match(rb".{6}\0\0\{\s*\"", content[:64], re.DOTALL):
+        return Unsupported("it is a safetensors file: weights without their model", _AS_FOLDER.format("transformers"))
+    return _text(content[:_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n"))
+
+
+# Of a zip file by one of its names, below its first folder or not; the first that fits.
+_MEMBERS: tuple[tuple[str, Unsupported], ...] = (
+    ("constants.pkl", Unsupported("it is a TorchScript model", _TORCH)),
+    ("archive_format", Unsupported("it is a program of torch.export", _TORCH)),
+    ("serialized_exported_program.json", Unsupported("it is a program of torch.export", _TORCH)),
+    ("data.pkl", Unsupported("it is a PyTorch file: weights, or a pickle that needs its class", _TORCH)),
+    ("model.weights.h5", Unsupported("it is a Keras model", _KERAS)),
+    ("model.ini", Unsupported("it is a MOJO of H2O", _AS_FOLDER.format("h2o"))),
+)
+
+
+def _zip(content: bytes) -> Unsupported | None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        return Unsupported("it begins like a zip file and is none", "dvc repro")
+    if "schema.json" in names:
+        return None  # skops
+    members = {*names, *(name.partition("/")[2] for name in names)}
+    other = Unsupported(f"it is a zip archive of {len(names)} files", _ONE_FILE)
+    return next((what for member, what in _MEMBERS if member in members), other)
+
+
+def _text(head: bytes) -> Unsupported | None:
+    if head.startswith(b"{") and b"learner" not in head:
+        if b'"tree_info"' in head or head.startswith(b'{"name":"tree"'):
+            return _LIGHTGBM_JSON
+        if b'"model_info"' in head or b'"oblivious_trees"' in head:
+            return _CATBOOST_JSON
+        return Unsupported("it is JSON of no model that is known here", _ESTIMATOR)
+    if head.startswith(b"<"):
+        kind = "PMML, which MLflow has no flavor for" if b"<PMML" in head else "a page of HTML or XML"
+        return Unsupported(f"it is {kind}", _ESTIMATOR)
+    return None

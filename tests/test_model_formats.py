@@ -1,0 +1,260 @@
+"""Models in the formats of their own libraries: registered with MLflow's flavor, checked, loaded, promoted, served."""
+
+import hashlib
+import importlib
+import io
+import json
+import pickle
+import zipfile
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from dovetail.joblib_model import UnreadableError
+from dovetail.models import mlflow_folder
+from dovetail.models.reader import read
+from dovetail.serving.engine.model_process import ServedModel
+from dovetail.tracking import model_package
+from dovetail.tracking.model_package import LoggedModel, ModelContent
+
+
+@pytest.fixture
+def makes(small):
+    """Let the training stage write another model."""
+
+    def write(statement):
+        small.replace("train.py", 'joblib.dump(model, "out/m.joblib")', statement)
+        small.run("dvc", "repro", "-q", "train")
+        return small
+
+    return write
+
+
+TABLE = pd.DataFrame({"u": [0.0, 1.0, 0.0, 1.0] * 9, "v": [1.0, 2.0, 3.0, 4.0] * 9})
+LABELS = [0, 1, 0, 1] * 9
+
+
+def _lightgbm(kind):
+    import lightgbm
+
+    return kind(lightgbm)(n_estimators=3, verbose=-1, min_child_samples=1).fit(TABLE, LABELS).booster_
+
+
+def _catboost(kind):
+    import catboost
+
+    return getattr(catboost, kind)(iterations=3, verbose=0, allow_writing_files=False).fit(TABLE, LABELS)
+
+
+def _xgboost(raw, kind=None):
+    import xgboost
+
+    if kind:
+        return bytes(getattr(xgboost, kind)(n_estimators=3).fit(TABLE, LABELS).get_booster().save_raw(raw))
+    data = xgboost.DMatrix(TABLE, LABELS)
+    return bytes(xgboost.train({"objective": "binary:logistic"}, data, 3).save_raw(raw))
+
+
+def _onnx():
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(TABLE.to_numpy("float32"), LABELS)
+    return to_onnx(model, TABLE[:1].to_numpy("float32"), options={"zipmap": False}).SerializeToString()
+
+
+def _saved(model, tmp_path):
+    model.save_model(str(tmp_path / "saved"))
+    return (tmp_path / "saved").read_bytes()
+
+
+MAKE = {
+    "lightgbm classifier": lambda path: _saved(_lightgbm(lambda lib: lib.LGBMClassifier), path),
+    "lightgbm regressor": lambda path: _saved(_lightgbm(lambda lib: lib.LGBMRegressor), path),
+    "xgboost json": lambda _: _xgboost("json", "XGBClassifier"),
+    "xgboost ubj": lambda _: _xgboost("ubj", "XGBRegressor"),
+    "xgboost booster": lambda _: _xgboost("ubj"),
+    "catboost classifier": lambda path: _saved(_catboost("CatBoostClassifier"), path),
+    "catboost regressor": lambda path: _saved(_catboost("CatBoostRegressor"), path),
+    "onnx": lambda _: _onnx(),
+}
+CARD = {
+    "inputs": [{"name": name, "dtype": "float64", "nullable": False} for name in TABLE.columns],
+    "output": {"dtype": "float64"},
+    "example": {"columns": list(TABLE.columns), "data": [[0.0, 1.0]]},
+}
+
+
+@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.filterwarnings("default")  # of MLflow's own when a flavor is imported
+def test_mlflow_loads_what_dovetail_registers_by_pyfunc_and_by_the_librarys_own_flavor(tmp_path, kind):
+    content = MAKE[kind](tmp_path)
+    (tmp_path / "m.bin").write_bytes(content)
+    package = tmp_path / "package"
+    package.mkdir()
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    model_package.save(package, ModelContent(tmp_path / "m.bin", md5, CARD, ["pandas==3.0.0"]), LoggedModel("", "", ""))
+    assert (package / "data/m.bin").read_bytes() == content
+    flavor = kind.split()[0]
+    native = importlib.import_module(f"mlflow.{flavor}").load_model(str(package))
+    assert type(native).__module__.split(".")[0] == flavor
+    found = mlflow.pyfunc.load_model(str(package)).predict(TABLE)
+    assert len(found) == len(TABLE)
+    served = ServedModel(package, md5, ())
+    served.warm()
+    ((well, answer),) = served.predict("predict", [len(TABLE)], {name: list(TABLE[name]) for name in TABLE})
+    assert well
+    assert np.allclose(json.loads(answer), found)
+    (package / "data/m.bin").write_bytes(content + b"\n")
+    with pytest.raises(Exception, match="is not what was registered"):
+        mlflow.pyfunc.load_model(str(package))
+
+
+def test_a_version_in_its_librarys_format_is_staged_promoted_and_restored_to_the_same_package(makes):
+    project = makes(
+        "import catboost, pandas as pd; catboost.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False)"
+        ".fit(pd.DataFrame({'u': [0., 1.] * 9}), [0, 1] * 9).save_model('out/m.joblib')"
+    )
+    assert project.json("register")[0]["aliases"] == ["staging"]
+    project.run("dvc", "repro", "-q")
+    project.commit("catboost")
+    assert project.json("promote", "m")["promoted"]
+    (before,) = project.store().versions()
+    load = (
+        "import mlflow, pandas as pd; "
+        "print(mlflow.pyfunc.load_model('models:/m@production').predict(pd.DataFrame({'u': [1.]})))"
+    )
+    uri = f"sqlite:///{project.root}/mlflow.db"
+    assert project.run("python", "-c", load, MLFLOW_TRACKING_URI=uri).stdout.strip() == "[1]"
+    project.run("rm", "-r", "mlflow.db", "mlruns")
+    project.json("sync")
+    restored = {v.version: v.tags["dovetail.package"] for v in project.store().versions()}
+    assert restored[project.store().aliases()["m"]["production"]] == before.tags["dovetail.package"]
+
+
+REFUSED = {
+    "CatBoost garbage": (b"CBM1garbage", "it begins like a model of catboost, which cannot read it"),
+    "LightGBM garbage": (b"tree\ngarbage", "it begins like a model of lightgbm, which cannot read it"),
+    "XGBoost cut": (b'{"learner":{"attributes":{', "it begins like a model of xgboost, which cannot read it"),
+    "ONNX garbage": (b"\x08\x08\x12garbage", "it begins like a model of onnx, which cannot read it"),
+    "JSON": (b'{"a": 1}', "it is JSON of no model that is known here"),
+    "HDF5": (
+        b"\x89HDF\r\n\x1a\n" + bytes(99),
+        "it is an HDF5 file, as Keras writes; next: let the stage write an MLflow",
+    ),
+    "safetensors": (b"\x40\0\0\0\0\0\0\0" + b'{"w":{"dtype":"F32"}}', "it is a safetensors file: weights without"),
+    "GGUF": (b"GGUF\3\0\0\0", "it is a GGUF file"),
+    "old XGBoost": (b"binf" + bytes(99), "it is XGBoost's old binary format"),
+    "HTML": (b"<!doctype html><title>404</title>", "it is a page of HTML or XML"),
+    "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\n", "it is the pointer of Git LFS, not the file"),
+    "tar": (b"a" * 257 + b"ustar" + bytes(400), "it is an archive; next: put the model's own file there"),
+    "table": (b"PAR1" + bytes(99), "it is a Parquet table"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_file_that_is_no_model_is_refused_by_what_it_is(kind):
+    content, why = REFUSED[kind]
+    with pytest.raises(UnreadableError) as refused:
+        read(content)
+    assert why in f"{refused.value}; next: {getattr(refused.value, 'remedy', '')}"
+
+
+def test_a_refusal_is_one_line_with_the_remedy_and_nothing_is_written(makes):
+    project = makes("pathlib.Path('out/m.joblib').write_bytes(b'tree\\ngarbage')")
+    done = project.run("dovetail", "register", code=2)
+    assert "out/m.joblib is no model that can be served: it begins like a model of lightgbm" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (project.root / "mlruns/receipts").exists()
+
+
+ZIPS = {
+    "torch weights": (["archive/data.pkl", "archive/version"], "it is a PyTorch file: weights, or a pickle"),
+    "TorchScript": (["m/data.pkl", "m/constants.pkl", "m/code/__torch__/m.py"], "it is a TorchScript model"),
+    "torch.export": (["m/archive_format", "m/models/model.json"], "it is a program of torch.export"),
+    "Keras": (["metadata.json", "config.json", "model.weights.h5"], "it is a Keras model"),
+    "archive": (["a.joblib", "b.joblib"], "it is a zip archive of 2 files"),
+}
+
+
+@pytest.mark.parametrize("kind", ZIPS)
+def test_an_archive_is_refused_by_what_is_in_it(kind):
+    names, why = ZIPS[kind]
+    with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    with pytest.raises(UnreadableError, match=why):
+        read(packed.getvalue())
+
+
+def test_several_pickles_in_one_file_are_refused():
+    with pytest.raises(UnreadableError, match="it holds more than one pickle"):
+        read(pickle.dumps([1]) + pickle.dumps([2]))
+
+
+def test_an_onnx_model_whose_weights_are_in_files_beside_it_is_refused():
+    with pytest.raises(UnreadableError, match="its weights are in files beside it"):
+        read(_onnx() + b"\x0a\x08location\x12\x01w")
+
+
+def test_a_name_that_promises_another_format_is_said(small):
+    small.replace("train.py", 'joblib.dump(model, "out/m.joblib")', "open('out/m.cbm', 'w').write('garbage')")
+    for path in ("dvc.yaml",):
+        small.write(path, (small.root / path).read_text().replace("out/m.joblib", "out/m.cbm"))
+    small.run("dvc", "repro", "-q", "train")
+    done = small.run("dovetail", "register", code=2)
+    assert "out/m.cbm is no model that can be served: its name says CatBoost, which it is not" in done.stderr
+
+
+def test_columns_go_by_their_names():
+    import lightgbm
+
+    table = TABLE.rename(columns={"u": "a b"})
+    booster = lightgbm.LGBMRegressor(n_estimators=2, verbose=-1).fit(table, table["a b"]).booster_
+    model = read(booster.model_to_string().encode())
+    assert (model.predict(table[["v", "a b"]]) == booster.predict(table)).all()
+
+
+FOLDER = (
+    "import mlflow, pandas as pd; from sklearn.linear_model import LogisticRegression; "
+    "x = pd.DataFrame({'u': [0., 1.] * 9}); m = LogisticRegression().fit(x, ['a', 'b'] * 9); "
+    "import shutil; shutil.rmtree('out/m.joblib', ignore_errors=True); "
+    "mlflow.sklearn.save_model(m, 'out/m.joblib', signature=mlflow.models.infer_signature(x, m.predict(x)), "
+    "input_example=x[:2], pip_requirements=['scikit-learn==1.6.0'])"
+)
+
+
+def test_a_folder_that_mlflow_wrote_is_registered_with_its_signature_and_example(makes):
+    project = makes(FOLDER)
+    (done,) = project.json("register")
+    assert done["aliases"] == ["staging"]
+    stored = sorted(path.name for path in (project.root / "mlruns").rglob("data/*"))
+    assert stored == ["model.skops"]
+    (made,) = (project.root / "mlruns").rglob("data/model.skops")
+    assert made.read_bytes() == (project.root / "out/m.joblib/model.skops").read_bytes()
+    said = (made.parents[1] / "MLmodel").read_text()
+    assert '"name": "u"' in said
+    assert (made.parents[1] / "input_example.json").exists()
+
+
+def test_a_folder_of_a_flavor_that_is_no_one_file_is_refused_by_its_name(makes):
+    project = makes(
+        "import os; os.makedirs('out/m.joblib', exist_ok=True); "
+        "open('out/m.joblib/MLmodel', 'w').write('flavors: {pytorch: {model_data: data}, python_function: {}}')"
+    )
+    done = project.run("dovetail", "register", code=2)
+    assert "is an MLflow model of pytorch, whose model is not one file" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "mlmodel",
+    [None, 5, [], {"flavors": []}, {"flavors": {"sklearn": 5}}, {"flavors": {"sklearn": {"pickled_model": ["x"]}}},
+     {"flavors": {"sklearn": {"pickled_model": "../../secret"}}}],
+)  # fmt: skip
+def test_an_mlmodel_that_is_none_names_no_file_and_no_card(mlmodel):
+    assert mlflow_folder.model_file(mlmodel) is None
+    assert mlflow_folder.card_of(mlmodel, None, "") is None
+    assert mlflow_folder.example_file(mlmodel) is None
