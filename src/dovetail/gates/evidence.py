@@ -37,6 +37,8 @@ class Served:
         stored_md5: That of the bytes that the registry holds; None where it holds none.
         size: In bytes.
         refused: What the pickle names outside the allow-list.
+        allowed_later: Names that a later commit than the version's own allows.
+        allowed_by: That commit; None where there are none.
         error: Why it does not load or predict.
         has_example: Whether it was registered with an input example to answer.
         package: The digest of the registry's whole package that `package_source` says; None where nothing says one.
@@ -57,6 +59,8 @@ class Served:
     package: str | None = None
     stored_package: str | None = None
     package_source: str = ""
+    allowed_later: tuple[str, ...] = ()
+    allowed_by: str | None = None
 
     @property
     def may_be_read(self) -> bool:

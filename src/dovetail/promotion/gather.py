@@ -26,12 +26,14 @@ class Candidate:
         commit: The newest commit that holds it; None where none does.
         gates: The gates that are set there.
         champion: The version that it would replace.
+        allowed_later: Names that HEAD allows and the version's own commit does not; `gates` has them.
     """
 
     subject: TrackedModel
     commit: Commit | None
     gates: Mapping[str, Mapping[str, Any]]
     champion: TrackedModel | None
+    allowed_later: tuple[str, ...] = ()
 
     def gate(self, kind: str) -> dict[str, Any]:
         """The settings of one kind of gate."""
@@ -65,6 +67,8 @@ def gather(workspace: Workspace, store: Store, candidate: Candidate) -> Evidence
             has_example=ours.has_example,
             missing=ours.missing,
             p99_ms=ours.p99_ms,
+            allowed_later=candidate.allowed_later,
+            allowed_by=workspace.tree.commit.sha if candidate.allowed_later and workspace.tree.commit else None,
         ),
         compared=_compared(workspace, candidate, tests, ours, _result(champion_started) if champion_started else None),
         slices=_slices(candidate, tests, ours),

@@ -14,6 +14,7 @@ from dovetail.gates.evidence import Evidence
 from dovetail.gates.rules import Verdict
 from dovetail.models.reader import packages_of
 from dovetail.repo.dvc_values import Model
+from dovetail.repo.note import Note
 from dovetail.repo.tree import Tree
 from dovetail.tracking.model_package import ModelContent
 from dovetail.tracking.run_content import ENVIRONMENT_FILE, LINEAGE_FILE
@@ -52,7 +53,10 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
     metrics = tree.metrics(model, lineage)
     packages = tree.environment
     file = tree.as_file(lineage.artifact, folder)
-    allow = tuple(rules.settings(model.gates, rules.PICKLE)["allow"])
+    promoted = _promoted(tree, model, lineage)
+    allow = tuple(
+        dict.fromkeys([*rules.settings(model.gates, rules.PICKLE)["allow"], *(promoted.allow if promoted else ())])
+    )
     return Projection(
         model=model,
         lineage=lineage,
@@ -79,7 +83,7 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
             file=file,
             md5=lineage.artifact.md5,
             card=card,
-            requirements=_promoted_pins(tree, model, lineage)
+            requirements=(promoted.requirements if promoted else ())
             or environment.requirements(_packages(card, file), packages),
             allow=allow,
         ),
@@ -92,10 +96,10 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
     )
 
 
-def _promoted_pins(tree: Tree, model: Model, lineage: Lineage) -> tuple[str, ...]:
-    """Those with which the model was promoted: its package is to have the digest that git's tag says."""
+def _promoted(tree: Tree, model: Model, lineage: Lineage) -> Note | None:
+    """With what the model was promoted: its package is to have the digest that git's tag says."""
     event = tree.ledger.package(model.name, lineage.artifact.md5)
-    return event.note.requirements if event and event.note else ()
+    return event.note if event else None
 
 
 def _packages(card: Mapping[str, Any] | None, file: Path) -> Sequence[str] | None:

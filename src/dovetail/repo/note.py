@@ -19,7 +19,7 @@ _FORMS = {
     "Package": re.compile(r"[0-9a-f]{64}"),
     "Evidence": re.compile(r"[0-9a-f]{64}"),
 }
-_KNOWN = {*_FORMS, "Requirements", "Reason", "Gates"}
+_KNOWN = {*_FORMS, "Requirements", "Allow", "Reason", "Gates"}
 _SHOWN = 40  # characters of a value that does not fit
 
 
@@ -37,6 +37,7 @@ class Note:
         gates: Each gate's name, verdict, value and limit.
         package: The digest of all that the version's package consists of; empty in tags from before it was kept.
         requirements: The pins in that package, so that it can be restored to the same digest anywhere.
+        allow: Names that the model may name by a later commit than its own, for the same reason.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Note:
     gates: tuple[Mapping[str, Any], ...] = ()
     package: str = ""
     requirements: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
 
     def text(self, model: str, alias: str) -> str:
         """The message of a tag."""
@@ -61,6 +63,7 @@ class Note:
             "Model-Md5": self.md5,
             "Package": self.package,
             "Requirements": " ".join(self.requirements),
+            "Allow": " ".join(self.allow),
             "Reason": " ".join(self.reason.split()),
             "Evidence": self.evidence,
             "Gates": json.dumps([dict(gate) for gate in self.gates]) if self.gates else "",
@@ -100,6 +103,7 @@ class Note:
             gates=gates,
             package=found.get("Package", ""),
             requirements=tuple(found.get("Requirements", "").split()),
+            allow=tuple(found.get("Allow", "").split()),
         )
 
 
