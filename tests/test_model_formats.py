@@ -258,3 +258,14 @@ def test_an_mlmodel_that_is_none_names_no_file_and_no_card(mlmodel):
     assert mlflow_folder.model_file(mlmodel) is None
     assert mlflow_folder.card_of(mlmodel, None, "") is None
     assert mlflow_folder.example_file(mlmodel) is None
+
+
+def test_doctor_names_a_version_that_an_alias_names_and_that_cannot_be_loaded(small):
+    small.run("dvc", "repro", "-q")
+    (stored,) = (small.root / "mlruns").rglob("data/m.joblib")
+    stored.write_bytes(b"CBM1garbage")
+    client = small.store().client
+    md5 = hashlib.md5(b"CBM1garbage", usedforsecurity=False).hexdigest()
+    client.set_model_version_tag("m", "1", "dovetail.model.md5", md5)
+    what = [problem["what"] for problem in small.json("doctor", code=1)["problems"]]
+    assert any("m/1 @staging cannot be loaded: it begins like a model of catboost" in one for one in what)

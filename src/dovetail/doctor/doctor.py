@@ -40,6 +40,7 @@ TRACKING_CHECKS: tuple[Callable[[Workspace, Tracking], Iterator[Finding]], ...] 
 )
 STORE_CHECKS: tuple[Callable[[Workspace, Store], Iterator[Finding]], ...] = (
     check_registry.broken_versions,
+    check_registry.unreadable_versions,
     check_registry.moved_aliases,
     check_ledger.unfit_tags,
     check_ledger.other_numbers,

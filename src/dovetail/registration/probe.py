@@ -44,6 +44,15 @@ def finish(projection: Projection, running: Worker) -> tuple[Verdict, ...]:
     return ()
 
 
+def why_unreadable(file: Path, allow: tuple[str, ...]) -> str:
+    """Why the file is no model that can be read here and has a way to predict; empty if it is one."""
+    try:
+        result, what, _ = start_worker(_ask, (str(file), allow, None)).result(_SECONDS)
+    except NoAnswer as failure:
+        return str(failure)
+    return "" if result == _WELL else f"it names {what}, which its gates do not allow" if result == _REFUSED else what
+
+
 def _ask(asked: tuple[str, tuple[str, ...], Any]) -> tuple[str, str, str]:
     file, allow, example = asked
     silence()

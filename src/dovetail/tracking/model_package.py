@@ -184,3 +184,9 @@ def example_of(card: Mapping[str, Any] | None) -> Any:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"the example in the model's card is no table of its inputs: {' '.join(str(error).split())}"
         raise UserError(what, "dvc repro") from error
+
+
+def columns_of(signature: Any) -> tuple[list[str], list[str]]:
+    """The columns that a signature names: all, and those that may be missing."""
+    named = [column for column in (signature.inputs if signature else None) or () if column.name]
+    return [column.name for column in named], [column.name for column in named if not column.required]

@@ -2,7 +2,8 @@
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,6 +161,12 @@ class Registry(StoreClient):
                 return md5(download_artifacts(f"{location}/{file.path}"))
         return None
 
+    @contextmanager
+    def model_file(self, version: Version) -> Iterator[Path | None]:
+        """The model file of `models:/<name>/<version>` for the block; None where it has none."""
+        with artifacts.reading(self._location(version)) as folder:
+            yield next((file for file in (folder / "data").glob("*") if file.is_file()), None)
+
     def compiled_md5(self, version: Version) -> str | None:
         """The digest, from its bytes, of the compiled file of `models:/<name>/<version>`; None where it has none."""
         with none_if_missing(), artifacts.reading(self._location(version)) as folder:
@@ -272,12 +279,6 @@ class Registry(StoreClient):
     def delete_alias(self, name: str, alias: str) -> None:
         """Let `alias` name nothing."""
         self._client.delete_registered_model_alias(name, alias)
-
-
-def columns_of(signature: Any) -> tuple[list[str], list[str]]:
-    """The columns that a signature names: all, and those that may be missing."""
-    named = [column for column in (signature.inputs if signature else None) or () if column.name]
-    return [column.name for column in named], [column.name for column in named if not column.required]
 
 
 def _version(entity: Any) -> Version:
