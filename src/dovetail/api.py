@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dovetail.registration.sync import SyncAnswer
     from dovetail.reproduction.reproduce import ReproduceAnswer
     from dovetail.retraining.retrain import RetrainAnswer
+    from dovetail.scaffold.init import InitAnswer
 
 Answer = TypeVar("Answer")
 
@@ -55,6 +56,12 @@ class Repository:
 
         with open_workspace(self.root) as workspace:
             return verb(workspace, self._tracking, request, **hooks)
+
+    def init(self, model: str | None = None, path: str | None = None, *, write: bool = False) -> "InitAnswer":
+        """What the repository lacks for the model at `path` to be registered, written if `write` is set."""
+        from dovetail.scaffold.init import InitRequest, init
+
+        return self._call(init, InitRequest(model, path, write))
 
     def status(self) -> "StatusAnswer":
         """Each model: workspace, staging, production, and where they disagree."""

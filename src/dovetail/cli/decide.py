@@ -11,6 +11,32 @@ from dovetail.cli.options import json_option, opened, show
 
 
 @click.command()
+@click.argument("model", required=False)
+@click.option("--path", metavar="FILE", help="The model's file or folder; default: the one output that looks like one.")
+@click.option("--yes", is_flag=True, help="Write it without asking.")
+@json_option
+def init(model: str | None, path: str | None, yes: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Adopt this repository: show what dvc.yaml and .gitignore lack for MODEL to be registered, ask, write it.
+
+    Exit code 1 if something is missing and was not written.
+    """
+    from dovetail.render.init import proposal
+    from dovetail.scaffold.init import InitRequest
+    from dovetail.scaffold.init import init as library_call
+
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, InitRequest(model, path, write=yes))
+        if answer.changes and not yes and not as_json and sys.stdin.isatty():
+            show(answer.as_json(), as_json=False, text=proposal)
+            if click.confirm("Write this?"):
+                answer = library_call(workspace, tracking, InitRequest(model, path, write=True))
+    show(answer.as_json(), as_json=as_json, text=proposal)
+    if answer.changes and not answer.written and not as_json:
+        click.echo("nothing is written; next: dovetail init --yes", err=True)
+    sys.exit(1 if answer.changes and not answer.written else 0)
+
+
+@click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @json_option
 def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001

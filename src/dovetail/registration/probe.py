@@ -24,7 +24,7 @@ def start(projection: Projection) -> Worker:
         UserError: when the card's example is not one.
     """
     artifact = projection.artifact
-    return start_worker(_ask, (str(artifact.file), artifact.allow, example_of(artifact.card)))
+    return start_worker(_ask, (str(artifact.file), artifact.allow, example_of(artifact.card)), _quiet)
 
 
 def finish(projection: Projection, running: Worker) -> tuple[Verdict, ...]:
@@ -44,18 +44,22 @@ def finish(projection: Projection, running: Worker) -> tuple[Verdict, ...]:
     return ()
 
 
-def why_unreadable(file: Path, allow: tuple[str, ...]) -> str:
-    """Why the file is no model that can be read here and has a way to predict; empty if it is one."""
+def refusal(file: Path, allow: tuple[str, ...]) -> tuple[str, str]:
+    """The first name in the model that is not allowed, and why it cannot be read or does not predict; empty: well."""
     try:
-        result, what, _ = start_worker(_ask, (str(file), allow, None)).result(_SECONDS)
+        result, what, _ = start_worker(_ask, (str(file), allow, None), _quiet).result(_SECONDS)
     except NoAnswer as failure:
-        return str(failure)
-    return "" if result == _WELL else f"it names {what}, which its gates do not allow" if result == _REFUSED else what
+        return "", str(failure)
+    return (what, "") if result == _REFUSED else ("", what)
+
+
+def _quiet(asked: tuple[str, tuple[str, ...], Any]) -> tuple[str, tuple[str, ...], Any]:
+    silence()  # before the walls: behind them nothing is opened to be written
+    return asked
 
 
 def _ask(asked: tuple[str, tuple[str, ...], Any]) -> tuple[str, str, str]:
     file, allow, example = asked
-    silence()
     try:
         model = JoblibModel(read(Path(file).read_bytes(), allow))
         if example is not None:

@@ -1,0 +1,17 @@
+"""What `init` would write, or wrote, for people."""
+
+from typing import Any
+
+
+def proposal(answer: dict[str, Any]) -> str:
+    """The diff of each file, and what is left to do."""
+    lines = [change["diff"].rstrip("\n") for change in answer["changes"]]
+    if answer["problem"]:
+        lines.append(f"{answer['path']} cannot be registered as it is: {answer['problem']}")
+    if answer["allow"]:
+        lines.append(f"{answer['path']} names {', '.join(answer['allow'])}: allow it only if you trust what wrote it")
+    if not answer["changes"]:
+        lines.append(f"{answer['model']}: nothing to do")
+    elif answer["written"]:
+        lines.append("written; next: dvc repro")
+    return "\n".join(lines)

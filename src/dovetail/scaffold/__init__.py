@@ -1,0 +1,1 @@
+"""What Dovetail writes into a project."""

@@ -1,0 +1,70 @@
+"""Add an entry to a section of a YAML file as text: comments, quotes and order stay as they are."""
+
+import re
+
+import yaml
+
+from dovetail.errors import UserError
+from dovetail.values.documents import load_yaml
+
+_DEFAULT_INDENT = "  "
+
+
+def add_entry(text: str, section: str, name: str, entry: str, file: str) -> str:
+    """`text` with `name:` and, below it, the block `entry`, at the end of the top-level section; made if missing.
+
+    Raises:
+        UserError: when the section is written in one line, or the outcome would not say the same besides the entry.
+    """
+    lines = text.splitlines()
+    start = next((n for n, line in enumerate(lines) if re.match(rf"{section}\s*:", line)), None)
+    if start is None:
+        body = [f"{section}:", *_block(name, entry, _DEFAULT_INDENT)]
+        added = [*lines, *([""] if lines and lines[-1].strip() else []), *body]
+    else:
+        end = _end(lines, start)
+        added = [*lines[:end], *_block(name, entry, _indent(lines[start + 1 : end])), *lines[end:]]
+    written = "\n".join(added) + "\n"
+    before, after = load_yaml(text) or {}, _parsed(written)
+    wanted = {**before, section: {**(before.get(section) or {}), name: yaml.safe_load(entry)}}
+    if after != wanted:
+        raise UserError(
+            f"{file}: {section} is written in a way that an entry cannot be added to",
+            f"write it as a block, or add by hand: {name}: {yaml.safe_load(entry)}",
+        )
+    return written
+
+
+def add_lines(text: str, lines: list[str]) -> str:
+    """`text` with each of `lines` that it does not hold at its end, whose last line may lack its newline."""
+    known = {line.strip() for line in text.splitlines()}
+    new = [line for line in lines if line not in known]
+    return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{''.join(f'{line}{chr(10)}' for line in new)}"
+
+
+def _end(lines: list[str], start: int) -> int:
+    """The line behind the last one of the section that begins at `start`."""
+    end = start + 1
+    for number in range(start + 1, len(lines)):
+        line = lines[number]
+        if line.strip() and not line.startswith((" ", "\t", "#", "-")):
+            break
+        if line.strip() and not line.startswith("#"):
+            end = number + 1
+    return end
+
+
+def _indent(body: list[str]) -> str:
+    first = next((line for line in body if line.strip() and not line.lstrip().startswith("#")), _DEFAULT_INDENT)
+    return first[: len(first) - len(first.lstrip())] or _DEFAULT_INDENT
+
+
+def _block(name: str, entry: str, indent: str) -> list[str]:
+    return [f"{indent}{name}:", *(f"{indent}{indent}{line}" for line in entry.splitlines())]
+
+
+def _parsed(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None

@@ -1,0 +1,117 @@
+"""`dovetail init` makes a repository that exists one that Dovetail registers models of, and changes nothing else."""
+
+import pytest
+
+from dovetail.errors import UserError
+from dovetail.scaffold.yaml_section import add_entry, add_lines
+
+PLAIN = """\
+# our pipeline
+stages:
+    train:   # four spaces, as its author likes
+        cmd: 'python train.py'
+        deps: [train.py, data.csv.dvc]
+        outs: [out/m.joblib]
+        metrics:
+        - out/metrics.json: {cache: false}
+
+# the end
+"""
+
+
+@pytest.fixture
+def plain(small):
+    """A DVC repository that knows nothing of Dovetail; its .gitignore lacks the newline at its end."""
+    small.write("dvc.yaml", PLAIN.replace(".dvc]", "]"))
+    small.write(".gitignore", "/.venv")
+    small.write("params.yaml", "train: {w: 7}\n")
+    small.run("dvc", "repro", "-q")
+    small.commit("no dovetail")
+    return small
+
+
+def test_init_shows_what_is_missing_and_writes_it_only_when_asked(plain):
+    before = plain.run("git", "status", "--porcelain").stdout
+    done = plain.run("dovetail", "init", code=1)
+    assert "+        cmd: dovetail register m" in done.stdout
+    assert "+/mlruns/" in done.stdout
+    assert "dovetail init --yes" in done.stderr
+    assert plain.run("git", "status", "--porcelain").stdout == before
+    answer = plain.json("init", "--yes")
+    assert answer["written"]
+    text = (plain.root / "dvc.yaml").read_text()
+    assert "    train:   # four spaces, as its author likes" in text
+    assert text.startswith("# our pipeline\n")
+    assert "# the end" in text
+    assert (plain.root / ".gitignore").read_text() == "/.venv\n/mlflow.db*\n/mlruns/\n"
+    plain.run("dvc", "repro", "-q")
+    assert plain.store().aliases() == {"m": {"staging": "1"}} or plain.store().aliases() == {"m": {"staging": 1}}
+    assert plain.store().runs()[0].data.metrics
+    again = plain.run("dovetail", "init")
+    assert again.stdout == "m: nothing to do\n"
+
+
+def test_a_class_of_ones_own_is_proposed_to_be_allowed(plain):
+    plain.write("mine.py", "class Mine:\n    def predict(self, rows):\n        return [1] * len(rows)\n")
+    plain.replace("train.py", "joblib.dump(model", "from mine import Mine; joblib.dump(Mine()")
+    plain.run("dvc", "repro", "-q")
+    env = {"PYTHONPATH": str(plain.root)}
+    answer = plain.json("init", "fine", "--yes", **env)
+    assert answer["allow"] == ["mine.Mine"], answer
+    plain.run("dvc", "repro", "-q", **env)
+    assert list(plain.store().aliases()) == ["fine"]
+    assert "staging" in plain.store().aliases()["fine"]
+
+
+def test_several_models_or_none_are_named_with_the_command_that_chooses(plain):
+    plain.replace("dvc.yaml", "outs: [out/m.joblib]", "outs: [out/m.joblib, out/other.pkl]")
+    done = plain.run("dovetail", "init", code=2)
+    assert (
+        "several files may be models: out/m.joblib, out/other.pkl; next: dovetail init m --path out/m.joblib"
+        in done.stderr
+    )
+    assert plain.json("init", "m", "--path", "out/m.joblib", code=1)["path"] == "out/m.joblib"
+    plain.replace("dvc.yaml", "outs: [out/m.joblib, out/other.pkl]", "outs: [out/text.txt]")
+    assert "no output of a stage looks like a model" in plain.run("dovetail", "init", code=2).stderr
+
+
+def test_a_model_of_a_nested_dvc_yaml_is_registered_from_there(plain):
+    plain.run("mkdir", "sub")
+    for name in ("train.py", "params.yaml", "data.csv", "data.csv.dvc", "dvc.yaml"):
+        plain.run("mv", name, f"sub/{name}")
+    plain.run("rm", "-rf", "out", "dvc.lock")
+    plain.run("dvc", "repro", "-q", "-R", "sub")
+    assert plain.json("init", "--yes")["changes"][0]["path"] == "sub/dvc.yaml"
+    plain.run("dvc", "repro", "-q", "-R", "sub")
+    assert plain.store().counts() == (1, 1)
+    assert (plain.root / "mlruns/receipts/m.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", "stages:\n  a:\n    cmd: x\n"),
+        ("vars: [p.yaml]\n", "vars: [p.yaml]\n\nstages:\n  a:\n    cmd: x\n"),
+        ("stages:\n  b:\n    cmd: y", "stages:\n  b:\n    cmd: y\n  a:\n    cmd: x\n"),
+        (
+            "stages:\n\n    # why\n    b: {cmd: y}\n# behind\nparams: [q.yaml]\n",
+            "stages:\n\n    # why\n    b: {cmd: y}\n    a:\n        cmd: x\n# behind\nparams: [q.yaml]\n",
+        ),
+    ],
+)
+def test_an_entry_is_added_behind_the_others(text, wanted):
+    assert add_entry(text, "stages", "a", "cmd: x", "dvc.yaml") == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["stages: {b: {cmd: y}}\n", "stages: {\n  b: {cmd: y}}\n", "'stages':\n  b: {cmd: y}\n"]
+)
+def test_a_section_that_an_entry_cannot_be_added_to_is_refused(text):
+    with pytest.raises(UserError, match="add by hand"):
+        add_entry(text, "stages", "a", "cmd: x", "dvc.yaml")
+
+
+def test_lines_are_added_once():
+    assert add_lines("a\nb", ["b", "c"]) == "a\nb\nc\n"
+    assert add_lines("", ["b"]) == "b\n"
+    assert add_lines("b\n", ["b"]) == "b\n"
