@@ -41,6 +41,7 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_addoption(parser):
     parser.addoption("--plain", action="store_true", help="Start each command as users do, without the fork server.")
     parser.addoption("--fuzz-cases", type=int, default=100, help="How many broken files to try (default: 100).")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="Which broken files to try (default: 0).")
 
 
 def pytest_configure(config):

@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
-from dovetail.errors import DovetailError, UserError
+from dovetail.errors import UserError
 from dovetail.values.documents import Unreadable, load_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 _LONGEST = 300
+_US = __name__.partition(".")[0]
+_DVC = ("dvc", "dvc_data", "dvc_objects", "dvc_render", "dvc_task", "scmrepo")
 _DOCUMENTS = ("dvc.yaml", "params.yaml", "dvc.lock")
 
 
@@ -45,7 +48,7 @@ class DvcRepo:
 
     @contextmanager
     def asked(self, following: str = "correct the file named, then: dvc status") -> Iterator[None]:
-        """Translate all that DVC's own code raises in the block, which does nothing but ask DVC.
+        """Translate all that DVC's own code raises in the block; what our code raises there stays what it is.
 
         DVC checks little of what it reads: a date that is none ends in a ValueError that names no file. So the files
         that it read are read again, strictly, to say which one it is.
@@ -55,9 +58,9 @@ class DvcRepo:
         """
         try:
             yield
-        except DovetailError:
-            raise
         except Exception as error:
+            if not of_dvc(error):
+                raise
             what = next(broken_files(self.root), None) or f"DVC refuses {self.root}: {one_line(error)}"
             raise UserError(what, following) from error
 
@@ -80,6 +83,13 @@ def dvc_errors() -> Iterator[None]:
         if dvc and isinstance(error, dvc.DvcException):
             raise UserError(one_line(error), "correct the file named, then: dvc status") from error
         raise
+
+
+def of_dvc(error: BaseException) -> bool:
+    """Whether DVC's code raised the error, or called what raised it; not our code that asked DVC, nor one it calls."""
+    rooms = (frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
+    ours = [room for room in rooms if room in _DVC or room == _US]
+    return bool(ours) and ours[-1] != _US
 
 
 def one_line(error: Exception) -> str:

@@ -4,9 +4,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import DovetailError, UserError
+from dovetail.errors import UserError
 from dovetail.repo import dvc_yaml
-from dovetail.repo.dvc_repo import DvcRepo, one_line
+from dovetail.repo.dvc_repo import DvcRepo, of_dvc, one_line
 from dovetail.repo.dvc_values import Declared, Stage
 from dovetail.repo.storage import Storage
 from dovetail.values.lineage import StageRecord
@@ -38,9 +38,9 @@ class Pipeline:
         try:
             with repo.switch(rev):
                 return dvc_yaml.declared(repo)
-        except DovetailError:
-            raise
         except Exception as error:
+            if not of_dvc(error):
+                raise
             # DVC, which raises anything for a file that it did not expect, names none of that commit's.
             raise UserError(
                 f"DVC refuses commit {rev[:8]}: {one_line(error)}", f"git show {rev[:8]}:dvc.yaml"
