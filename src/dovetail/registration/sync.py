@@ -1,5 +1,6 @@
 """Make MLflow say what git and DVC say: every commit a run and a version, every experiment a run, once each."""
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -230,7 +231,7 @@ class _Restorer:
         try:
             models = tree.declared.models.values()
         except DovetailError as error:
-            self._problem(tree.where, error)
+            self._problem(tree, tree.where, error)
             return
         for model in models:
             try:
@@ -240,7 +241,7 @@ class _Restorer:
             except UserError as error:
                 if tree.time is None:  # the working tree
                     raise
-                self._problem(tree.where, error)
+                self._problem(tree, tree.where, error)
                 return
             key = (model.name, lineage.fingerprint, tree.experiment is None)
             if key not in self.seen:
@@ -265,7 +266,7 @@ class _Restorer:
                 projection = project(one.tree, one.model, Path(folder))
                 result = record(self.store, projection)
         except DovetailError as error:
-            self._problem(f"{one.model.name} of {one.tree.where}", error)
+            self._problem(one.tree, f"{one.model.name} of {one.tree.where}", error)
         else:
             self._count(one, run_created=result.run_created, version_created=result.version_created)
             if result.version and projection.earns_staging:
@@ -294,7 +295,10 @@ class _Restorer:
             self.staging[name] = self.store.aliases(name).get(STAGING, 0)
         return version is not None and version.number <= self.staging[name]
 
-    def _problem(self, what: str, error: DovetailError) -> None:
-        if error.message not in self.told:  # a broken file is the same in each commit until somebody corrects it
-            self.told.add(error.message)
+    def _problem(self, tree: Tree, what: str, error: DovetailError) -> None:
+        said = error.message
+        if tree.commit:  # a broken file is the same in each commit until somebody corrects it
+            said = re.sub(rf"{tree.commit.sha[:7]}\w*", "", said)
+        if said not in self.told:
+            self.told.add(said)
             self.problems.append(Finding.of(error, what))

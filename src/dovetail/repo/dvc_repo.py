@@ -10,7 +10,8 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from dovetail.errors import UserError
-from dovetail.values.documents import Unreadable, load_yaml
+from dovetail.repo.dvc_files import parse_dvc, parse_lock
+from dovetail.values.documents import Unreadable, load_yaml, mapping
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -35,10 +36,16 @@ class DvcRepo:
         Raises:
             UserError: when DVC refuses: a configuration that cannot be read, no git repository around it.
         """
+        from dvc.config import ConfigError
         from dvc.repo import Repo
 
-        with self.asked():
-            return self._closing.enter_context(Repo(str(self.root)))
+        try:
+            with self.asked():
+                return self._closing.enter_context(Repo(str(self.root)))
+        except UserError as error:
+            if isinstance(error.__cause__, ConfigError):
+                raise _of_config(self.root, error.__cause__) from error.__cause__
+            raise
 
     @property
     def default_remote(self) -> str | None:
@@ -85,6 +92,19 @@ def dvc_errors() -> Iterator[None]:
         raise
 
 
+def _of_config(root: Path, error: Exception) -> UserError:
+    """The error for a configuration that DVC refuses, with the name of the file where one is no configuration file."""
+    from configobj import ConfigObj, ConfigObjError
+
+    for path in (".dvc/config", ".dvc/config.local"):
+        try:
+            ConfigObj(str(root / path), encoding="utf-8")
+        except (ConfigObjError, OSError, UnicodeDecodeError) as found:
+            return UserError(f"{path} cannot be read: {one_line(found)}", f"correct {path}, then: dvc config --list")
+    what = f".dvc/config, or a file that is read with it, is not valid: {one_line(error)}"
+    return UserError(what, "dvc config --list --show-origin")
+
+
 def of_dvc(error: BaseException) -> bool:
     """Whether DVC's code raised the error, or called what raised it; not our code that asked DVC, nor one it calls."""
     rooms = (frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
@@ -99,13 +119,32 @@ def one_line(error: Exception) -> str:
 
 
 def broken_files(root: Path) -> Iterator[str]:
-    """What is wrong with each file below `root` that DVC reads and that is no document, in a sentence."""
+    """What is wrong with each file below `root` that DVC reads and that is not what DVC writes, in a sentence."""
     for file in read_by_dvc(root):
+        path = file.relative_to(root).as_posix()
         try:
-            load_yaml(file.read_bytes())
+            check(file.read_bytes(), path)
         except (OSError, Unreadable) as error:
-            said = error.strerror if isinstance(error, OSError) else error
-            yield f"{file.relative_to(root).as_posix()} cannot be read: {said}"
+            yield f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else error}"
+
+
+def check(content: bytes, path: str) -> None:
+    """Read a document that DVC reads by its name, strictly.
+
+    Raises:
+        Unreadable: when it is none, or not of the form that its name promises.
+    """
+    if path.endswith(".dvc"):
+        parse_dvc(content, path)
+    elif path.rpartition("/")[2] == "dvc.lock":
+        parse_lock(content)
+    else:
+        mapping(load_yaml(content), "the whole")
+
+
+def is_document(path: str) -> bool:
+    """Whether DVC reads the file by its name."""
+    return path.rpartition("/")[2] in _DOCUMENTS or path.endswith(".dvc")
 
 
 def read_by_dvc(root: Path) -> Iterator[Path]:

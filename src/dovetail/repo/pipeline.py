@@ -33,6 +33,8 @@ class Pipeline:
     def _asked(self, rev: str | None) -> Declared:
         repo = self._dvc.opened
         if rev is None:
+            if (self._dvc.root / "dvc.yaml").is_dir():  # DVC takes it for no file, and goes on without
+                raise UserError("dvc.yaml cannot be read: Is a directory", "git status dvc.yaml")
             with self._dvc.asked():
                 return dvc_yaml.declared(repo)
         try:
