@@ -9,11 +9,12 @@ from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock, UserError
 from dovetail.registration.alias_check import disagreements
+from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
 from dovetail.registration.projection import project
 from dovetail.registration.register import move_staging, record
 from dovetail.registration.repair import RepairResult, repair_from
-from dovetail.repo.dvc_values import Model
+from dovetail.registration.restore_order import Restorable, in_order
 from dovetail.repo.ledger import UNASSIGN, Ledger
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
@@ -21,7 +22,6 @@ from dovetail.system.locks import take_turns, write_lock
 from dovetail.tracking.connection import Tracking, relocate_store
 from dovetail.tracking.store import Store
 from dovetail.values.finding import Finding
-from dovetail.values.lineage import Lineage
 from dovetail.values.reference import STAGING
 
 _WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml")
@@ -126,7 +126,7 @@ def sync(
         if request.repair:
             with write_lock(tracking.root):
                 repaired = repair_from(_trees(workspace, request), store, workspace.scratch, workspace.ledger)
-            problems += repaired.problems
+            problems += [*repaired.problems, *changed_evidence(workspace, store)]
         restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems)
         with store.remembering_missing():
             missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
@@ -178,37 +178,6 @@ def _follow_ledger(workspace: Workspace, store: Store, models: set[str]) -> Iter
             version = f" --version {found.actual}" if found.actual else ""
             following = f"dovetail promote {found.model}{version}" if found.event is None else "dovetail sync --all"
             yield Finding("error", f"{found.model}@{found.alias}", found.why, following)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Restorable:
-    """A model in a tree whose run or version MLflow lacks; `number` is that of a version that was promoted."""
-
-    tree: Tree
-    model: Model
-    lineage: Lineage
-    is_version: bool
-    number: int | None
-
-
-def in_order(missing: list[Restorable], next_number: Callable[[str], int]) -> list[Restorable]:
-    """As they came, except that a promoted version comes no later than its number.
-
-    What was never committed took a number too, so there may be too few before it: `skip_numbers` uses up the rest.
-    Where there are too many before it, they come after.
-    """
-    ordered: dict[Restorable, None] = {}
-    for name in dict.fromkeys(one.model.name for one in missing):
-        mine = [one for one in missing if one.model.name == name]
-        promoted = sorted((one for one in mine if one.number), key=lambda one: one.number or 0)
-        number = next_number(name)
-        for one in mine:
-            due = [first for first in promoted if (first.number or 0) <= number and first not in ordered]
-            for first in (*due, one):
-                if first not in ordered:
-                    ordered[first] = None
-                    number = max(number, first.number or 0) + first.is_version
-    return list(ordered)
 
 
 @dataclass

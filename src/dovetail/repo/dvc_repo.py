@@ -1,6 +1,7 @@
 """DVC's own view of a repository, opened when it is asked for the first time."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,8 +10,9 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING
 
-from dovetail.errors import UserError
+from dovetail.errors import OutsideError, UserError
 from dovetail.repo.dvc_files import parse_dvc, parse_lock
+from dovetail.system.disk import is_of_disk
 from dovetail.values.documents import Unreadable, load_yaml, mapping
 
 if TYPE_CHECKING:
@@ -41,11 +43,15 @@ class DvcRepo:
 
         try:
             with self.asked():
-                return self._closing.enter_context(Repo(str(self.root)))
+                repo = self._closing.enter_context(Repo(str(self.root)))
         except UserError as error:
             if isinstance(error.__cause__, ConfigError):
                 raise _of_config(self.root, error.__cause__) from error.__cause__
             raise
+        cache = Path(repo.cache.local_cache_dir)
+        if cache.exists() and not cache.is_dir():
+            raise UserError(f"{cache}, where DVC keeps its cache, is no folder", f"ls -ld {shlex.quote(str(cache))}")
+        return repo
 
     @property
     def default_remote(self) -> str | None:
@@ -68,6 +74,8 @@ class DvcRepo:
         except Exception as error:
             if not of_dvc(error):
                 raise
+            if is_of_disk(error):
+                raise OutsideError(f"DVC cannot go on: {one_line(error)}", f"df -h {self.root}") from error
             what = next(broken_files(self.root), None) or f"DVC refuses {self.root}: {one_line(error)}"
             raise UserError(what, following) from error
 

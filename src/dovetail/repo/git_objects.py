@@ -33,7 +33,9 @@ class GitObjects:
         if self._process is None:
             command = ["git", "cat-file", "--batch"]
             with git_command.found():
-                self._process = subprocess.Popen(command, cwd=self.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                self._process = subprocess.Popen(
+                    command, cwd=self.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("".join(f"{name}\n" for name in names).encode())
