@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import traceback
 from dataclasses import dataclass
@@ -143,18 +144,22 @@ class Broken:
     @classmethod
     def of(cls, project):
         """Of the judged project: with a promotion, a table that retraining may add rows to, and two commits."""
-        project.write("extra.csv", "a,b\n1,2\n3,4\n")
+        project.write("extra.csv", "u,v,label\n1,2,a\n3,4,b\n")
         project.run("dvc", "add", "-q", "extra.csv")
         project.write("extra.csv.added", "a1\nb2\n")
-        project.write("new.csv", "a,b\n5,6\n")
+        project.write("new.csv", "u,v,label\n5,6,b\n")
+        project.replace("dvc.yaml", "deps: [split.py]", "deps: [split.py, extra.csv]")
+        project.run("dvc", "repro", "-q")
         project.commit("more")
+        assert project.json(*VERBS["retrain"])["rows"]["added"] == 1  # it reads what is broken below
         project.run("dovetail", "promote", "m", "--force", "--reason", "a test")
         project.write(".dvc/config.local", "")
         texts = {file: (project.root / file).read_text() for file in FILES}
         return cls(project.root, project.run("git", "rev-parse", "HEAD").stdout.strip(), texts)
 
     def git(self, *args):
-        subprocess.run(["git", *args], cwd=self.root, check=True, capture_output=True)
+        done = subprocess.run(["git", *args], cwd=self.root, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
 
     def put(self, file, content):
         """Let `content`, as `contents` makes it, lie at `file`."""
@@ -189,6 +194,20 @@ class Broken:
             self.put(file, self.texts[file].encode())
             if old:
                 self.git("reset", "-q", "--hard", self.head)
+
+    def told(self, verb):
+        """The exit code and the words of a verb, as a user gets them."""
+        done = CliRunner().invoke(main, VERBS[verb])
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.exit_code, done.output
+
+    def state(self):
+        """What a command that refuses must leave as it is: what git sees, its refs, and MLflow's rows."""
+        seen = (("status", "--porcelain"), ("for-each-ref",))
+        said = [subprocess.run(["git", *ask], cwd=self.root, capture_output=True, check=True).stdout for ask in seen]
+        with contextlib.closing(sqlite3.connect(self.root / "mlflow.db")) as store:
+            return (*said, *store.iterdump())
 
     def asked(self, verb, *, limit=20):
         """Run a verb in process, the safety net off; what is wrong with how it ended, or None."""

@@ -21,8 +21,8 @@ PROJECTS = {
 
 # Files whose fixtures are dear and made once for the file: their tests all go to one worker, and first.
 TOGETHER = {
-    "test_gc.py", "test_reference_project.py", "test_retrain.py", "test_serving.py", "test_serving_bad_input.py",
-    "test_serving_onnx.py",
+    "test_gc.py", "test_named_breakage.py", "test_reference_project.py", "test_retrain.py", "test_serving.py", "test_serving_bad_input.py",
+    "test_serving_onnx.py", "test_unusable_files.py",
 }  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_addoption(parser):
     parser.addoption("--plain", action="store_true", help="Start each command as users do, without the fork server.")
     parser.addoption("--fuzz-cases", type=int, default=100, help="How many broken files to try (default: 100).")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="Which broken files to try (default: 0).")
 
 
 def pytest_configure(config):

@@ -5,8 +5,11 @@ from collections import Counter
 import pytest
 import templates
 from breakage import Broken, cases
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from project import copy_of
+
+from dovetail.errors import UserError
+from dovetail.repo.dvc_repo import DvcRepo
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +24,13 @@ def broken(tmp_path_factory):
 @pytest.mark.fuzz
 @pytest.mark.filterwarnings("default")
 def test_no_command_ends_in_a_traceback_whatever_a_file_holds(broken, monkeypatch, request):
-    """The safety net of the command line is off here; `--fuzz-cases` runs more of them."""
+    """The safety net of the command line is off here; `--fuzz-cases` runs more of them, `--fuzz-seed` others."""
     monkeypatch.chdir(broken.root)
     found, first = Counter(), {}
 
+    @seed(request.config.getoption("--fuzz-seed"))
     @settings(
         max_examples=request.config.getoption("--fuzz-cases"),
-        derandomize=True,
         database=None,
         deadline=None,
         phases=[Phase.generate],
@@ -44,3 +47,14 @@ def test_no_command_ends_in_a_traceback_whatever_a_file_holds(broken, monkeypatc
 
     run()
     assert not found, "\n".join(f"{count:4} x {wrong}\n       {first[wrong]}" for wrong, count in found.most_common())
+
+
+def test_what_our_code_raises_while_dvc_is_asked_is_no_word_of_dvc(small):
+    dvc = DvcRepo(small.root)
+    with pytest.raises(KeyError), dvc.asked():
+        {}["a bug of ours"]
+    with pytest.raises(TypeError), dvc.asked():
+        dvc.opened.root_dir + 1
+    with pytest.raises(UserError, match="DVC refuses"), dvc.asked():
+        dvc.opened.find_outs_by_path(5)
+    dvc.close()

@@ -193,6 +193,41 @@ def test_no_tag_that_lies_or_is_odd_moves_anything(told):
     assert [event["tag"] for event in answers["history m"]["events"] if not event["problem"]] == ["m#production#1"]
 
 
+EARLY = "Eve <eve@example.org> 1000000"  # in 1970: before every tag that a test makes
+
+
+def test_a_backdated_tag_takes_no_number_from_the_version_that_has_it(project):
+    tag(project, message(project, 2, Version=1), tagger=EARLY)
+    events = {event["tag"]: event for event in goes_on(project)}
+    assert "Dovetail-Version is 1" in events["m#production#9"]["problem"]
+    assert (events["m#production#1"]["problem"], events["m#production#1"]["version"]) == ("", 1)
+
+
+def test_where_no_tag_says_whose_number_it_is_it_counts_for_none_and_both_are_named(project):
+    names = ("m#production#8", "m#production#9")
+    for name, number, when in zip(names, (2, 1), (EARLY, EARLY.replace("1000000", "2000000")), strict=True):
+        tag(project, message(project, number, Version=7), commit_of(project, number), name=name, tagger=when)
+    events = {event["tag"]: event for event in goes_on(project)}
+    problems = project.json("doctor", code=1)["problems"]
+    for name in names:
+        assert events[name]["version"] is None
+        assert all(other in events[name]["problem"] for other in names)
+        assert [problem["severity"] for problem in problems if problem["what"].startswith(f"{name}: ")] == ["warning"]
+
+
+def test_a_rollback_does_not_go_back_to_what_a_lying_tag_named(project):
+    tag(project, message(project, 2, Model_Md5="f" * 32), tagger=EARLY, name="m#production#9")
+    assert "has nothing behind" in project.run("dovetail", "rollback", "m", code=2).stderr
+    with open_workspace(project.root) as workspace:
+        promote(project, workspace.git, 2)
+    tag(project, message(project, 1, Version=2), commit_of(project, 1), name="m#production#11")  # between the two
+    tag(project, message(project, 2, Kind="bless"), name="m#production#12")
+    project.json("sync")
+    answer = project.json("rollback", "m")
+    assert (answer["from"], answer["to"]) == (2, 1)
+    assert project.store().aliases()["m"]["production"] == 1
+
+
 def test_a_tagger_or_message_in_another_encoding_is_shown_as_far_as_it_can_be_read(project):
     project.run("git", "config", "i18n.logOutputEncoding", "latin-1")
     project.run("git", "config", "i18n.commitEncoding", "latin-1")

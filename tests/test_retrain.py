@@ -21,6 +21,7 @@ from dovetail.retraining.remove_key import remove_key
 from dovetail.retraining.retrain import RetrainRequest, retrain
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 from dovetail.tracking.connection import Tracking
+from dovetail.values.documents import Unreadable
 
 NEW = "a,b\n5,6\n7,8\n"
 # As slow as the file SLOW says, after having told its process group.
@@ -434,6 +435,20 @@ def test_a_dry_run_says_what_would_be_added(fed, tmp_path):
     answer = ask(fed, tmp_path / "new.csv", dry_run=True)
     assert (answer["rows"], answer["branch"]) == ({"added": 1, "before": 2, "after": 3}, None)
     assert state(fed) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: {x: 1}\na: {x: 2}\n",
+        "a: &a {x: *a}\n",
+        "<<<<<<< HEAD\na: {x: 1}\n=======\n>>>>>>> other\n",
+        "a: {x: 2020-13-45}\n",
+    ],
+)
+def test_no_key_is_cut_out_of_what_is_no_yaml(text):
+    with pytest.raises(Unreadable):
+        remove_key(text, ("a", "x"))
 
 
 BLOCK = "a:\n  x: >-\n    text\n\n    more\n  # of y\n  y:\n    - 1  # one\n    - {z: 2}\n\n  w: 3 # three\n"

@@ -151,7 +151,8 @@ def _commits(workspace: Workspace, shas: Iterable[str | None]) -> list[Commit]:
 def _holding(reader: Reader, written: DvcFileHistory, wanted: set[str | None]) -> dict[str | None, list[Commit]]:
     found: dict[str | None, list[Commit]] = {}
     for commit, files in written:
-        for md5 in frozenset[str | None]().union(*map(reader.made, files.values())) & wanted:
+        named = [blob for blob in files.values() if reader.blob(blob) & wanted]
+        for md5 in frozenset[str | None]().union(*map(reader.made, named)) & wanted:
             found.setdefault(md5, []).append(commit)
     return found
 

@@ -1,9 +1,8 @@
 """What git keeps: each branch, tag, experiment and whatever else holds a commit, and the digests named there."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from dovetail.errors import GitFailed
@@ -130,6 +129,16 @@ class Reader:
         self._git = git
         self._known: dict[str, frozenset[str]] = {}
         self._made: dict[str, frozenset[str]] = {}
+        self._trees: dict[str, frozenset[str]] = {}
+
+    def read(self, shas: Iterable[str]) -> None:
+        """Read what the DVC files of many commits name, much faster than one by one."""
+        asked = list(dict.fromkeys(shas))
+        files = [_dvc_files(found) for found in self._git.files_of(asked)]
+        unknown = dict.fromkeys(blob for found in files for blob in found.values() if blob not in self._known)
+        self._known |= {blob: digests(_decoded(content)) for blob, content in self._git.blobs(unknown)}
+        for sha, found in zip(asked, files, strict=True):
+            self._trees[sha] = frozenset[str]().union(*(self._known[blob] for blob in found.values()))
 
     def blob(self, blob: str) -> frozenset[str]:
         """The digests that a blob names."""
@@ -145,15 +154,17 @@ class Reader:
 
     def text(self, blob: str) -> str:
         """The text of a blob."""
-        return self._git.blob(blob).decode(errors="replace")
+        return _decoded(self._git.blob(blob))
 
     def files(self, sha: str) -> dict[str, str]:
         """The DVC files of a commit: the blob of each by path."""
-        return {path: blob for path, blob in self._git.files(sha).items() if is_dvc_file(path)}
+        return _dvc_files(self._git.files(sha))
 
     def tree(self, sha: str) -> frozenset[str]:
         """The digests that the DVC files of a commit name."""
-        return frozenset().union(*(self.blob(blob) for blob in self.files(sha).values()))
+        if sha not in self._trees:
+            self.read([sha])
+        return self._trees[sha]
 
     def here(self) -> frozenset[str]:
         """The digests that the DVC files of the working tree name, as they are on disk and as they are staged."""
@@ -165,7 +176,15 @@ class Reader:
         return frozenset().union(*map(digests, texts), *blobs)
 
 
+def _decoded(content: bytes) -> str:
+    return content.decode(errors="replace")
+
+
+def _dvc_files(files: Mapping[str, str]) -> dict[str, str]:
+    return {path: blob for path, blob in files.items() if is_dvc_file(path)}
+
+
 def is_dvc_file(path: str) -> bool:
     """Whether a path is that of a dvc.lock or .dvc file."""
-    name = PurePosixPath(path).name
+    name = path.rpartition("/")[2]
     return name == "dvc.lock" or (name.endswith(".dvc") and name != ".dvc")

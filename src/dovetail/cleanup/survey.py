@@ -95,6 +95,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     versions = version_needs(workspace, reader, store, promotions, written)
     sizes = {place: place.sizes() for place in places}
     expand = _FolderExpander(_listing_places(workspace, places), sizes)
+    reader.read(shas)
     needs = [*of_refs(reader, tips), *of_versions(versions)]
     needed = {need.what: expand(need.digests) for need in needs}
     candidates = frozenset().union(*sizes.values()).difference(*needed.values())
@@ -163,11 +164,18 @@ def _of_bytes(
         there = remote.holds(frozenset().union(*here.values())) if remote else set()
     except DovetailError as error:
         return [Finding("warning", "the default remote", error.message, error.next_command)]
-    of_kind: dict[str, frozenset[str]] = {}
+    of_kind: dict[str, set[str]] = {}
     for need in needs:
-        of_kind[need.kind] = of_kind.get(need.kind, frozenset()) | expand(need.digests)
+        of_kind.setdefault(need.kind, set()).update(expand(need.digests))
     alone = {version: here[version] - there for version in versions}
     push = workspace.remote.push_command(
         {commit for version in versions if alone[version] for commit in version.commits[:1]}
     )
-    return list(risks.of_bytes(alone, DvcGcKeeps.of(of_kind), remote.name if remote else None, push))
+    return list(
+        risks.of_bytes(
+            alone,
+            DvcGcKeeps.of({kind: frozenset(found) for kind, found in of_kind.items()}),
+            remote.name if remote else None,
+            push,
+        )
+    )

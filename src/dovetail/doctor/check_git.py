@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dovetail.repo.workspace import Workspace
 from dovetail.values.finding import Finding
 
+_DOCUMENTS = (":(glob)**/dvc.yaml", ":(glob)**/dvc.lock", ":(glob)**/*.dvc")
 _VIEW = (":(top,glob)mlflow.db*", ":(top)mlruns")
 
 
@@ -31,6 +32,22 @@ def tracked_view(workspace: Workspace) -> Iterator[Finding]:
             "that is this machine's view: in a clone its receipts would claim registrations that nobody did there",
             f"git rm -r -q --cached {typed} && printf '/mlflow.db*\\n/mlruns/\\n' >> {workspace.typed('.gitignore')}",
         )
+
+
+def unread_documents(workspace: Workspace) -> Iterator[Finding]:
+    """Files of DVC that git knows and that are a folder or empty now: DVC goes on as if there were none."""
+    known = workspace.git.ask("ls-files", "-z", "--", *_DOCUMENTS).split("\0")
+    for path in dict.fromkeys(filter(None, known)):
+        file = workspace.root / path
+        is_folder = file.is_dir()
+        if is_folder or (file.is_file() and not file.read_bytes().strip()):
+            typed = workspace.typed(path)
+            yield Finding(
+                "error",
+                f"{path} is {'a folder' if is_folder else 'empty'}",
+                "DVC reads nothing from it: what it declared or kept is not there for any command",
+                f"{f'rm -r {typed} && ' if is_folder else ''}git checkout HEAD -- {typed}",
+            )
 
 
 def converted_lines(workspace: Workspace) -> Iterator[Finding]:

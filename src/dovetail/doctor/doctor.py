@@ -25,6 +25,7 @@ CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
     check_data.unkept_sources,
     check_data.unpushed_objects,
     check_git.unignored_outputs,
+    check_git.unread_documents,
     check_git.converted_lines,
     check_git.tracked_view,
     check_git.shallow_clone,

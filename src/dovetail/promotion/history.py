@@ -39,7 +39,7 @@ class HistoryEvent:
         version: That of the version which it names from then on, likewise.
         semver: GTO's version of the commit, if it has one.
         evidence: None for a tag that was made with plain GTO.
-        problem: What in the tag does not fit the rest of git; such an event moved nothing.
+        problem: What in the tag does not fit the rest of git. Such an event moved nothing, or only its number is void.
     """
 
     time: str
@@ -133,7 +133,7 @@ def _event(event: Event, before: int | None) -> HistoryEvent:
         commit=event.tag.commit,
         reason=note.reason if note else " ".join(event.tag.message.split()),
         evidence=GateRecord(note.evidence or None, note.gates) if note else None,
-        problem=event.problem,
+        problem=event.problem or event.doubt,
     )
 
 

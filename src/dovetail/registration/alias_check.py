@@ -48,6 +48,11 @@ def unfit(workspace: Workspace, store: Store, models: set[str]) -> Iterator[tupl
             continue  # GTO's tag is older than the model's entry in dvc.yaml: there is nothing to follow
         why = f"@{event.alias} of {event.model} does not follow it"
         yield event.model, Finding("error", f"{event.tag.name}: {event.problem}", why, delete_command(event))
+    for event in workspace.ledger.doubtful:
+        if event.model in models:
+            why = "the number counts for none of them, the bytes do: which tag is right nothing in git says"
+            what = f"{event.tag.name}: {event.doubt}"
+            yield event.model, Finding("warning", what, why, f"if it is the wrong one: {delete_command(event)}")
 
 
 def delete_command(event: Event) -> str:

@@ -1,5 +1,6 @@
 """Make MLflow say what git and DVC say: every commit a run and a version, every experiment a run, once each."""
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -8,11 +9,12 @@ from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock, UserError
 from dovetail.registration.alias_check import disagreements
+from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
 from dovetail.registration.projection import project
 from dovetail.registration.register import move_staging, record
 from dovetail.registration.repair import RepairResult, repair_from
-from dovetail.repo.dvc_values import Model
+from dovetail.registration.restore_order import Restorable, in_order
 from dovetail.repo.ledger import UNASSIGN, Ledger
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
@@ -20,7 +22,6 @@ from dovetail.system.locks import take_turns, write_lock
 from dovetail.tracking.connection import Tracking, relocate_store
 from dovetail.tracking.store import Store
 from dovetail.values.finding import Finding
-from dovetail.values.lineage import Lineage
 from dovetail.values.reference import STAGING
 
 _WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml")
@@ -125,7 +126,7 @@ def sync(
         if request.repair:
             with write_lock(tracking.root):
                 repaired = repair_from(_trees(workspace, request), store, workspace.scratch, workspace.ledger)
-            problems += repaired.problems
+            problems += [*repaired.problems, *changed_evidence(workspace, store)]
         restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems)
         with store.remembering_missing():
             missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
@@ -179,37 +180,6 @@ def _follow_ledger(workspace: Workspace, store: Store, models: set[str]) -> Iter
             yield Finding("error", f"{found.model}@{found.alias}", found.why, following)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Restorable:
-    """A model in a tree whose run or version MLflow lacks; `number` is that of a version that was promoted."""
-
-    tree: Tree
-    model: Model
-    lineage: Lineage
-    is_version: bool
-    number: int | None
-
-
-def in_order(missing: list[Restorable], next_number: Callable[[str], int]) -> list[Restorable]:
-    """As they came, except that a promoted version comes no later than its number.
-
-    What was never committed took a number too, so there may be too few before it: `skip_numbers` uses up the rest.
-    Where there are too many before it, they come after.
-    """
-    ordered: dict[Restorable, None] = {}
-    for name in dict.fromkeys(one.model.name for one in missing):
-        mine = [one for one in missing if one.model.name == name]
-        promoted = sorted((one for one in mine if one.number), key=lambda one: one.number or 0)
-        number = next_number(name)
-        for one in mine:
-            due = [first for first in promoted if (first.number or 0) <= number and first not in ordered]
-            for first in (*due, one):
-                if first not in ordered:
-                    ordered[first] = None
-                    number = max(number, first.number or 0) + first.is_version
-    return list(ordered)
-
-
 @dataclass
 class _Restorer:
     """Finds what is missing in trees and restores it, and counts."""
@@ -230,7 +200,7 @@ class _Restorer:
         try:
             models = tree.declared.models.values()
         except DovetailError as error:
-            self._problem(tree.where, error)
+            self._problem(tree, tree.where, error)
             return
         for model in models:
             try:
@@ -240,7 +210,7 @@ class _Restorer:
             except UserError as error:
                 if tree.time is None:  # the working tree
                     raise
-                self._problem(tree.where, error)
+                self._problem(tree, tree.where, error)
                 return
             key = (model.name, lineage.fingerprint, tree.experiment is None)
             if key not in self.seen:
@@ -265,7 +235,7 @@ class _Restorer:
                 projection = project(one.tree, one.model, Path(folder))
                 result = record(self.store, projection)
         except DovetailError as error:
-            self._problem(f"{one.model.name} of {one.tree.where}", error)
+            self._problem(one.tree, f"{one.model.name} of {one.tree.where}", error)
         else:
             self._count(one, run_created=result.run_created, version_created=result.version_created)
             if result.version and projection.earns_staging:
@@ -294,7 +264,10 @@ class _Restorer:
             self.staging[name] = self.store.aliases(name).get(STAGING, 0)
         return version is not None and version.number <= self.staging[name]
 
-    def _problem(self, what: str, error: DovetailError) -> None:
-        if error.message not in self.told:  # a broken file is the same in each commit until somebody corrects it
-            self.told.add(error.message)
+    def _problem(self, tree: Tree, what: str, error: DovetailError) -> None:
+        said = error.message
+        if tree.commit:  # a broken file is the same in each commit until somebody corrects it
+            said = re.sub(rf"{tree.commit.sha[:7]}\w*", "", said)
+        if said not in self.told:
+            self.told.add(said)
             self.problems.append(Finding.of(error, what))

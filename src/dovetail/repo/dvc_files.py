@@ -4,6 +4,7 @@ import hashlib
 import json
 import posixpath
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -56,8 +57,12 @@ def parse_dvc(content: bytes | str, path: str) -> list[Tracked]:
     return [Tracked(ref, next(iter(deps), None), path) for ref in _refs(folder, known.get("outs"), "outs")]
 
 
-def read_locks(locks: Mapping[str, bytes], wdirs: Mapping[str, str]) -> dict[str, StageRecord]:
+def read_locks(
+    locks: Mapping[str, bytes], wdirs: Mapping[str, str], commit: str | None = None
+) -> dict[str, StageRecord]:
     """The stages of several dvc.lock, given as the content of each path; `wdirs` as `parse_lock` takes it.
+
+    `commit` is the sha of the one that they are of; None: they are the working tree's.
 
     Raises:
         UserError: naming the one that cannot be read.
@@ -67,6 +72,8 @@ def read_locks(locks: Mapping[str, bytes], wdirs: Mapping[str, str]) -> dict[str
         try:
             found |= parse_lock(content, posixpath.dirname(path), wdirs)
         except Unreadable as error:
+            if commit:
+                raise unreadable(path, commit, error) from error
             raise UserError(
                 f"{path} cannot be read: {error}",
                 f"resolve the conflict, or: git checkout HEAD -- {path}, then dvc repro",
@@ -74,8 +81,14 @@ def read_locks(locks: Mapping[str, bytes], wdirs: Mapping[str, str]) -> dict[str
     return found
 
 
-def read_dvc_files(files: Mapping[str, bytes]) -> dict[str, Tracked]:
-    """What several .dvc files keep, by path, given as the content of each path.
+def unreadable(path: str, commit: str, why: Unreadable) -> UserError:
+    """The error for a file of a commit that cannot be read."""
+    sha = commit[:8]
+    return UserError(f"{path} of commit {sha} cannot be read: {why}", f"git show {sha}:{shlex.quote(path)}")
+
+
+def read_dvc_files(files: Mapping[str, bytes], commit: str | None = None) -> dict[str, Tracked]:
+    """What several .dvc files keep, by path, given as the content of each path; `commit` as for `read_locks`.
 
     Raises:
         UserError: naming the one that cannot be read.
@@ -85,6 +98,8 @@ def read_dvc_files(files: Mapping[str, bytes]) -> dict[str, Tracked]:
         try:
             found |= {entry.ref.path: entry for entry in parse_dvc(content, path)}
         except Unreadable as error:
+            if commit:
+                raise unreadable(path, commit, error) from error
             raise UserError(f"{path} cannot be read: {error}", f"git checkout HEAD -- {path}") from error
     return found
 

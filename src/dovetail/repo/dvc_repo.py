@@ -1,20 +1,26 @@
 """DVC's own view of a repository, opened when it is asked for the first time."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
-from dovetail.errors import DovetailError, UserError
-from dovetail.values.documents import Unreadable, load_yaml
+from dovetail.errors import OutsideError, UserError
+from dovetail.repo.dvc_files import parse_dvc, parse_lock
+from dovetail.system.disk import is_of_disk
+from dovetail.values.documents import Unreadable, load_yaml, mapping
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 _LONGEST = 300
+_US = __name__.partition(".")[0]
+_DVC = ("dvc", "dvc_data", "dvc_objects", "dvc_render", "dvc_task", "scmrepo")
 _DOCUMENTS = ("dvc.yaml", "params.yaml", "dvc.lock")
 
 
@@ -32,10 +38,20 @@ class DvcRepo:
         Raises:
             UserError: when DVC refuses: a configuration that cannot be read, no git repository around it.
         """
+        from dvc.config import ConfigError
         from dvc.repo import Repo
 
-        with self.asked():
-            return self._closing.enter_context(Repo(str(self.root)))
+        try:
+            with self.asked():
+                repo = self._closing.enter_context(Repo(str(self.root)))
+        except UserError as error:
+            if isinstance(error.__cause__, ConfigError):
+                raise _of_config(self.root, error.__cause__) from error.__cause__
+            raise
+        cache = Path(repo.cache.local_cache_dir)
+        if cache.exists() and not cache.is_dir():
+            raise UserError(f"{cache}, where DVC keeps its cache, is no folder", f"ls -ld {shlex.quote(str(cache))}")
+        return repo
 
     @property
     def default_remote(self) -> str | None:
@@ -45,7 +61,7 @@ class DvcRepo:
 
     @contextmanager
     def asked(self, following: str = "correct the file named, then: dvc status") -> Iterator[None]:
-        """Translate all that DVC's own code raises in the block, which does nothing but ask DVC.
+        """Translate all that DVC's own code raises in the block; what our code raises there stays what it is.
 
         DVC checks little of what it reads: a date that is none ends in a ValueError that names no file. So the files
         that it read are read again, strictly, to say which one it is.
@@ -55,9 +71,11 @@ class DvcRepo:
         """
         try:
             yield
-        except DovetailError:
-            raise
         except Exception as error:
+            if not of_dvc(error):
+                raise
+            if is_of_disk(error):
+                raise OutsideError(f"DVC cannot go on: {one_line(error)}", f"df -h {self.root}") from error
             what = next(broken_files(self.root), None) or f"DVC refuses {self.root}: {one_line(error)}"
             raise UserError(what, following) from error
 
@@ -82,6 +100,26 @@ def dvc_errors() -> Iterator[None]:
         raise
 
 
+def _of_config(root: Path, error: Exception) -> UserError:
+    """The error for a configuration that DVC refuses, with the name of the file where one is no configuration file."""
+    from configobj import ConfigObj, ConfigObjError
+
+    for path in (".dvc/config", ".dvc/config.local"):
+        try:
+            ConfigObj(str(root / path), encoding="utf-8")
+        except (ConfigObjError, OSError, UnicodeDecodeError) as found:
+            return UserError(f"{path} cannot be read: {one_line(found)}", f"correct {path}, then: dvc config --list")
+    what = f".dvc/config, or a file that is read with it, is not valid: {one_line(error)}"
+    return UserError(what, "dvc config --list --show-origin")
+
+
+def of_dvc(error: BaseException) -> bool:
+    """Whether DVC's code raised the error, or called what raised it; not our code that asked DVC, nor one it calls."""
+    rooms = (frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
+    ours = [room for room in rooms if room in _DVC or room == _US]
+    return bool(ours) and ours[-1] != _US
+
+
 def one_line(error: Exception) -> str:
     """What an error says, on one line that a terminal can show."""
     said = " ".join(str(error).split()) or type(error).__name__
@@ -89,13 +127,32 @@ def one_line(error: Exception) -> str:
 
 
 def broken_files(root: Path) -> Iterator[str]:
-    """What is wrong with each file below `root` that DVC reads and that is no document, in a sentence."""
+    """What is wrong with each file below `root` that DVC reads and that is not what DVC writes, in a sentence."""
     for file in read_by_dvc(root):
+        path = file.relative_to(root).as_posix()
         try:
-            load_yaml(file.read_bytes())
+            check(file.read_bytes(), path)
         except (OSError, Unreadable) as error:
-            said = error.strerror if isinstance(error, OSError) else error
-            yield f"{file.relative_to(root).as_posix()} cannot be read: {said}"
+            yield f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else error}"
+
+
+def check(content: bytes, path: str) -> None:
+    """Read a document that DVC reads by its name, strictly.
+
+    Raises:
+        Unreadable: when it is none, or not of the form that its name promises.
+    """
+    if path.endswith(".dvc"):
+        parse_dvc(content, path)
+    elif path.rpartition("/")[2] == "dvc.lock":
+        parse_lock(content)
+    else:
+        mapping(load_yaml(content), "the whole")
+
+
+def is_document(path: str) -> bool:
+    """Whether DVC reads the file by its name."""
+    return path.rpartition("/")[2] in _DOCUMENTS or path.endswith(".dvc")
 
 
 def read_by_dvc(root: Path) -> Iterator[Path]:

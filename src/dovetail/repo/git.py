@@ -300,9 +300,15 @@ class Git:
 
     def files(self, sha: str) -> dict[str, str]:
         """The blob of every file below `root` at a commit, by path."""
-        found = self._objects.find(f"{sha}:./")
-        if found is not None:
-            return dict(self._objects.below(*found))
+        return next(self.files_of([sha]))
+
+    def files_of(self, shas: Iterable[str]) -> Iterator[dict[str, str]]:
+        """The same for each of several commits."""
+        asked = list(shas)
+        for sha, found in zip(asked, self._objects.find_all(f"{sha}:./" for sha in asked), strict=True):
+            yield self._listed(sha) if found is None else dict(self._objects.below(*found))
+
+    def _listed(self, sha: str) -> dict[str, str]:
         # No such folder then, or no such commit: git itself says which.
         entries = (entry.partition("\t") for entry in self.ask("ls-tree", "-r", "-z", sha).split("\0") if entry)
         return {path: about.split()[2] for about, _, path in entries}
@@ -314,9 +320,16 @@ class Git:
         return [path for path in found.split("\0") if path]
 
     def content(self, rev: str, path: str) -> bytes:
-        """The content of a file at a revision; empty where there is none."""
+        """The content of a file at a revision; empty where there is none.
+
+        Raises:
+            UserError: when a link or a folder is in its place.
+        """
         found = self.ask("ls-tree", "-z", rev, "--", path).rstrip("\0")
-        return self.blob(found.split()[2]) if found.split(" ")[1:2] == ["blob"] else b""
+        if found and not found.startswith("100"):  # git's modes of files
+            what = "a folder" if found.split()[1] == "tree" else "no file"
+            raise UserError(f"{path} of {rev} cannot be read: it is {what}", f"git ls-tree {rev} {shlex.quote(path)}")
+        return self.blob(found.split()[2]) if found else b""
 
     def blob(self, name: str) -> bytes:
         """The content of a blob.
@@ -325,6 +338,16 @@ class Git:
             GitFailed: when git lacks it.
         """
         return self._objects.content(name)
+
+    def blobs(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Each of several blobs with its content.
+
+        Raises:
+            GitFailed: when git lacks one.
+        """
+        asked = list(names)
+        for name, found in zip(asked, self._objects.find_all(asked), strict=True):
+            yield name, self._objects.content(name) if found is None else found[1]
 
     def close(self) -> None:
         """End the process that reads objects."""

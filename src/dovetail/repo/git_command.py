@@ -22,9 +22,11 @@ def run(
         subprocess.TimeoutExpired: when it takes longer.
     """
     command = ["git", "--no-optional-locks", *_UTF8, *args]
+    # What GIT_TRACE=1 says on standard error is no refusal.
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_TRACE") or value[:1] == "/"}
     with found():
         done = subprocess.run(
-            command, cwd=root, env={**os.environ, **env}, capture_output=True, check=False, timeout=timeout, input=given
+            command, cwd=root, env={**kept, **env}, capture_output=True, check=False, timeout=timeout, input=given
         )
     return subprocess.CompletedProcess(command, done.returncode, decode(done.stdout), decode(done.stderr))
 

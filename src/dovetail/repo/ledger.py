@@ -35,6 +35,7 @@ class Event:
         semver: GTO's version of the commit, if it has one.
         note: What its message says; None for a tag that was made with plain GTO, and for a message that cannot be read.
         problem: What in the tag does not fit the rest of git; such an event moves nothing.
+        doubt: Why its number does not count, though its bytes do: another tag gives the number to other bytes.
     """
 
     model: str
@@ -45,11 +46,12 @@ class Event:
     semver: str | None
     note: Note | None
     problem: str = ""
+    doubt: str = ""
 
     @property
     def version(self) -> int | None:
-        """MLflow's number of the version, as the tag says it."""
-        return self.note.version if self.note else None
+        """MLflow's number of the version, as the tag says it; None where that is in doubt."""
+        return self.note.version if self.note and not self.doubt else None
 
     @property
     def time(self) -> int:
@@ -72,6 +74,11 @@ class Ledger:
     def aliases(self) -> dict[tuple[str, str], Event | None]:
         """What each alias of each model names; None where its last assignment was taken back."""
         return {name: stack[-1] if stack else None for name, stack in self._stacks.items()}
+
+    @cached_property
+    def doubtful(self) -> tuple[Event, ...]:
+        """The events whose number does not count, oldest first."""
+        return tuple(event for event in self.events if event.doubt)
 
     @cached_property
     def unfit(self) -> tuple[Event, ...]:
@@ -195,7 +202,7 @@ def read(tags: Iterable[Tag], check: Check = lambda _: {}) -> Ledger:
     events = [_event(tag, match, names.get(match["model"], {})) for tag, match in matched if match["alias"]]
     problems = check([event for event in events if not event.problem])
     checked = [replace(event, problem=problems[event]) if event in problems else event for event in events]
-    return Ledger(tuple(_numbered(checked)), versions, counters)
+    return Ledger(tuple(_numbered(checked, versions)), versions, counters)
 
 
 def _event(tag: Tag, match: re.Match[str], semvers: Mapping[str, str]) -> Event:
@@ -214,19 +221,38 @@ def _event(tag: Tag, match: re.Match[str], semvers: Mapping[str, str]) -> Event:
     return Event(match["model"], match["alias"], kind, tag, number, semver, note, problem)
 
 
-def _numbered(events: Iterable[Event]) -> Iterable[Event]:
-    """The events, those marked that give a version's number to other bytes than an earlier one did."""
-    known: dict[tuple[str, int], Event] = {}
+def _numbered(events: Sequence[Event], versions: Mapping[str, Mapping[str, str]]) -> Iterable[Event]:
+    """The events, those marked that give a version's number to other bytes than another one does.
+
+    Dates decide nothing, for whoever makes a tag writes its date. `m@v3.0.0` is the witness: a second tag of that name
+    cannot be made, so version 3 is what its commit holds. Where no claim has that witness, the number counts for none.
+    """
+    claims: dict[tuple[str, int], list[Event]] = {}
     for event in events:
-        if event.problem or event.note is None or event.version is None:
-            yield event
-            continue
-        first = known.setdefault((event.model, event.version), event)
-        if first.note and first.note.md5 != event.note.md5:
-            other = f"Dovetail-Version is {event.version}, which is md5 {first.note.md5[:8]} in {first.tag.name}"
-            yield replace(event, problem=f"{other}, not {event.note.md5[:8]}")
-        else:
-            yield event
+        if event.version and not event.problem:
+            claims.setdefault((event.model, event.version), []).append(event)
+    marked: dict[Event, Event] = {}
+    for (model, number), claiming in claims.items():
+        if len({_md5_of(event) for event in claiming}) > 1:
+            witness = versions.get(model, {}).get(f"v{number}.0.0")
+            marked |= _contested(number, claiming, [event for event in claiming if event.tag.commit == witness])
+    return [marked.get(event, event) for event in events]
+
+
+def _contested(number: int, claiming: Sequence[Event], witnessed: Sequence[Event]) -> dict[Event, Event]:
+    """The events that give one number to several bytes, as far as they are wrong or in doubt."""
+    if len({_md5_of(event) for event in witnessed}) == 1:
+        first = witnessed[0]
+        said = f"Dovetail-Version is {number}, which is md5 {_md5_of(first)[:8]} in {first.tag.name}"
+        wrong = [event for event in claiming if _md5_of(event) != _md5_of(first)]
+        return {event: replace(event, problem=f"{said}, not {_md5_of(event)[:8]}") for event in wrong}
+    names = {_md5_of(event): event.tag.name for event in reversed(claiming)}
+    said = " and ".join(f"md5 {md5[:8]} in {name}" for md5, name in names.items())
+    return {event: replace(event, doubt=f"Dovetail-Version {number} is {said}") for event in claiming}
+
+
+def _md5_of(event: Event) -> str:
+    return event.note.md5 if event.note else ""
 
 
 def _grouped(events: Iterable[Event], key: Callable[[Event], Key]) -> dict[Key, list[Event]]:

@@ -5,7 +5,7 @@ where the lines that DVC writes do not say it.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import yaml
@@ -18,6 +18,7 @@ from dovetail.repo.ledger import UNASSIGN, Event, Ledger, read
 from dovetail.values.documents import load_yaml
 
 BytesAt = Callable[[str, str], str]  # model and commit → md5; raises UnknownModel, MissingFile where there is none
+Object = tuple[str, str] | None  # type and full name; None where git lacks it
 _OTHERS = ("\n    cmd:", "\n    deps:", "\n    params:")  # the sections of a stage beside its outs
 _SHORT = 8  # characters of a digest that people compare
 
@@ -38,29 +39,38 @@ def _contradicted(git: Git, bytes_at: BytesAt, events: Sequence[Event]) -> dict[
     commits = list(dict.fromkeys(event.tag.commit for event in asked))
     found = [git.objects(f"{sha}{what}" for sha in commits) for what in ("^{commit}", ":./dvc.lock", ":./dvc.yaml")]
     blobs = dict(zip(commits, zip(*found, strict=True), strict=True))
-    pipelines: dict[str, str] = {}  # by blob
-    locks: dict[tuple[str, str | None], str | None] = {}  # by blob and path
+    locks = _digests_in_locks(git, asked, blobs)
     recorded: dict[tuple[str, str], str] = {}  # model and commit → md5, or what is wrong with the commit
     problems: dict[Event, str] = {}
     for event in asked:
-        commit, lock, pipeline = blobs[event.tag.commit]
-        if commit is None:
+        if blobs[event.tag.commit][0] is None:
             continue
-        if lock and pipeline:
-            if pipeline[1] not in pipelines:
-                pipelines[pipeline[1]] = git.blob(pipeline[1]).decode(errors="replace")
-            path = _path(pipelines[pipeline[1]], event.model)
-            if (lock[1], path) not in locks:
-                locks[lock[1], path] = _md5(git.blob(lock[1]).decode(errors="replace"), path)
-            md5 = locks[lock[1], path]
-            if md5 and (event.note is None or md5 == event.note.md5):
-                continue
+        md5 = locks.get(event)
+        if md5 and (event.note is None or md5 == event.note.md5):
+            continue
         key = (event.model, event.tag.commit)
         if key not in recorded:
             recorded[key] = _recorded(bytes_at, *key)
         if problem := _problem(event, recorded[key]):
             problems[event] = problem
     return problems
+
+
+def _digests_in_locks(git: Git, events: Sequence[Event], blobs: Mapping[str, Sequence[Object]]) -> dict[Event, str]:
+    """What the dvc.lock at each event's commit says of the model, where the lines that DVC writes say it."""
+    here = [event for event in events if all(blobs[event.tag.commit])]
+    names = {event: [found[1] for found in blobs[event.tag.commit] if found] for event in here}
+    pipelines = dict(git.blobs(dict.fromkeys(names[event][2] for event in here)))
+    wanted: dict[str, dict[str, list[Event]]] = {}  # by the blob of dvc.lock and the path in it
+    for event in here:
+        if path := _path(pipelines[names[event][2]].decode(errors="replace"), event.model):
+            wanted.setdefault(names[event][1], {}).setdefault(path, []).append(event)
+    found: dict[Event, str] = {}
+    for blob, content in git.blobs(wanted):
+        for path, asking in wanted[blob].items():
+            if md5 := _md5(content.decode(errors="replace"), path):
+                found |= dict.fromkeys(asking, md5)
+    return found
 
 
 def _recorded(bytes_at: BytesAt, model: str, commit: str) -> str:
@@ -96,10 +106,8 @@ def _path(pipeline: str, model: str) -> str | None:
     return path if isinstance(path, str) and join("", path) == path and "${" not in path else None
 
 
-def _md5(lock: str, path: str | None) -> str | None:
+def _md5(lock: str, path: str) -> str | None:
     """The digest of the out `path` in the text of a dvc.lock, as DVC writes it; None where it is not found so."""
-    if path is None:
-        return None
     entry = rf"^    - path: {re.escape(path)}\n      hash: md5\n      md5: ([0-9a-f]{{32}})$"
     for match in re.finditer(entry, lock, re.MULTILINE):
         if lock.rfind("\n    outs:\n", 0, match.start()) > max(lock.rfind(s, 0, match.start()) for s in _OTHERS):

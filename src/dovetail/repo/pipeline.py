@@ -4,9 +4,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import DovetailError, UserError
+from dovetail.errors import UserError
 from dovetail.repo import dvc_yaml
-from dovetail.repo.dvc_repo import DvcRepo, one_line
+from dovetail.repo.dvc_repo import DvcRepo, of_dvc, one_line
 from dovetail.repo.dvc_values import Declared, Stage
 from dovetail.repo.storage import Storage
 from dovetail.values.lineage import StageRecord
@@ -33,14 +33,16 @@ class Pipeline:
     def _asked(self, rev: str | None) -> Declared:
         repo = self._dvc.opened
         if rev is None:
+            if (self._dvc.root / "dvc.yaml").is_dir():  # DVC takes it for no file, and goes on without
+                raise UserError("dvc.yaml cannot be read: Is a directory", "git status dvc.yaml")
             with self._dvc.asked():
                 return dvc_yaml.declared(repo)
         try:
             with repo.switch(rev):
                 return dvc_yaml.declared(repo)
-        except DovetailError:
-            raise
         except Exception as error:
+            if not of_dvc(error):
+                raise
             # DVC, which raises anything for a file that it did not expect, names none of that commit's.
             raise UserError(
                 f"DVC refuses commit {rev[:8]}: {one_line(error)}", f"git show {rev[:8]}:dvc.yaml"

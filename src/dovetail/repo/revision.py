@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import MissingFile, UserError
-from dovetail.repo.dvc_files import Tracked, folder_md5, read_dvc_files, read_locks
+from dovetail.repo.dvc_files import Tracked, folder_md5, read_dvc_files, read_locks, unreadable
+from dovetail.repo.dvc_repo import check, is_document
 from dovetail.repo.dvc_values import Declared
 from dovetail.repo.dvc_yaml import gates_of
 from dovetail.repo.git_values import Commit
@@ -37,13 +38,26 @@ class Revision(Tree):
         # DVC takes a fifth of a second to read a commit's dvc.yaml. Params change at every other commit, but say
         # something else about the outs only where they are interpolated, which the outs' names then show.
         pipelines = self._named("dvc.yaml")
-        outs = frozenset(out.path for record in read_locks(self._locks, {}).values() for out in record.outs)
+        outs = frozenset(
+            out.path for record in read_locks(self._locks, {}, self.commit.sha).values() for out in record.outs
+        )
         # Working directories are not in dvc.lock: they may follow from params.
         params = tuple(self._named("params.yaml").items()) if self._has_wdirs else ()
-        declared = self._pipeline.declared((tuple(pipelines.items()), outs, params), self.commit.sha)
+        try:
+            declared = self._pipeline.declared((tuple(pipelines.items()), outs, params), self.commit.sha)
+        except UserError:
+            self._check_documents()  # DVC does not always say which file it is
+            raise
         gates = {name: gates for path in pipelines for name, gates in self._gates(path).items()}
         models = {name: replace(m, gates=gates.get(name, m.gates)) for name, m in declared.models.items()}
         return replace(declared, models=models)
+
+    def _check_documents(self) -> None:
+        for path in filter(is_document, self._files):
+            try:
+                check(self._content(path), path)
+            except Unreadable as error:
+                raise unreadable(path, self.commit.sha, error) from error
 
     def _gates(self, pipeline: str) -> Mapping[str, Mapping[str, Any]]:
         params = (Path(pipeline).parent / "params.yaml").as_posix()
@@ -58,7 +72,7 @@ class Revision(Tree):
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
         # Where no dvc.yaml names a working directory DVC need not be asked for one.
-        return read_locks(self._locks, self.declared.wdirs if self._has_wdirs else {})
+        return read_locks(self._locks, self.declared.wdirs if self._has_wdirs else {}, self.commit.sha)
 
     @property
     def _has_wdirs(self) -> bool:
@@ -66,7 +80,8 @@ class Revision(Tree):
 
     @cached_property
     def tracked(self) -> Mapping[str, Tracked]:
-        return read_dvc_files({path: self._content(path) for path in self._files if Path(path).suffix == ".dvc"})
+        files = {path: self._content(path) for path in self._files if Path(path).suffix == ".dvc"}
+        return read_dvc_files(files, self.commit.sha)
 
     def listing(self, ref: FileRef) -> list[FileRef]:
         inside = self.in_git(ref.path)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from dovetail.errors import Busy, MissingFile, UnknownReference, UserError
+from dovetail.errors import Busy, MissingFile, UnknownReference
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.dvc_variables import ENV_ROOT
 from dovetail.repo.git import Git
@@ -20,6 +20,7 @@ from dovetail.repo.revision import Revision
 from dovetail.repo.storage import Storage
 from dovetail.repo.tree import Sources, Tree
 from dovetail.repo.working_tree import WorkingTree
+from dovetail.system.disk import refused
 
 WORKSPACE = "workspace"  # DVC's own word for the working tree where a revision is asked for
 
@@ -57,7 +58,7 @@ class Workspace:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f".dvc/tmp cannot be used: {error.strerror}", f"ls -ld {self.typed('.dvc/tmp')}") from error
+            raise refused(error, ".dvc/tmp", f"ls -ld {self.typed('.dvc/tmp')}") from error
         return folder
 
     @cached_property

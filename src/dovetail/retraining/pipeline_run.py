@@ -123,7 +123,7 @@ def _write(plan: RetrainPlan, place: Worktree) -> list[str]:
         path = raw.ref.path
         append_rows(place.root / path, table)
     record = place.root / raw.record
-    before = record.read_text(encoding="utf-8") if record.is_file() else ""
+    before = plan.tree.read(plan.tree.file(raw.record)).decode() if plan.tree.keeps(raw.record) else ""
     record.write_text(branches.with_keys(before, plan.rows.keys), encoding="utf-8")
     if raw.keeper == GIT:
         return []

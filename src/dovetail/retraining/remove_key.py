@@ -5,9 +5,15 @@ from typing import Any
 
 import yaml
 
+from dovetail.values.documents import load_yaml
+
 
 def has_key(text: str, path: Sequence[str]) -> bool:
-    """Whether the mappings of `text` lead down to the key at `path`."""
+    """Whether the mappings of `text` lead down to the key at `path`.
+
+    Raises:
+        Unreadable: when the text is no YAML.
+    """
     try:
         _find(text, path)
     except KeyError:
@@ -20,6 +26,7 @@ def remove_key(text: str, path: Sequence[str]) -> str:
 
     Raises:
         KeyError: when there is no such key.
+        Unreadable: when the text is no YAML.
     """
     text = text if text.endswith("\n") else f"{text}\n"
     mapping, number = _find(text, path)
@@ -40,6 +47,7 @@ def remove_key(text: str, path: Sequence[str]) -> str:
 
 
 def _find(text: str, path: Sequence[str]) -> tuple[Any, int]:
+    load_yaml(text)  # strictly: PyYAML takes a key twice, and marks of another kind
     node = yaml.compose(text, Loader=yaml.SafeLoader)  # the one in C knows no positions of characters
     for depth, name in enumerate(path, 1):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []

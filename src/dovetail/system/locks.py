@@ -1,5 +1,6 @@
 """Locks between processes on this machine, and long work that lets others have their turn."""
 
+import shlex
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from dovetail.errors import Busy
+from dovetail.system.disk import refused
 
 _LOCK_SECONDS = 300
 _TURN, _PAUSE = 5.0, 0.2  # seconds; who waits for the lock looks every twentieth of one
@@ -34,15 +36,22 @@ def exclusive(root: Path, name: str, seconds: float) -> Iterator[None]:
 
     Raises:
         Busy: when another process does not let go of it within `seconds`.
+        UserError, OutsideError: when there can be no such file.
     """
     path = root / ".dvc" / "tmp" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=seconds)
     try:
-        with FileLock(path, timeout=seconds):
-            yield
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout as error:
         since = f"has held {path} for {seconds} s" if seconds else f"holds {path}"
         raise Busy(f"another dovetail {since}", "the same again, later") from error
+    except OSError as error:
+        raise refused(error, error.filename or str(path), f"ls -ld {shlex.quote(str(path.parent))}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def take_turns(root: Path, items: Iterable[Item]) -> Iterator[Iterator[Item]]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import chdir, closing, contextmanager
@@ -95,7 +96,9 @@ def open_store(root: Path) -> Iterator[Store]:
 def _connect(root: Path, uri: str) -> Store:
     import mlflow
 
+    _check_artifacts(root)
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the migrations of a new store are no news to a user
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints the error that is translated here
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
     with chdir(root):  # where MLflow puts the default experiment of a new store
@@ -103,6 +106,18 @@ def _connect(root: Path, uri: str) -> Store:
         client = mlflow.MlflowClient(uri)
         client.search_experiments(max_results=1)
     return Store(client, root, uri)
+
+
+def _check_artifacts(root: Path) -> None:
+    """See that what lies where MLflow keeps its files is a folder that can be read: a file would be read as no files.
+
+    Raises:
+        StoreError: when it is not.
+    """
+    folder = root / "mlruns"
+    if (folder.exists() or folder.is_symlink()) and not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
+        what = "cannot be read" if folder.is_dir() else "is no folder"
+        raise StoreError(f"{folder}, where MLflow keeps its files, {what}", f"ls -ld {shlex.quote(str(folder))}")
 
 
 @contextmanager
@@ -119,14 +134,34 @@ def _translated(uri: str) -> Iterator[None]:
 
 def _refused(uri: str, error: Exception) -> StoreError:
     """One line of what MLflow, its database, its server or the disk below them said; SQL is nobody's news."""
-    said = _without_secrets(" ".join(str(error).partition("[SQL:")[0].split()))
+    of_sqlite = _of_sqlite(error)
+    said = _without_secrets(" ".join(str(of_sqlite or error).partition("[SQL:")[0].split()))
+    path = Path(uri.removeprefix(SQLITE))
     if uri.startswith("http"):
         look = f"curl {_without_secrets(uri)}/health"
-    elif isinstance(error, OSError):
-        look = f"df -h {Path(uri.removeprefix(SQLITE)).parent}"
+    elif of_sqlite and _code(of_sqlite) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        look = f"ls -ld {path.parent} {path}"
+    elif isinstance(error, OSError) or (of_sqlite and _code(of_sqlite) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)):
+        look = f"df -h {path.parent}"
     else:
         look = "mlflow doctor"
     return StoreError(f"MLflow at {_without_secrets(uri)}: {said}", f"{look}, then the same again")
+
+
+def _of_sqlite(error: BaseException | None) -> sqlite3.Error | None:
+    """What SQLite itself said, below what SQLAlchemy and MLflow made of it."""
+    while error is not None:
+        if isinstance(error, sqlite3.Error):
+            return error
+        original = getattr(error, "orig", None)
+        error = original if isinstance(original, sqlite3.Error) else error.__cause__ or error.__context__
+    return None
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    """SQLite's primary result code; the extended one has it in its lowest byte."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def _create_sqlite(uri: str) -> None:
