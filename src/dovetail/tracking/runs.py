@@ -38,10 +38,22 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
-    """A run that a script opened inside a stage, and the execution of the stage that it belongs to."""
+    """A run that a script opened inside a stage, and the execution of the stage that it belongs to.
+
+    Attributes:
+        is_adopted: Whether it is a model's run.
+        parent: The id of the run that it is shown below.
+    """
 
     run: Run
     execution: str | None
+    is_adopted: bool
+    parent: str | None
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it is neither a model's run nor shown below another one."""
+        return not self.is_adopted and self.parent is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +107,21 @@ class Runs(StoreClient):
         return _run(mine[0]) if mine else None
 
     def live_runs(self, inputs: str) -> list[LiveRun]:
-        """The finished runs that scripts opened in the stage with these inputs, adopted ones aside, oldest first."""
+        """The finished runs that scripts opened in the stage with these inputs, oldest first."""
         found = self._search(tag_keys.DVC_INPUTS, inputs, self._runs_tagged, self._values_of_tag)
         return [
-            LiveRun(_run(run), run.data.tags.get(tag_keys.DVC_EXECUTION))
-            for run in found
-            if tag_keys.FINGERPRINT not in run.data.tags
-            and _PARENT not in run.data.tags
-            and (run.info.status == "FINISHED" or tag_keys.MODEL_MD5 in run.data.tags)  # or adopted in part
+            LiveRun(_run(run), tags.get(tag_keys.DVC_EXECUTION), tag_keys.FINGERPRINT in tags, tags.get(_PARENT))
+            for run, tags in ((run, run.data.tags) for run in found)
+            if run.info.status == "FINISHED" or tag_keys.MODEL_MD5 in tags  # or adopted in part
         ]
+
+    def has_logged(self, run: Run, md5: str, size: int) -> bool:
+        """Whether a script logged a file of these bytes to the run or to one below it, as an artifact or in a model."""
+        made = self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
+        places = [self._client.get_run(run.id).info.artifact_uri, *(model.artifact_location for model in made)]
+        below = map(_run, self._runs_tagged(_PARENT, run.id))
+        here = any(artifacts.holds(place, md5, size) for place in places)
+        return here or any(self.has_logged(child, md5, size) for child in below)
 
     def _runs_tagged(self, key: str, value: str) -> list[Any]:
         question = {"filter_string": f"tags.`{key}` = '{value}'", "order_by": ["attributes.start_time ASC"]}
