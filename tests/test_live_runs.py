@@ -215,6 +215,16 @@ def test_a_stage_in_a_subfolder_typed_from_there(small):
     assert (run.info.run_name, small.store().versions()[0].run_id) == ("live", run.info.run_id)
 
 
+def test_a_script_that_tracks_elsewhere_is_told_so_with_the_line_to_take_out(small, tmp_path):
+    tracking(small, f'import mlflow\nmlflow.set_tracking_uri("sqlite:///{tmp_path}/other.db")\n').run(
+        "dvc", "repro", "-q"
+    )
+    ((warning,),) = [one["warnings"] for one in small.json("register")]
+    assert warning["what"].startswith("train.py:13 sets the tracking URI to 'sqlite:///")
+    assert warning["next"].startswith("delete line 13 of train.py")
+    assert "delete line 13" in small.run("dovetail", "register").stdout
+
+
 @pytest.mark.slow
 def test_killed_while_it_adopts_it_goes_on_with_the_same_run(small):
     tracking(small, LIVE).run("dvc", "repro", "-q", "train")

@@ -33,7 +33,7 @@ CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
 )
 TRACKING_CHECKS: tuple[Callable[[Workspace, Tracking], Iterator[Finding]], ...] = (
     check_tracking.relative_folder,
-    check_tracking.relative_uris_in_code,
+    check_tracking.uris_in_code,
     check_tracking.shared_sqlite,
     check_tracking.lost_store,
     check_tracking.outdated_mlflow,

@@ -11,7 +11,7 @@ from typing import Any
 from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
 from dovetail.gates.rules import Verdict
-from dovetail.registration import live_runs, probe
+from dovetail.registration import live_runs, probe, script_uris
 from dovetail.registration.projection import Projection, project
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
@@ -19,6 +19,7 @@ from dovetail.system.processes import in_parallel
 from dovetail.tracking.connection import Tracking, import_mlflow
 from dovetail.tracking.store import Run, Store, Version
 from dovetail.values import tag_keys
+from dovetail.values.finding import Finding
 from dovetail.values.reference import STAGING
 
 
@@ -42,6 +43,7 @@ class Registration:
     aliases: tuple[str, ...]
     gates: tuple[Verdict, ...]
     onnx: str = ""  # the verdict on the compiled model; empty where dvc.yaml asks for none
+    warnings: tuple[Finding, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The entry of one model in the answer of `dovetail register --json`."""
@@ -55,6 +57,7 @@ class Registration:
             "aliases": list(self.aliases),
             "gates": [verdict.as_json() for verdict in self.gates],
             "onnx": self.onnx or None,
+            "warnings": [warning.as_json() for warning in self.warnings],
         }
 
 
@@ -93,7 +96,8 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
         asked = [probe.finish(*each) for each in zip(projections, probes, strict=True)]
         for known, found in zip(projections, asked, strict=True):
             projection = replace(known, verdicts=(*known.verdicts, *found))
-            done.append(apply(store, projection))
+            scripts = script_uris.findings(workspace.root, projection.lineage.programs, tracking.uri)
+            done.append(replace(apply(store, projection), warnings=tuple(scripts)))
             _allow(store, projection)
             _write_receipt(workspace.root / projection.model.receipt, projection.lineage.fingerprint)
     return RegisterAnswer(tuple(done))
