@@ -120,8 +120,8 @@ class Runs(StoreClient):
         made = self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
         places = [self._client.get_run(run.id).info.artifact_uri, *(model.artifact_location for model in made)]
         below = map(_run, self._runs_tagged(_PARENT, run.id))
-        here = any(artifacts.holds(place, md5, size) for place in places)
-        return here or any(self.has_logged(child, md5, size) for child in below)
+        found = (artifacts.holds(place, md5, size) for place in places)
+        return any(found) or any(self.has_logged(child, md5, size) for child in below)
 
     def _runs_tagged(self, key: str, value: str) -> list[Any]:
         question = {"filter_string": f"tags.`{key}` = '{value}'", "order_by": ["attributes.start_time ASC"]}
@@ -220,6 +220,7 @@ class Runs(StoreClient):
         Raises:
             UserError: when the card beside the model does not describe one.
         """
+        name = name.replace(".", "_")  # which MLflow takes in a registered model's name, but not here
         logged = self._client.create_logged_model(run.experiment, name, run.id, dict(tags), model_type="joblib")
         with artifacts.writing(logged.artifact_location) as folder:
             model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
@@ -243,11 +244,8 @@ class Runs(StoreClient):
 
     def runs_with_data(self, md5: str) -> list[RunDetails]:
         """Every run that was made of the data with this digest, at any distance, newest first."""
-        question = f"dataset.digest = '{md5}'"
-        return [
-            _details(r)
-            for r in pages(self._client.search_runs, experiment_ids=self._experiment_ids, filter_string=question)
-        ]
+        question = {"experiment_ids": self._experiment_ids, "filter_string": f"dataset.digest = '{md5}'"}
+        return [_details(run) for run in pages(self._client.search_runs, **question)]
 
     def text(self, run_id: str, path: str) -> str | None:
         """A text artifact of the run, if it is there."""
