@@ -13,7 +13,7 @@ from dovetail.doctor import (
     check_sandbox,
     check_tracking,
 )
-from dovetail.errors import DovetailError, StoreError
+from dovetail.errors import DovetailError, ForeignStore, StoreError
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
@@ -83,7 +83,9 @@ def doctor(workspace: Workspace, tracking: Tracking, request: DoctorRequest = Do
             with tracking.store() as store:
                 problems.extend(_found(STORE_CHECKS, workspace, store))
         except StoreError as error:
-            problems.append(Finding.of(error, "MLflow does not answer"))
+            is_foreign = isinstance(error, ForeignStore)
+            what = "MLflow's store names another folder" if is_foreign else "MLflow does not answer"
+            problems.append(Finding.of(error, what))
     distinct = dict.fromkeys(problems)  # one broken file stops several checks
     return DoctorAnswer(tuple(distinct))
 

@@ -9,8 +9,8 @@ from contextlib import chdir, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import StoreError
-from dovetail.tracking.relocate import relocate
+from dovetail.errors import ForeignStore, StoreError
+from dovetail.tracking.relocate import former_roots, relocate
 from dovetail.tracking.store import SQLITE, Store
 
 ENV_TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -66,10 +66,12 @@ class Tracking:
         """The store, its schema made if it is new; what MLflow refuses within the block becomes a StoreError.
 
         Raises:
+            ForeignStore: when its files are in another folder: the repository was moved or copied.
             StoreError: when MLflow refuses or does not answer.
         """
         with _translated(self.uri):
             if self._store is None or self._store.uri != self.uri:
+                _check_root(self.root, self.uri)
                 self._store = _connect(self.root, self.uri)
             yield self._store
 
@@ -90,6 +92,19 @@ def open_store(root: Path) -> Iterator[Store]:
     """
     with Tracking(root).store() as store:
         yield store
+
+
+def _check_root(root: Path, uri: str) -> None:
+    """Refuse a store that keeps its files in another folder, before anything is written or deleted there."""
+    if not uri.startswith(SQLITE):
+        return
+    file = Path(uri.removeprefix(SQLITE))
+    for former in former_roots(file, root):
+        how = f"is a copy: it names the files in {former.path}, which is there, too"
+        if not former.is_copied:
+            how = f"was moved: it names files in {former.path}, which is gone"
+        has_files = (root / "mlruns").exists()
+        raise ForeignStore(f"{file} {how}", "dovetail sync" if has_files else f"rm {file}, then: dovetail sync --all")
 
 
 def _connect(root: Path, uri: str) -> Store:
