@@ -90,6 +90,8 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
     read = partial(_projections, workspace, request.names)
     # Importing MLflow takes as long as reading the workspace: where nobody has imported it yet, both happen at once.
     projections = read() if "mlflow" in sys.modules else in_parallel(read, import_mlflow)
+    if not projections:
+        return RegisterAnswer(())  # no store for a repository that declares no model
     probes = [probe.start(projection) for projection in projections]  # before the lock: a child would hold it, too
     done = []
     with write_lock(tracking.root), tracking.store() as store:
