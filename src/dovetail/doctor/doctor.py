@@ -13,7 +13,7 @@ from dovetail.doctor import (
     check_sandbox,
     check_tracking,
 )
-from dovetail.errors import DovetailError, ForeignStore, StoreError
+from dovetail.errors import DataUnavailable, DovetailError, ForeignStore, StoreError
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
@@ -96,5 +96,7 @@ def _found(checks: tuple[Callable[..., Iterator[Finding]], ...], *asked: object)
             yield from check(*asked)
         except StoreError:
             raise
+        except DataUnavailable as error:
+            yield Finding.of(error, "DVC cannot ask for all data: what only the remote may have is not known")
         except DovetailError as error:
             yield Finding.of(error, "the repository cannot be read in whole")
