@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from project import Project
 
-from dovetail.doctor.check_tracking import is_relative, network_kind
+from dovetail.doctor.check_tracking import network_kind
+from dovetail.registration.script_uris import findings, is_relative
 
 
 def problems(project, **env):
@@ -244,6 +245,24 @@ def test_runs_that_an_experiment_would_lose(small):
     assert folder["next"] == "unset MLFLOW_TRACKING_URI"
     assert refused["what"] == "MLflow does not answer"
     assert problems(small) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('mlflow.set_tracking_uri("http://elsewhere:5000")', "train.py:1 sets the tracking URI to 'http://elsewhere:5000'"),
+        ('os.environ["MLFLOW_TRACKING_URI"] = "http://h"', "train.py:1 sets the tracking URI to 'http://h'"),
+        ("mlflow.set_tracking_uri(uri=settings.uri)", "train.py:1 sets the tracking URI"),
+        ('mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])', None),
+        ('mlflow.set_tracking_uri("http://this.one")', None),
+        ('mlflow.set_experiment("mine")', None),
+        ("mlflow.set_tracking_uri(", None),
+    ],
+)  # fmt: skip
+def test_scripts_that_track_elsewhere_are_named(tmp_path, line, told):
+    (tmp_path / "train.py").write_text(line)
+    found = [one.what for one in findings(tmp_path, ["train.py"], "http://this.one")]
+    assert found == ([told] if told else [])
 
 
 @pytest.mark.parametrize(

@@ -162,3 +162,9 @@ def test_the_formulas_give_what_is_printed_of_them():
     assert statistics.wasserstein(np.full(300, 0.1), np.array([3.0, 5.0])) is None  # their deviation is 1e-17
     assert statistics.total_variation({"a": 50, "b": 50}, {"a": 100}) == pytest.approx(0.5)
     assert statistics.corrected([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.0533333, 0.0533333, 0.5])
+
+
+@pytest.mark.parametrize("served", [[1.0, 0.0, None], [True, False, None], ["true", "false", None], [1, 0, 1]])
+def test_booleans_are_the_same_however_they_are_written(served):
+    known = pair("b", pd.Series([True, False, None] * 100, dtype=object), pd.Series(served * 100))
+    assert set(known.served.counts) == set(known.reference.counts) == {"true", "false"}

@@ -23,6 +23,35 @@ with mlflow.start_run(run_name="final"):
         mlflow.log_metric("loss", 5)
 """
 
+KEEPS_THE_BETTER = """
+import mlflow, mlflow.pyfunc
+class Echo(mlflow.pyfunc.PythonModel):
+    def predict(self, model_input: list[str]) -> list[str]:
+        return model_input
+with mlflow.start_run(run_name="better"):
+    LOG
+with mlflow.start_run(run_name="worse"):
+    pathlib.Path("out/other.joblib").write_bytes(pathlib.Path("out/m.joblib").read_bytes()[::-1])
+    mlflow.log_artifact("out/other.joblib")
+pathlib.Path("out/other.joblib").unlink()
+"""
+
+TWO_MODELS = """
+import mlflow
+with mlflow.start_run(run_name="of n"):
+    joblib.dump(DummyRegressor(strategy="constant", constant=w + 1).fit([[0.0]], [0.0]), "out/n.joblib")
+    mlflow.log_artifact("out/n.joblib")
+with mlflow.start_run(run_name="of m"):
+    mlflow.log_artifact("out/m.joblib")
+"""
+
+JUDGE = """
+import json, mlflow
+with mlflow.start_run(run_name="judging"):
+    mlflow.log_metric("judged", 0.5)
+json.dump({"judged": 0.5}, open("judged.json", "w"))
+"""
+
 AUTOLOG = """
 import mlflow, numpy
 from sklearn.linear_model import LogisticRegression
@@ -72,16 +101,68 @@ def test_it_is_completed_keeps_its_own_place_times_and_values_and_a_repeat_is_no
     assert (small.json("sync", "--all")["runs"]["created"], len(small.store().runs())) == (1, 4)  # the first commit
 
 
-def test_what_else_the_same_execution_opened_is_shown_below_it(small):
-    tracking(small, SEVERAL).run("dvc", "repro", "-q")
+def parents(runs):
+    names = {run.info.run_id: name for name, run in runs.items()}
+    return {name: names.get(run.data.tags.get("mlflow.parentRunId")) for name, run in runs.items()}
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        'mlflow.log_artifact("out/m.joblib")',
+        'mlflow.pyfunc.log_model(name="model", python_model=Echo(), artifacts={"file": "out/m.joblib"})',
+    ],
+    ids=["as an artifact", "in a logged model"],
+)
+def test_of_several_runs_the_one_that_logged_the_model_is_taken_not_the_last(small, log):
+    tracking(small, KEEPS_THE_BETTER.replace("LOG", log)).run("dvc", "repro", "-q")
     runs = by_name(small)
-    parents = {name: run.data.tags.get("mlflow.parentRunId") for name, run in runs.items()}
-    final = runs["final"].info.run_id
-    assert parents == {"fold 0": final, "fold 1": final, "child": final, "final": None}
-    assert small.store().versions()[0].run_id == final
+    assert parents(runs) == {"better": None, "worse": "better"}
+    assert [version.run_id for version in small.store().versions()] == [runs["better"].info.run_id]
+    assert runs["better"].data.metrics["accuracy"] == 0.7
+    small.run("dvc", "repro", "-q", "--force")
+    assert small.store().counts() == (2, 1)
+
+
+def test_of_several_runs_none_is_guessed_they_are_shown_below_one_of_the_model(small):
+    tracking(small, SEVERAL).run("dvc", "repro", "-q")
+    (version,) = small.store().versions()
+    runs = by_name(small)
+    own = runs[next(name for name in runs if name.startswith("m-"))]
+    assert version.run_id == own.info.run_id
+    above = own.info.run_name
+    assert parents(runs) == {"fold 0": above, "fold 1": above, "final": above, "child": "final", above: None}
     small.run("dvc", "repro", "-q", "--force")
     assert set(by_name(small)) == set(runs)
-    assert len(small.store().runs()) == 4
+    assert len(small.store().runs()) == 5
+
+
+def test_two_models_of_one_stage_get_the_run_that_logged_each(small):
+    script = TWO_MODELS
+    small.write("train.py", TRAIN + script)
+    small.replace("dvc.yaml", "outs: [out/m.joblib]", "outs: [out/m.joblib, out/n.joblib]")
+    small.replace("dvc.yaml", "artifacts:\n", "artifacts:\n  n: {path: out/n.joblib, type: model}\n")
+    small.run("dvc", "repro", "-q", "train")
+    small.run("dovetail", "register")
+    small.run("dovetail", "register")
+    runs = by_name(small)
+    assert parents(runs) == {"of m": None, "of n": None}
+    assert {v.name: v.run_id for v in small.store().versions()} == {
+        name: runs[f"of {name}"].info.run_id for name in "mn"
+    }
+
+
+def test_the_run_of_an_evaluation_stage_is_shown_below_the_model_s_and_a_repeat_is_no_second_one(small):
+    small.write("judge.py", JUDGE)
+    judge = "{cmd: python judge.py, deps: [judge.py, out/m.joblib], metrics: [{judged.json: {cache: false}}]}"
+    small.replace("dvc.yaml", "  register:\n", f"  judge: {judge}\n  register:\n")
+    small.replace("dvc.yaml", "out/plots]\n    outs: [{mlruns", "out/plots, judged.json]\n    outs: [{mlruns")
+    tracking(small, LIVE).run("dvc", "repro", "-q")
+    assert parents(by_name(small)) == {"live": None, "judging": "live"}
+    assert small.store().versions()[0].run_id == by_name(small)["live"].info.run_id
+    small.run("dvc", "repro", "-q", "--force")
+    assert parents(by_name(small)) == {"live": None, "judging": "live"}
+    assert small.store().counts() == (2, 1)
 
 
 def test_what_autolog_logged_stays_beside_the_very_bytes(small):
@@ -132,6 +213,16 @@ def test_a_stage_in_a_subfolder_typed_from_there(small):
     small.run("dvc", "repro", "-q", cwd=small.root / "sub")
     (run,) = small.store().runs()
     assert (run.info.run_name, small.store().versions()[0].run_id) == ("live", run.info.run_id)
+
+
+def test_a_script_that_tracks_elsewhere_is_told_so_with_the_line_to_take_out(small, tmp_path):
+    tracking(small, f'import mlflow\nmlflow.set_tracking_uri("sqlite:///{tmp_path}/other.db")\n').run(
+        "dvc", "repro", "-q"
+    )
+    ((warning,),) = [one["warnings"] for one in small.json("register")]
+    assert warning["what"].startswith("train.py:13 sets the tracking URI to 'sqlite:///")
+    assert warning["next"].startswith("delete line 13 of train.py")
+    assert "delete line 13" in small.run("dovetail", "register").stdout
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import joblib
 import pytest
 from saved import WARNINGS, saved_by_mlflow, tree
 
-from dovetail.tracking.model_package import LoggedModel, ModelContent, save
+from dovetail.tracking.model_package import LoggedModel, ModelContent, example_of, save
 
 pytestmark = WARNINGS
 CARD = {
@@ -53,3 +53,38 @@ def test_a_model_that_is_written_protected_as_in_the_cache_of_dvc_is_laid_over_t
     for _ in range(2):
         save(tmp_path / "ours", one, place)
     assert (tmp_path / "ours/data/m.joblib").stat().st_mode & 0o200
+
+
+TYPES = {
+    "date": ("date", ["2024-01-01", None, "9999-12-31"], "datetime64[us]"),
+    "time": ("datetime", ["2024-01-01T10:00:00", None, "2024-01-01T10:00:00.5"], "datetime64[us]"),
+    "whole": ("int64", [1, None, 3], "float64"),
+    "small": ("int32", [1, None, 3], "float64"),
+    "short": ("float32", [1.5, None, 2.5], "float32"),
+    "truth": ("bool", [True, None, False], "object"),
+    "text": ("str", ["a", None, "b"], "str"),
+}
+
+
+def described(names):
+    return {
+        "inputs": [{"name": name, "dtype": TYPES[name][0], "nullable": True} for name in names],
+        "output": {"dtype": "float64"},
+        "example": {"columns": list(names), "data": [[TYPES[name][1][row] for name in names] for row in range(3)]},
+    }
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_column_of_any_type_in_which_values_are_missing_is_taken(tmp_path, name):
+    from mlflow.models import Model
+
+    example = example_of(card := described([name]))
+    assert str(example[name].dtype) == TYPES[name][2]
+    save(tmp_path / "ours", content(tmp_path, [1], card=card), LoggedModel("m-1", "r-1", "file:///there"))
+    stored = Model.load(str(tmp_path / "ours"))
+    assert len(stored.load_input_example(str(tmp_path / "ours"))) == len(example) == (2 if name == "date" else 3)
+
+
+def test_an_example_of_dates_that_mlflow_cannot_hold_is_none():
+    card = described(["date"]) | {"example": {"columns": ["date"], "data": [["9999-12-31"]]}}
+    assert example_of(card) is None

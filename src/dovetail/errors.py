@@ -13,6 +13,7 @@ DovetailError               names the thing, its value and the next command
 ├── Interrupted             exit code 130: somebody asked it to end
 └── OutsideError            exit code 3: something outside failed
     ├── StoreError          MLflow's store did not answer or refused
+    │   └── ForeignStore    its files are another repository's, or where it was before
     ├── DataUnavailable     bytes that are in no cache and no remote
     ├── BuildFailed         an environment could not be built from its lock file
     ├── Untrusted           MLflow shows another version than git's tag or a trust file names
@@ -93,6 +94,10 @@ class OutsideError(DovetailError):
 
 class StoreError(OutsideError):
     """MLflow's store did not answer, or refused."""
+
+
+class ForeignStore(StoreError):
+    """MLflow's store names files in another folder: the repository was moved or copied."""
 
 
 class DataUnavailable(OutsideError):

@@ -133,7 +133,7 @@ def _plan(workspace: Workspace, store: Store | None, request: GcRequest) -> _Pla
             raise UserError("DVC has no default remote", "dvc remote list, then: dovetail gc --remote NAME")
         places.append(remote)
     found = survey(workspace, store, places, consent=request.shared_cache)
-    trash = {item: of_trash(item) for item in found.trash if not item.versions}
+    trash = {item: of_trash(item) for item in found.trash if not (item.versions or item.is_outside)}
     return _Plan(_kept(found), of_objects(workspace, found), trash, found.warnings)
 
 

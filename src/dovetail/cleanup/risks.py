@@ -76,6 +76,10 @@ def of_trash(trash: Iterable[Discarded]) -> Iterator[Finding]:
                 "it is in MLflow's trash: mlflow gc would delete what the version needs to be explained or served",
                 f"mlflow runs restore --run-id {item.id}" if item.kind == RUN else "dovetail sync --all",
             )
+        elif item.is_outside:
+            what = f"{item.kind} {item.id} of MLflow's trash"
+            why = f"its files lie outside of this repository, in {item.location}: they stay there"
+            yield Finding("warning", what, why, "mlflow gc, if they are this repository's")
 
 
 def of_commits(

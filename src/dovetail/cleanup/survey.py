@@ -26,7 +26,7 @@ from dovetail.cleanup.references import (
     published,
 )
 from dovetail.cleanup.risks import DvcGcKeeps
-from dovetail.errors import DovetailError
+from dovetail.errors import DataUnavailable, DovetailError
 from dovetail.repo.objects import Objects
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store
@@ -57,10 +57,14 @@ class Survey:
 class _FolderExpander:
     """Expands folders, each listing read once, from wherever it is kept."""
 
-    def __init__(self, places: Iterable[Objects], sizes: Mapping[Objects, Mapping[str, int]]) -> None:
-        self._places = list(places)
+    def __init__(
+        self, places: Sequence[Objects], closed: Finding | None, sizes: Mapping[Objects, Mapping[str, int]]
+    ) -> None:
+        self._places = places
+        self._closed = closed
         self._sizes = sizes
         self._known: dict[str, frozenset[str]] = {}
+        self.problems: dict[str, Finding] = {}  # by place: it did not answer for a listing that no other place has
 
     def __call__(self, digests: Iterable[str]) -> frozenset[str]:
         found = set(digests)
@@ -71,12 +75,25 @@ class _FolderExpander:
         return frozenset(found)
 
     def _listing(self, md5: str) -> Iterable[str]:
+        unanswered: dict[str, Finding] = {}
         for place in self._places:
             if place not in self._sizes or md5 in self._sizes[place]:
-                listing = place.listing(md5)
+                try:
+                    listing = place.listing(md5)
+                except DataUnavailable as error:
+                    unanswered[place.name] = _not_known(error)
+                    continue
                 if listing is not None:
                     return listing.values()
+        if self._closed:
+            unanswered["the default remote"] = self._closed
+        self.problems |= unanswered
         return ()  # a folder that is a dependency only, or lost: nothing can bring it back
+
+
+def _not_known(error: DovetailError) -> Finding:
+    what = "what is in a folder that the cache lacks is not known, so its files here could be deleted"
+    return Finding("error", what, error.message, error.next_command)
 
 
 def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects], *, consent: bool) -> Survey:
@@ -94,7 +111,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     promotions = workspace.read_ledger()
     versions = version_needs(workspace, reader, store, promotions, written)
     sizes = {place: place.sizes() for place in places}
-    expand = _FolderExpander(_listing_places(workspace, places), sizes)
+    expand = _FolderExpander(*_listing_places(workspace, places), sizes)
     reader.read(shas)
     needs = [*of_refs(reader, tips), *of_versions(versions)]
     needed = {need.what: expand(need.digests) for need in needs}
@@ -118,7 +135,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
         *risks.of_tags({e.tag.name: f"{m}@{a}" for (m, a), e in promotions.aliases.items() if e}, there),
         *_of_bytes(workspace, versions, needs, sizes[workspace.storage.cache], expand),
     ]
-    return Survey(reader, sizes, needed, written, kept, trash, warnings)
+    return Survey(reader, sizes, needed, written, kept, trash, [*warnings, *expand.problems.values()])
 
 
 def _tips(own: Sequence[GitRef], theirs: Mapping[str, str]) -> list[GitRef]:
@@ -141,14 +158,19 @@ def _of_commits(
     return risks.of_commits(versions, lasting, pushed, here.digests)
 
 
-def _listing_places(workspace: Workspace, places: Sequence[Objects]) -> list[Objects]:
-    """Where the listings of folders are looked for: the default remote may have those that the cache lacks."""
+def _listing_places(workspace: Workspace, places: Sequence[Objects]) -> tuple[list[Objects], Finding | None]:
+    """Where the listings of folders are looked for: the default remote may have those that the cache lacks.
+
+    With it why the default remote cannot be asked, if that is so.
+    """
     try:
         remote = workspace.remote.objects()
+    except DataUnavailable as error:
+        return list(places), _not_known(error)
     except DovetailError:  # it keeps files by their own names: no listings
-        return list(places)
+        return list(places), None
     known = {place.name for place in places}
-    return [*places, *([remote] if remote and remote.name not in known else [])]
+    return [*places, *([remote] if remote and remote.name not in known else [])], None
 
 
 def _of_bytes(

@@ -1,6 +1,5 @@
 """Where runs are written to, and with which MLflow."""
 
-import ast
 import os
 import re
 from collections.abc import Iterator
@@ -9,6 +8,8 @@ from pathlib import Path
 
 from packaging.version import Version
 
+from dovetail.registration import script_uris
+from dovetail.registration.script_uris import is_relative
 from dovetail.repo.dvc_values import RECEIPTS
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import ENV_TRACKING_URI, Tracking
@@ -22,7 +23,6 @@ SAFE_MLFLOW = Version("3.14.0")
 _NETWORK = re.compile(
     r"nfs\d?|cifs|smb\d?|smbfs|9p|afs|ceph|glusterfs|lustre|beegfs|fuse\.(sshfs|s3fs|gcsfuse|rclone|glusterfs)"
 )
-_SOMEWHERE = re.compile(r"[a-z][\w+.-]+:/(/[^/]|//)|databricks|/", re.IGNORECASE)  # a host, or an absolute path
 
 
 def outdated_mlflow(_: Workspace, __: Tracking) -> Iterator[Finding]:
@@ -37,13 +37,6 @@ def outdated_mlflow(_: Workspace, __: Tracking) -> Iterator[Finding]:
         )
 
 
-def is_relative(uri: str) -> bool:
-    """Whether the place that a tracking URI names depends on the current folder."""
-    if uri.startswith("sqlite:"):
-        return not uri.startswith(f"{SQLITE}/")
-    return _SOMEWHERE.match(uri) is None
-
-
 def relative_folder(_: Workspace, __: Tracking) -> Iterator[Finding]:
     """A folder as the tracking URI. A relative SQLite file is none: Dovetail takes it from the repository's root."""
     uri = os.environ.get(ENV_TRACKING_URI, "")
@@ -56,34 +49,10 @@ def relative_folder(_: Workspace, __: Tracking) -> Iterator[Finding]:
         )
 
 
-def relative_uris_in_code(workspace: Workspace, _: Tracking) -> Iterator[Finding]:
-    """Scripts of stages that set a tracking URI which an experiment would lose."""
-    scripts = {dep for step in workspace.pipeline.stages for dep in step.deps if dep.endswith(".py")}
-    for path in sorted(scripts):
-        file = workspace.root / path
-        for line, uri in _uris(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else ():
-            yield Finding(
-                "error",
-                f"{path}:{line} sets the tracking URI to {uri!r}",
-                "a temporary experiment runs in a folder that DVC deletes, and the run is deleted with it",
-                f"delete line {line} of {path}: inside a stage MLflow finds the repository's store by itself",
-            )
-
-
-def _uris(source: str) -> Iterator[tuple[int, str]]:
-    """The relative tracking URIs that a Python source sets, with their lines."""
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except SyntaxError:
-        return
-    for node in nodes:
-        value = None
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "set_tracking_uri" and node.args:
-            value = node.args[0]
-        elif isinstance(node, ast.Assign) and ENV_TRACKING_URI in ast.unparse(node.targets[0]):
-            value = node.value
-        if isinstance(value, ast.Constant) and isinstance(value.value, str) and is_relative(value.value):
-            yield value.lineno, value.value
+def uris_in_code(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:
+    """Scripts of stages that set a tracking URI of their own."""
+    scripts = {dep for step in workspace.pipeline.stages for dep in step.deps}
+    yield from script_uris.findings(workspace.root, scripts, tracking.uri)
 
 
 def shared_sqlite(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:

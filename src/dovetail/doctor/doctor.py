@@ -13,7 +13,7 @@ from dovetail.doctor import (
     check_sandbox,
     check_tracking,
 )
-from dovetail.errors import DovetailError, StoreError
+from dovetail.errors import DataUnavailable, DovetailError, ForeignStore, StoreError
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
@@ -34,7 +34,7 @@ CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
 )
 TRACKING_CHECKS: tuple[Callable[[Workspace, Tracking], Iterator[Finding]], ...] = (
     check_tracking.relative_folder,
-    check_tracking.relative_uris_in_code,
+    check_tracking.uris_in_code,
     check_tracking.shared_sqlite,
     check_tracking.lost_store,
     check_tracking.outdated_mlflow,
@@ -85,7 +85,9 @@ def doctor(workspace: Workspace, tracking: Tracking, request: DoctorRequest = Do
             with tracking.store() as store:
                 problems.extend(_found(STORE_CHECKS, workspace, store))
         except StoreError as error:
-            problems.append(Finding.of(error, "MLflow does not answer"))
+            is_foreign = isinstance(error, ForeignStore)
+            what = "MLflow's store names another folder" if is_foreign else "MLflow does not answer"
+            problems.append(Finding.of(error, what))
     distinct = dict.fromkeys(problems)  # one broken file stops several checks
     return DoctorAnswer(tuple(distinct))
 
@@ -96,5 +98,7 @@ def _found(checks: tuple[Callable[..., Iterator[Finding]], ...], *asked: object)
             yield from check(*asked)
         except StoreError:
             raise
+        except DataUnavailable as error:
+            yield Finding.of(error, "DVC cannot ask for all data: what only the remote may have is not known")
         except DovetailError as error:
             yield Finding.of(error, "the repository cannot be read in whole")

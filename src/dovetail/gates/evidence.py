@@ -15,6 +15,8 @@ class Origin:
         not_cached: Data that is neither in the cache nor in the remote.
         not_in_remote: Data that the remote lacks; None where no remote is set or it does not answer.
         remote_problem: Why the remote did not answer.
+        remote_next: The command for that.
+        unkept: Data among it that a stage makes with `cache: false` and that git does not keep, either.
         pushed: Whether a remote branch holds the commit.
         reproduced: The verdict of `dovetail reproduce` that the version carries.
     """
@@ -24,6 +26,8 @@ class Origin:
     not_cached: tuple[str, ...] = ()
     not_in_remote: tuple[str, ...] | None = None
     remote_problem: str = ""
+    remote_next: str = ""
+    unkept: tuple[str, ...] = ()
     pushed: bool = False
     reproduced: str | None = None
 

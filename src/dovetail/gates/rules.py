@@ -151,7 +151,11 @@ def _provenance(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict
     name, limit = PROVENANCE_DATA, "its data is in the cache, and in the remote where one is set"
     lacking = [*origin.not_cached, *(origin.not_in_remote or ())]
     if origin.remote_problem:
-        yield _no(name, limit, origin.remote_problem, "dvc push")
+        yield _no(name, limit, origin.remote_problem, origin.remote_next or "dvc push")
+    elif origin.unkept:
+        names = ", ".join(origin.unkept)
+        what = f"declared with cache: false, so DVC keeps no bytes of it, and not in git: {names}"
+        yield _no(name, limit, what, f"git add {names} && git commit; or without cache: false in dvc.yaml: dvc commit")
     elif lacking:
         where = "not available" if origin.not_cached else "not in the remote"
         yield _no(name, limit, f"{where}: {', '.join(dict.fromkeys(lacking))}", "dvc push, in the clone that has it")

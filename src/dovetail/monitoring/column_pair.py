@@ -11,6 +11,7 @@ import numpy as np
 
 NUMBER, DATE, CATEGORY = "number", "date", "category"
 Array = np.ndarray[Any, Any]
+_BOOLEANS = {"0": "false", "1": "true"}
 _ROUNDING = 1e-6  # of the standard deviation: what a number may lose on its way
 
 
@@ -56,6 +57,9 @@ def pair(name: str, reference: Any, served: Any) -> ColumnPair:
     one, other = sample(reference, kind), sample(served, kind)
     if kind != CATEGORY:
         other = replace(other, values=aligned(one.values, other.values))
+    elif one.counts.keys() and one.counts.keys() <= set(_BOOLEANS.values()):  # served as numbers where some are missing
+        truths = [_BOOLEANS.get(value, value) for value in other.values.tolist()]
+        other = replace(other, values=np.asarray(truths, dtype=str))
     return ColumnPair(name, kind, one, other)
 
 

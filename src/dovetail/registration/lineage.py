@@ -131,7 +131,7 @@ def lineage(workspace: Workspace, tracking: Tracking, request: LineageRequest) -
         UnknownReference: naming what there is.
         StoreError: when MLflow does not answer.
     """
-    with tracking.store() as store:
+    with tracking.reading() as store:
         reference = parse(request.ref, frozenset(workspace.tree.declared.models) | frozenset(store.models()))
         if isinstance(reference, ByPath | ByDigest):
             return _of_data(workspace, store, reference)

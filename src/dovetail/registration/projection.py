@@ -39,6 +39,7 @@ class Projection:
     moves_staging: bool  # not where git tags say what `staging` names
     number: int | None  # of the version, if it was promoted under one
     to_compile: to_onnx.Order | None = None  # where dvc.yaml asks for it
+    makers: frozenset[str] = frozenset()  # names of the stages upstream that make other models
 
     @property
     def earns_staging(self) -> bool:
@@ -90,6 +91,12 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
         verdicts=tuple(rules.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
         moves_staging=(model.name, STAGING) not in tree.ledger.aliases,
         number=tree.ledger.number(model.name, lineage.artifact.md5),
+        makers=frozenset(
+            stage.name
+            for stage in lineage.stages
+            for other in tree.declared.models.values()
+            if other.name != model.name and stage.makes(other.path)
+        ),
         to_compile=to_onnx.Order(str(file), allow, _types(card), tuple(_evaluated(tree, lineage, folder)))
         if to_onnx.is_wanted(model.name, model.serving) and tree.experiment is None
         else None,

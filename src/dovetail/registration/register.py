@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
 from dovetail.gates.rules import Verdict
-from dovetail.registration import probe
+from dovetail.registration import live_runs, probe, script_uris
 from dovetail.registration.projection import Projection, project
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
@@ -20,7 +19,7 @@ from dovetail.system.processes import in_parallel
 from dovetail.tracking.connection import Tracking, import_mlflow
 from dovetail.tracking.store import Run, Store, Version
 from dovetail.values import tag_keys
-from dovetail.values.lineage import Lineage
+from dovetail.values.finding import Finding
 from dovetail.values.reference import STAGING
 
 
@@ -44,6 +43,7 @@ class Registration:
     aliases: tuple[str, ...]
     gates: tuple[Verdict, ...]
     onnx: str = ""  # the verdict on the compiled model; empty where dvc.yaml asks for none
+    warnings: tuple[Finding, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The entry of one model in the answer of `dovetail register --json`."""
@@ -57,6 +57,7 @@ class Registration:
             "aliases": list(self.aliases),
             "gates": [verdict.as_json() for verdict in self.gates],
             "onnx": self.onnx or None,
+            "warnings": [warning.as_json() for warning in self.warnings],
         }
 
 
@@ -89,13 +90,16 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
     read = partial(_projections, workspace, request.names)
     # Importing MLflow takes as long as reading the workspace: where nobody has imported it yet, both happen at once.
     projections = read() if "mlflow" in sys.modules else in_parallel(read, import_mlflow)
+    if not projections:
+        return RegisterAnswer(())  # no store for a repository that declares no model
     probes = [probe.start(projection) for projection in projections]  # before the lock: a child would hold it, too
     done = []
     with write_lock(tracking.root), tracking.store() as store:
         asked = [probe.finish(*each) for each in zip(projections, probes, strict=True)]
         for known, found in zip(projections, asked, strict=True):
             projection = replace(known, verdicts=(*known.verdicts, *found))
-            done.append(apply(store, projection))
+            scripts = script_uris.findings(workspace.root, projection.lineage.programs, tracking.uri)
+            done.append(replace(apply(store, projection), warnings=tuple(scripts)))
             _allow(store, projection)
             _write_receipt(workspace.root / projection.model.receipt, projection.lineage.fingerprint)
     return RegisterAnswer(tuple(done))
@@ -128,11 +132,14 @@ def record(store: Store, projection: Projection) -> Registration:
     model, tags = projection.model, projection.provenance.tags()
     experiment = projection.provenance.experiment
     place = store.experiment(model.name)
-    run = found = store.find_run(place, projection.lineage.fingerprint)
-    run = _live(store, projection.lineage, found, tags)
+    found = store.find_run(place, projection.lineage.fingerprint)
+    run = live_runs.choose(store, projection, found)
+    if run is not None and found is None:
+        run = store.adopt_run(run, tags)
     if run is None:
         name = experiment or f"{model.name}-{projection.lineage.fingerprint[:8]}"
         run = store.create_run(place, name, tags, projection.run.time)
+    live_runs.gather(store, projection, run, created=not run.complete)
     model_id = None
     if not run.complete:
         store.fill_run(run, projection.run)
@@ -187,24 +194,6 @@ def _allow(store: Store, projection: Projection) -> None:
     if version is not None and version.allow != allowed:
         store.replace_files(version, projection.artifact)
         store.tag_version(version, {tag_keys.PICKLE_ALLOW: allowed})
-
-
-def _live(store: Store, lineage: Lineage, found: Run | None, tags: Mapping[str, str]) -> Run | None:
-    """The run that the training script opened itself, adopted; `found` where there is one already.
-
-    The last run of the last execution made the bytes in the workspace; its other runs are shown below it. Runs of
-    earlier executions with the same inputs are repeats, as all are once a run is found: into MLflow's trash.
-    """
-    live = store.live_runs(lineage.maker.inputs) if lineage.maker else []
-    last = None if found or not live else live[-1]
-    repeats = [other for other in live if last is None or other.execution != last.execution]
-    for other in live:
-        if last and other not in repeats and other != last:
-            store.nest_run(other.run, last.run)
-    run = store.adopt_run(last.run, tags) if last else found
-    for repeat in repeats:
-        store.delete_run(repeat.run)
-    return run
 
 
 def logged_model(store: Store, run: Run, projection: Projection) -> str:

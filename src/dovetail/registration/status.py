@@ -9,6 +9,7 @@ from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store, Version
+from dovetail.values.documents import Unreadable, load_document
 from dovetail.values.finding import Finding
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import PRODUCTION, STAGING
@@ -107,7 +108,7 @@ def status(workspace: Workspace, tracking: Tracking, request: StatusRequest = St
         UserError: when dvc.yaml or dvc.lock cannot be read.
     """
     models = workspace.tree.declared.models
-    with tracking.store() as store:
+    with tracking.reading() as store:
         moved = list(disagreements(workspace, store, set(models)))
         unfit_tags = [(name, _problem(one.what, one.next)) for name, one in unfit(workspace, store, set(models))]
         return StatusAnswer(tuple(_model(workspace, store, model, moved, unfit_tags) for model in models.values()))
@@ -120,7 +121,7 @@ def _model(
     versions = store.versions(model.name)
     aliases = store.aliases(model.name)
     staging, production = (_aliased(versions, aliases, alias) for alias in (STAGING, PRODUCTION))
-    here = _workspace(workspace, versions, model, problems)
+    here = _workspace(workspace, store.uri, versions, model, problems)
     if here.version is not None and staging.md5 not in (None, here.md5):
         problems.append(
             _problem(
@@ -147,7 +148,9 @@ def _aliased(versions: list[Version], aliases: dict[str, int], alias: str) -> Al
     return AliasedVersion(number, next((v.md5 for v in versions if v.number == number), None))
 
 
-def _workspace(workspace: Workspace, versions: list[Version], model: Model, problems: list[Finding]) -> WorkspaceModel:
+def _workspace(
+    workspace: Workspace, uri: str, versions: list[Version], model: Model, problems: list[Finding]
+) -> WorkspaceModel:
     try:
         lineage = workspace.tree.lineage(model)
     except (MissingFile, StaleLock) as error:
@@ -156,11 +159,24 @@ def _workspace(workspace: Workspace, versions: list[Version], model: Model, prob
     md5 = lineage.artifact.md5
     version = next((v.number for v in versions if v.md5 == md5), None)
     if version is None:
-        problems.append(_problem("the workspace's model is no registered version", f"dovetail register {model.name}"))
+        what, following = "the workspace's model is no registered version", f"dovetail register {model.name}"
+        if _is_registered_elsewhere(workspace, model, lineage):
+            what = f"{model.receipt} says that the model is registered, and MLflow at {uri} does not have it: so "
+            what, following = what + "`dvc repro` does nothing", "dovetail sync"
+        problems.append(_problem(what, following))
     committed = bool(workspace.commits_with(lineage.kept.md5, experiments=False))
     if not committed:
         problems.append(_problem("dvc.lock with this model is in no commit", "git add -A && git commit"))
     return WorkspaceModel(md5, version, committed, _pushed(workspace, lineage, problems))
+
+
+def _is_registered_elsewhere(workspace: Workspace, model: Model, lineage: Lineage) -> bool:
+    """Whether the receipt, by which DVC knows that the register stage is done, is of this very model."""
+    try:
+        content = load_document((workspace.root / model.receipt).read_bytes(), model.receipt)
+    except (OSError, Unreadable):
+        return False
+    return isinstance(content, dict) and content.get("fingerprint") == lineage.fingerprint
 
 
 def _pushed(workspace: Workspace, lineage: Lineage, problems: list[Finding]) -> bool | None:

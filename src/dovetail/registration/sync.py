@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock, UserError
+from dovetail.registration.adoption import declares_models
 from dovetail.registration.alias_check import disagreements
 from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
@@ -120,7 +121,8 @@ def sync(
         why, following = "older commits are not here", "git fetch --unshallow, then the same again"
         problems.append(Finding("error", "shallow clone", why, following))
     relocated = relocate_store(tracking.root)
-    with tracking.store() as store:
+    known = tracking.exists or declares_models((workspace.tree, *_trees(workspace, request)))
+    with tracking.store() if known else tracking.reading() as store:
         before = {name: store.aliases(name) for name in workspace.tree.declared.models}
         repaired = RepairResult()
         if request.repair:
@@ -215,10 +217,9 @@ class _Restorer:
             key = (model.name, lineage.fingerprint, tree.experiment is None)
             if key not in self.seen:
                 self.seen.add(key)
-                number = self.ledger.number(model.name, lineage.artifact.md5)
-                one = Restorable(
-                    tree, model, lineage, tree.experiment is None, number if tree.experiment is None else None
-                )
+                is_version = tree.experiment is None
+                number = self.ledger.number(model.name, lineage.artifact.md5) if is_version else None
+                one = Restorable(tree, model, lineage, is_version, number)
                 if self._is_complete(one):
                     self._count(one, run_created=False, version_created=False)
                 else:

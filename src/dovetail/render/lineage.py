@@ -36,9 +36,7 @@ def _upward(up: dict[str, Any]) -> Iterator[str]:
         for key, value in stage["params"].items():
             yield f"│    param {key} = {value}"
         for dep in stage["deps"]:
-            where = (
-                f"  in {', '.join(available[dep['md5']]) or 'NO cache or remote'}" if dep["md5"] in available else ""
-            )
+            where = f"  {_where(available[dep['md5']])}" if dep["md5"] in available else ""
             yield f"│    ← {_file(dep)}{where}"
         for out in stage["outs"]:
             yield f"│    → {_file(out)}"
@@ -52,6 +50,12 @@ def _downward(down: dict[str, Any]) -> Iterator[str]:
     for version in down["versions"]:
         yield " ".join([f"├─ {version['model']}/{version['version']}", *(f"@{alias}" for alias in version["aliases"])])
     yield f"└─ {len(down['versions'])} versions"
+
+
+def _where(places: list[str]) -> str:
+    if places == ["unknown"]:
+        return "NOT in the cache, and the remote does not answer"
+    return f"in {', '.join(places) or 'NO cache or remote'}"
 
 
 def _file(ref: dict[str, Any]) -> str:

@@ -16,4 +16,5 @@ def registrations(done: list[dict[str, Any]]) -> str:
         if one["onnx"]:
             lines.append(f"  onnx: {one['onnx']}")
         lines += [f"  gate {g['limit']} failed: {g['detail']}; {g['next']}" for g in one["gates"] if not g["passed"]]
+        lines += [f"  {found['what']}: {found['why']}; {found['next']}" for found in one["warnings"]]
     return "\n".join(lines)

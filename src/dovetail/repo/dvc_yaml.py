@@ -1,6 +1,7 @@
 """What a dvc.yaml declares of models, metrics and plots, as DVC itself reads it."""
 
 import posixpath
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from dovetail.repo.dvc_files import address, join, one_command, param_name
 from dovetail.repo.dvc_values import RECEIPTS, Declared, Model, Out, Stage
 from dovetail.values.documents import Unreadable, load_yaml, mapping, text
 from dovetail.values.lineage import FileRef, StageRecord
+from dovetail.values.reference import MODEL_NAME
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -223,6 +225,7 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
                     beside=register_stages[name].beside if name in register_stages else (),
                 )
     for name, model in register_stages.items():
+        _check_name(name, ["dvc.yaml"])
         if name not in found and not model.path:
             raise UnknownModel(
                 f"the register stage of {name!r} does not depend on one file named like it, so its model is not known",
@@ -244,14 +247,20 @@ def _meta(dvcfile: str, name: str, value: Any) -> dict[str, Any]:
 
 
 def _check_name(name: str, files: list[str]) -> None:
-    """MLflow's registry has one namespace, and `/` and `:` mean something else in it."""
-    if "/" in name or ":" in name:
+    """MLflow's registry has one namespace, and a reference is to tell a model's name from a version and an alias."""
+    if not MODEL_NAME.fullmatch(name):
         raise UserError(
-            f"{files[-1]} declares a model {name!r}; MLflow takes no '/' and no ':' in a model's name",
-            f"rename it under artifacts: {name.replace('/', '-').replace(':', '-')}",
+            f"{files[-1]} declares a model {name!r}; a model's name has letters, digits, '_', '-' and '.' alone and "
+            "begins with a letter of a to z or a digit",
+            f"rename it under artifacts: {_possible(name)}",
         )
     if len(files) > 1:
         raise UserError(
             f"{' and '.join(sorted(files))} both declare a model {name!r}; MLflow's registry would mix the two",
             "give one of them another name under artifacts:",
         )
+
+
+def _possible(name: str) -> str:
+    """A name like `name` that a model can have."""
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-._") or "model"

@@ -4,11 +4,10 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dovetail.errors import DataUnavailable
+from dovetail.repo.open_remote import answering
 
 if TYPE_CHECKING:
     from dvc_data.hashfile.db import HashFileDB
@@ -30,7 +29,7 @@ class Objects:
         Raises:
             DataUnavailable: when the database does not answer.
         """
-        with self._answering():
+        with answering(self.name):
             found = self._local() if self._odb.fs.protocol == "local" else self._listed()
             return {oid: size for oid, size in found if _OBJECT.fullmatch(oid)}
 
@@ -52,7 +51,7 @@ class Objects:
         Raises:
             DataUnavailable: when the database does not answer.
         """
-        with self._answering():
+        with answering(self.name):
             return set(self._odb.oids_exist(list(digests))) if digests else set()
 
     def listing(self, md5: str) -> dict[str, str] | None:
@@ -61,7 +60,7 @@ class Objects:
         Raises:
             DataUnavailable: when the database does not answer.
         """
-        with self._answering():
+        with answering(self.name):
             try:
                 content = json.loads(self._odb.fs.cat_file(self._odb.oid_to_path(md5)))
                 return {entry["relpath"]: entry["md5"] for entry in content}
@@ -76,19 +75,8 @@ class Objects:
         """
         from dvc_data.hashfile.db import get_index
 
-        with self._answering():
+        with answering(self.name):
             get_index(self._odb).clear()  # else the next `dvc push` takes them for pushed
             ordered = sorted(digests, key=lambda md5: (not md5.endswith(".dir"), md5))
             for start in range(0, len(ordered), _BATCH):
                 self._odb.fs.remove([self._odb.oid_to_path(md5) for md5 in ordered[start : start + _BATCH]])
-
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        from dvc.exceptions import DvcException
-
-        try:
-            yield
-        except (DvcException, OSError) as error:
-            raise DataUnavailable(
-                f"{self.name}: {' '.join(str(error).split())}", "dvc remote list, dvc doctor"
-            ) from error

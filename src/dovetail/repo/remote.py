@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from dovetail.errors import DataUnavailable, UserError
-from dovetail.repo.dvc_repo import DvcRepo, one_line
+from dovetail.errors import DataUnavailable, DovetailError
+from dovetail.repo.dvc_repo import DvcRepo
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.objects import Objects
+from dovetail.repo.open_remote import open_remote
 from dovetail.repo.storage import Storage
 from dovetail.values.lineage import FileRef
 
@@ -23,40 +24,36 @@ class Remote:
         self._dvc = dvc
         self._git = git
         self._storage = storage
+        self._closed: DataUnavailable | None = None  # the default remote did not answer: it is not asked again
 
     def objects(self, name: str | None = None) -> Objects | None:
         """What lies in a remote; None where none is set.
 
         Raises:
             UserError: when there is no remote of that name, or it keeps files by their own names.
+            DataUnavailable: when its plugin is missing, or it does not answer.
         """
-        from dvc.config import ConfigError, NoRemoteError
-
-        shown = name or self._dvc.default_remote
-        try:
-            return Objects(f"remote {shown}", self._dvc.opened.cloud.get_remote_odb(name))
-        except NoRemoteError:
-            return None
-        except ConfigError as error:
-            raise UserError(f"remote {shown}: {one_line(error)}", "dvc remote list") from error
+        remote = open_remote(self._dvc, name)
+        return None if remote is None else Objects(f"remote {name or self._dvc.default_remote}", remote)
 
     def missing(self, refs: Sequence[FileRef]) -> list[FileRef] | None:
         """Those of `refs` that git does not keep and the remote lacks; None where no remote is set.
 
         Raises:
-            DataUnavailable: when the remote does not answer.
+            UserError: when the remote keeps files by their own names.
+            DataUnavailable: when its plugin is missing, or it does not answer.
         """
-        from dvc.config import NoRemoteError
-        from dvc.exceptions import DvcException
-
         asked = [ref for ref in refs if not self._in_git(ref)]
+        if self._closed:
+            raise self._closed
         try:
-            remote = self._dvc.opened.cloud.get_remote_odb()
-            there = set(remote.oids_exist([ref.md5 for ref in asked])) if asked else set()
-        except NoRemoteError:
+            remote = self.objects()
+            there = remote.holds({ref.md5 for ref in asked}) if remote else set()
+        except DataUnavailable as error:
+            self._closed = error
+            raise
+        if remote is None:
             return None
-        except (DvcException, OSError) as error:
-            raise DataUnavailable(f"the remote does not answer: {error}", "dvc remote list, then dvc push") from error
         return [ref for ref in asked if ref.md5 not in there]
 
     def missing_everywhere(self, refs: Sequence[FileRef]) -> list[FileRef]:
@@ -71,17 +68,21 @@ class Remote:
         return absent if missing is None else missing
 
     def available(self, refs: Sequence[FileRef]) -> dict[str, list[str]]:
-        """Where the bytes of each digest are available: `cache`, `remote`, `git`. No byte is read."""
+        """Where the bytes of each digest are available: `cache`, `remote`, `git`. No byte is read.
+
+        Where a remote is set and does not answer, what lies nowhere else is `unknown`: it may be there.
+        """
+        missing: list[FileRef] | None
         try:
-            missing = self.missing(refs)
-        except DataUnavailable:  # a remote that does not answer has nothing to offer now
-            missing = None
+            missing, is_known = self.missing(refs), True
+        except DovetailError:
+            missing, is_known = None, False
         found: dict[str, list[str]] = {}
         for ref in refs:
             in_git = self._in_git(ref)
             in_remote = missing is not None and ref not in missing and not in_git
             places = {"cache": self._storage.cached(ref.md5) is not None, "remote": in_remote, "git": in_git}
-            found[ref.md5] = [place for place, has in places.items() if has]
+            found[ref.md5] = [place for place, has in places.items() if has] or ([] if is_known else ["unknown"])
         return found
 
     def push_command(self, commits: Iterable[Commit] | None = None) -> str:

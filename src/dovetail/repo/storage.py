@@ -14,6 +14,7 @@ from dovetail.repo.dvc_repo import DvcRepo, dvc_errors, one_line
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.objects import Objects
+from dovetail.repo.open_remote import answering, open_remote
 from dovetail.values.lineage import FileRef
 
 
@@ -167,21 +168,17 @@ class Storage:
             self._target = self
 
     def _pull(self, refs: Sequence[FileRef]) -> None:
-        from dvc.config import NoRemoteError
-        from dvc.exceptions import DvcException
         from dvc_data.hashfile.hash_info import HashInfo
 
-        cloud = self._dvc.opened.cloud
-        try:
-            if self._target is self:
-                cloud.pull([HashInfo("md5", ref.md5) for ref in refs])
-            else:
-                self._target.receive(refs, cloud.get_remote_odb())
-        except NoRemoteError:
+        remote = open_remote(self._dvc)
+        if remote is None:
             return
-        except (DvcException, OSError) as error:
-            names = ", ".join(ref.path for ref in refs)
-            raise DataUnavailable(f"the remote did not give {names}: {error}", "dvc pull") from error
+        names = ", ".join(ref.path for ref in refs)
+        with answering(f"for {names}, remote {self._dvc.default_remote}"):
+            if self._target is self:
+                self._dvc.opened.cloud.pull([HashInfo("md5", ref.md5) for ref in refs])
+            else:
+                self._target.receive(refs, remote)
 
     def receive(self, refs: Sequence[FileRef], remote: Any) -> None:
         """Bring `refs` from another repository's remote, as DVC opened it, into the cache."""

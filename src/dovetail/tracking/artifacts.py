@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dovetail.tracking.client import md5, none_if_missing
+
 
 @contextmanager
 def writing(location: str) -> Iterator[Path]:
@@ -45,14 +47,29 @@ def keep_only(location: str, paths: Collection[str]) -> None:
 
     repository: Any = get_artifact_repository(location)  # untyped
     with suppress(NotImplementedError):  # what stays there, the package's digest shows
-        for path in _files(repository):
+        for path, _ in _files(repository):
             if path not in paths:
                 repository.delete_artifacts(path)
 
 
-def _files(repository: Any, folder: str | None = None) -> list[str]:
-    entries = repository.list_artifacts(folder)
-    return [path for entry in entries for path in (_files(repository, entry.path) if entry.is_dir else [entry.path])]
+def holds(location: str, digest: str, size: int) -> bool:
+    """Whether a file at the artifact address has these bytes; only those of `size` are read."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository: Any = get_artifact_repository(location)  # untyped
+    with none_if_missing():  # a folder that nothing was written to
+        files = [path for path, found in _files(repository) if found == size]
+        return any(md5(repository.download_artifacts(path)) == digest for path in files)
+    return False
+
+
+def _files(repository: Any, folder: str | None = None) -> list[tuple[str, int | None]]:
+    """The path and the size of every file."""
+    return [
+        file
+        for entry in repository.list_artifacts(folder)
+        for file in (_files(repository, entry.path) if entry.is_dir else [(entry.path, entry.file_size)])
+    ]
 
 
 def copy(source: Path, target: Path) -> None:

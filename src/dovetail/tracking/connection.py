@@ -5,16 +5,18 @@ import os
 import re
 import shlex
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import chdir, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import StoreError
-from dovetail.tracking.relocate import relocate
+from dovetail.errors import ForeignStore, StoreError
+from dovetail.tracking.relocate import former_roots, relocate
 from dovetail.tracking.store import SQLITE, Store
 
 ENV_TRACKING_URI = "MLFLOW_TRACKING_URI"
+_SECONDS = 5  # for a server's first answer
 
 
 def tracking_uri(root: Path) -> str:
@@ -67,12 +69,30 @@ class Tracking:
         """The store, its schema made if it is new; what MLflow refuses within the block becomes a StoreError.
 
         Raises:
+            ForeignStore: when its files are in another folder: the repository was moved or copied.
             StoreError: when MLflow refuses or does not answer.
         """
         with _translated(self.uri):
             if self._store is None or self._store.uri != self.uri:
+                _check_root(self.root, self.uri)
                 self._store = _connect(self.root, self.uri)
             yield self._store
+
+    @contextmanager
+    def reading(self) -> Iterator[Store]:
+        """The store; where there is none an empty one, for commands that look, which leave no store behind.
+
+        Raises:
+            ForeignStore, StoreError: as `store` does.
+        """
+        if self.exists:
+            with self.store() as store:
+                yield store
+            return
+        with tempfile.TemporaryDirectory() as folder, _translated(self.uri):
+            store = _connect(Path(folder), f"{SQLITE}{Path(folder).resolve()}/mlflow.db")
+            store.uri = self.uri
+            yield store
 
 
 def import_mlflow() -> None:
@@ -93,6 +113,39 @@ def open_store(root: Path) -> Iterator[Store]:
         yield store
 
 
+def _check_root(root: Path, uri: str) -> None:
+    """Refuse a store that keeps its files in another folder, before anything is written or deleted there."""
+    if not uri.startswith(SQLITE):
+        return
+    file = Path(uri.removeprefix(SQLITE))
+    for former in former_roots(file, root):
+        how = f"is a copy: it names the files in {former.path}, which is there, too"
+        if not former.is_copied:
+            how = f"was moved: it names files in {former.path}, which is gone"
+        has_files = (root / "mlruns").exists()
+        raise ForeignStore(f"{file} {how}", "dovetail sync" if has_files else f"rm {file}, then: dovetail sync --all")
+
+
+def _ask(uri: str) -> None:
+    """Ask a server once whether it is there: MLflow itself would ask it for four minutes.
+
+    What it answers does not matter; later requests are repeated as MLflow repeats them.
+    """
+    from mlflow.exceptions import InvalidUrlException, MlflowException
+    from mlflow.utils import credentials, rest_utils
+
+    untyped: Any = rest_utils.http_request
+    creds: Any = credentials.get_default_host_creds(uri)  # type: ignore[no-untyped-call]  # MLflow's own
+    try:
+        untyped(creds, "/health", "GET", max_retries=0, timeout=_SECONDS, raise_on_status=False)
+    except InvalidUrlException:
+        raise
+    except MlflowException as error:
+        shown = _without_secrets(uri)
+        following = f"curl {shown}/health, then the same again; or unset {ENV_TRACKING_URI}"
+        raise StoreError(f"MLflow at {shown} does not answer (asked for {_SECONDS} seconds)", following) from error
+
+
 def _connect(root: Path, uri: str) -> Store:
     import mlflow
 
@@ -101,6 +154,8 @@ def _connect(root: Path, uri: str) -> Store:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints the error that is translated here
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
+    if uri.startswith("http"):
+        _ask(uri)
     with chdir(root):  # where MLflow puts the default experiment of a new store
         _create_sqlite(uri)
         client = mlflow.MlflowClient(uri)

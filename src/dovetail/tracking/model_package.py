@@ -17,6 +17,7 @@ from dovetail.tracking.artifacts import copy
 from dovetail.values import tag_keys
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.models import ModelSignature
 
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -158,13 +159,19 @@ def signature_of(card: Mapping[str, Any] | None) -> "ModelSignature | None":
         return None
     try:
         inputs: list[ColSpec | TensorSpec] = [
-            ColSpec(_SIGNATURE_TYPES[c["dtype"]], c["name"], required=not c["nullable"]) for c in card["inputs"]
+            ColSpec(_signature_type(c), c["name"], required=not c["nullable"]) for c in card["inputs"]
         ]
         outputs: list[ColSpec | TensorSpec] = [ColSpec(_SIGNATURE_TYPES[card["output"]["dtype"]])]
     except (KeyError, TypeError) as error:
         raise UserError(f"the model's card does not describe inputs and output: {error!r}", "dvc repro") from error
     method = ParamSchema([ParamSpec("method", "string", "predict")])
     return ModelSignature(Schema(inputs), Schema(outputs), method)
+
+
+def _signature_type(column: Mapping[str, Any]) -> str:
+    """MLflow's type of a column; one of integers in which some are missing has floats, as pandas reads it."""
+    known = _SIGNATURE_TYPES[column["dtype"]]
+    return "double" if column["nullable"] and known in ("long", "integer") else known
 
 
 def example_of(card: Mapping[str, Any] | None) -> Any:
@@ -179,8 +186,12 @@ def example_of(card: Mapping[str, Any] | None) -> Any:
         return None
     try:
         frame = pd.DataFrame(card["example"]["data"], columns=card["example"]["columns"])
-        types = {c["name"]: c["dtype"] for c in card["inputs"] if c["dtype"].startswith(("float", "int", "bool"))}
-        return frame.astype({name: ("float64" if frame[name].isna().any() else dtype) for name, dtype in types.items()})
+        typed = {c["name"]: _typed(frame[c["name"]], c) for c in card["inputs"] if c["dtype"] != "str"}
+        frame = frame.assign(**typed)
+        dates = [values for values in typed.values() if values.dtype.kind == "M"]
+        shown = [values.isna() | values.between(pd.Timestamp.min, pd.Timestamp.max) for values in dates]
+        frame = frame[pd.concat(shown, axis=1).all(axis=1)] if shown else frame
+        return frame if len(frame) else None  # MLflow takes no date after the year 2262, such as 9999-12-31
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"the example in the model's card is no table of its inputs: {' '.join(str(error).split())}"
         raise UserError(what, "dvc repro") from error
@@ -190,3 +201,17 @@ def columns_of(signature: Any) -> tuple[list[str], list[str]]:
     """The columns that a signature names: all, and those that may be missing."""
     named = [column for column in (signature.inputs if signature else None) or () if column.name]
     return [column.name for column in named], [column.name for column in named if not column.required]
+
+
+def _typed(values: "pd.Series[Any]", column: Mapping[str, Any]) -> "pd.Series[Any]":
+    """The values of a column of the example as MLflow's signature has them."""
+    import pandas as pd
+
+    dtype = column["dtype"]
+    if dtype in ("datetime", "date"):
+        return pd.to_datetime(values, format="ISO8601")
+    if dtype.startswith("int") and column["nullable"]:
+        return values.astype("float64")
+    if dtype.startswith("bool") and values.isna().any():
+        return values.astype(object).where(values.notna(), None)
+    return values.astype(dtype) if dtype.startswith(("float", "int", "bool")) else values

@@ -1,9 +1,11 @@
-"""Correct the paths in a SQLite store whose folder was moved: MLflow keeps absolute ones, and cannot change them."""
+"""Correct the paths in a SQLite store whose folder was moved or copied: MLflow keeps absolute ones, for ever."""
 
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 # Where MLflow 3 keeps the place of artifacts: experiments give it to their runs, runs and models to their files.
 _COLUMNS = {
@@ -14,30 +16,57 @@ _COLUMNS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class FormerRoot:
+    """A folder that the store names in place of its own: it was moved from there, or copied while that stayed."""
+
+    path: str
+    is_copied: bool
+
+
 def relocate(store: Path, root: Path) -> list[str]:
     """Point what was below another folder's `mlruns`, and is now below `root`'s, to its new place.
 
     Returns the folders that the store named, none when it was not moved. All paths change together or not at all.
     """
-    if not store.is_file():
+    former = former_roots(store, root)
+    if not former or not (root / "mlruns").exists():
         return []
     with closing(sqlite3.connect(store)) as connection, connection:
-        named = {place for (place,) in connection.execute("select artifact_location from experiments") if place}
-        gone = sorted({old for place in named if (old := _old_root(place, root))})
-        for old in gone:
+        for old in (one.path for one in former):
             for table, columns in _COLUMNS.items():
                 for column in columns:
                     _replace(connection, table, column, f"file://{old}/", f"{root.as_uri()}/")
                     _replace(connection, table, column, f"{old}/", f"{root}/")
-    return gone
+    return [one.path for one in former]
 
 
-def _old_root(place: str, root: Path) -> str | None:
-    """The folder that held `mlruns` when `place` was written, if that folder is gone and its content is here."""
-    match = re.fullmatch(r"(?:file://)?(/.*?)/mlruns/(.*)", place)
-    if match and match[1] != str(root) and not Path(match[1], "mlruns").exists() and (root / "mlruns").exists():
-        return match[1]
-    return None
+def former_roots(store: Path, root: Path) -> list[FormerRoot]:
+    """The folders that a store below `root` names in place of it.
+
+    One that is there and has no store of its own is none of them: it may track in this one.
+    """
+    if not store.is_file() or not store.resolve().is_relative_to(root.resolve()):
+        return []
+    with closing(sqlite3.connect(store)) as connection:
+        named = [place for (place,) in connection.execute("select artifact_location from experiments") if place]
+    matches = (re.fullmatch(r"(?:file://)?(/.*?)/mlruns/.*", place) for place in named)
+    roots = sorted({match[1] for match in matches if match} - {str(root)})
+    own = store.resolve().relative_to(root.resolve())
+    elsewhere = [(old, folder) for old in roots if not _is_same(folder := Path(unquote(old)), root)]
+    return [one for old, folder in elsewhere if (one := _former(folder, old, store, own))]
+
+
+def _is_same(folder: Path, root: Path) -> bool:
+    """Whether both are one folder: links lead there by other names."""
+    return folder == root or (folder.exists() and folder.samefile(root))
+
+
+def _former(folder: Path, written: str, store: Path, own: Path) -> FormerRoot | None:
+    if not (folder / "mlruns").exists():
+        return FormerRoot(written, is_copied=False)
+    theirs = folder / own
+    return FormerRoot(written, is_copied=True) if theirs.is_file() and not theirs.samefile(store) else None
 
 
 def _replace(connection: sqlite3.Connection, table: str, column: str, old: str, new: str) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LINEAGE_FILE, ENVIRONMENT_FILE = "lineage.json", "environment.txt"  # artifacts of every run
 SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
 _VALUE_LIMIT = 6000  # characters of a param's value
+_NAME_LIMIT = 500  # characters of a dataset's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +55,5 @@ def dataset_inputs(content: RunContent) -> "Iterator[DatasetInput]":
         source = json.dumps({"path": ref.path, "md5": ref.md5})
         profile = json.dumps({"size_bytes": ref.size})
         context = InputTag("mlflow.data.context", role)
-        yield DatasetInput(Dataset(ref.path, ref.md5, SOURCE_TYPE, source, profile=profile), [context])
+        name = ref.path if len(ref.path) <= _NAME_LIMIT else tag_keys.shown_name(ref.path)
+        yield DatasetInput(Dataset(name, ref.md5, SOURCE_TYPE, source, profile=profile), [context])

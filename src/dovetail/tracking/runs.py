@@ -39,10 +39,22 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
-    """A run that a script opened inside a stage, and the execution of the stage that it belongs to."""
+    """A run that a script opened inside a stage, and the execution of the stage that it belongs to.
+
+    Attributes:
+        is_adopted: Whether it is a model's run.
+        parent: The id of the run that it is shown below.
+    """
 
     run: Run
     execution: str | None
+    is_adopted: bool
+    parent: str | None
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it is neither a model's run nor shown below another one."""
+        return not self.is_adopted and self.parent is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +108,21 @@ class Runs(StoreClient):
         return _run(mine[0]) if mine else None
 
     def live_runs(self, inputs: str) -> list[LiveRun]:
-        """The finished runs that scripts opened in the stage with these inputs, adopted ones aside, oldest first."""
+        """The finished runs that scripts opened in the stage with these inputs, oldest first."""
         found = self._search(tag_keys.DVC_INPUTS, inputs, self._runs_tagged, self._values_of_tag)
         return [
-            LiveRun(_run(run), run.data.tags.get(tag_keys.DVC_EXECUTION))
-            for run in found
-            if tag_keys.FINGERPRINT not in run.data.tags
-            and _PARENT not in run.data.tags
-            and (run.info.status == "FINISHED" or tag_keys.MODEL_MD5 in run.data.tags)  # or adopted in part
+            LiveRun(_run(run), tags.get(tag_keys.DVC_EXECUTION), tag_keys.FINGERPRINT in tags, tags.get(_PARENT))
+            for run, tags in ((run, run.data.tags) for run in found)
+            if run.info.status == "FINISHED" or tag_keys.MODEL_MD5 in tags  # or adopted in part
         ]
+
+    def has_logged(self, run: Run, md5: str, size: int) -> bool:
+        """Whether a script logged a file of these bytes to the run or to one below it, as an artifact or in a model."""
+        made = self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
+        places = [self._client.get_run(run.id).info.artifact_uri, *(model.artifact_location for model in made)]
+        below = map(_run, self._runs_tagged(_PARENT, run.id))
+        found = (artifacts.holds(place, md5, size) for place in places)
+        return any(found) or any(self.has_logged(child, md5, size) for child in below)
 
     def _runs_tagged(self, key: str, value: str) -> list[Any]:
         question = {"filter_string": f"tags.`{key}` = '{value}'", "order_by": ["attributes.start_time ASC"]}
@@ -203,6 +221,7 @@ class Runs(StoreClient):
         Raises:
             UserError: when the card beside the model does not describe one.
         """
+        name = name.replace(".", "_")  # which MLflow takes in a registered model's name, but not here
         logged = self._client.create_logged_model(
             run.experiment, name, run.id, dict(tags), model_type=kind_of(content.file)
         )
@@ -228,11 +247,8 @@ class Runs(StoreClient):
 
     def runs_with_data(self, md5: str) -> list[RunDetails]:
         """Every run that was made of the data with this digest, at any distance, newest first."""
-        question = f"dataset.digest = '{md5}'"
-        return [
-            _details(r)
-            for r in pages(self._client.search_runs, experiment_ids=self._experiment_ids, filter_string=question)
-        ]
+        question = {"experiment_ids": self._experiment_ids, "filter_string": f"dataset.digest = '{md5}'"}
+        return [_details(run) for run in pages(self._client.search_runs, **question)]
 
     def text(self, run_id: str, path: str) -> str | None:
         """A text artifact of the run, if it is there."""

@@ -1,7 +1,7 @@
 """The MLflow side: runs, logged models, versions and aliases, found by content."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dovetail.tracking import monitoring_runs, trash
@@ -38,7 +38,8 @@ class Store(Runs, Registry):
 
     def discarded(self, names: Iterable[str]) -> list[Discarded]:
         """What lies in the trash of the experiments `names` and still has bytes, and uploads that never ended."""
-        return trash.discarded(self._client, names)
+        found = trash.discarded(self._client, names)
+        return [replace(item, is_outside=trash.is_outside(item.location, self._root)) for item in found]
 
     def empty(self, item: Discarded) -> None:
         """Delete the bytes of what lies in the trash."""

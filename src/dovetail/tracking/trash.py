@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from dovetail.values import tag_keys
 
@@ -17,7 +19,10 @@ _DAY = 24 * 60 * 60 * 1000  # in milliseconds: an upload that has not ended in o
 
 @dataclass(frozen=True, slots=True)
 class Discarded:
-    """Something in the trash; `versions` are the registered versions ("m/2") that need it all the same."""
+    """Something in the trash; `versions` are the registered versions ("m/2") that need it all the same.
+
+    `is_outside` says that its files are neither below the repository's root nor at an address that MLflow keeps.
+    """
 
     kind: str
     id: str
@@ -26,6 +31,7 @@ class Discarded:
     md5: str | None
     size: int
     versions: tuple[str, ...]
+    is_outside: bool = False
 
 
 def discarded(client: "MlflowClient", names: Iterable[str]) -> list[Discarded]:
@@ -36,6 +42,14 @@ def discarded(client: "MlflowClient", names: Iterable[str]) -> list[Discarded]:
     found = (client.get_experiment_by_name(name) for name in sorted(set(names)))
     experiments = {e.experiment_id: e.name for e in found if e is not None and e.lifecycle_stage == "active"}
     return [item for item in _items(client, experiments) if item.size] if experiments else []
+
+
+def is_outside(location: str, root: Path) -> bool:
+    """Whether files at `location` are on this machine and, links followed, not below `root`."""
+    parsed = urlsplit(location)
+    if parsed.scheme not in ("", "file"):
+        return False
+    return not Path(unquote(parsed.path) if parsed.scheme else location).resolve().is_relative_to(root.resolve())
 
 
 def empty(client: "MlflowClient", item: Discarded) -> None:

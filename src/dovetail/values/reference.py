@@ -71,7 +71,8 @@ class ByPath:
 
 Reference = ByVersion | ByAlias | ByRun | ByCommit | ByDigest | ByPath
 
-_NAME = r"(?P<model>[A-Za-z0-9][\w.-]*)"
+MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_NAME = rf"(?P<model>{MODEL_NAME.pattern})"
 _FORMS: list[tuple[re.Pattern[str], type[Reference]]] = [
     (re.compile(r"(?P<md5>[0-9a-f]{32}(\.dir)?)"), ByDigest),
     (re.compile(r"runs:/(?P<run_id>[0-9a-f]+)"), ByRun),

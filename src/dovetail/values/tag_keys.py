@@ -1,7 +1,9 @@
 """Every tag key that Dovetail writes to MLflow, once, and the way back from a run's tags."""
 
+import hashlib
+import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dovetail.joblib_model import ALLOW_KEY, MD5_KEY
@@ -35,12 +37,35 @@ ONNX_SAME = "same on"  # how ONNX begins where the compiled model may be used
 
 _SIGNATURE = {True: "from the card", False: "none: the model has no card"}
 
-_NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")  # of a param or a metric: MLflow refuses these characters
+_NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")  # of a tag, a param or a metric: MLflow refuses these characters
+_LONGEST = 250  # characters that MLflow takes for one
+_CODED = re.compile(r".*:[0-9a-f]{16}", re.DOTALL)
 
 
 def shown_name(key: str) -> str:
-    """The name under which MLflow shows the param or metric `key`."""
-    return _NOT_IN_A_NAME.sub("_", key)
+    """The name under which MLflow shows the param or metric `key`; one that is too long ends in a digest of it."""
+    name = _NOT_IN_A_NAME.sub("_", key)
+    return name if _is_taken(name) else _coded(key)
+
+
+def data_key(path: str) -> str:
+    """The key of the tag for a data file: with its path in it, or the most that MLflow takes of it and a digest."""
+    key = DATA_PREFIX + path
+    if _is_taken(key) and not _NOT_IN_A_NAME.search(key) and not _CODED.fullmatch(key):
+        return key
+    return DATA_PREFIX + _coded(path, _LONGEST - len(DATA_PREFIX))
+
+
+def _is_taken(name: str) -> bool:
+    """Whether MLflow takes a name of these characters: it is to be short, and no path that means another one."""
+    return len(name) <= _LONGEST and posixpath.normpath(name) == name and not name.startswith(("/", ".."))
+
+
+def _coded(text: str, longest: int = _LONGEST) -> str:
+    """What is readable of `text`, its end first, and a digest that no other text has."""
+    digest = f":{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:16]}"
+    readable = re.sub("/(?=/)|^[/.]+", "", _NOT_IN_A_NAME.sub("_", text)[len(digest) - longest :])
+    return posixpath.normpath(readable or "_") + digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +94,26 @@ class Provenance:
             ENV_MD5: self.env_md5,
             SIGNATURE: None if self.signature is None else _SIGNATURE[self.signature],
         }
-        data = {DATA_PREFIX + path: md5 for path, md5 in self.data.items()}
+        data = {data_key(path): md5 for path, md5 in self.data.items()}
         return {key: value for key, value in tags.items() if value is not None} | data
 
     @classmethod
-    def parse(cls, tags: Mapping[str, str]) -> "Provenance | None":
-        """What the tags say, other people's tags left aside; None when they are not Dovetail's."""
+    def parse(cls, tags: Mapping[str, str], paths: Iterable[str] = ()) -> "Provenance | None":
+        """What the tags say, other people's tags left aside; None when they are not Dovetail's.
+
+        `paths` are those of the lineage: a key that does not hold the whole of its path is read by them.
+        """
         if FINGERPRINT not in tags or MODEL_MD5 not in tags:
             return None
+        known = {data_key(path): path for path in paths}
         return cls(
             fingerprint=tags[FINGERPRINT],
             model_md5=tags[MODEL_MD5],
-            data={k.removeprefix(DATA_PREFIX): v for k, v in tags.items() if k.startswith(DATA_PREFIX)},
+            data={
+                known.get(key, key.removeprefix(DATA_PREFIX)): md5
+                for key, md5 in tags.items()
+                if key.startswith(DATA_PREFIX)
+            },
             env_md5=tags.get(ENV_MD5),
             commit=tags.get(GIT_COMMIT),
             dirty={"true": True, "false": False}.get(tags.get(GIT_DIRTY, "")),

@@ -1,0 +1,67 @@
+"""Scripts that set MLflow's tracking URI themselves: their runs are not found where the model's are."""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dovetail.tracking.connection import ENV_TRACKING_URI
+from dovetail.tracking.store import SQLITE
+from dovetail.values.finding import Finding
+
+_SOMEWHERE = re.compile(r"[a-z][\w+.-]+:/(/[^/]|//)|databricks|/", re.IGNORECASE)  # a host, or an absolute path
+
+
+def is_relative(uri: str) -> bool:
+    """Whether the place that a tracking URI names depends on the current folder."""
+    if uri.startswith("sqlite:"):
+        return not uri.startswith(f"{SQLITE}/")
+    return _SOMEWHERE.match(uri) is None
+
+
+def findings(root: Path, paths: Iterable[str], store_uri: str) -> Iterator[Finding]:
+    """The lines of the Python files in `paths`, files and folders, that set another tracking URI than `store_uri`."""
+    for path in sorted({inner for named in paths for inner in _python_files(root, named)}):
+        for line, uri in _uris((root / path).read_text(encoding="utf-8", errors="replace")):
+            remedy = f"delete line {line} of {path}: inside a stage MLflow finds the repository's store by itself"
+            if uri is not None and is_relative(uri):
+                what = f"{path}:{line} sets the tracking URI to {uri!r}"
+                why = "a temporary experiment runs in a folder that DVC deletes, and the run is deleted with it"
+                yield Finding("error", what, why, remedy)
+            elif uri != store_uri:
+                what = f"{path}:{line} sets the tracking URI" + ("" if uri is None else f" to {uri!r}")
+                why = "the script's runs are in that store, and the model's run is another one in this repository's"
+                yield Finding("warning", what, why, remedy)
+
+
+def _python_files(root: Path, path: str) -> Iterator[str]:
+    if (root / path).is_dir():
+        yield from (file.relative_to(root).as_posix() for file in (root / path).rglob("*.py") if file.is_file())
+    elif path.endswith(".py") and (root / path).is_file():
+        yield path
+
+
+def _uris(source: str) -> Iterator[tuple[int, str | None]]:
+    """The tracking URIs that a Python source sets, with their lines; None for one that is no literal."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):  # no Python; null bytes
+        return
+    for node in nodes:
+        value = None
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "set_tracking_uri":
+            value = next(iter((*node.args, *(keyword.value for keyword in node.keywords))), None)
+        elif isinstance(node, ast.Assign) and _is_variable(node.targets[0]):
+            value = node.value
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("os.environ.setdefault", "os.putenv"):
+            named = node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == ENV_TRACKING_URI
+            value = node.args[1] if named and len(node.args) > 1 else None
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            yield value.lineno, value.value
+        elif value is not None and ENV_TRACKING_URI not in ast.unparse(value):
+            yield value.lineno, None
+
+
+def _is_variable(target: ast.expr) -> bool:
+    """Whether an assignment to `target` sets the environment variable."""
+    return isinstance(target, ast.Subscript) and ENV_TRACKING_URI in ast.unparse(target)

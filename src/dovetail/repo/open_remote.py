@@ -1,0 +1,77 @@
+"""A remote of DVC, opened and asked: what it cannot answer is told as such, and never taken for an absent object."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from dovetail.errors import DataUnavailable, DovetailError, UserError
+from dovetail.repo.dvc_repo import DvcRepo, one_line
+
+if TYPE_CHECKING:
+    from dvc_data.hashfile.db import HashFileDB
+
+_NOBODYS = "0" * 32  # a digest that no object has
+_UNAUTHORIZED, _SERVER_ERROR = 401, 500  # HTTP
+
+
+def open_remote(dvc: DvcRepo, name: str | None = None) -> "HashFileDB | None":
+    """The object database of the remote; None where none is named and none is set.
+
+    Raises:
+        UserError: when there is no remote of that name, or it keeps files by their own names.
+        DataUnavailable: when its plugin is missing, or it does not answer.
+    """
+    from dvc.config import ConfigError, NoRemoteError
+
+    shown = name or dvc.default_remote
+    try:
+        remote = dvc.opened.cloud.get_remote_odb(name)
+    except NoRemoteError:
+        return None
+    except ConfigError as error:
+        raise UserError(f"remote {shown}: {one_line(error)}", "dvc remote list") from error
+    except ImportError as error:
+        following = f"python -m pip install {_plugin(dvc, shown)}, then the same again"
+        raise DataUnavailable(f"remote {shown}: {one_line(error)}", following) from error
+    with answering(f"remote {shown}"):
+        _check(remote)
+    return remote
+
+
+@contextmanager
+def answering(name: str) -> Iterator[None]:
+    """Translate what a remote or the cache raises in the block, which does nothing but ask it: plugins raise anything.
+
+    Raises:
+        DataUnavailable: with `name` in it.
+    """
+    try:
+        yield
+    except DovetailError:
+        raise
+    except Exception as error:
+        raise DataUnavailable(f"{name} does not answer: {one_line(error)}", "dvc remote list, dvc doctor") from error
+
+
+def _check(remote: "HashFileDB") -> None:
+    """Ask an HTTP server once, for DVC takes each of its objects for absent when there is no answer."""
+    if remote.fs.protocol not in ("http", "https"):
+        return
+    try:
+        remote.fs.cat_file(remote.oid_to_path(_NOBODYS))
+    except FileNotFoundError:
+        pass
+    except Exception as error:
+        status = getattr(error, "status", None)  # of an answer; some servers refuse what they do not have
+        if status is None or status == _UNAUTHORIZED or status >= _SERVER_ERROR:
+            raise
+
+
+def _plugin(dvc: DvcRepo, name: str | None) -> str:
+    """The package that DVC needs for the remote's kind of address."""
+    from dvc_objects.fs import known_implementations
+
+    scheme = urlsplit(dvc.opened.config["remote"].get(name, {}).get("url", "")).scheme
+    module = known_implementations.get(scheme, {}).get("class", f"dvc_{scheme}.").partition(".")[0]
+    return str(module.replace("_", "-"))

@@ -1,0 +1,80 @@
+"""A remote whose plugin is missing, or that does not answer: one line, and what can be done here is done."""
+
+import json
+import shutil
+
+import pytest
+from project import free_port
+
+PLUGIN = "python -m pip install dvc-s3, then the same again"
+
+
+@pytest.fixture(params=["plugin", "server"])
+def remote(request):
+    """An address, and what a command says to do about it."""
+    if request.param == "plugin":
+        return "s3://bucket/x", PLUGIN
+    return f"http://127.0.0.1:{free_port()}/x", "dvc remote list, dvc doctor"
+
+
+def test_each_command_says_so_and_does_what_it_can(registered, remote):
+    url, following = remote
+    small = registered
+    small.run("dvc", "remote", "add", "-q", "-d", "far", url)
+    small.commit("remote")
+    (model,) = small.json("status", code=1)["models"]
+    assert model["workspace"]["pushed"] is None
+    assert [problem["next"] for problem in model["problems"]] == [following]
+    assert small.json("lineage", "m")["data"][0]["available"] == ["cache"]
+    plan = small.json("gc")
+    assert plan["looked_at"] == ["cache", "mlflow"]
+    assert following in {warning["next"] for warning in plan["warnings"]}
+    refused = small.json("gc", "--cloud", code=3)["error"]
+    assert (refused["kind"], refused["next"]) == ("DataUnavailable", following)
+    small.replace("dvc.yaml", "gates: {accuracy: {min: 0.5}}", "gates: {provenance: {}}")
+    small.commit("gates")
+    gates = {gate["name"]: gate for gate in small.json("promote", "m", "--dry-run", code=1)["gates"]}
+    assert gates["provenance.data"]["next"] == following
+
+    shutil.rmtree(small.root / ".dvc/cache/files")
+    assert small.json("lineage", "m")["data"][0]["available"] == ["unknown"]
+    assert "NOT in the cache, and the remote does not answer" in small.run("dovetail", "lineage", "m").stdout
+    found = small.json("doctor", code=1)["problems"]
+    assert not [one for one in found if "no cache and no remote" in one["what"]]
+    assert following in {one["next"] for one in found}
+    small.run("rm", "-rf", "mlflow.db", "mlruns", "out", "data.csv")
+    problems = small.json("sync", code=1)["problems"]
+    assert following in {one["next"] for one in problems}
+    assert not [one for one in problems if "neither in the cache" in one["why"]]
+
+
+def test_an_unknown_folder_keeps_gc_from_deleting(registered):
+    small = registered
+    small.run("dvc", "remote", "add", "-q", "-d", "far", "s3://bucket/x")
+    listings = list((small.root / ".dvc/cache/files/md5").glob("*/*.dir"))
+    assert listings
+    for listing in listings:
+        listing.unlink()
+    files = {file for file in (small.root / ".dvc/cache").rglob("*") if file.is_file()}
+    assert PLUGIN in small.run("dovetail", "gc", "--force", code=2).stderr
+    assert {file for file in (small.root / ".dvc/cache").rglob("*") if file.is_file()} >= files
+
+
+def test_data_declared_without_a_cache_is_told_what_satisfies_the_gate(registered):
+    small = registered
+    small.write("prepare.py", "open('ready.csv', 'w').write(open('data.csv').read() + '5,6')")
+    prepare = "{cmd: python prepare.py, deps: [prepare.py, data.csv], outs: [{ready.csv: {cache: false}}]}"
+    small.replace("dvc.yaml", "stages:\n", f"stages:\n  prepare: {prepare}\n")
+    small.replace("dvc.yaml", "deps: [train.py, data.csv]", "deps: [train.py, ready.csv]")
+    small.replace("train.py", 'open("data.csv")', 'open("ready.csv")')
+    small.replace("dvc.yaml", "gates: {accuracy: {min: 0.5}}", "gates: {provenance: {}}")
+    small.write(".gitignore", (small.root / ".gitignore").read_text() + "/ready.csv\n")
+    small.run("dvc", "repro", "-q")
+    small.commit("uncached")
+    gates = {gate["name"]: gate for gate in small.json("promote", "m", "--dry-run", code=1)["gates"]}
+    assert "declared with cache: false" in gates["provenance.data"]["detail"]
+    assert gates["provenance.data"]["next"].startswith("git add ready.csv && git commit")
+    small.run("git", "add", "-f", "ready.csv")
+    small.run("git", "commit", "-qm", "kept")
+    done = json.loads(small.run("dovetail", "promote", "m", "--dry-run", "--json").stdout)
+    assert {gate["name"]: gate["passed"] for gate in done["gates"]}["provenance.data"] is True
