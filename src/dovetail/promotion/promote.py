@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, Overtaken, StaleLock, StoreError, UnknownReference, UserError
 from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.rules import Verdict
+from dovetail.promotion import widening
 from dovetail.promotion.gather import Candidate, gather
 from dovetail.registration.alias_check import md5_of
-from dovetail.registration.projection import project
 from dovetail.registration.register import RegisterRequest, register
 from dovetail.registration.resolve import TrackedModel, commit_of, resolve
 from dovetail.repo import ledger
@@ -24,8 +22,7 @@ from dovetail.repo.ledger import FORCE, PROMOTE, Ledger, Note
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking
-from dovetail.tracking.store import Store, Version
-from dovetail.values import tag_keys
+from dovetail.tracking.store import Store
 from dovetail.values.reference import PRODUCTION, STAGING, ByAlias, ByVersion
 
 
@@ -183,26 +180,11 @@ def _plan(workspace: Workspace, store: Store, version: TrackedModel, request: Pr
     commit = commit_of(workspace, version.lineage)
     tree = workspace.at(commit) if commit else workspace.tree
     gates = tree.model(request.model).gates
-    later = _allowed_later(workspace, request.model, gates) if commit else ()
-    if later:
-        own = rules.settings(gates, rules.PICKLE)["allow"]
-        gates = {**gates, rules.PICKLE: {**gates.get(rules.PICKLE, {}), "allow": [*own, *later]}}
+    gates, later = widening.widened(workspace, request.model, gates) if commit else (gates, ())
     candidate = Candidate(version, commit, gates, _champion(workspace, store, version, request), later)
     evidence = gather(workspace, store, candidate)
     sha = (_tagged(workspace, tags, version) or commit.sha) if commit else None
     return Plan(candidate, sha, tags, evidence, rules.evaluate(gates, evidence))
-
-
-def _allowed_later(workspace: Workspace, model: str, gates: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """The names that HEAD allows the model and its own commit, with these gates, does not: the bytes are the same."""
-    if workspace.tree.commit is None:
-        return ()
-    try:
-        now = workspace.at(workspace.tree.commit).model(model).gates
-    except DovetailError:  # HEAD declares it no more
-        return ()
-    own = rules.settings(gates, rules.PICKLE)["allow"]
-    return tuple(name for name in rules.settings(now, rules.PICKLE)["allow"] if name not in own)
 
 
 def _champion(
@@ -261,7 +243,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
     registered = store.version(request.model, version.version)
     package = plan.package
     if registered and plan.candidate.allowed_later:
-        package = _let_loader_allow(workspace, store, registered, plan.candidate)
+        package = widening.let_loader_allow(workspace, store, registered, plan.candidate)
     number = plan.ledger.counters.get(request.model, 0) + 1
     store.write_text(version.run.id, f"promotions/{request.alias}-{number}.json", text + "\n")
     note = Note(
@@ -282,19 +264,6 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
     except Exception as error:
         raise StoreError(f"the tag {tag} is made, MLflow's alias was not moved: {error}", "dovetail sync") from error
     return tag
-
-
-def _let_loader_allow(workspace: Workspace, store: Store, version: Version, candidate: Candidate) -> str | None:
-    """Write the version's package with the names that its gates allow now. Returns its digest."""
-    assert candidate.commit is not None
-    tree, allow = workspace.at(candidate.commit), tuple(candidate.gate(rules.PICKLE)["allow"])
-    if version.allow == ",".join(allow):
-        return store.package_of(version)
-    with tempfile.TemporaryDirectory(dir=workspace.scratch) as folder:
-        content = project(tree, tree.model(version.model), Path(folder)).artifact
-        package = store.replace_files(version, replace(content, allow=allow))
-    store.tag_version(version, {tag_keys.PICKLE_ALLOW: ",".join(allow)})
-    return package
 
 
 def _in_tag(verdict: Verdict) -> Mapping[str, Any]:

@@ -4,12 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import DataUnavailable, MissingFile, StaleLock, UnknownModel
-from dovetail.models import mlflow_folder
+from dovetail.errors import MissingFile, StaleLock, UnknownModel
+from dovetail.repo import saved_model
 from dovetail.repo.dvc_files import Tracked, is_in
 from dovetail.repo.dvc_values import Declared, Model
 from dovetail.repo.git import Git
@@ -17,7 +16,7 @@ from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
 from dovetail.repo.pipeline import Pipeline
 from dovetail.repo.storage import Storage
-from dovetail.values.documents import Unreadable, decoded, load_document, load_yaml, numbers, shown
+from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
 
@@ -197,8 +196,8 @@ class Tree(ABC):
         if not ref.is_folder:
             return ref
         inside = self.listing(ref)
-        if described := _named(inside, f"{ref.path}/{mlflow_folder.MLMODEL}"):
-            return self._model_in(described, inside, model)
+        if found_in := saved_model.model_file(self, model, inside):
+            return found_in
         found = [inner for inner in inside if Path(inner.path).suffix in MODEL_SUFFIXES]
         if len(found) != 1:
             names = ", ".join(inner.path for inner in found) or "none"
@@ -207,34 +206,6 @@ class Tree(ABC):
                 f"name the file in dvc.yaml: artifacts: {{{model.name}: {{path: …}}}}",
             )
         return found[0]
-
-    def _model_in(self, described: FileRef, inside: Sequence[FileRef], model: Model) -> FileRef:
-        """The file that is the model in a folder that MLflow wrote."""
-        mlmodel = self._parsed(described)
-        path = mlflow_folder.model_file(mlmodel)
-        folder = described.path.rpartition("/")[0]
-        if path and (found := _named(inside, f"{folder}/{path}")):
-            return found
-        raise MissingFile(
-            f"{folder} of model {model.name!r} is an MLflow model of {mlflow_folder.flavors_of(mlmodel)}, "
-            "whose model is not one file that Dovetail reads",
-            "export it to ONNX, or register it by MLflow itself",
-        )
-
-    def _card_in(self, model: Model) -> dict[str, Any] | None:
-        """What a folder that MLflow wrote says of its model."""
-        try:
-            inside = self.listing(ref) if (ref := self.file(model.path)).is_folder else []
-            if described := _named(inside, f"{model.path}/{mlflow_folder.MLMODEL}"):
-                mlmodel = self._parsed(described)
-                example = _named(inside, f"{model.path}/{mlflow_folder.example_file(mlmodel)}")
-                pins = _named(inside, f"{model.path}/{mlflow_folder.REQUIREMENTS}")
-                return mlflow_folder.card_of(
-                    mlmodel, self._parsed(example) if example else None, decoded(self.read(pins)) if pins else ""
-                )
-        except (MissingFile, DataUnavailable):
-            return None
-        return None
 
     def _check(self, shown: Sequence[str], outs: Sequence[FileRef]) -> None:
         """Refuse files that are not the bytes that DVC recorded, or that DVC has not recorded yet."""
@@ -272,7 +243,7 @@ class Tree(ABC):
         """
         found = lineage.params
         for ref in self._made(self.declared.params, lineage, files=True):
-            for key, value in flatten(self._parsed(ref)):
+            for key, value in flatten(self.parsed(ref)):
                 found[key if found.get(key, value) == value else f"{ref.path}:{key}"] = value
         return found
 
@@ -291,7 +262,7 @@ class Tree(ABC):
         entries = []
         for ref, stage in refs.items():
             prefix = "" if ref in own else stage.rpartition(":")[2].partition("@")[0] + "."
-            content = self._parsed(ref)
+            content = self.parsed(ref)
             try:
                 entries += [(ref.path, prefix + key, value) for key, value in numbers(content)]
             except Unreadable as error:
@@ -311,8 +282,8 @@ class Tree(ABC):
     def card(self, model: Model) -> dict[str, Any] | None:
         """What the pipeline says of the model without unpickling it; None where it says nothing."""
         if model.card is None:
-            return self._card_in(model)
-        card = self._parsed(self.file(model.card))
+            return saved_model.card(self, model)
+        card = self.parsed(self.file(model.card))
         if not isinstance(card, dict):
             raise MissingFile(f"{model.card} of {self.where} is {shown(card)}, not a mapping", "dvc repro")
         return card
@@ -325,13 +296,13 @@ class Tree(ABC):
         ]
         return {ref.path: self.as_file(ref, folder) for ref in refs}
 
-    def _parsed(self, ref: FileRef) -> Any:
+    def parsed(self, ref: FileRef) -> Any:
+        """The document in the file `ref`.
+
+        Raises:
+            MissingFile: when it is not there, or is none.
+        """
         try:
-            read = load_yaml if ref.path.endswith(mlflow_folder.MLMODEL) else partial(load_document, path=ref.path)
-            return read(self.read(ref))
+            return load_document(self.read(ref), ref.path)
         except Unreadable as error:
             raise MissingFile(f"{ref.path} of {self.where} cannot be read: {error}", "dvc repro") from error
-
-
-def _named(files: Sequence[FileRef], path: str) -> FileRef | None:
-    return next((file for file in files if file.path == path), None)
