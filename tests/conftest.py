@@ -34,6 +34,7 @@ class Scheduling(LoadScopeScheduling):
         return file if Path(file).name in TOGETHER else nodeid
 
 
+@pytest.hookimpl(optionalhook=True)  # a run without xdist, -p no:xdist, knows no such hook
 def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
