@@ -22,7 +22,7 @@ PROJECTS = {
 # Files whose fixtures are dear and made once for the file: their tests all go to one worker, and first.
 TOGETHER = {
     "test_gc.py", "test_reference_project.py", "test_retrain.py", "test_serving.py", "test_serving_bad_input.py",
-    "test_serving_onnx.py",
+    "test_serving_faults.py", "test_serving_onnx.py",
 }  # fmt: skip
 
 
