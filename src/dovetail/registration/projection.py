@@ -36,7 +36,7 @@ class Projection:
     verdicts: tuple[Verdict, ...]
     moves_staging: bool  # not where git tags say what `staging` names
     number: int | None  # of the version, if it was promoted under one
-    to_compile: to_onnx.Order | None = None  # where dvc.yaml asks for it
+    to_compile: to_onnx.CompileRequest | None = None  # where dvc.yaml asks for it
 
     @property
     def earns_staging(self) -> bool:
@@ -85,7 +85,7 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
         verdicts=tuple(rules.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
         moves_staging=(model.name, STAGING) not in tree.ledger.aliases,
         number=tree.ledger.number(model.name, lineage.artifact.md5),
-        to_compile=to_onnx.Order(str(file), allow, _types(card), tuple(_evaluated(tree, lineage, folder)))
+        to_compile=to_onnx.CompileRequest(str(file), allow, _types(card), tuple(_evaluated(tree, lineage, folder)))
         if to_onnx.is_wanted(model.name, model.serving) and tree.experiment is None
         else None,
     )
