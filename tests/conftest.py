@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Fixtures that stand for a project; a test that uses one of them starts commands.
 PROJECTS = {
     "_small_template", "_registered_template", "_judged_template", "_retrained", "adopted", "estate", "made", "project",
-    "reproduced", "served",
+    "promoted", "reproduced", "served",
 }  # fmt: skip
 
 
