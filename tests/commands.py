@@ -1,4 +1,4 @@
-"""`dovetail` and `dvc` for tests: shims on PATH that have a fork server run them, or the true commands."""
+"""`dovetail`, `dvc` and stages for tests: shims on PATH that have a fork server run them, or the true commands."""
 
 import os
 import shutil
@@ -15,18 +15,11 @@ SHIMS = "COMMANDS_OF_TESTS"  # the environment variable that names the shims' fo
 
 
 class Commands:
-    """A fork server and a folder with a shim for each command that it serves."""
+    """Fork servers and a folder with a shim for each command that they serve."""
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="shims-"))
-        path = self.folder / "socket"
-        with socket.socket(socket.AF_UNIX) as listener, (self.folder / "log").open("wb") as log:
-            listener.bind(str(path))
-            listener.listen(64)  # who comes while the server imports, waits
-            self._server = subprocess.Popen(
-                [sys.executable, HERE / "fork_server.py", str(listener.fileno())], pass_fds=[listener.fileno()],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(self.folder),
-            )  # fmt: skip
+        self._servers = [self._start("commands"), self._start("stages")]
         text = (HERE / "shims" / "command.py").read_text()
         for name, script in SERVED.items():
             shim = self.folder / name
@@ -34,11 +27,21 @@ class Commands:
             shim.chmod(0o755)
             shim.with_name(f"{name}.script").symlink_to(script)
 
+    def _start(self, kind):
+        with socket.socket(socket.AF_UNIX) as listener, (self.folder / f"{kind}.log").open("wb") as log:
+            listener.bind(str(self.folder / f"{kind}.socket"))
+            listener.listen(64)  # who comes while the server imports, waits
+            return subprocess.Popen(
+                [sys.executable, HERE / "fork_server.py", str(listener.fileno()), kind], pass_fds=[listener.fileno()],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(self.folder),
+            )  # fmt: skip
+
     def close(self):
-        """End the server, and with it what it runs."""
-        self._server.terminate()
-        self._server.stdin.close()
-        self._server.wait()
+        """End the servers, and with them what they run."""
+        for server in self._servers:
+            server.terminate()
+            server.stdin.close()
+            server.wait()
         shutil.rmtree(self.folder)
 
 
@@ -46,7 +49,12 @@ def _environment(home):
     """The environment in which the server imports: that of a test, in a home of its own."""
     apart = ("MLFLOW_", "DVC_", "GIT_", "DOVETAIL_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(apart)}
-    return {**kept, "HOME": str(home), "PYTEST_CURRENT_TEST": "the fork server"}  # MLflow reports nothing from a test
+    return {
+        **kept,
+        "HOME": str(home),
+        "MPLBACKEND": "Agg",
+        "PYTEST_CURRENT_TEST": "the fork server",
+    }  # MLflow reports nothing
 
 
 def path(*, plain=False):

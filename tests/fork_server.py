@@ -1,11 +1,14 @@
-"""A process that has imported MLflow, DVC and Dovetail once, and forks a real process for each command.
+"""Processes that have imported once what commands need, and fork a real process for each command.
+
+One has imported MLflow, DVC and Dovetail, for the commands and the scripts of small projects. Another one has imported
+what the stages of the reference project do, once the first of them is asked for.
 
 To start `dovetail status` takes two seconds, nearly all of them imports. Tests start thousands of commands, so one
 server a test run imports first and forks then. A forked command is a process like any other: its own process id,
 arguments, folder, environment, umask, standard streams and end. `tests/shims/command.py` is what stands on PATH in its
 place and talks to this server; `tests/commands.py` starts both.
 
-No thread runs and no connection to a database is open when it forks: `prepare` checks the first, imports open none.
+No thread runs and no connection to a database is open when it forks: `_freeze` checks the first, imports open none.
 """
 
 import atexit
@@ -16,6 +19,7 @@ import marshal
 import os
 import pkgutil
 import random
+import select
 import selectors
 import signal
 import socket
@@ -25,8 +29,8 @@ import types
 from dataclasses import dataclass
 from pathlib import Path
 
-# What `dovetail`, `dvc` and the stages of small projects import. Not polars: its threads do not survive a fork.
-IMPORTED = (
+# What `dovetail`, `dvc` and the stages of small projects import. Not polars: MLflow behaves differently with it.
+COMMANDS = (
     "alembic.command", "alembic.config", "dulwich.porcelain", "dvc.cachemgr", "dvc.cli.parser", "dvc.data_cloud",
     "dvc.dirs", "dvc.repo.artifacts", "dvc.repo.experiments.queue.celery", "dvc.repo.experiments.queue.workspace",
     "dvc.repo.experiments.show", "dvc.repo.index", "dvc.repo.plots", "dvc.repo.stage", "gto", "gto.cli", "joblib",
@@ -36,6 +40,14 @@ IMPORTED = (
     "pyparsing", "rich.live", "sklearn.compose", "sklearn.dummy", "sklearn.ensemble", "sklearn.impute",
     "sklearn.pipeline", "sqlalchemy.dialects.sqlite", "yaml",
 )  # fmt: skip
+# What the stages of the reference project import. Polars starts its pool of threads when it is first used, not before.
+STAGES = (
+    "fsspec.implementations.local", "joblib", "matplotlib.backends.backend_agg", "matplotlib.figure", "narwhals",
+    "palmerpenguins", "pandas", "pandera.polars", "polars", "pyarrow.parquet", "pydantic", "scipy.stats", "skops.io",
+    "skrub", "sklearn.compose", "sklearn.datasets", "sklearn.ensemble", "sklearn.impute", "sklearn.inspection",
+    "sklearn.linear_model", "sklearn.metrics", "sklearn.model_selection", "sklearn.pipeline", "sklearn.tree",
+    "sqlalchemy.dialects.sqlite", "yaml",
+)  # fmt: skip
 APART = (
     "dovetail.serving",
     "dovetail.doctor.audit_hook",
@@ -44,7 +56,7 @@ APART = (
 # Read while Python starts or while something is imported: with another value a command needs a process of its own.
 READ_ON_IMPORT = (
     "ARROW_", "FSSPEC_", "LANG", "LC_", "LD_", "MALLOC_", "MKL_", "MLFLOW_CONFIGURE_LOGGING", "MLFLOW_LOGGING_LEVEL",
-    "NPY_", "NUMPY_", "OMP_", "OPENBLAS_", "OTEL_", "PANDAS_", "PYTHON", "TQDM_", "TZ",
+    "MPL", "NPY_", "NUMPY_", "OMP_", "OPENBLAS_", "OTEL_", "PANDAS_", "POLARS_", "PYTHON", "SKLEARN_", "TQDM_", "TZ",
 )  # fmt: skip
 SERVERS = {("mlflow", "server"), ("mlflow", "ui"), ("mlflow", "models"), ("dovetail", "serve"), ("dovetail", "ui")}
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # they wait from a fork until it is known whom they are for
@@ -76,18 +88,30 @@ class Server:
         self.woken, self.waker = socket.socketpair()
         self.commands = {}  # by process id: the connection to who asked, None once it is gone
 
-    def prepare(self):
-        """Import everything, once."""
+    def prepare_stages(self):
+        """Import what stages need, once one of them is asked for."""
+        if sys.stdin in select.select([self.listener, sys.stdin], [], [])[0]:
+            os._exit(0)
+        for name in STAGES:
+            importlib.import_module(name)
+        self._freeze()
+
+    def prepare_commands(self):
+        """Import what commands need, at once."""
         sys.modules["polars"] = None  # MLflow imports it if it is there
-        for name in IMPORTED:
+        for name in COMMANDS:
             importlib.import_module(name)
         package = importlib.import_module("dovetail")
         for module in pkgutil.walk_packages(package.__path__, "dovetail."):
             if not module.name.startswith(APART):
                 importlib.import_module(module.name)
         del sys.modules["polars"]
+        assert not {"polars", "pygit2"} & set(sys.modules)  # a home, read on import
+        self._freeze()
+
+    @staticmethod
+    def _freeze():
         assert threading.active_count() == 1, threading.enumerate()
-        assert not {"polars", "pygit2"} & set(sys.modules)  # threads; a home, read on import
         gc.collect()
         gc.freeze()
 
@@ -226,18 +250,23 @@ def become(request):
     os.environ.update(request.environment)  # and nothing that a library set while it was imported
     sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
     sys.argv[:] = [request.script, *request.arguments]
-    sys.path[0] = str(Path(request.script).absolute().parent)
+    script = Path(request.script).absolute()
+    sys.path[0] = str(script if script.is_dir() else script.parent)
     random.seed()
     sys.modules["numpy"].random.seed()
 
 
 def run(script):
-    """Run a Python script as `python SCRIPT` does."""
+    """Run a Python script, or a folder with a `__main__.py`, as `python SCRIPT` does."""
+    file = Path(script).absolute()
+    if file.is_dir():
+        file /= "__main__.py"
+        script = str(file)
     main = types.ModuleType("__main__")
-    main.__file__ = str(Path(script).absolute())
+    main.__file__ = str(file)
     main.__builtins__ = __builtins__
     sys.modules["__main__"] = main
-    exec(compile(Path(script).read_bytes(), script, "exec"), main.__dict__)
+    exec(compile(file.read_bytes(), script, "exec"), main.__dict__)
     return 0
 
 
@@ -274,7 +303,7 @@ if __name__ == "__main__":
     ending = Ending()
     server = Server(socket.socket(fileno=int(sys.argv[1])))
     sys.path[0] = str(Path(sys.executable).parent)  # no test's module in place of a library's
-    server.prepare()
+    {"commands": server.prepare_commands, "stages": server.prepare_stages}[sys.argv[2]]()
     wanted = server.serve()
     become(wanted)
     ending.of(wanted.script)

@@ -20,10 +20,13 @@ _asked = itertools.count()
 
 
 def isolate(tmp_path_factory, monkeypatch):
-    """A home and a git identity of its own, none of the machine's settings."""
-    """For fixtures that outlive a test, which have to ask for it."""
+    """A home and a git identity of its own, none of the machine's settings.
+
+    Fixtures that outlive a test have to ask for it.
+    """
     home = tmp_path_factory.getbasetemp() / "home"
-    home.mkdir(exist_ok=True)
+    for made in ("skrub_data", ".config/matplotlib", ".cache/matplotlib"):  # as importing these has made them, once
+        (home / made).mkdir(parents=True, exist_ok=True)
     (home / ".gitconfig").write_text(
         "[user]\nname = Ada Tester\nemail = ada@example.org\n[init]\ndefaultBranch = main\n"
     )

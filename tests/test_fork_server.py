@@ -49,7 +49,7 @@ def served(tmp_path):
     """Scripts as the server runs them, and as Python does."""
     if not (shims := os.environ.get(commands.SHIMS)):
         pytest.skip("without the fork server")
-    (tmp_path / "socket").symlink_to(Path(shims, "socket"))
+    (tmp_path / "commands.socket").symlink_to(Path(shims, "commands.socket"))
 
     def script(code, name="it"):
         file = tmp_path / f"{name}.py"
@@ -163,6 +163,21 @@ def test_a_stage_s_script_is_served_and_whatever_else_python_is_asked_is_not(ser
     assert int(server) == parent(direct)
     for command in (["-c", f"__file__ = 0\n{IMPORTS}{code}"], ["-B", "stage.py"], ["-m", "stage"]):
         assert project.run("python", *command).stdout.split()[-1] == str(os.getpid())
+
+
+def test_a_stage_of_the_reference_project_is_served_by_a_process_that_has_imported_polars(served, tmp_path):
+    project = Project(tmp_path)
+    code = "import polars; print(Path(__file__).absolute(), sys.argv, Path(sys.path[0]).absolute()"
+    sums = "polars.DataFrame({'a': range(9999)}).lazy().sum().collect().item(), polars.thread_pool_size()"
+    project.write("src/stages/__main__.py", f"first = 'polars' in sys.modules\n{code}, {sums}, first)")
+    project.replace("src/stages/__main__.py", "first", f"{IMPORTS}first")
+    shown, plain = (project.run("python", "src/stages", "train", "x", plain=how).stdout for how in (False, True))
+    assert (shown, shown.split()[-1]) == (plain.replace("False", "True"), "True")
+    before = parent(served("print(os.getppid())")[0])
+    project.write("src/stages/__main__.py", "import os, sys; print(os.getppid()); sys.exit(3)")
+    assert int(project.run("python", "src/stages", code=3).stdout) not in (before, os.getpid())
+    for name in ("PYTHONPATH", "POLARS_MAX_THREADS", "MPLBACKEND"):
+        assert int(project.run("python", "src/stages", code=3, **{name: "1"}).stdout) == os.getpid()
 
 
 def test_a_user_gets_the_entry_points_themselves(tmp_path):

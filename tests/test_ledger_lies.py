@@ -291,6 +291,7 @@ def test_promotions_that_the_remote_lacks_are_told_and_a_silent_remote_is_no_err
     project.run("git", "remote", "remove", "origin")
 
 
+@pytest.mark.slow
 def test_history_asks_git_as_often_for_2000_promotions_as_for_20(tmp_path, tmp_path_factory, monkeypatch):
     asked = {}
     for count in (20, 2000):

@@ -65,6 +65,7 @@ def test_where_there_is_too_much_to_read_nothing_is_known_to_be_absent():
     assert not missing.has("b")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [True, False], ids=["the repository's own store", "a store elsewhere"])
 def test_what_another_made_is_found_as_soon_as_the_lock_was_given_away(tmp_path, monkeypatch, own):
     root = tmp_path / "project"

@@ -359,6 +359,7 @@ def loaded_by_a_server(folder, content):
     return well, json.loads(said)
 
 
+@pytest.mark.slow
 def test_a_server_refuses_it_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     reached = "pandas.compat._optional.import_optional_dependency"
@@ -368,6 +369,7 @@ def test_a_server_refuses_it_by_name(tmp_path, monkeypatch):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["evil", "good"]
 
 
+@pytest.mark.slow
 def test_a_gate_refuses_it_by_name(tmp_path):
     from dovetail.promotion.trial import Trial, start
 

@@ -64,6 +64,7 @@ def test_bytes_that_are_nowhere_are_an_error_with_the_next_command(small):
     assert "dvc push" in done.stderr
 
 
+@pytest.mark.slow
 def test_importing_mlflow_costs_no_import_of_dvc():
     code = "import mlflow, sys; sys.exit('dvc.repo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -87,7 +87,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(project):
-    with Server(project, "--max-rows", "5000", "--leave-out", "color") as running:
+    with Server(project, "--max-rows", "5000", "--leave-out", "color", "--poll", "5") as running:
         yield running
 
 

@@ -26,7 +26,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(project):
-    with Server(project, "--timeout", "4", DOVETAIL_SERVE_TOKENS="secret") as running:
+    with Server(project, "--timeout", "4", "--poll", "5", DOVETAIL_SERVE_TOKENS="secret") as running:
         running.plain_ask = running.ask
         running.ask = lambda path, body=None, headers=None, **more: running.plain_ask(
             path, body, {"authorization": "Bearer secret", **(headers or {})}, **more

@@ -26,6 +26,23 @@ def project(tmp_path_factory, tmp_path):
     return copy_of(templates.served(tmp_path_factory), tmp_path / "p")
 
 
+@pytest.fixture(scope="module")
+def _running(tmp_path_factory):
+    project = copy_of(templates.served(tmp_path_factory), tmp_path_factory.mktemp("lasting") / "p")
+    with Server(project) as server:
+        yield project, server
+
+
+@pytest.fixture
+def lasting(_running):
+    """A project and a server of it, well and of version 1, which tests share that leave both as they were."""
+    project, server = _running
+    point(project, 1)
+    server.until(lambda: server.predict().version == "1")
+    server.until(lambda: server.health()["status"] == "ok")
+    return project, server
+
+
 class Crowd:
     """Clients that ask again and again; each answer has to be of the version that it names."""
 
@@ -71,8 +88,9 @@ def model_file(project, version):
     return Path(source.removeprefix("file://")) / "data" / "m.joblib"
 
 
-def test_follows_the_alias_without_one_failed_or_mixed_answer(project):
-    with Server(project) as server, Crowd(server) as crowd:
+def test_follows_the_alias_without_one_failed_or_mixed_answer(lasting):
+    project, server = lasting
+    with Crowd(server) as crowd:
         for version in (2, 1, 2):
             point(project, version)
             server.until(lambda to=version: server.predict().version == str(to))
@@ -126,14 +144,15 @@ def test_an_artifact_tampered_with_while_it_is_served_is_never_unpickled(project
         assert b"is not what was registered" in server.process.stderr.read()
 
 
-def test_a_copy_tampered_with_is_brought_anew(project):
-    with Server(project) as server:
-        for copy in (project.root / "mlruns/serving").rglob("m.joblib"):
-            copy.write_bytes(b"cos\nsystem\n(S'touch tampered'\ntR.")
-        os.kill(server.children(MODEL)[0], signal.SIGKILL)
-        server.until(lambda: server.metric("dovetail_engine_restarts_total"))
-        server.until(lambda: server.health()["status"] == "ok")
-        assert server.predict().version == "1"
+def test_a_copy_tampered_with_is_brought_anew(lasting):
+    project, server = lasting
+    before = server.metric("dovetail_engine_restarts_total")
+    for copy in (project.root / "mlruns/serving").rglob("m.joblib"):
+        copy.write_bytes(b"cos\nsystem\n(S'touch tampered'\ntR.")
+    os.kill(server.children(MODEL)[0], signal.SIGKILL)
+    server.until(lambda: server.metric("dovetail_engine_restarts_total") > before)
+    server.until(lambda: server.health()["status"] == "ok")
+    assert server.predict().version == "1"
     assert not (project.root / "tampered").exists()
 
 
@@ -160,8 +179,10 @@ def test_answers_while_the_store_is_away(project):
         assert not store.with_name("mlflow.db-journal").exists()
 
 
-def test_a_process_that_dies_is_replaced(project):
-    with Server(project) as server, Crowd(server) as crowd:
+def test_a_process_that_dies_is_replaced(lasting):
+    project, server = lasting
+    before = server.metric("dovetail_engine_restarts_total")
+    with Crowd(server) as crowd:
         for module in (
             MODEL,
             WATCH,
@@ -172,7 +193,7 @@ def test_a_process_that_dies_is_replaced(project):
             server.until(lambda since=answered: crowd.statuses[since + 20 :][-1:] == [200])
         point(project, 2)
         server.until(lambda: server.predict().version == "2")
-        assert server.metric("dovetail_engine_restarts_total") == 2
+        assert server.metric("dovetail_engine_restarts_total") == before + 2
     assert not crowd.wrong
     assert set(crowd.statuses) <= {200, 503}
 
@@ -226,31 +247,34 @@ def test_to_wait_long_is_no_reason_to_end_the_process(project):
         assert server.metric("dovetail_engine_restarts_total") == 0
 
 
-def test_those_who_wait_outlive_a_process_that_dies(project):
-    with Server(project) as server:
-        answers = []
-        bodies = [SLOW, *([SPLIT] * 5)]
+def test_those_who_wait_outlive_a_process_that_dies(lasting):
+    _, server = lasting
+    batches = server.metric("dovetail_batch_requests_count")
+    answers = []
+    bodies = [SLOW, *([SPLIT] * 5)]
 
-        def client(body):
-            answers.append(server.predict(body).status)
+    def client(body):
+        answers.append(server.predict(body).status)
 
-        clients = [threading.Thread(target=client, args=(body,)) for body in bodies]
-        clients[0].start()
-        server.until(lambda: server.metric("dovetail_batch_requests_count") == 1)
-        for each in clients[1:]:
-            each.start()
-        server.until(lambda: server.metric("dovetail_waiting_requests") == len(bodies))
-        os.kill(server.children(MODEL)[0], signal.SIGKILL)
-        for each in clients:
-            each.join()
-        assert sorted(answers) == [200] * 5 + [503]
+    clients = [threading.Thread(target=client, args=(body,)) for body in bodies]
+    clients[0].start()
+    server.until(lambda: server.metric("dovetail_batch_requests_count") == batches + 1)
+    for each in clients[1:]:
+        each.start()
+    server.until(lambda: server.metric("dovetail_waiting_requests") == len(bodies))
+    os.kill(server.children(MODEL)[0], signal.SIGKILL)
+    for each in clients:
+        each.join()
+    assert sorted(answers) == [200] * 5 + [503]
 
 
-def test_running_out_of_files_passes(project):
+def test_running_out_of_files_passes(lasting):
     import resource
 
-    with Server(project) as server:
-        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (40, 4096))
+    _, server = lasting
+    limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    try:
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (40, limits[1]))
         with contextlib.ExitStack() as stack:
             for _ in range(60):
                 connection = stack.enter_context(contextlib.closing(server.connection(seconds=2)))
@@ -259,6 +283,8 @@ def test_running_out_of_files_passes(project):
             os.kill(server.children(MODEL)[0], signal.SIGKILL)
             time.sleep(2)
         assert server.until(lambda: server.predict().status == 200)
+    finally:
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_prediction_that_overruns_its_time_is_given_up(project):

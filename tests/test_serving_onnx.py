@@ -319,6 +319,9 @@ def test_what_is_asked_for_wrongly_is_refused(given):
 
 
 def test_what_the_file_says_is_read_back():
-    columns = (compiled_model.Reach("a", "float64", -1.5, 1e300), compiled_model.Reach("b", "str", texts=("x", "é")))
-    about = compiled_model.About(columns, whole=False, methods=("predict",))
-    assert compiled_model.About.parse(about.text()) == about
+    columns = (
+        compiled_model.ColumnRange("a", "float64", -1.5, 1e300),
+        compiled_model.ColumnRange("b", "str", texts=("x", "é")),
+    )
+    about = compiled_model.ModelMetadata(columns, whole=False, methods=("predict",))
+    assert compiled_model.ModelMetadata.parse(about.text()) == about

@@ -1,6 +1,6 @@
 """Stands on PATH for `dovetail`, `dvc` and others in tests: has the fork server run it, and is it for the caller.
 
-`tests/commands.py` lays it, under each command's name, beside the server's socket and a link to the true script. Only
+`tests/commands.py` lays it, under each command's name, beside the servers' sockets and a link to the true script. Only
 what costs nothing is imported, for this starts with each command.
 """
 
@@ -12,19 +12,22 @@ import signal
 import sys
 
 FOLDER = os.path.dirname(os.path.abspath(sys.argv[0]))  # noqa: PTH100, PTH120  (pathlib takes longer than all of this)
-SOCKET = f"{FOLDER}/socket"
+SERVER = "commands"
 SCRIPT = os.readlink(f"{sys.argv[0]}.script")  # noqa: PTH115
 ARGUMENTS = sys.argv[1:]
 if SCRIPT.endswith("/python"):  # a script of a small project; all else that Python can be asked, it is asked itself
-    if not ARGUMENTS or not ARGUMENTS[0].endswith(".py"):
+    if ARGUMENTS[:1] == ["src/stages"]:
+        SERVER = "stages"
+    elif not ARGUMENTS or not ARGUMENTS[0].endswith(".py"):
         os.execv(SCRIPT, [SCRIPT, *ARGUMENTS])
-    try:
-        with open(ARGUMENTS[0], "rb") as script:  # noqa: PTH123
-            tracks = b"mlflow" in script.read()
-    except OSError:
-        tracks = True
-    if tracks:  # importing MLflow is a moment that counts: the plugin says then where its store is
-        os.execv(SCRIPT, [SCRIPT, *ARGUMENTS])
+    else:
+        try:
+            with open(ARGUMENTS[0], "rb") as script:  # noqa: PTH123
+                tracks = b"mlflow" in script.read()
+        except OSError:
+            tracks = True
+        if tracks:  # importing MLflow is a moment that counts: the plugin says then where its store is
+            os.execv(SCRIPT, [SCRIPT, *ARGUMENTS])
     SCRIPT = ARGUMENTS.pop(0)
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -48,7 +51,7 @@ def answer():
     while len(content) < 16:
         part = connection.recv(16 - len(content))
         if not part:
-            sys.exit(f"the fork server of the tests is gone: {FOLDER}/log")
+            sys.exit(f"the fork server of the tests is gone: {FOLDER}/{SERVER}.log")
         content += part
     return marshal.loads(content)
 
@@ -79,7 +82,7 @@ request = marshal.dumps(
 )
 files = array.array("i", [0, 1, 2, os.open(".", os.O_RDONLY)])
 connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-connection.connect(SOCKET)
+connection.connect(f"{FOLDER}/{SERVER}.socket")
 connection.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)])
 connection.sendall(request)
 process = answer()

@@ -15,7 +15,7 @@ from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
-from dovetail.tracking.trash import Discarded
+from dovetail.tracking.trash import TrashItem
 from dovetail.values.finding import Finding
 
 
@@ -90,7 +90,7 @@ class GcAnswer:
 class _Plan:
     keep: Sequence[KeptObjects]
     objects: Mapping[Objects, Sequence[Unreferenced]]
-    trash: Mapping[Discarded, Unreferenced]
+    trash: Mapping[TrashItem, Unreferenced]
     warnings: Sequence[Finding]
 
 
@@ -150,4 +150,4 @@ def _carry_out(plan: _Plan, store: Store | None) -> None:
     for place, entries in plan.objects.items():
         place.delete([entry.md5 for entry in entries if entry.md5])
     for item in plan.trash if store else ():
-        store.empty(item)  # type: ignore[union-attr]  # only a store has a trash
+        store.delete_bytes(item)  # type: ignore[union-attr]  # only a store has a trash

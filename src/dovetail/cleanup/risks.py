@@ -7,7 +7,7 @@ from typing import Any
 
 from dovetail.cleanup.needs import VersionNeeds
 from dovetail.cleanup.references import BRANCH, TAG, WORKING_TREE, RemoteRefs
-from dovetail.tracking.trash import RUN, Discarded
+from dovetail.tracking.trash import RUN, TrashItem
 from dovetail.values.finding import Finding, Severity
 
 
@@ -66,7 +66,7 @@ def of_git_remotes(published: RemoteRefs, known: set[str], remote: str | None) -
         )
 
 
-def of_trash(trash: Iterable[Discarded]) -> Iterator[Finding]:
+def of_trash(trash: Iterable[TrashItem]) -> Iterator[Finding]:
     """What `mlflow gc` would take from registered versions."""
     for item in trash:
         if item.versions:

@@ -30,7 +30,7 @@ from dovetail.errors import DataUnavailable, DovetailError
 from dovetail.repo.objects import Objects
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store
-from dovetail.tracking.trash import Discarded
+from dovetail.tracking.trash import TrashItem
 from dovetail.values.finding import Finding
 
 
@@ -50,7 +50,7 @@ class Survey:
     needed: Mapping[str, frozenset[str]]
     written: DvcFileHistory
     kept: set[str]
-    trash: Sequence[Discarded]
+    trash: Sequence[TrashItem]
     warnings: Sequence[Finding]
 
 

@@ -10,7 +10,7 @@ from dovetail.cleanup.survey import Survey
 from dovetail.repo.git_values import Commit
 from dovetail.repo.objects import Objects
 from dovetail.repo.workspace import Workspace
-from dovetail.tracking.trash import MODEL, RUN, Discarded
+from dovetail.tracking.trash import MODEL, RUN, TrashItem
 
 _TRASH = {
     RUN: "the run is in MLflow's trash, and no version was made of it",
@@ -42,7 +42,7 @@ class _LastSeen:
     commit: Commit | None
 
 
-def of_trash(item: Discarded) -> Unreferenced:
+def of_trash(item: TrashItem) -> Unreferenced:
     """The bytes of a run or a logged model that was deleted in MLflow."""
     why = _TRASH.get(item.kind, _UPLOAD)
     return Unreferenced(f"{item.kind} {item.id} of {item.experiment}", item.md5, item.size, why, "mlflow")

@@ -25,7 +25,7 @@ _DTYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class ColumnRange:
     """What a column may hold: numbers from `low` to `high`, or one of `texts`."""
 
     name: str
@@ -36,7 +36,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class ModelMetadata:
     """What a compiled model takes and answers.
 
     Attributes:
@@ -45,7 +45,7 @@ class About:
         methods: Those of the model.
     """
 
-    columns: tuple[Reach, ...]
+    columns: tuple[ColumnRange, ...]
     whole: bool
     methods: tuple[str, ...]
 
@@ -54,10 +54,10 @@ class About:
         return json.dumps(asdict(self))
 
     @classmethod
-    def parse(cls, text: str) -> "About":
+    def parse(cls, text: str) -> "ModelMetadata":
         """From what the file keeps."""
         said = json.loads(text)
-        columns = tuple(Reach(**{**column, "texts": tuple(column["texts"])}) for column in said["columns"])
+        columns = tuple(ColumnRange(**{**column, "texts": tuple(column["texts"])}) for column in said["columns"])
         return cls(columns, said["whole"], tuple(said["methods"]))
 
 
@@ -80,7 +80,7 @@ class Compiled:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # its errors are raised as well
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self.about = About.parse(self._session.get_modelmeta().custom_metadata_map[ABOUT])
+        self.about = ModelMetadata.parse(self._session.get_modelmeta().custom_metadata_map[ABOUT])
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._low = np.array([column.low for column in self.about.columns])
@@ -128,7 +128,7 @@ class Compiled:
         labels, scores = self._session.run(self._outputs[:2], feeds)
         if method == "predict_proba":
             return scores, None
-        return labels, _apart(scores)
+        return labels, _has_one_best(scores)
 
 
 def is_same(ours: Any, theirs: Any) -> bool:
@@ -140,7 +140,7 @@ def is_same(ours: Any, theirs: Any) -> bool:
     return type(ours) is type(theirs) and bool(ours == theirs)
 
 
-def _is_within(column: Reach, values: Sequence[Any], texts: frozenset[str] | None) -> bool:
+def _is_within(column: ColumnRange, values: Sequence[Any], texts: frozenset[str] | None) -> bool:
     if texts is not None:
         return texts.issuperset(values)
     try:
@@ -149,7 +149,7 @@ def _is_within(column: Reach, values: Sequence[Any], texts: frozenset[str] | Non
         return False
 
 
-def _apart(scores: Any) -> Any:
+def _has_one_best(scores: Any) -> Any:
     """Which rows have one best class."""
     import numpy as np
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.compiling import float64_converters
-from dovetail.compiling.compiled_model import ABOUT, About, Compiled, Reach, is_same
+from dovetail.compiling.compiled_model import ABOUT, ColumnRange, Compiled, ModelMetadata, is_same
 from dovetail.errors import UserError
 from dovetail.joblib_model import METHODS
 from dovetail.models.reader import read
@@ -34,7 +34,7 @@ _SHOWN = 160  # characters of a reason
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CompileRequest:
     """What to compile, and the rows to compare on.
 
     Attributes:
@@ -51,7 +51,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CompileResult:
     """What came of it; without `content` scikit-learn alone answers."""
 
     verdict: str
@@ -80,45 +80,45 @@ def is_final(verdict: str) -> bool:
     return bool(verdict) and not verdict.startswith(NOT_COMPILED)
 
 
-def run(order: Order) -> Outcome:
+def run(request: CompileRequest) -> CompileResult:
     """Compile it; never an error."""
     from dovetail.system.processes import NoAnswer, start_worker
 
     if lacking := [name for name in _NEEDS if importlib.util.find_spec(name) is None]:
-        return Outcome(f"{NOT_COMPILED}: {' and '.join(lacking)} not installed")
-    if order.types is None:
-        return Outcome(f"{NOT_COMPILED}: the model has no card that names its columns")
-    if strange := [f"{name} is a {kind}" for name, kind in order.types.items() if kind not in (*_NUMBERS, "str")]:
-        return Outcome(f"{NOT_CONVERTIBLE}: {strange[0]}")
+        return CompileResult(f"{NOT_COMPILED}: {' and '.join(lacking)} not installed")
+    if request.types is None:
+        return CompileResult(f"{NOT_COMPILED}: the model has no card that names its columns")
+    if strange := [f"{name} is a {kind}" for name, kind in request.types.items() if kind not in (*_NUMBERS, "str")]:
+        return CompileResult(f"{NOT_CONVERTIBLE}: {strange[0]}")
     try:
-        outcome: Outcome = start_worker(_run, order).result(_SECONDS)
+        outcome: CompileResult = start_worker(_run, request).result(_SECONDS)
     except NoAnswer as failure:
-        return Outcome(f"{NOT_COMPILED}: {failure}")
+        return CompileResult(f"{NOT_COMPILED}: {failure}")
     return outcome
 
 
-def _run(order: Order) -> Outcome:
+def _run(request: CompileRequest) -> CompileResult:
     warnings.simplefilter("ignore")  # what converters have to say of themselves
     if hasattr(signal, "alarm"):
         signal.alarm(_SECONDS)  # left behind by a killed parent it holds the parent's lock: not for longer
     try:
-        rows = _rows(order)
-        model = read(Path(order.file).read_bytes(), order.allow)
-        return Outcome(f"{NOT_COMPILED}: no table that it was evaluated on has its columns") if rows is None else (
-            _first_that_agrees(model, rows)
-        )  # fmt: skip
+        rows = _rows(request)
+        model = read(Path(request.file).read_bytes(), request.allow)
+        if rows is None:
+            return CompileResult(f"{NOT_COMPILED}: no table that it was evaluated on has its columns")
+        return _first_that_agrees(model, rows)
     except Exception as error:  # noqa: BLE001  (a model can raise anything, and so can a converter)
-        return Outcome(f"{NOT_COMPILED}: {_one_line(error)}")
+        return CompileResult(f"{NOT_COMPILED}: {_one_line(error)}")
 
 
-def _rows(order: Order) -> "pd.DataFrame | None":
+def _rows(request: CompileRequest) -> "pd.DataFrame | None":
     """The test set's rows with nothing missing, in the types in which the model is asked."""
     import numpy as np
 
     from dovetail.values.tables import frame
 
-    types = dict(order.types or {})
-    for file, name in order.tables:
+    types = dict(request.types or {})
+    for file, name in request.tables:
         table = frame(Path(file), name)
         if table is not None and types and set(types) <= set(table.columns):
             whole = table[list(types)].replace([np.inf, -np.inf], np.nan).dropna()
@@ -126,21 +126,23 @@ def _rows(order: Order) -> "pd.DataFrame | None":
     return None
 
 
-def _first_that_agrees(model: Any, rows: "pd.DataFrame") -> Outcome:
+def _first_that_agrees(model: Any, rows: "pd.DataFrame") -> CompileResult:
     float64_converters.teach()
     reach = tuple(_reach(str(name), rows[name]) for name in rows)
     drawn = _drawn(reach, rows)
     methods = tuple(name for name in METHODS if hasattr(model, name))
     if hasattr(model, "classes_") and "predict_proba" not in methods:
-        return Outcome(f"{NOT_CONVERTIBLE}: it gives no probabilities, and labels alone do not show how near they are")
-    outcomes: list[Outcome] = []
+        return CompileResult(
+            f"{NOT_CONVERTIBLE}: it gives no probabilities, and labels alone do not show how near they are"
+        )
+    outcomes: list[CompileResult] = []
     for whole, doubles in _forms(rows):
-        about = About(reach if not doubles else tuple(replace(c, dtype="float64") if c.dtype in _NUMBERS else c
+        about = ModelMetadata(reach if not doubles else tuple(replace(c, dtype="float64") if c.dtype in _NUMBERS else c
                                                       for c in reach), whole, methods)  # fmt: skip
         try:
             outcomes.append(_compared(model, _converted(model, about), rows, drawn))
         except Exception as error:  # noqa: BLE001  (skl2onnx and onnxruntime raise anything, and any model comes here)
-            outcomes.append(Outcome(f"{NOT_CONVERTIBLE}: {_one_line(error)}"))
+            outcomes.append(CompileResult(f"{NOT_CONVERTIBLE}: {_one_line(error)}"))
         if outcomes[-1].content:
             return outcomes[-1]
     return next((one for one in outcomes if one.verdict.startswith(DIFFERS)), outcomes[0])
@@ -152,17 +154,17 @@ def _forms(rows: "pd.DataFrame") -> list[tuple[bool, bool]]:
     return [(True, True)] * numbers + [(False, True), (False, False)]
 
 
-def _reach(name: str, column: "pd.Series[Any]") -> Reach:
+def _reach(name: str, column: "pd.Series[Any]") -> ColumnRange:
     dtype = str(column.dtype)
     if dtype not in _NUMBERS:
-        return Reach(name, "str", texts=tuple(sorted(set(column))))
+        return ColumnRange(name, "str", texts=tuple(sorted(set(column))))
     if dtype == "bool":
-        return Reach(name, dtype, 0.0, 1.0)
+        return ColumnRange(name, dtype, 0.0, 1.0)
     low, high = float(column.min()), float(column.max())
-    return Reach(name, dtype, low - (high - low) / 2, high + (high - low) / 2)
+    return ColumnRange(name, dtype, low - (high - low) / 2, high + (high - low) / 2)
 
 
-def _drawn(reach: Sequence[Reach], rows: "pd.DataFrame") -> "pd.DataFrame":
+def _drawn(reach: Sequence[ColumnRange], rows: "pd.DataFrame") -> "pd.DataFrame":
     """Rows between those of the test set and around them, each column by itself."""
     import numpy as np
     import pandas as pd
@@ -181,7 +183,7 @@ def _drawn(reach: Sequence[Reach], rows: "pd.DataFrame") -> "pd.DataFrame":
     return pd.DataFrame(columns).astype(rows.dtypes.to_dict())
 
 
-def _converted(model: Any, about: About) -> Any:
+def _converted(model: Any, about: ModelMetadata) -> Any:
     """The model in ONNX, as skl2onnx makes it."""
     from onnx import helper
     from skl2onnx import convert_sklearn
@@ -205,14 +207,14 @@ def _converted(model: Any, about: About) -> Any:
     return made
 
 
-def _compared(model: Any, made: Any, rows: "pd.DataFrame", drawn: "pd.DataFrame") -> Outcome:
+def _compared(model: Any, made: Any, rows: "pd.DataFrame", drawn: "pd.DataFrame") -> CompileResult:
     content = made.SerializeToString()
     compiled = Compiled(content)
     if differing := _differing(model, compiled, rows):
-        return Outcome(f"{DIFFERS} {differing} of {len(rows)} rows")
+        return CompileResult(f"{DIFFERS} {differing} of {len(rows)} rows")
     if differing := _differing(model, compiled, drawn):
-        return Outcome(f"{DIFFERS} {differing} of {_DRAWN} rows drawn around the test set")
-    return Outcome(f"{SAME} {len(rows)} rows", content)
+        return CompileResult(f"{DIFFERS} {differing} of {_DRAWN} rows drawn around the test set")
+    return CompileResult(f"{SAME} {len(rows)} rows", content)
 
 
 def _differing(model: Any, compiled: Compiled, rows: "pd.DataFrame") -> int:

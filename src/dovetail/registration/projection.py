@@ -38,7 +38,7 @@ class Projection:
     verdicts: tuple[Verdict, ...]
     moves_staging: bool  # not where git tags say what `staging` names
     number: int | None  # of the version, if it was promoted under one
-    to_compile: to_onnx.Order | None = None  # where dvc.yaml asks for it
+    to_compile: to_onnx.CompileRequest | None = None  # where dvc.yaml asks for it
     makers: frozenset[str] = frozenset()  # names of the stages upstream that make other models
 
     @property
@@ -97,7 +97,7 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
             for other in tree.declared.models.values()
             if other.name != model.name and stage.makes(other.path)
         ),
-        to_compile=to_onnx.Order(str(file), allow, _types(card), tuple(_evaluated(tree, lineage, folder)))
+        to_compile=to_onnx.CompileRequest(str(file), allow, _types(card), tuple(_evaluated(tree, lineage, folder)))
         if to_onnx.is_wanted(model.name, model.serving) and tree.experiment is None
         else None,
     )

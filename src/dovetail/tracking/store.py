@@ -11,7 +11,7 @@ from dovetail.tracking.monitoring_runs import MonitoredVersion
 from dovetail.tracking.registry import Registry, Version
 from dovetail.tracking.run_content import SOURCE_TYPE, RunContent
 from dovetail.tracking.runs import LiveRun, Run, RunDetails, Runs
-from dovetail.tracking.trash import Discarded
+from dovetail.tracking.trash import TrashItem
 
 __all__ = [
     "SOURCE_TYPE",
@@ -36,14 +36,14 @@ class Store(Runs, Registry):
         monitoring_runs.add(self._client, run_id, metrics, time)
         return run_id
 
-    def discarded(self, names: Iterable[str]) -> list[Discarded]:
+    def discarded(self, names: Iterable[str]) -> list[TrashItem]:
         """What lies in the trash of the experiments `names` and still has bytes, and uploads that never ended."""
         found = trash.discarded(self._client, names)
         return [replace(item, is_outside=trash.is_outside(item.location, self._root)) for item in found]
 
-    def empty(self, item: Discarded) -> None:
+    def delete_bytes(self, item: TrashItem) -> None:
         """Delete the bytes of what lies in the trash."""
-        trash.empty(self._client, item)
+        trash.delete_bytes(self._client, item)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ _DAY = 24 * 60 * 60 * 1000  # in milliseconds: an upload that has not ended in o
 
 
 @dataclass(frozen=True, slots=True)
-class Discarded:
+class TrashItem:
     """Something in the trash; `versions` are the registered versions ("m/2") that need it all the same.
 
     `is_outside` says that its files are neither below the repository's root nor at an address that MLflow keeps.
@@ -34,7 +34,7 @@ class Discarded:
     is_outside: bool = False
 
 
-def discarded(client: "MlflowClient", names: Iterable[str]) -> list[Discarded]:
+def discarded(client: "MlflowClient", names: Iterable[str]) -> list[TrashItem]:
     """What lies in the trash of the experiments `names`, without what has no bytes any more.
 
     An experiment that is itself in the trash is left alone.
@@ -52,14 +52,14 @@ def is_outside(location: str, root: Path) -> bool:
     return not Path(unquote(parsed.path) if parsed.scheme else location).resolve().is_relative_to(root.resolve())
 
 
-def empty(client: "MlflowClient", item: Discarded) -> None:
+def empty(client: "MlflowClient", item: TrashItem) -> None:
     """Delete the bytes; the record stays in the trash, for `mlflow gc`."""
     if item.kind == UPLOAD:
         client.delete_logged_model(item.id)
     _artifacts(item.location).delete_artifacts()  # type: ignore[no-untyped-call]  # MLflow's own
 
 
-def _items(client: "MlflowClient", experiments: dict[str, str]) -> Iterator[Discarded]:
+def _items(client: "MlflowClient", experiments: dict[str, str]) -> Iterator[TrashItem]:
     from mlflow.entities import ViewType
 
     users = _users(client)
@@ -69,14 +69,14 @@ def _items(client: "MlflowClient", experiments: dict[str, str]) -> Iterator[Disc
         for run in page:
             info, md5 = run.info, run.data.tags.get(tag_keys.MODEL_MD5)
             size, needed = _size(_artifacts(info.artifact_uri)), users.get(info.run_id, ())
-            yield Discarded(RUN, info.run_id, experiments[info.experiment_id], info.artifact_uri, md5, size, needed)
+            yield TrashItem(RUN, info.run_id, experiments[info.experiment_id], info.artifact_uri, md5, size, needed)
         if not (token := page.token):
             break
     for kind, model in [*_deleted_models(client), *_uploads(client, list(experiments))]:
         if model.experiment_id in experiments:
             name, md5 = experiments[model.experiment_id], model.tags.get(tag_keys.MODEL_MD5)
             size, needed = _size(_artifacts(model.artifact_location)), users.get(model.model_id, ())
-            yield Discarded(kind, model.model_id, name, model.artifact_location, md5, size, needed)
+            yield TrashItem(kind, model.model_id, name, model.artifact_location, md5, size, needed)
 
 
 def _deleted_models(client: "MlflowClient") -> Iterator[tuple[str, Any]]:
