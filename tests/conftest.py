@@ -21,8 +21,8 @@ PROJECTS = {
 
 # Files whose fixtures are dear and made once for the file: their tests all go to one worker, and first.
 TOGETHER = {
-    "test_gc.py", "test_named_breakage.py", "test_reference_project.py", "test_retrain.py", "test_serving.py", "test_serving_bad_input.py",
-    "test_serving_onnx.py", "test_unusable_files.py",
+    "test_gc.py", "test_named_breakage.py", "test_reference_project.py", "test_retrain.py",
+    "test_serving.py", "test_serving_bad_input.py", "test_serving_onnx.py", "test_unusable_files.py",
 }  # fmt: skip
 
 
