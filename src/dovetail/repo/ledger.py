@@ -126,7 +126,9 @@ class Ledger:
 
     def consistent(self, model: str, note: Note) -> Note:
         """The note, without a number that was given to other bytes before: a registry that is made anew counts anew."""
-        said = {event.note.md5 for event in self._of_number.get((model, note.version or 0), []) if event.note}
+        witness = self.versions.get(model, {}).get(f"v{note.version}.0.0")
+        claiming = self._of_number.get((model, note.version or 0), [])
+        said = {event.note.md5 for event in claiming if event.note and event.tag.commit == witness}
         return replace(note, version=None) if said - {note.md5} else note
 
     @cached_property
