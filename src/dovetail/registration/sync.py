@@ -1,18 +1,19 @@
 """Make MLflow say what git and DVC say: every commit a run and a version, every experiment a run, once each."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock, UserError
-from dovetail.registration.adoption import declares_models
+from dovetail.registration.adoption import declares_models, models_of
 from dovetail.registration.alias_check import disagreements
 from dovetail.registration.package_check import other_packages
 from dovetail.registration.projection import project
 from dovetail.registration.register import move_staging, record
 from dovetail.registration.repair import RepairResult, repair_from
+from dovetail.registration.restorable import Restorable, in_order
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import UNASSIGN, Ledger
 from dovetail.repo.tree import Tree
@@ -21,7 +22,6 @@ from dovetail.system.locks import take_turns, write_lock
 from dovetail.tracking.connection import Tracking, relocate_store
 from dovetail.tracking.store import Store
 from dovetail.values.finding import Finding
-from dovetail.values.lineage import Lineage
 from dovetail.values.reference import STAGING
 
 _WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml")
@@ -117,18 +117,19 @@ def sync(
     """
     problems: list[Finding] = []
     if workspace.git.is_shallow:
-        why, following = "older commits are not here", "git fetch --unshallow, then the same again"
-        problems.append(Finding("error", "shallow clone", why, following))
+        following = "git fetch --unshallow, then the same again"
+        problems.append(Finding("error", "shallow clone", "older commits are not here", following))
     relocated = relocate_store(tracking.root)
     known = tracking.exists or declares_models((workspace.tree, *_trees(workspace, request)))
     with tracking.store() if known else tracking.reading() as store:
-        before = {name: store.aliases(name) for name in workspace.tree.declared.models}
+        today = workspace.tree.declared.models
+        before = {name: store.aliases(name) for name in today}
         repaired = RepairResult()
         if request.repair:
             with write_lock(tracking.root):
                 repaired = repair_from(_trees(workspace, request), store, workspace.scratch, workspace.ledger)
             problems += repaired.problems
-        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems)
+        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems, today)
         with store.remembering_missing():
             missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
         ordered = enumerate(in_order(missing, next_number=restorer.next_number), 1)
@@ -145,9 +146,10 @@ def sync(
             for name in before:
                 store.tag_packages(name)
                 problems += other_packages(workspace, store, name, tried=tried)
+        after = {name: store.aliases(name) for name in before}
         moves = [
             AliasMove(name, alias, old.get(alias), new.get(alias))
-            for name, old, new in ((name, old, store.aliases(name)) for name, old in before.items())
+            for old, (name, new) in zip(before.values(), after.items(), strict=True)
             for alias in sorted({*old, *new})
             if old.get(alias) != new.get(alias)
         ]
@@ -181,37 +183,6 @@ def _follow_ledger(workspace: Workspace, store: Store, models: set[str]) -> Iter
             yield Finding("error", f"{found.model}@{found.alias}", found.why, following)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Restorable:
-    """A model in a tree whose run or version MLflow lacks; `number` is that of a version that was promoted."""
-
-    tree: Tree
-    model: Model
-    lineage: Lineage
-    is_version: bool
-    number: int | None
-
-
-def in_order(missing: list[Restorable], next_number: Callable[[str], int]) -> list[Restorable]:
-    """As they came, except that a promoted version comes no later than its number.
-
-    What was never committed took a number too, so there may be too few before it: `skip_numbers` uses up the rest.
-    Where there are too many before it, they come after.
-    """
-    ordered: dict[Restorable, None] = {}
-    for name in dict.fromkeys(one.model.name for one in missing):
-        mine = [one for one in missing if one.model.name == name]
-        promoted = sorted((one for one in mine if one.number), key=lambda one: one.number or 0)
-        number = next_number(name)
-        for one in mine:
-            due = [first for first in promoted if (first.number or 0) <= number and first not in ordered]
-            for first in (*due, one):
-                if first not in ordered:
-                    ordered[first] = None
-                    number = max(number, first.number or 0) + first.is_version
-    return list(ordered)
-
-
 @dataclass
 class _Restorer:
     """Finds what is missing in trees and restores it, and counts."""
@@ -220,6 +191,7 @@ class _Restorer:
     scratch: Path
     ledger: Ledger
     problems: list[Finding]
+    today: Mapping[str, Model]  # what the working tree declares
     runs: Count = Count()
     versions: Count = Count()
     seen: set[tuple[str, str, bool]] = field(default_factory=set)
@@ -230,7 +202,7 @@ class _Restorer:
     def missing(self, tree: Tree) -> Iterator[Restorable]:
         """The models of `tree` that no tree before had and that are not complete in MLflow."""
         try:
-            models = tree.declared.models.values()
+            models = models_of(tree, self.today)
         except DovetailError as error:
             self._problem(tree.where, error)
             return
@@ -274,8 +246,8 @@ class _Restorer:
             if one.number and result.version != one.number:
                 taken = "is taken" if one.number < (result.version or 0) else "is too far above the others"
                 why = f"it was version {one.number} when it was promoted, that number {taken}: now {result.version}"
-                following = f"dovetail history {one.model.name}"
-                self.problems.append(Finding("error", f"{one.model.name} of {one.tree.where}", why, following))
+                what, following = f"{one.model.name} of {one.tree.where}", f"dovetail history {one.model.name}"
+                self.problems.append(Finding("error", what, why, following))
 
     def _count(self, one: Restorable, *, run_created: bool, version_created: bool) -> None:
         self.runs = self.runs.add(created=run_created)
@@ -290,8 +262,7 @@ class _Restorer:
         if not one.is_version:
             return True
         version = self.store.find_version(one.model.name, one.lineage.artifact.md5)
-        name = one.model.name
-        if name not in self.staging:
+        if (name := one.model.name) not in self.staging:
             self.staging[name] = self.store.aliases(name).get(STAGING, 0)
         return version is not None and version.number <= self.staging[name]
 
