@@ -25,8 +25,7 @@ def isolate(tmp_path_factory, monkeypatch):
     Fixtures that outlive a test have to ask for it.
     """
     home = tmp_path_factory.getbasetemp() / "home"
-    for made in ("skrub_data", ".config/matplotlib", ".cache/matplotlib"):  # as importing these has made them, once
-        (home / made).mkdir(parents=True, exist_ok=True)
+    home.mkdir(exist_ok=True)
     (home / ".gitconfig").write_text(
         "[user]\nname = Ada Tester\nemail = ada@example.org\n[init]\ndefaultBranch = main\n"
     )

@@ -152,3 +152,17 @@ def test_the_fingerprint_follows_content_and_nothing_else():
 
 def test_a_lineage_survives_json():
     assert Lineage.from_json(lineage().as_json()) == lineage()
+
+
+def test_a_command_of_several_lines_and_metrics_in_a_folder_are_shown(small):
+    small.replace("dvc.yaml", "    cmd: python train.py\n", "    cmd: |\n      true\n\n      python train.py\n")
+    small.replace("dvc.yaml", "outs: [out/m.joblib]", "outs: [out]")
+    small.replace("dvc.yaml", "    metrics: [{out/metrics.json: {cache: false}}]\n    plots: [out/plots]\n", "")
+    small.replace("dvc.yaml", "artifacts:\n", "metrics: [out/metrics.json]\nartifacts:\n")
+    small.replace("train.py", '{"accuracy": w / 10, "size"', '{"test": {"accuracy": w / 10}, "size"')
+    small.run("git", "rm", "-rq", "--cached", "out")
+    small.run("dvc", "repro", "-q")
+    lines = small.run("dovetail", "lineage", "m/1").stdout.splitlines()
+    assert "├─ train  true; python train.py" in lines
+    assert all(line[0] in "├│└m" for line in lines)
+    assert sorted(lines[-1].removeprefix("└─ ").split(", ")) == ["size.rows 2", "test.accuracy 0.7"]

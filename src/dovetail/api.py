@@ -57,11 +57,11 @@ class Repository:
         with open_workspace(self.root) as workspace:
             return verb(workspace, self._tracking, request, **hooks)
 
-    def init(self, model: str | None = None, path: str | None = None, *, write: bool = False) -> "InitAnswer":
-        """What the repository lacks for the model at `path` to be registered, written if `write` is set."""
+    def init(self, model: str | None = None, path: str | None = None, *, yes: bool = False) -> "InitAnswer":
+        """What the repository lacks for the model at `path` to be registered, written if `yes` is set."""
         from dovetail.scaffold.init import InitRequest, init
 
-        return self._call(init, InitRequest(model, path, write))
+        return self._call(init, InitRequest(model, path, write=yes))
 
     def status(self) -> "StatusAnswer":
         """Each model: workspace, staging, production, and where they disagree."""

@@ -119,12 +119,9 @@ def _data(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
     if not rows:
         yield _no(DATA, limit, "no metrics rows_in and rows_rejected", "let the cleaning stage write them")
         return
-    share = rejected / rows
-    passed = share <= gate["max_rejected"]
-    detail = f"{rejected:.0f} of {rows:.0f} rows rejected"
-    yield Verdict(
-        DATA, passed, share, limit, detail, "" if passed else "correct the source; data/rejected/ has the reasons"
-    )
+    passed = (share := rejected / rows) <= gate["max_rejected"]
+    following = "" if passed else "correct the source; data/rejected/ has the reasons"
+    yield Verdict(DATA, passed, share, limit, f"{rejected:.0f} of {rows:.0f} rows rejected", following)
 
 
 def _signature(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
@@ -153,12 +150,12 @@ def _provenance(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict
     if origin.remote_problem:
         yield _no(name, limit, origin.remote_problem, origin.remote_next or "dvc push")
     elif origin.unkept:
-        names = ", ".join(origin.unkept)
-        what = f"declared with cache: false, so DVC keeps no bytes of it, and not in git: {names}"
-        yield _no(name, limit, what, f"git add {names} && git commit; or without cache: false in dvc.yaml: dvc commit")
+        what = f"declared with cache: false, so DVC keeps no bytes of it, and not in git: {', '.join(origin.unkept)}"
+        following = f"git add {' '.join(origin.unkept)} && git commit; or without cache: false in dvc.yaml: dvc commit"
+        yield _no(name, limit, what, following)
     elif lacking:
-        where = "not available" if origin.not_cached else "not in the remote"
-        yield _no(name, limit, f"{where}: {', '.join(dict.fromkeys(lacking))}", "dvc push, in the clone that has it")
+        what = f"not {'available' if origin.not_cached else 'in the remote'}: {', '.join(dict.fromkeys(lacking))}"
+        yield _no(name, limit, what, "dvc push, in the clone that has it")
     else:
         yield _yes(name, limit, "no remote is set" if origin.not_in_remote is None else "in the remote")
     if gate["pushed"]:

@@ -2,13 +2,13 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock, UserError
-from dovetail.registration.adoption import declares_models
+from dovetail.registration.adoption import declares_models, models_of
 from dovetail.registration.alias_check import disagreements
 from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
@@ -16,6 +16,7 @@ from dovetail.registration.projection import project
 from dovetail.registration.register import move_staging, record
 from dovetail.registration.repair import RepairResult, repair_from
 from dovetail.registration.restore_order import Restorable, in_order
+from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import UNASSIGN, Ledger
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
@@ -118,18 +119,19 @@ def sync(
     """
     problems: list[Finding] = []
     if workspace.git.is_shallow:
-        why, following = "older commits are not here", "git fetch --unshallow, then the same again"
-        problems.append(Finding("error", "shallow clone", why, following))
+        following = "git fetch --unshallow, then the same again"
+        problems.append(Finding("error", "shallow clone", "older commits are not here", following))
     relocated = relocate_store(tracking.root)
     known = tracking.exists or declares_models((workspace.tree, *_trees(workspace, request)))
     with tracking.store() if known else tracking.reading() as store:
-        before = {name: store.aliases(name) for name in workspace.tree.declared.models}
+        today = workspace.tree.declared.models
+        before = {name: store.aliases(name) for name in today}
         repaired = RepairResult()
         if request.repair:
             with write_lock(tracking.root):
                 repaired = repair_from(_trees(workspace, request), store, workspace.scratch, workspace.ledger)
             problems += [*repaired.problems, *changed_evidence(workspace, store)]
-        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems)
+        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems, today)
         with store.remembering_missing():
             missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
         ordered = enumerate(in_order(missing, next_number=restorer.next_number), 1)
@@ -146,9 +148,10 @@ def sync(
             for name in before:
                 store.tag_packages(name)
                 problems += other_packages(workspace, store, name, tried=tried)
+        after = {name: store.aliases(name) for name in before}
         moves = [
             AliasMove(name, alias, old.get(alias), new.get(alias))
-            for name, old, new in ((name, old, store.aliases(name)) for name, old in before.items())
+            for old, (name, new) in zip(before.values(), after.items(), strict=True)
             for alias in sorted({*old, *new})
             if old.get(alias) != new.get(alias)
         ]
@@ -190,6 +193,7 @@ class _Restorer:
     scratch: Path
     ledger: Ledger
     problems: list[Finding]
+    today: Mapping[str, Model]  # what the working tree declares
     runs: Count = Count()
     versions: Count = Count()
     seen: set[tuple[str, str, bool]] = field(default_factory=set)
@@ -200,7 +204,7 @@ class _Restorer:
     def missing(self, tree: Tree) -> Iterator[Restorable]:
         """The models of `tree` that no tree before had and that are not complete in MLflow."""
         try:
-            models = tree.declared.models.values()
+            models = models_of(tree, self.today)
         except DovetailError as error:
             self._problem(tree, tree.where, error)
             return
@@ -244,8 +248,8 @@ class _Restorer:
             if one.number and result.version != one.number:
                 taken = "is taken" if one.number < (result.version or 0) else "is too far above the others"
                 why = f"it was version {one.number} when it was promoted, that number {taken}: now {result.version}"
-                following = f"dovetail history {one.model.name}"
-                self.problems.append(Finding("error", f"{one.model.name} of {one.tree.where}", why, following))
+                what, following = f"{one.model.name} of {one.tree.where}", f"dovetail history {one.model.name}"
+                self.problems.append(Finding("error", what, why, following))
 
     def _count(self, one: Restorable, *, run_created: bool, version_created: bool) -> None:
         self.runs = self.runs.add(created=run_created)
@@ -260,8 +264,7 @@ class _Restorer:
         if not one.is_version:
             return True
         version = self.store.find_version(one.model.name, one.lineage.artifact.md5)
-        name = one.model.name
-        if name not in self.staging:
+        if (name := one.model.name) not in self.staging:
             self.staging[name] = self.store.aliases(name).get(STAGING, 0)
         return version is not None and version.number <= self.staging[name]
 

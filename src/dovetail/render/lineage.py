@@ -32,7 +32,7 @@ def _upward(up: dict[str, Any]) -> Iterator[str]:
         yield f"├─ commit {commit['sha'][:_SHORT]} {day} {commit['author']}: {commit['summary']}{refs}"
     available = {entry["md5"]: entry["available"] for entry in up["data"]}
     for stage in reversed(up["stages"]):
-        yield f"├─ {stage['name']}  {stage['cmd']}"
+        yield f"├─ {stage['name']}  {'; '.join(line.strip() for line in stage['cmd'].splitlines() if line.strip())}"
         for key, value in stage["params"].items():
             yield f"│    param {key} = {value}"
         for dep in stage["deps"]:
@@ -40,7 +40,10 @@ def _upward(up: dict[str, Any]) -> Iterator[str]:
             yield f"│    ← {_file(dep)}{where}"
         for out in stage["outs"]:
             yield f"│    → {_file(out)}"
-    shown = [f"{key} {value:.4g}" for key, value in up["metrics"].items() if "." not in key]
+    plain = {
+        key: value for key, value in up["metrics"].items() if "." not in key
+    }  # others are of other stages, or nested
+    shown = [f"{key} {value:.4g}" for key, value in (plain or up["metrics"]).items()]
     yield f"└─ {', '.join(shown) or 'no metrics'}"
 
 

@@ -13,7 +13,8 @@ from dovetail.repo.dvc_repo import check, is_document
 from dovetail.repo.dvc_values import Declared
 from dovetail.repo.dvc_yaml import gates_of
 from dovetail.repo.git_values import Commit
-from dovetail.repo.tree import Sources, Tree
+from dovetail.repo.sources import Sources
+from dovetail.repo.tree import Tree
 from dovetail.values import environment
 from dovetail.values.documents import Unreadable
 from dovetail.values.environment import PINS, Environment

@@ -1,8 +1,7 @@
 """What one tree says of its models: the working tree or a commit, with the same questions for both."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ from dovetail.errors import MissingFile, StaleLock, UnknownModel
 from dovetail.repo import saved_model
 from dovetail.repo.dvc_files import Tracked, is_in
 from dovetail.repo.dvc_values import Declared, Model
-from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
-from dovetail.repo.pipeline import Pipeline
-from dovetail.repo.storage import Storage
+from dovetail.repo.sources import Sources
 from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
@@ -29,16 +26,6 @@ MODEL_SUFFIXES = (
     ".onnx",
     ".ubj",
 )  # by which a model is found in a folder
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What a tree is read from; `ledger` reads git's tags when it is asked for the first time."""
-
-    git: Git
-    pipeline: Pipeline
-    storage: Storage
-    ledger: Callable[[], Ledger]
 
 
 class Tree(ABC):

@@ -17,8 +17,9 @@ from dovetail.repo.ledger_content import read_checked
 from dovetail.repo.pipeline import Pipeline
 from dovetail.repo.remote import Remote
 from dovetail.repo.revision import Revision
+from dovetail.repo.sources import Sources
 from dovetail.repo.storage import Storage
-from dovetail.repo.tree import Sources, Tree
+from dovetail.repo.tree import Tree
 from dovetail.repo.working_tree import WorkingTree
 from dovetail.system.disk import refused
 

@@ -11,6 +11,7 @@ import os
 import platform
 import struct
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +82,17 @@ def walls() -> tuple[Wall, ...]:
     )  # fmt: skip
 
 
+_FOLDERS = ("SKB_DATA_DIRECTORY", "MPLCONFIGDIR")  # skrub's and Matplotlib's
+
+
 def enter(folder: Path | None = None, keep: Iterable[int] = ()) -> None:
     """Go behind the walls, for good: this process, and every thread that it has or begins.
 
     What is open is closed, besides output, errors and the descriptors in `keep`. It may write below `folder` only.
     """
     sys.dont_write_bytecode = True
+    for name in _FOLDERS:  # some libraries make a folder in the user's home when they are imported
+        os.environ.setdefault(name, tempfile.gettempdir())
     _parallel_in_threads()
     _close_all_but({*keep, 1, 2})
     _limit()

@@ -209,7 +209,7 @@ def _typed(values: "pd.Series[Any]", column: Mapping[str, Any]) -> "pd.Series[An
 
     dtype = column["dtype"]
     if dtype in ("datetime", "date"):
-        return pd.to_datetime(values, format="ISO8601")
+        return pd.to_datetime(values, format="ISO8601").dt.floor("s")  # MLflow reads one format back, not two
     if dtype.startswith("int") and column["nullable"]:
         return values.astype("float64")
     if dtype.startswith("bool") and values.isna().any():

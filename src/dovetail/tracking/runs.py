@@ -221,10 +221,8 @@ class Runs(StoreClient):
         Raises:
             UserError: when the card beside the model does not describe one.
         """
-        name = name.replace(".", "_")  # which MLflow takes in a registered model's name, but not here
-        logged = self._client.create_logged_model(
-            run.experiment, name, run.id, dict(tags), model_type=kind_of(content.file)
-        )
+        plain, kind = name.replace(".", "_"), kind_of(content.file)  # a dot it takes in a registered model's name alone
+        logged = self._client.create_logged_model(run.experiment, plain, run.id, dict(tags), model_type=kind)
         with artifacts.writing(logged.artifact_location) as folder:
             model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
             self._packages[str(logged.model_id)] = package_digest(folder)

@@ -52,7 +52,7 @@ def is_outside(location: str, root: Path) -> bool:
     return not Path(unquote(parsed.path) if parsed.scheme else location).resolve().is_relative_to(root.resolve())
 
 
-def empty(client: "MlflowClient", item: TrashItem) -> None:
+def delete_bytes(client: "MlflowClient", item: TrashItem) -> None:
     """Delete the bytes; the record stays in the trash, for `mlflow gc`."""
     if item.kind == UPLOAD:
         client.delete_logged_model(item.id)

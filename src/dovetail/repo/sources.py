@@ -1,0 +1,19 @@
+"""What every tree of one repository is read from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dovetail.repo.git import Git
+from dovetail.repo.ledger import Ledger
+from dovetail.repo.pipeline import Pipeline
+from dovetail.repo.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a tree is read from; `ledger` reads git's tags when it is asked for the first time."""
+
+    git: Git
+    pipeline: Pipeline
+    storage: Storage
+    ledger: Callable[[], Ledger]
