@@ -52,13 +52,15 @@ def test_a_moved_project_is_noticed_too(registered, tmp_path):
     moved.run("dovetail", "register")
 
 
-def store(root, places):
+def store(root, places, first=1, runs=()):
     import sqlite3
 
     (root / "mlruns").mkdir(parents=True)
     with sqlite3.connect(root / "mlflow.db") as connection:
-        connection.execute("create table experiments (artifact_location text)")
-        connection.executemany("insert into experiments values (?)", [(place,) for place in places])
+        connection.execute("create table experiments (experiment_id integer, artifact_location text)")
+        connection.execute("create table runs (experiment_id integer)")
+        connection.executemany("insert into experiments values (?, ?)", enumerate(places, first))
+        connection.executemany("insert into runs values (?)", [(number,) for number in runs])
     return root / "mlflow.db"
 
 
@@ -73,6 +75,14 @@ def test_a_store_is_its_own_under_each_name_of_its_folder(tmp_path):
 def test_another_folder_that_tracks_in_this_store_is_no_former_root(tmp_path):
     (tmp_path / "other/mlruns").mkdir(parents=True)
     assert former_roots(store(tmp_path / "root", [f"file://{tmp_path}/other/mlruns/m"]), tmp_path / "root") == []
+
+
+def test_mlflows_default_experiment_names_a_root_only_if_it_has_runs(tmp_path):
+    """MLflow gives it the folder that it was made in, wherever the store is."""
+    place = [f"file://{tmp_path}/cwd/mlruns/0"]
+    assert former_roots(store(tmp_path / "root", place, first=0), tmp_path / "root") == []
+    (named,) = former_roots(store(tmp_path / "used", place, first=0, runs=[0]), tmp_path / "used")
+    assert named.path == f"{tmp_path}/cwd"
 
 
 @pytest.mark.parametrize(

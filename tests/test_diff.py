@@ -17,6 +17,7 @@ from dovetail.render.diff import text
 from dovetail.render.diff_markdown import markdown
 from dovetail.repo.git import Git
 from dovetail.repo.ledger import PROMOTE, Ledger, Note, write
+from dovetail.tracking import connection
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
 
@@ -70,6 +71,7 @@ def history(_small_template, tmp_path_factory):
 def copy(history, tmp_path):
     """The history, to be changed."""
     shutil.copytree(history.root, tmp_path / "copy", symlinks=True)
+    connection.relocate_store(tmp_path / "copy")
     return Project(tmp_path / "copy")
 
 

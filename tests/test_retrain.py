@@ -20,6 +20,7 @@ from dovetail.repo.workspace import open_workspace
 from dovetail.retraining.remove_key import remove_key
 from dovetail.retraining.retrain import RetrainRequest, retrain
 from dovetail.serving.log.prediction_log import PredictionLog, Served
+from dovetail.tracking import connection
 from dovetail.tracking.connection import Tracking
 from dovetail.values.documents import Unreadable
 
@@ -80,6 +81,7 @@ def _retrained(tmp_path_factory):
 def retrained(_retrained, tmp_path):
     root, before, answer = _retrained
     shutil.copytree(root, tmp_path / "small", symlinks=True)
+    connection.relocate_store(tmp_path / "small")
     shutil.copytree(root.parent / "remote", tmp_path / "remote")  # what one test pushes, no other one has
     (tmp_path / "small/.dvc/config.local").write_text(f"['remote \"store\"']\n    url = {tmp_path / 'remote'}\n")
     (tmp_path / "new.csv").write_text(NEW)

@@ -14,6 +14,11 @@ _COLUMNS = {
     "logged_models": ("artifact_location",),
     "model_versions": ("storage_location", "source"),
 }
+# MLflow makes its Default experiment with the current folder, wherever the store is: without runs it says nothing.
+_PLACES = """
+    select artifact_location from experiments where experiment_id != 0
+    or exists (select 1 from runs where runs.experiment_id = experiments.experiment_id)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ def former_roots(store: Path, root: Path) -> list[FormerRoot]:
     if not store.is_file() or not store.resolve().is_relative_to(root.resolve()):
         return []
     with closing(sqlite3.connect(store)) as connection:
-        named = [place for (place,) in connection.execute("select artifact_location from experiments") if place]
+        named = [place for (place,) in connection.execute(_PLACES) if place]
     matches = (re.fullmatch(r"(?:file://)?(/.*?)/mlruns/.*", place) for place in named)
     roots = sorted({match[1] for match in matches if match} - {str(root)})
     own = store.resolve().relative_to(root.resolve())
