@@ -77,6 +77,11 @@ def test_another_folder_that_tracks_in_this_store_is_no_former_root(tmp_path):
     assert former_roots(store(tmp_path / "root", [f"file://{tmp_path}/other/mlruns/m"]), tmp_path / "root") == []
 
 
+def test_a_subfolder_that_a_script_ran_in_is_no_former_root(tmp_path):
+    root = tmp_path / "root"
+    assert former_roots(store(root, [f"file://{root}/sub/mlruns/1"]), root) == []
+
+
 def test_mlflows_default_experiment_names_a_root_only_if_it_has_runs(tmp_path):
     """MLflow gives it the folder that it was made in, wherever the store is."""
     place = [f"file://{tmp_path}/cwd/mlruns/0"]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
 
-from dovetail.serving.engine.model_process import LOADER, ServedModel
+from dovetail.serving.engine.model_process import LOADERS, ServedModel
 
 ROWS = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0)[::-1] ** 2})
 
@@ -21,7 +21,7 @@ def held(folder, model, md5=None):
     file = folder / "data" / "m.joblib"
     joblib.dump(model, file)
     inputs = json.dumps([{"name": name, "type": "double"} for name in ROWS])
-    flavor = {"python_function": {"loader_module": LOADER, "data": "data/m.joblib"}}
+    flavor = {"python_function": {"loader_module": LOADERS[0], "data": "data/m.joblib"}}
     (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavor, "signature": {"inputs": inputs}}))
     return ServedModel(folder, md5 or hashlib.md5(file.read_bytes()).hexdigest(), ())
 

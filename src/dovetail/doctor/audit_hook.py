@@ -11,7 +11,11 @@ from typing import Any
 LOG, ROOTS = "DOVETAIL_AUDIT_LOG", "DOVETAIL_AUDIT_ROOTS"  # environment: the file to append to, the trees to watch
 SEPARATOR = "\t"  # between the fields of a line: kind, path, file:line
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_DVC = (f"{os.sep}site-packages{os.sep}dvc{os.sep}", f"{os.sep}site-packages{os.sep}dvc_")
+_DVC = (
+    f"{os.sep}site-packages{os.sep}dvc{os.sep}",
+    f"{os.sep}site-packages{os.sep}dvc_",
+    f"{os.sep}dovetail{os.sep}registration{os.sep}script_uris.py",
+)  # which reads scripts to tell what they set
 
 
 def watch(log: int, roots: tuple[str, ...]) -> None:

@@ -58,7 +58,9 @@ def former_roots(store: Path, root: Path) -> list[FormerRoot]:
     matches = (re.fullmatch(r"(?:file://)?(/.*?)/mlruns/.*", place) for place in named)
     roots = sorted({match[1] for match in matches if match} - {str(root)})
     own = store.resolve().relative_to(root.resolve())
-    elsewhere = [(old, folder) for old in roots if not _is_same(folder := Path(unquote(old)), root)]
+    # A script that runs in a subfolder gives its experiment that folder's mlruns, and no such folder is made.
+    outside = [(old, folder) for old in roots if not (folder := Path(unquote(old))).is_relative_to(root)]
+    elsewhere = [(old, folder) for old, folder in outside if not _is_same(folder, root)]
     return [one for old, folder in elsewhere if (one := _former(folder, old, store, own))]
 
 
