@@ -115,3 +115,13 @@ def test_lines_are_added_once():
     assert add_lines("a\nb", ["b", "c"]) == "a\nb\nc\n"
     assert add_lines("", ["b"]) == "b\n"
     assert add_lines("b\n", ["b"]) == "b\n"
+
+
+def test_line_ends_and_bytes_that_are_not_utf_8_stay_as_they_are(plain):
+    yaml = plain.root / "dvc.yaml"
+    yaml.write_bytes(yaml.read_bytes().replace(b"\n", b"\r\n"))
+    (plain.root / ".gitignore").write_bytes(b"# caf\xe9\n/.venv")
+    assert plain.json("init", "--yes")["written"]
+    lines = yaml.read_bytes().splitlines(keepends=True)
+    assert all(line.endswith(b"\r\n") for line in lines)
+    assert (plain.root / ".gitignore").read_bytes() == b"# caf\xe9\n/.venv\n/mlflow.db*\n/mlruns/\n"

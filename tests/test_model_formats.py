@@ -139,6 +139,7 @@ REFUSED = {
     "LightGBM garbage": (b"tree\ngarbage", "it begins like a model of lightgbm, which cannot read it"),
     "XGBoost cut": (b'{"learner":{"attributes":{', "it begins like a model of xgboost, which cannot read it"),
     "ONNX garbage": (b"\x08\x08\x12garbage", "it begins like a model of onnx, which cannot read it"),
+    "one byte": (b"\x08", "it cannot be read"),
     "JSON": (b'{"a": 1}', "it is JSON of no model that is known here"),
     "HDF5": (
         b"\x89HDF\r\n\x1a\n" + bytes(99),

@@ -44,7 +44,7 @@ def format_of(content: bytes) -> str | None:
     if (head.startswith(b"{L") and b"learner" in head) or (head.lstrip().startswith(b"{") and b'"learner"' in head):
         return "xgboost"
     # ir_version, the first field of an ONNX model; 1 and 2 were never written by a release.
-    return "onnx" if head[:1] == b"\x08" and 3 <= head[1] <= 99 and len(head) > 2 else None  # noqa: PLR2004
+    return "onnx" if len(head) > 2 and head[0] == 8 and 3 <= head[1] <= 99 else None  # noqa: PLR2004
 
 
 def flavor_of(content: bytes) -> dict[str, Any]:

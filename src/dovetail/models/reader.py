@@ -8,6 +8,7 @@ from dovetail import joblib_model, native_model
 from dovetail.joblib_model import UnreadableError
 from dovetail.models.unsupported import unsupported
 
+_HEAD = 4096  # bytes that tell a format
 _BY_NAME = {
     ".cbm": "CatBoost", ".ubj": "XGBoost", ".onnx": "ONNX", ".skops": "skops", ".pt": "PyTorch", ".pth": "PyTorch",
     ".keras": "Keras", ".h5": "HDF5", ".safetensors": "safetensors",
@@ -39,9 +40,15 @@ def read(content: bytes, allow: Iterable[str] = ()) -> Any:
     return joblib_model.read(content, allow)
 
 
-def loader_of(content: bytes) -> Any:
+def format_of(file: Path) -> str | None:
+    """Which library's own format the file has, by its first bytes alone; None for pickles and skops."""
+    with file.open("rb") as content:
+        return native_model.format_of(content.read(_HEAD))
+
+
+def loader_of(file: Path | None) -> Any:
     """The module that reads the file where it is served by MLflow; its FILES travel inside the model."""
-    return native_model if native_model.format_of(content) else joblib_model
+    return native_model if file and format_of(file) else joblib_model
 
 
 def named_otherwise(name: str, error: Exception) -> str:
@@ -53,11 +60,11 @@ def named_otherwise(name: str, error: Exception) -> str:
 def kind_of(file: Path) -> str:
     """The file's kind in a word, as MLflow shows it: joblib for every pickle."""
     with file.open("rb") as content:
-        head = content.read(4096)
+        head = content.read(_HEAD)
     return native_model.format_of(head) or ("skops" if head.startswith(b"PK") else "joblib")
 
 
-def packages_of(content: bytes) -> tuple[str, ...]:
+def packages_of(file: Path) -> tuple[str, ...]:
     """The distributions that the file's format needs, besides those of any model; alternatives are among them."""
-    kind = native_model.format_of(content)
+    kind = format_of(file)
     return native_model.PACKAGES[kind] if kind else ()

@@ -111,7 +111,7 @@ def _promoted(tree: Tree, model: Model, lineage: Lineage) -> Note | None:
 
 def _packages(card: Mapping[str, Any] | None, file: Path) -> Sequence[str] | None:
     """The distributions that the model needs, as far as its card or its format says; None: those of scikit-learn."""
-    needed = packages_of(file.read_bytes())
+    needed = packages_of(file)
     named = card.get("packages") if card else None
     return [*(named or ()), *needed] if needed else named
 

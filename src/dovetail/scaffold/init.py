@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import UserError
-from dovetail.native_model import format_of
+from dovetail.models.reader import format_of
 from dovetail.registration import probe
 from dovetail.repo.dvc_values import RECEIPTS, Out
 from dovetail.repo.tree import MODEL_SUFFIXES
@@ -20,7 +20,6 @@ from dovetail.tracking.connection import Tracking
 from dovetail.values.documents import load_yaml
 
 _IGNORED = ["/mlflow.db*", "/mlruns/"]
-_HEAD = 4096  # bytes by which a format is told
 _MOST_NAMES = 50
 
 
@@ -43,7 +42,8 @@ class FileChange:
 
     def diff(self) -> str:
         """The change as `diff -u` shows it."""
-        before, after = (text.splitlines() for text in (self.before, self.after))
+        shown = (text.encode(errors="surrogateescape").decode(errors="replace") for text in (self.before, self.after))
+        before, after = (text.splitlines() for text in shown)
         return "\n".join(unified_diff(before, after, f"a/{self.path}", f"b/{self.path}", lineterm=""))
 
 
@@ -85,7 +85,7 @@ def init(workspace: Workspace, tracking: Tracking, request: InitRequest = InitRe
     changes = tuple(change for change in _changes(workspace, name, path, allow) if change.before != change.after)
     if request.write:
         for change in changes:
-            (workspace.root / change.path).write_text(change.after, encoding="utf-8")
+            _write(workspace.root / change.path, change.after)
     return InitAnswer(name, path, changes, allow, written=request.write and bool(changes), problem=problem)
 
 
@@ -122,10 +122,7 @@ def _is_model(file: Path, out: Out) -> bool:
         return True
     if file.is_dir():
         return (file / "MLmodel").is_file() or any(inner.suffix in MODEL_SUFFIXES for inner in file.iterdir())
-    if not file.is_file():
-        return False
-    with file.open("rb") as content:
-        return format_of(content.read(_HEAD)) is not None
+    return file.is_file() and format_of(file) is not None
 
 
 def _name(path: str) -> str:
@@ -192,4 +189,12 @@ def _quoted(value: str) -> str:
 
 
 def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+    """The file's text with plain line ends; bytes that are not UTF-8 come back as they were."""
+    return file.read_text(encoding="utf-8", errors="surrogateescape") if file.is_file() else ""
+
+
+def _write(file: Path, text: str) -> None:
+    """Write the text with the line ends that the file has."""
+    ends = "\r\n" if file.is_file() and b"\r\n" in file.read_bytes() else "\n"
+    with file.open("w", encoding="utf-8", errors="surrogateescape", newline=ends) as written:
+        written.write(text)

@@ -13,6 +13,7 @@ import yaml
 
 from dovetail import joblib_model, native_model
 from dovetail.errors import UserError
+from dovetail.models.reader import format_of
 from dovetail.tracking.artifacts import copy
 from dovetail.values import tag_keys
 
@@ -96,9 +97,8 @@ def paths(content: ModelContent) -> list[str]:
 
 def _described(content: ModelContent) -> tuple[str, tuple[str, ...], str, str]:
     """All that a package depends on but for the model's bytes: card, requirements, the file's name and its flavor."""
-    model = content.file.read_bytes()
-    kind = native_model.format_of(model)
-    flavor = [kind, native_model.flavor_of(model)] if kind else None
+    kind = format_of(content.file)
+    flavor = [kind, native_model.flavor_of(content.file.read_bytes())] if kind else None
     return json.dumps(content.card), tuple(content.requirements), content.file.name, json.dumps(flavor)
 
 
@@ -145,8 +145,8 @@ def _template(card: str, requirements: tuple[str, ...], name: str, native: str) 
 
 def _version(flavor: str, requirements: Sequence[str]) -> dict[str, str]:
     """The version of the flavor's library that is required, as MLflow's flavor says it."""
-    required = dict(line.split("==") for line in requirements)
-    found = [required[name] for name in native_model.PACKAGES[flavor] if name in required]
+    required = {name: pin for name, _, pin in (line.partition("==") for line in requirements)}
+    found = [required[name] for name in native_model.PACKAGES[flavor] if required.get(name)]
     return {_VERSION_KEYS[flavor]: found[0]} if found else {}
 
 
