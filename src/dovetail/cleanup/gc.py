@@ -110,7 +110,7 @@ def gc(workspace: Workspace, tracking: Tracking, request: GcRequest = GcRequest(
             stack.enter_context(write_lock(tracking.root))
             stack.enter_context(workspace.locked())
         store = stack.enter_context(tracking.store()) if tracking.exists else None
-        before = git_refs(workspace.git)
+        before = git_refs(workspace.git) if request.force else []
         plan = _plan(workspace, store, request)
         while request.force and before != (before := git_refs(workspace.git)):  # a tag was made or fetched meanwhile
             plan = _plan(workspace, store, request)

@@ -150,6 +150,7 @@ def _commits(workspace: Workspace, shas: Iterable[str | None]) -> list[Commit]:
 
 def _holding(reader: Reader, written: DvcFileHistory, wanted: set[str | None]) -> dict[str | None, list[Commit]]:
     found: dict[str | None, list[Commit]] = {}
+    reader.read_blobs(blob for _, files in written for blob in files.values())
     for commit, files in written:
         named = [blob for blob in files.values() if reader.blob(blob) & wanted]
         for md5 in frozenset[str | None]().union(*map(reader.made, named)) & wanted:

@@ -20,6 +20,7 @@ from dovetail.values.documents import load_yaml
 BytesAt = Callable[[str, str], str]  # model and commit → md5; raises UnknownModel, MissingFile where there is none
 Object = tuple[str, str] | None  # type and full name; None where git lacks it
 _OTHERS = ("\n    cmd:", "\n    deps:", "\n    params:")  # the sections of a stage beside its outs
+_DIGEST = re.compile(r"[0-9a-f]{32}(?=\n|\Z)")
 _SHORT = 8  # characters of a digest that people compare
 
 
@@ -108,8 +109,12 @@ def _path(pipeline: str, model: str) -> str | None:
 
 def _md5(lock: str, path: str) -> str | None:
     """The digest of the out `path` in the text of a dvc.lock, as DVC writes it; None where it is not found so."""
-    entry = rf"^    - path: {re.escape(path)}\n      hash: md5\n      md5: ([0-9a-f]{{32}})$"
-    for match in re.finditer(entry, lock, re.MULTILINE):
-        if lock.rfind("\n    outs:\n", 0, match.start()) > max(lock.rfind(s, 0, match.start()) for s in _OTHERS):
-            return match[1]
+    entry = f"\n    - path: {path}\n      hash: md5\n      md5: "
+    at = lock.find(entry)
+    while at >= 0:
+        end = at + len(entry)
+        if lock.rfind("\n    outs:", 0, at) > max(lock.rfind(section, 0, at) for section in _OTHERS):
+            md5 = _DIGEST.match(lock, end)
+            return md5[0] if md5 else None
+        at = lock.find(entry, end)
     return None
