@@ -12,9 +12,12 @@ import templates
 from project import Project, copy_of, isolate
 from promotions import promotions
 
+from dovetail.errors import Untrusted
 from dovetail.promotion.history import HistoryRequest, history
+from dovetail.repo.binding import Shown
 from dovetail.repo.ledger import PROMOTE, Note, read, write
 from dovetail.repo.workspace import open_workspace
+from dovetail.serving.trust import Trust
 from dovetail.values import tag_keys
 
 EVE = "Eve <eve@example.org> 4000000000"  # in 2096: after every tag that a test makes
@@ -169,8 +172,17 @@ def told(promoted):
         command: json.loads(promoted.run("dovetail", *command.split(), "--json", code=None).stdout)
         for command in ("status", "doctor", "history m", "sync", "promote m --version 2 --dry-run")
     }
+    answers["serve"] = [vouched(promoted, number) for number in (1, 2)]
     clean(promoted)
     return words, answers
+
+
+def vouched(project, number):
+    """What a server hears of a version that MLflow shows as production."""
+    try:
+        return Trust(project.root, None).check(Shown("m", "production", number, md5_of(project, number)))
+    except Untrusted as error:
+        return error
 
 
 @pytest.mark.parametrize("lie", [*LIES, *PLACES, *DATES])
@@ -185,11 +197,14 @@ def test_a_tag_that_lies_is_told_with_its_word_by_status_history_and_doctor(told
         assert problem["next"] == f"git tag -d '{name}'"
 
 
-def test_no_tag_that_lies_or_is_odd_moves_anything(told):
+def test_no_tag_that_lies_or_is_odd_moves_anything(told, promoted):
     _, answers = told
     assert answers["status"]["models"][0]["production"]["version"] == 1
     assert answers["sync"]["aliases"] == []
     assert answers["promote m --version 2 --dry-run"]["from"] == 1
+    followed, refused = answers["serve"]
+    assert (followed.trust, followed.direct, followed.commit) == ("ledger", True, commit_of(promoted, 1))
+    assert "version 2" in refused.message
     assert [event["tag"] for event in answers["history m"]["events"] if not event["problem"]] == ["m#production#1"]
 
 

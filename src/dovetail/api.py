@@ -53,8 +53,9 @@ class Repository:
 
     def _call(self, verb: Callable[..., Answer], request: object, **hooks: Callable[[str], None]) -> Answer:
         from dovetail.repo.workspace import open_workspace
+        from dovetail.system.disk import disk_errors
 
-        with open_workspace(self.root) as workspace:
+        with disk_errors(self.root), open_workspace(self.root) as workspace:
             return verb(workspace, self._tracking, request, **hooks)
 
     def init(self, model: str | None = None, path: str | None = None, *, yes: bool = False) -> "InitAnswer":

@@ -24,6 +24,14 @@ DovetailError               names the thing, its value and the next command
     └── GitFailed           git cannot answer
 """
 
+_LONGEST = 300
+
+
+def one_line(error: BaseException | str) -> str:
+    """What an error or a program says, on one line that a terminal can show."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+
 
 class DovetailError(Exception):
     """A message of one line; `next_command` is what to type to go on."""

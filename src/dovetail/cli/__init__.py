@@ -3,6 +3,7 @@
 import atexit
 import gc
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from dovetail.cli.maintain import clean_up, doctor, sync
 from dovetail.cli.options import JSON
 from dovetail.cli.run import monitor, reproduce, retrain, serve
 from dovetail.errors import DovetailError
+from dovetail.system.disk import disk_errors
 
 __all__ = ["main"]
 
@@ -25,7 +27,8 @@ class _Commands(click.Group):
         gc.set_threshold(200_000, 10, 10)
         atexit.register(gc.freeze)
         try:
-            return super().invoke(ctx)
+            with disk_errors(Path.cwd()):
+                return super().invoke(ctx)
         except DovetailError as error:
             if ctx.params["traceback"]:
                 raise

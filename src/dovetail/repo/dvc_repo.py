@@ -10,7 +10,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING
 
-from dovetail.errors import OutsideError, UserError
+from dovetail.errors import OutsideError, UserError, one_line
 from dovetail.repo.dvc_files import parse_dvc, parse_lock
 from dovetail.system.disk import is_of_disk
 from dovetail.values.documents import Unreadable, load_yaml, mapping
@@ -18,7 +18,6 @@ from dovetail.values.documents import Unreadable, load_yaml, mapping
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-_LONGEST = 300
 _US = __name__.partition(".")[0]
 _DVC = ("dvc", "dvc_data", "dvc_objects", "dvc_render", "dvc_task", "scmrepo")
 _DOCUMENTS = ("dvc.yaml", "params.yaml", "dvc.lock")
@@ -118,12 +117,6 @@ def of_dvc(error: BaseException) -> bool:
     rooms = (frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
     ours = [room for room in rooms if room in _DVC or room == _US]
     return bool(ours) and ours[-1] != _US
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, on one line that a terminal can show."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
 
 
 def broken_files(root: Path) -> Iterator[str]:

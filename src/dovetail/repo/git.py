@@ -15,6 +15,7 @@ from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused, Us
 from dovetail.repo import git_command
 from dovetail.repo.git_objects import GitObjects
 from dovetail.repo.git_values import Commit, Tag, seconds
+from dovetail.system.disk import says_full
 
 _REMOTE_SECONDS = 30
 _TYPES = ("commit", "tree", "blob", "tag")
@@ -233,7 +234,8 @@ class Git:
             if self.find("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
                 raise TagExists(f"the tag {name} is there already: somebody was faster", "the same again")
             why = " ".join(git_command.decode(done.stderr).split())
-            raise TagRefused(f"git does not make the tag {name}: {why}", f"git tag -a {shlex.quote(name)} {commit[:8]}")
+            following = "df -h ." if says_full(why) else f"git tag -a {shlex.quote(name)} {commit[:8]}"
+            raise TagRefused(f"git does not make the tag {name}: {why}", following)
 
     def identity(self) -> dict[str, str]:
         """The environment variables that tell git, in another repository, who commits in this one.

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dovetail.errors import GitFailed
+from dovetail.system.disk import says_full
 
 # Whatever the user's settings are, messages and names come in the encoding that they are read in.
 _UTF8 = ("-c", "i18n.logOutputEncoding=UTF-8", "-c", "i18n.commitEncoding=UTF-8")
@@ -38,7 +39,12 @@ def decode(said: bytes) -> str:
 
 def failed(command: str, said: str) -> GitFailed:
     """The error for what git said, on one line."""
-    return GitFailed(f"git {command}: {' '.join(said.split())}", "git fsck, then the same again")
+    return GitFailed(f"git {command}: {' '.join(said.split())}", f"{look(said)}, then the same again")
+
+
+def look(said: str) -> str:
+    """What to type to see why git said so."""
+    return "df -h ." if says_full(said) else "git fsck"
 
 
 @contextmanager

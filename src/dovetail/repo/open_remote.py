@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from dovetail.errors import DataUnavailable, DovetailError, UserError
-from dovetail.repo.dvc_repo import DvcRepo, one_line
+from dovetail.errors import DataUnavailable, DovetailError, UserError, one_line
+from dovetail.repo.dvc_repo import DvcRepo
 
 if TYPE_CHECKING:
     from dvc_data.hashfile.db import HashFileDB

@@ -4,9 +4,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import UserError
+from dovetail.errors import UserError, one_line
 from dovetail.repo import dvc_yaml
-from dovetail.repo.dvc_repo import DvcRepo, of_dvc, one_line
+from dovetail.repo.dvc_repo import DvcRepo, of_dvc
 from dovetail.repo.dvc_values import Declared, Stage
 from dovetail.repo.storage import Storage
 from dovetail.values.lineage import StageRecord

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import DataUnavailable, MissingFile
-from dovetail.repo.dvc_repo import DvcRepo, dvc_errors, one_line
+from dovetail.errors import DataUnavailable, MissingFile, one_line
+from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.objects import Objects

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlparse
 from filelock import FileLock, Timeout
 
 from dovetail.errors import OutsideError
+from dovetail.repo import git_command
 from dovetail.repo.dvc_variables import ENV_BASELINE, ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
 from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
@@ -172,7 +173,8 @@ def _git(folder: Path, *args: str, **variables: str) -> str:
     done = subprocess.run(["git", *args], cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         said = " ".join(done.stderr.split())
-        raise OutsideError(f"git {args[0]} failed in the clean copy {folder}: {said}", "git fsck, then the same again")
+        following = f"{git_command.look(said)}, then the same again"
+        raise OutsideError(f"git {args[0]} failed in the clean copy {folder}: {said}", following)
     return done.stdout
 
 

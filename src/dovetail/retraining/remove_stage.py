@@ -4,8 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import UserError
-from dovetail.repo.dvc_repo import one_line
+from dovetail.errors import UserError, one_line
 from dovetail.retraining.remove_key import has_key, remove_key
 from dovetail.values.documents import Unreadable, load_yaml, mapping
 

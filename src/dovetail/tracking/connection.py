@@ -11,7 +11,8 @@ from contextlib import chdir, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import ForeignStore, StoreError
+from dovetail.errors import ForeignStore, StoreError, one_line
+from dovetail.system.disk import says_full
 from dovetail.tracking.relocate import former_roots, relocate
 from dovetail.tracking.store import SQLITE, Store
 
@@ -190,17 +191,17 @@ def _translated(uri: str) -> Iterator[None]:
 def _refused(uri: str, error: Exception) -> StoreError:
     """One line of what MLflow, its database, its server or the disk below them said; SQL is nobody's news."""
     of_sqlite = _of_sqlite(error)
-    said = _without_secrets(" ".join(str(of_sqlite or error).partition("[SQL:")[0].split()))
+    said = _without_secrets(str(of_sqlite or error).partition("[SQL:")[0])
     path = Path(uri.removeprefix(SQLITE))
     if uri.startswith("http"):
         look = f"curl {_without_secrets(uri)}/health"
     elif of_sqlite and _code(of_sqlite) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         look = f"ls -ld {path.parent} {path}"
-    elif isinstance(error, OSError) or (of_sqlite and _code(of_sqlite) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)):
+    elif isinstance(error, OSError) or says_full(said) or (of_sqlite and _code(of_sqlite) == sqlite3.SQLITE_IOERR):
         look = f"df -h {path.parent}"
     else:
         look = "mlflow doctor"
-    return StoreError(f"MLflow at {_without_secrets(uri)}: {said}", f"{look}, then the same again")
+    return StoreError(f"MLflow at {_without_secrets(uri)}: {one_line(said)}", f"{look}, then the same again")
 
 
 def _of_sqlite(error: BaseException | None) -> sqlite3.Error | None:
