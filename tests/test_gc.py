@@ -185,6 +185,21 @@ def test_data_in_the_middle_of_a_branch_that_no_model_read_goes(small):
     assert small.json("gc")["delete"] == []
 
 
+def test_what_a_commit_names_that_cannot_be_read_is_kept_and_the_commit_is_named(small):
+    """A conflict was committed, and solved in the next commit: nobody knows which model was meant in between."""
+    eight = train(small, 8, commit=False)
+    pipeline = (small.root / "dvc.yaml").read_text()
+    small.write("dvc.yaml", f"<<<<<<< ours\n{pipeline}=======\n{pipeline}>>>>>>> theirs\n")
+    unreadable = small.commit("w = 8")
+    small.write("dvc.yaml", pipeline)
+    nine = train(small, 9)
+    answer = small.json("gc")
+    assert eight - nine
+    assert not doomed(answer) & eight
+    named = f"commit {unreadable[:8]}, which cannot be read: all that it names"
+    assert named in {kept["what"] for kept in answer["keep"]}
+
+
 def test_a_folder_stays_whole_although_the_model_read_one_file_of_it(small):
     for number in (1, 2):
         small.write(f"raw/{number}.csv", f"a,b\n{number},2\n")

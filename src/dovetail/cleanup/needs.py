@@ -178,22 +178,26 @@ def of_history(
     found = []
     for commit, _ in written:
         if wanted.at(commit) and reader.tree(commit.sha) & candidates:
-            needed = _models_need(workspace, reader, commit, wanted)
+            known = _models_need(workspace, commit, wanted)
+            needed = reader.tree(commit.sha) if known is None else known
             if needed & candidates:
                 candidates -= needed
-                found.append(Need(HISTORY, f"a model at commit {commit.sha[:8]}", needed))
+                what = f"a model at commit {commit.sha[:8]}"
+                if known is None:
+                    what = f"commit {commit.sha[:8]}, which cannot be read: all that it names"
+                found.append(Need(HISTORY, what, needed))
     return found
 
 
-def _models_need(workspace: Workspace, reader: Reader, commit: Commit, wanted: VersionFilter) -> frozenset[str]:
-    """What made the models that a commit records and that are versions; all that it names where that is unclear."""
+def _models_need(workspace: Workspace, commit: Commit, wanted: VersionFilter) -> frozenset[str] | None:
+    """What made the models that a commit records and that are versions; None where it cannot be read."""
     tree = workspace.at(commit)
     try:
         made = [lineage for model in tree.declared.models.values() if (lineage := _lineage(tree, model))]
         outs = [out for record in tree.records.values() for out in record.outs]
         tracked = [*outs, *(entry.ref for entry in tree.tracked.values())]
     except DovetailError:
-        return reader.tree(commit.sha)
+        return None
     needed = {
         ref
         for lineage in made
