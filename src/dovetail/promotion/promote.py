@@ -257,6 +257,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
         package=package or "",
         requirements=tuple(store.requirements_of(registered)) if registered and package else (),
         allow=plan.candidate.allowed_later,
+        value=(registered.value if registered else None) or "",
     )
     tag = ledger.write(workspace.git, tags, (request.model, request.alias), commit, note)
     try:

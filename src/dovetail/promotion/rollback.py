@@ -1,6 +1,6 @@
 """One step back: a tag that names what the alias named before, then the alias. It works with MLflow gone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dovetail.errors import DovetailError, NothingBehind
@@ -75,10 +75,11 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
             named = f"only {current.tag.name} ever named it" if current else "no tag names it"
             raise NothingBehind(f"{model}@{alias} has nothing behind: {named}", f"dovetail history {model}")
         md5 = _md5(workspace, previous)
-        package, pins = (previous.note.package, previous.note.requirements) if previous.note else ("", ())
-        note = Note(
-            ROLLBACK, previous.version, current.version, md5, request.reason, package=package, requirements=pins
-        )
+        note = replace(  # what the version consists of stays what it was; gates and evidence are those of its promotion
+            previous.note or Note(ROLLBACK, previous.version, current.version, md5),
+            kind=ROLLBACK, version=previous.version, before=current.version, reason=request.reason, evidence="",
+            gates=(),
+        )  # fmt: skip
         tag = write(workspace.git, ledger, (model, alias), previous.tag.commit, note)
         number, problem = _move_alias(tracking, model, alias, md5)
     return RollbackAnswer(model, alias, number or previous.version, current.version, tag, problem)

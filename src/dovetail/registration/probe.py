@@ -1,20 +1,50 @@
 """A model read and asked once behind the walls of the sandbox, before MLflow shows it and `staging` can name it."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dovetail.errors import UserError
 from dovetail.gates.rules import Verdict, names
 from dovetail.joblib_model import JoblibModel, NotAllowedError
 from dovetail.models.reader import UnsupportedError, named_otherwise, read
+from dovetail.models.value import NoValueError, value_digest
 from dovetail.registration.projection import Projection
-from dovetail.system.processes import NoAnswer, Worker, silence, start_worker
+from dovetail.system.processes import NoAnswer, Worker, WorkServer, silence, start_worker
 from dovetail.tracking.model_package import example_of
 
 _SECONDS = 120
 _REFUSED, _BROKEN, _MODULE, _WELL = "refused", "broken", "module", "well"
 _PREDICTS = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
 _INSTALL = "install it, or set PYTHONPATH to its folder"
+
+
+class _Asked(NamedTuple):
+    """A file, the names that its pickle may name besides the usual, and the rows that it is asked for."""
+
+    file: str
+    allow: tuple[str, ...]
+    example: Any = None
+
+
+class _Said(NamedTuple):
+    result: str
+    what: str = ""
+    remedy: str = ""
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A model that was read.
+
+    Attributes:
+        verdicts: The gate that keeps `staging` where it is, if the model names what nobody allowed.
+        value: The digest of what it is, beside that of its bytes; None where nobody can tell.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    value: str | None
 
 
 def start(projection: Projection) -> Worker:
@@ -24,53 +54,82 @@ def start(projection: Projection) -> Worker:
         UserError: when the card's example is not one.
     """
     artifact = projection.artifact
-    return start_worker(_ask, (str(artifact.file), artifact.allow, example_of(artifact.card)), _quiet)
+    return start_worker(_ask, _Asked(str(artifact.file), tuple(artifact.allow), example_of(artifact.card)), _quiet)
 
 
-def finish(projection: Projection, running: Worker) -> tuple[Verdict, ...]:
-    """The gate that keeps `staging` where it is, if the model names what nobody allowed.
+def finish(projection: Projection, running: Worker) -> Probed:
+    """What was found.
 
     Raises:
         UserError: when it is no model that can be read here, has no way to predict, or does not answer its example.
     """
     try:
-        result, what, remedy = running.result(_SECONDS)
+        said = running.result(_SECONDS)
     except NoAnswer as failure:
-        result, what, remedy = _BROKEN, str(failure), _PREDICTS
-    if result == _REFUSED:
-        return (names(what, projection.artifact.allow),)
-    if result != _WELL:
-        raise UserError(f"{projection.lineage.artifact.path} is no model that can be served: {what}", remedy)
-    return ()
+        said = _Said(_BROKEN, str(failure), _PREDICTS)
+    if said.result == _REFUSED:
+        return Probed((names(said.what, projection.artifact.allow),), None)
+    if said.result != _WELL:
+        path = projection.lineage.artifact.path
+        raise UserError(f"{path} is no model that can be served: {said.what}", said.remedy)
+    return Probed((), said.value)
 
 
 def refusal(file: Path, allow: tuple[str, ...]) -> tuple[str, str]:
     """The first name in the model that is not allowed, and why it cannot be read or does not predict; empty: well."""
     try:
-        result, what, _ = start_worker(_ask, (str(file), allow, None), _quiet).result(_SECONDS)
+        said = start_worker(_ask, _Asked(str(file), allow), _quiet).result(_SECONDS)
     except NoAnswer as failure:
         return "", str(failure)
-    return (what, "") if result == _REFUSED else ("", what)
+    return (said.what, "") if said.result == _REFUSED else ("", said.what)
 
 
-def _quiet(asked: tuple[str, tuple[str, ...], Any]) -> tuple[str, tuple[str, ...], Any]:
+class Values:
+    """Digests of what models are, told by one process for all of them."""
+
+    def __init__(self) -> None:
+        self._server = WorkServer(_ask, _quiet)
+
+    def of(self, file: Path, allow: tuple[str, ...]) -> str | None:
+        """The digest by value of the model in the file; None where it cannot be read or nobody can tell."""
+        try:
+            value: str | None = self._server.ask(_Asked(str(file), allow), _SECONDS).value
+        except NoAnswer:
+            return None
+        return value
+
+    def close(self) -> None:
+        """End the process."""
+        self._server.close()
+
+
+def _quiet(asked: Any) -> Any:
     silence()  # before the walls: behind them nothing is opened to be written
     return asked
 
 
-def _ask(asked: tuple[str, tuple[str, ...], Any]) -> tuple[str, str, str]:
-    file, allow, example = asked
+def _ask(asked: _Asked) -> _Said:
+    file = Path(asked.file)
     try:
-        model = JoblibModel(read(Path(file).read_bytes(), allow))
-        if example is not None:
-            model.predict(example)
+        content = file.read_bytes()
+        model = JoblibModel(read(content, asked.allow))
+        value = _value(model.estimator, content)  # before it predicts: some keep count of that
+        if asked.example is not None:
+            model.predict(asked.example)
     except NotAllowedError as error:
-        return _REFUSED, error.name, ""
+        return _Said(_REFUSED, error.name)
     except UnsupportedError as error:
-        return _BROKEN, str(error), error.remedy
+        return _Said(_BROKEN, str(error), error.remedy)
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
-        what = named_otherwise(Path(file).name, error) + (" ".join(str(error).split())[:500] or type(error).__name__)
+        what = named_otherwise(file.name, error) + (" ".join(str(error).split())[:500] or type(error).__name__)
         if isinstance(error.__cause__ or error, ModuleNotFoundError):
-            return _MODULE, what, _INSTALL
-        return _BROKEN, what, _PREDICTS
-    return _WELL, "", ""
+            return _Said(_MODULE, what, _INSTALL)
+        return _Said(_BROKEN, what, _PREDICTS)
+    return _Said(_WELL, value=value)
+
+
+def _value(model: Any, content: bytes) -> str | None:
+    try:
+        return value_digest(model, content)
+    except NoValueError:
+        return None

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ class Projection:
     def earns_staging(self) -> bool:
         """Whether `staging` is to name the version, if it names no newer one."""
         return self.moves_staging and all(verdict.passed for verdict in self.verdicts)
+
+    def with_value(self, value: str | None) -> "Projection":
+        """The same, with the digest of what the model is."""
+        return replace(self, provenance=replace(self.provenance, value=value))
 
 
 def project(tree: Tree, model: Model, folder: Path) -> Projection:

@@ -97,7 +97,7 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
     with write_lock(tracking.root), tracking.store() as store:
         asked = [probe.finish(*each) for each in zip(projections, probes, strict=True)]
         for known, found in zip(projections, asked, strict=True):
-            projection = replace(known, verdicts=(*known.verdicts, *found))
+            projection = replace(known, verdicts=(*known.verdicts, *found.verdicts)).with_value(found.value)
             scripts = script_uris.findings(workspace.root, projection.lineage.programs, tracking.uri)
             done.append(replace(apply(store, projection), warnings=tuple(scripts)))
             _allow(store, projection)
@@ -155,6 +155,8 @@ def record(store: Store, projection: Projection) -> Registration:
                 store.skip_numbers(model.name, projection.number)
             allowed = {tag_keys.PICKLE_ALLOW: ",".join(projection.artifact.allow)} if projection.artifact.allow else {}
             version, created = store.create_version(model.name, model_id, run, tags | allowed, model.desc), True
+        elif version.value is None and projection.provenance.value:  # registered before values had a digest
+            store.tag_version(version, {tag_keys.MODEL_VALUE: projection.provenance.value})
         verdict = compile_version(store, version, projection)
     return Registration(
         model=model.name,

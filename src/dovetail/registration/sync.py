@@ -3,6 +3,7 @@
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dovetail.registration.adoption import declares_models, models_of
 from dovetail.registration.alias_check import disagreements
 from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
+from dovetail.registration.probe import Values
 from dovetail.registration.projection import project
 from dovetail.registration.register import move_staging, record
 from dovetail.registration.repair import RepairResult, repair_from
@@ -123,7 +125,7 @@ def sync(
         problems.append(Finding("error", "shallow clone", "older commits are not here", following))
     relocated = relocate_store(tracking.root)
     known = tracking.exists or declares_models((workspace.tree, *_trees(workspace, request)))
-    with tracking.store() if known else tracking.reading() as store:
+    with closing(Values()) as values, tracking.store() if known else tracking.reading() as store:
         today = workspace.tree.declared.models
         before = {name: store.aliases(name) for name in today}
         repaired = RepairResult()
@@ -131,7 +133,7 @@ def sync(
             with write_lock(tracking.root):
                 repaired = repair_from(_trees(workspace, request), store, workspace.scratch, workspace.ledger)
             problems += [*repaired.problems, *changed_evidence(workspace, store)]
-        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems, today)
+        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems, today, values)
         with store.remembering_missing():
             missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
         ordered = enumerate(in_order(missing, next_number=restorer.next_number), 1)
@@ -194,6 +196,7 @@ class _Restorer:
     ledger: Ledger
     problems: list[Finding]
     today: Mapping[str, Model]  # what the working tree declares
+    values: Values
     runs: Count = Count()
     versions: Count = Count()
     seen: set[tuple[str, str, bool]] = field(default_factory=set)
@@ -238,7 +241,8 @@ class _Restorer:
         try:
             with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 projection = project(one.tree, one.model, Path(folder))
-                result = record(self.store, projection)
+                value = self.values.of(projection.artifact.file, tuple(projection.artifact.allow))
+                result = record(self.store, projection.with_value(value))
         except DovetailError as error:
             self._problem(one.tree, f"{one.model.name} of {one.tree.where}", error)
         else:

@@ -16,6 +16,7 @@ _FORMS = {
     "Version": _NUMBER,
     "From": _NUMBER,
     "Model-Md5": re.compile(r"[0-9a-f]{32}(\.dir)?"),
+    "Model-Value": re.compile(r"v[0-9]{1,3}:[0-9a-f]{32}"),
     "Package": re.compile(r"[0-9a-f]{64}"),
     "Evidence": re.compile(r"[0-9a-f]{64}"),
 }
@@ -38,6 +39,7 @@ class Note:
         package: The digest of all that the version's package consists of; empty in tags from before it was kept.
         requirements: The pins in that package, so that it can be restored to the same digest anywhere.
         allow: Names that the model may name by a later commit than its own, for the same reason.
+        value: The digest of what the model is, whatever its bytes are; empty where nobody could tell.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Note:
     package: str = ""
     requirements: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+    value: str = ""
 
     def text(self, model: str, alias: str) -> str:
         """The message of a tag."""
@@ -61,6 +64,7 @@ class Note:
             "Version": self.version,
             "From": self.before,
             "Model-Md5": self.md5,
+            "Model-Value": self.value,
             "Package": self.package,
             "Requirements": " ".join(self.requirements),
             "Allow": " ".join(self.allow),
@@ -104,6 +108,7 @@ class Note:
             package=found.get("Package", ""),
             requirements=tuple(found.get("Requirements", "").split()),
             allow=tuple(found.get("Allow", "").split()),
+            value=found.get("Model-Value", ""),
         )
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -139,6 +140,56 @@ def _work(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], An
     ready = prepare(argument) if prepare else argument
     sandbox.enter(keep=[answer.fileno()])
     answer.send(work(ready))
+
+
+class WorkServer:
+    """A process behind the walls of `sandbox` that does a piece of work for each question, one after another."""
+
+    def __init__(self, work: Callable[[Any], Any], prepare: Callable[[Any], Any] | None = None) -> None:
+        """Started with the first question; `work` and `prepare` are those of `start_worker`."""
+        self._start = partial(_serve, work, prepare)
+        self._process: BaseProcess | None = None
+        self._line: Connection | None = None
+
+    def ask(self, argument: Any, seconds: float) -> Any:
+        """What the work returns.
+
+        Raises:
+            NoAnswer: when it returns nothing; the next question starts a new process.
+        """
+        if self._line is None or self._process is None:
+            self._line, theirs = multiprocessing.Pipe()
+            context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+            self._process = context.Process(target=self._start, args=(theirs,), daemon=True)
+            self._process.start()
+            theirs.close()
+        try:
+            self._line.send(argument)
+            if self._line.poll(seconds):
+                return self._line.recv()
+        except (EOFError, OSError):
+            self.close()
+            raise NoAnswer("the process died") from None
+        self.close()
+        raise NoAnswer(f"no answer in {seconds:.0f} s")
+
+    def close(self) -> None:
+        """End the process, if it was started."""
+        if self._process is not None and self._line is not None:
+            self._process.kill()
+            self._process.join()
+            self._line.close()
+        self._process = self._line = None
+
+
+def _serve(work: Callable[[Any], Any], prepare: Callable[[Any], Any] | None, line: Connection) -> None:
+    warnings.simplefilter("default")
+    if prepare:
+        prepare(None)
+    sandbox.enter(keep=[line.fileno()])
+    with suppress(EOFError):  # nobody asks any more
+        while True:
+            line.send(work(line.recv()))
 
 
 def silence() -> None:

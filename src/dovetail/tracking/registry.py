@@ -34,6 +34,7 @@ class Version:
         onnx_md5: Of the compiled file; None where there is none to use.
         package: The digest of all that its package consists of; None where it was registered before that was kept.
         created: When MLflow made it, in seconds since the epoch.
+        value: The digest of what its model is; None where nobody can tell, or it was registered before that was kept.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Version:
     onnx_md5: str | None = None
     package: str | None = None
     created: int = 0
+    value: str | None = None
 
 
 class Registry(StoreClient):
@@ -295,4 +297,5 @@ def _version(entity: Any) -> Version:
         onnx_md5=entity.tags.get(tag_keys.ONNX_MD5) if verdict.startswith(tag_keys.ONNX_SAME) else None,
         package=entity.tags.get(tag_keys.PACKAGE),
         created=(entity.creation_timestamp or 0) // 1000,
+        value=entity.tags.get(tag_keys.MODEL_VALUE),
     )

@@ -10,6 +10,7 @@ from dovetail.joblib_model import ALLOW_KEY, MD5_KEY
 
 FINGERPRINT = "dovetail.fingerprint"
 MODEL_MD5 = MD5_KEY  # named in the loader, which travels alone
+MODEL_VALUE = "dovetail.model.value"  # the digest of what the model is, beside that of its bytes
 DATA_PREFIX = "dovetail.data."
 GIT_COMMIT = "dovetail.git.commit"
 GIT_DIRTY = "dovetail.git.dirty"
@@ -81,6 +82,7 @@ class Provenance:
     stage: str | None = None
     experiment: str | None = None
     signature: bool | None = None  # whether a card describes what the model takes and gives
+    value: str | None = None  # the digest of what the model is, whatever its bytes are
 
     def tags(self) -> dict[str, str]:
         """The tags that say it; what is not known has no tag."""
@@ -93,6 +95,7 @@ class Provenance:
             DVC_EXPERIMENT: self.experiment,
             ENV_MD5: self.env_md5,
             SIGNATURE: None if self.signature is None else _SIGNATURE[self.signature],
+            MODEL_VALUE: self.value,
         }
         data = {data_key(path): md5 for path, md5 in self.data.items()}
         return {key: value for key, value in tags.items() if value is not None} | data
@@ -120,6 +123,7 @@ class Provenance:
             stage=tags.get(DVC_STAGE),
             experiment=tags.get(DVC_EXPERIMENT),
             signature={text: has for has, text in _SIGNATURE.items()}.get(tags.get(SIGNATURE, "")),
+            value=tags.get(MODEL_VALUE),
         )
 
 
