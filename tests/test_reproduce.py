@@ -13,6 +13,7 @@ import pytest
 from project import BIN
 
 from dovetail.repo.worktree import own_code
+from dovetail.reproduction.by_value import Sameness
 from dovetail.reproduction.verdict import ChangedInput, Output, cause, changed_metrics, verdict
 from dovetail.values.environment import Change, Environment, changes
 from dovetail.values.tag_keys import Reproduction
@@ -99,10 +100,40 @@ def test_other_bytes_with_the_same_metrics(small):
     assert (answer["metrics"], answer["cause"]["kind"]) == ({"identical": True, "changed": []}, "nondeterminism")
 
 
+def test_other_bytes_of_the_same_model(registered):
+    trained(registered, "import os", "rows_ = rows", "rows_, model.n_jobs = rows, os.getpid()")
+    registered.run("dvc", "repro", "-q", "register")
+    answer = registered.json("reproduce", "m/2")
+    assert answer["verdict"] == "identical-model"
+    (differing,) = [output for output in answer["outputs"] if not output["identical"]]
+    assert (differing["path"], differing["same_value"]) == ("out/m.joblib", True)
+    assert "other bytes, the same value: out/m.joblib" in registered.run("dovetail", "reproduce", "m/2").stdout
+    shutil.rmtree(registered.root / ".dvc/cache")  # the version's tag still says what it is
+    registered.run("dvc", "add", "-q", "data.csv")
+    assert registered.json("reproduce", "m/2")["verdict"] == "identical-model"
+    assert Reproduction.parse(registered.store().versions()[1].tags).verdict == "identical-model"
+
+
+def test_another_model_that_predicts_the_same_and_tables_written_in_another_way(judged):
+    judged.replace("train.py", "random_state=0", "random_state=0, min_impurity_decrease=os.getpid() * 1e-15")
+    judged.replace("train.py", "import joblib", "import os, joblib")
+    judged.replace("split.py", "import csv", "import csv, os, pandas")
+    judged.replace("dvc.yaml", "outs: [train.csv, test.csv]", "outs: [train.csv, test.csv, test.parquet]")
+    written = '\npandas.read_csv("test.csv").to_parquet("test.parquet", row_group_size=1 + os.getpid() % 50)\n'
+    judged.write("split.py", (judged.root / "split.py").read_text() + written)
+    judged.run("dvc", "repro", "-q")
+    judged.commit("other code")
+    answer = judged.json("reproduce", "HEAD:m")
+    assert answer["verdict"] == "same-predictions"
+    same = {output["path"]: output["same_value"] for output in answer["outputs"] if not output["identical"]}
+    assert same.pop("m.joblib") is False
+    assert same in ({"test.parquet": True}, {})  # {}: by chance as many rows in a group
+
+
 def test_the_first_file_that_is_another_in_a_folder_is_named(small):
     trained(small, "import os", 'f"x,y\\n1,{w}\\n"', 'os.environ.get("EXTRA", "x")')
     answer = small.json("reproduce", "HEAD:m", EXTRA="z")
-    assert (answer["verdict"], answer["first_difference"]["path"]) == ("same-metrics", "out/plots/p.csv")
+    assert (answer["verdict"], answer["first_difference"]["path"]) == ("identical-model", "out/plots/p.csv")
 
 
 def test_a_changed_environment_is_named_and_tagged(registered, tmp_path):
@@ -336,10 +367,18 @@ def test_an_environment_from_the_commits_lock_file(small):
 
 def test_a_verdict_needs_metrics_to_be_the_same_ones():
     same, other = Output("s", "a", "1", "1"), Output("s", "b", "1", "2")
-    assert verdict([same], {}, {}) == "identical"
-    assert verdict([same, other], {"m": 1.0}, {"m": 1.0}) == "same-metrics"
+    unlike = Sameness(value=False, predictions=False)
+    assert verdict([same], unlike, {}, {}) == "identical"
+    assert verdict([same, other], unlike, {"m": 1.0}, {"m": 1.0}) == "same-metrics"
     for expected, actual in (({}, {}), (None, None), ({"m": 1.0}, {"m": 1.0 + 2**-52}), ({"m": 1.0}, {})):
-        assert verdict([same, other], expected, actual) == "different"
+        assert verdict([same, other], unlike, expected, actual) == "different"
+    for model, word in (
+        (Sameness(value=True), "identical-model"),
+        (Sameness(value=False, predictions=True), "same-predictions"),
+    ):
+        for known in ({}, None, {"m": 1.0}):
+            assert verdict([same, other], model, known, known) == word
+        assert verdict([same, other], model, {"m": 1.0}, {"m": 2.0}) == "different"
     assert changed_metrics({"m": float("nan")}, {"m": float("nan")}) == ()
 
 

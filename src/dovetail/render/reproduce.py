@@ -22,6 +22,9 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     if answer["outputs"]:
         took = sum(stage["seconds"] for stage in answer["stages"])
         yield f"  {same} of {len(answer['outputs'])} outputs identical; {len(answer['stages'])} stages ran {took:.1f} s"
+    same_value = [output["path"] for output in answer["outputs"] if output["same_value"]]
+    if same_value:
+        yield f"  other bytes, the same value: {', '.join(same_value)}"
     if first := answer["first_difference"]:
         digests = f"{_digest(first['expected'])} → {_digest(first['actual'])}"
         yield f"  first different: {first['path']} of {first['stage']}  {digests}"

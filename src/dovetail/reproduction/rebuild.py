@@ -9,12 +9,14 @@ from functools import cached_property
 from pathlib import Path
 
 from dovetail.errors import DataUnavailable, DovetailError, MissingFile
+from dovetail.gates import rules
 from dovetail.repo.dvc_values import Stage
 from dovetail.repo.revision import Revision
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace, open_workspace
 from dovetail.repo.worktree import Worktree, clean_worktree
 from dovetail.reproduction import verdict
+from dovetail.reproduction.by_value import ModelPair, Sameness, compare_models, same_table
 from dovetail.reproduction.fresh_environment import build_environment
 from dovetail.reproduction.verdict import Cause, ChangedInput, Output, RebuildResult
 from dovetail.values import environment
@@ -34,6 +36,7 @@ class RebuildRequest:
     lineage: Lineage
     packages: Environment | None
     fresh_env: bool
+    value: str | None = None  # the recorded digest of what the model is
 
 
 class RebuildImpossible(Exception):
@@ -111,8 +114,10 @@ class _Rebuild:
         first = next((output for output in outputs if not output.identical), None)
         # To read a commit's metrics takes a quarter of a second; those in the same bytes are the same.
         expected, actual = map(self._metrics, (self.request.tree, self.copy.tree)) if first else ({}, {})
+        model = self._compare_model(outputs) if first else Sameness(value=True)
+        outputs = tuple(self._with_value(output, model) for output in outputs)
         return RebuildResult(
-            verdict=verdict.verdict(outputs, expected, actual),
+            verdict=verdict.verdict(outputs, model, expected, actual),
             outputs=outputs,
             first=self._within(first) if first else None,
             cause=self._cause(first, outputs, inputs[first.stage]) if first else None,
@@ -197,6 +202,49 @@ class _Rebuild:
                 [missing(f"stage {stage.name}", why, following)], "\n".join(lines[-_LINES:]), packages
             )
         return time.monotonic() - start
+
+    def _compare_model(self, outputs: Sequence[Output]) -> Sameness:
+        """The rebuilt model and the recorded one, where its bytes or those of the folder around it differ."""
+        ref, tree = self.request.lineage.artifact, self.request.tree
+        if all(output.identical for output in outputs if FileRef(output.path, "").overlaps(ref.path)):
+            return Sameness(value=True)
+        model, folder = tree.model(self.request.model), self.place.folder / "recorded"
+        if not (self.copy.root / ref.path).is_file():
+            return Sameness()
+        card = tree.card(model)
+        allow = tuple(rules.settings(model.gates, rules.PICKLE)["allow"])
+        return compare_models(
+            ModelPair(
+                recorded=self._recorded(ref, folder),
+                rebuilt=self.copy.root / ref.path,
+                value=self.request.value,
+                allow=allow,
+                tables=tuple(self._evaluated(folder)),
+                inputs=tuple(str(column["name"]) for column in card["inputs"]) if card else (),
+            )
+        )
+
+    def _evaluated(self, folder: Path) -> Iterator[tuple[Path, str]]:
+        for ref, role in self.request.lineage.data.items():
+            if role == "evaluation" and (file := self._recorded(ref, folder)):
+                yield file, ref.path
+
+    def _recorded(self, ref: FileRef, folder: Path) -> Path | None:
+        """The recorded bytes, below `folder` or in the cache; None where they are not available."""
+        try:
+            return self.request.tree.as_file(ref, folder)
+        except DovetailError:
+            return None
+
+    def _with_value(self, output: Output, model: Sameness) -> Output:
+        if output.identical or output.expected is None or output.actual is None:
+            return output
+        if output.path == self.request.lineage.artifact.path:
+            return replace(output, same_value=model.value)
+        recorded = self._recorded(FileRef(output.path, output.expected), self.place.folder / "recorded")
+        if recorded is None or not recorded.is_file():
+            return output
+        return replace(output, same_value=same_table(recorded, self.copy.root / output.path, output.path))
 
     def _metrics(self, tree: Tree) -> dict[str, float] | None:
         made = replace(self.request.lineage, evidence=())  # what no stage makes is the same

@@ -29,7 +29,7 @@ from dovetail.values.environment import PINS, Environment, pinned
 from dovetail.values.finding import Finding
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import ByCommit, ByDigest, ByPath, parse
-from dovetail.values.tag_keys import FINGERPRINT, GIT_COMMIT, Reproduction
+from dovetail.values.tag_keys import FINGERPRINT, GIT_COMMIT, MODEL_VALUE, Reproduction
 
 _TAG_LIMIT = 4000  # characters of a tag's value that every version of MLflow takes
 _NO_RESULT: Mapping[str, Any] = {  # what `--json` says where the rebuild was impossible
@@ -78,7 +78,7 @@ class ReproduceAnswer:
 
     @property
     def verdict(self) -> str:
-        """`identical`, `same-metrics`, `different` or `impossible`."""
+        """`identical`, `identical-model`, `same-predictions`, `same-metrics`, `different` or `impossible`."""
         return self.result.verdict if self.result else IMPOSSIBLE
 
     @property
@@ -113,6 +113,7 @@ class _Original:
     lineage: Lineage
     packages: Environment | None
     trees: tuple[Revision, ...]
+    value: str | None = None  # the digest of what it is, whatever its bytes
 
 
 def reproduce(
@@ -144,7 +145,9 @@ def reproduce(
                 tree = _tree(workspace, original)
                 if request.fresh_env and tree.environment is None:
                     raise UserError(f"{tree.where} has no {PINS}", f"dovetail reproduce {ref}, without --fresh-env")
-                wanted = RebuildRequest(tree, original.model, original.lineage, original.packages, request.fresh_env)
+                wanted = RebuildRequest(
+                    tree, original.model, original.lineage, original.packages, request.fresh_env, original.value
+                )
                 result = rebuild(workspace, wanted, tell)
             except RebuildImpossible as impossible:
                 lacking, output, packages = impossible.missing, impossible.output, impossible.packages
@@ -191,12 +194,14 @@ def _original(workspace: Workspace, tracking: Tracking, text: str) -> _Original:
         named = resolve(workspace, store, reference)
         check_ledger(workspace, store, reference, named)
         packages = store.text(named.run.id, ENVIRONMENT_FILE)
+        value = named.run.tags.get(MODEL_VALUE)
     commits = [
         *workspace.commits_with(named.lineage.kept.md5),
         *filter(None, map(workspace.git.commit, ("HEAD", named.run.tags.get(GIT_COMMIT, "HEAD")))),
     ]
     trees = {commit.sha: workspace.at(commit) for commit in commits}
-    return _Original(named.model, named.lineage, pinned(packages) if packages else None, tuple(trees.values()))
+    made_with = pinned(packages) if packages else None
+    return _Original(named.model, named.lineage, made_with, tuple(trees.values()), value)
 
 
 def _recorded(tracking: Tracking, model: str, lineage: Lineage) -> Environment | None:

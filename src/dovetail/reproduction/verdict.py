@@ -4,20 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dovetail.reproduction.by_value import Sameness
 from dovetail.values.environment import Change, Environment, changes
 
-IDENTICAL, SAME_METRICS, DIFFERENT, IMPOSSIBLE = "identical", "same-metrics", "different", "impossible"
-REPRODUCED = frozenset({IDENTICAL, SAME_METRICS})
+IDENTICAL, IDENTICAL_MODEL, SAME_PREDICTIONS = "identical", "identical-model", "same-predictions"
+SAME_METRICS, DIFFERENT, IMPOSSIBLE = "same-metrics", "different", "impossible"
+REPRODUCED = frozenset({IDENTICAL, IDENTICAL_MODEL, SAME_PREDICTIONS, SAME_METRICS})
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output of a stage: the recorded digest and that of the rebuilt output; None where there is none."""
+    """One output of a stage: the recorded digest and that of the rebuilt output; None where there is none.
+
+    `same_value` says of a model or a table with other bytes whether it is the same one; None where that is not known.
+    """
 
     stage: str
     path: str
     expected: str | None
     actual: str | None
+    same_value: bool | None = None
 
     @property
     def identical(self) -> bool:
@@ -32,6 +38,7 @@ class Output:
             "expected": self.expected,
             "actual": self.actual,
             "identical": self.identical,
+            "same_value": self.same_value,
         }
 
 
@@ -131,11 +138,27 @@ class EnvironmentComparison:
         }
 
 
-def verdict(outputs: Sequence[Output], expected: Mapping[str, float] | None, actual: Mapping[str, float] | None) -> str:
-    """`identical` if every byte is; `same-metrics` if every metric is, to the last digit, and there are metrics."""
+def verdict(
+    outputs: Sequence[Output],
+    model: Sameness,
+    expected: Mapping[str, float] | None,
+    actual: Mapping[str, float] | None,
+) -> str:
+    """The strongest word that holds; each but `different` says that no metric is known to have changed.
+
+    `identical`: every byte is. `identical-model`: the model is the same one, whatever its bytes. `same-predictions`: it
+    predicts the same on its test set, to the last bit. `same-metrics`: every metric is the same, to its last digit, and
+    there are metrics.
+    """
     if all(output.identical for output in outputs):
         return IDENTICAL
-    return SAME_METRICS if expected and actual and not changed_metrics(expected, actual) else DIFFERENT
+    if expected is not None and actual is not None and changed_metrics(expected, actual):
+        return DIFFERENT
+    if model.value:
+        return IDENTICAL_MODEL
+    if model.predictions:
+        return SAME_PREDICTIONS
+    return SAME_METRICS if expected and actual else DIFFERENT
 
 
 def changed_metrics(expected: Mapping[str, float], actual: Mapping[str, float]) -> tuple[ChangedMetric, ...]:
