@@ -12,7 +12,7 @@ from pyarrow.parquet import write_table
 from sklearn.model_selection import train_test_split
 
 from stages.common.errors import StageError
-from stages.common.missing_words import MISSING_WORDS
+from stages.common.missing_words import is_missing_word
 from stages.common.models import Model
 from stages.common.outputs import replacing
 from stages.common.params import PARAMS_FILE, Params, block
@@ -80,7 +80,7 @@ def _classes(path: Path, target: Any, model: Model) -> tuple[Rows, list[Any]]:
 
 def _refuse_missing_words(path: Path, place: str, classes: list[Any], counts: Rows, model: Model) -> None:
     for word, count in zip(classes, counts, strict=True):
-        if isinstance(word, str) and word.strip().casefold() in MISSING_WORDS:
+        if isinstance(word, str) and is_missing_word(word):
             raise StageError(
                 f"{path}: {count} rows have {word!r} as their {model.target!r} ({place}.target), which is a word for a "
                 f"missing value; add it to datasets.{model.data}.clean.null_values and drop these rows, or, if it is a "
