@@ -12,7 +12,7 @@ class Split(Block):
     """Rows to learn from and rows to test on (sklearn.model_selection.train_test_split)."""
 
     test_size: float = Field(gt=0, lt=1)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
     stratify: bool = Field(default=False, description="keep the shares of the target's classes in both parts")
     drop: list[str] = Field([], description="columns that the model does not get")
 
