@@ -202,6 +202,8 @@ def test_a_number_means_the_same_in_each_style(value, style):
             {},
             r"sheet 'data': row 3 is blank",
         ),
+        ("raw.csv", b"name,a\0ge\nAnn,1\n", {}, r"the column name 'a\\x00ge' holds a NUL; rename"),
+        ("raw.parquet", lambda p: pl.DataFrame({"\0": [1]}).write_parquet(p), {}, r"holds a NUL"),
         ("raw.arrow", b"ARROW1 and more", {}, r"raw\.arrow is not readable as arrow"),
         ("raw.feather", b"FEA1", {}, r"raw\.feather is not readable as arrow"),
         ("raw.parquet", lambda p: p.mkdir(), {}, r"is a folder without a \.parquet file"),

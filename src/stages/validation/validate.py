@@ -85,6 +85,8 @@ def _parsed_as(dtype: Any) -> Any:
 
 
 def _columns_agree(schema: pa.DataFrameSchema, have: pl.Schema, raw: Raw) -> None:
+    if odd := [name for name in have if "\0" in name]:  # Arrow's names end there, and Polars panics
+        raise StageError(f"{raw.path}: the column name {odd[0]!r} holds a NUL; rename the column in the file")
     if missing := [name for name, column in schema.columns.items() if column.required and name not in have]:
         near = next((name for name in have if name.strip().casefold() == missing[0].strip().casefold()), None)
         raise StageError(
