@@ -234,6 +234,17 @@ def test_the_card_of_a_pipeline_shows_text_and_missing_values(penguin_pipeline):
         assert None in [row[column] for row in card["example"]["data"]]
 
 
+def test_the_card_names_the_steps_that_were_chosen(penguin_pipeline, iris_forest):
+    vectorizer, imputer, scaler, last = penguin_pipeline.card["steps"]
+    assert vectorizer["step"] == "skrub.TableVectorizer"
+    assert vectorizer["columns"] == {"numeric": ["body_mass_g", "year"], "low_cardinality": ["island", "sex"]}
+    assert (imputer["step"], scaler["step"]) == ("sklearn.impute.SimpleImputer", "skrub.SquashingScaler")
+    assert last == {"step": LOGISTIC, "params": {"max_iter": 500}}
+    assert iris_forest.card["steps"] == [
+        {"step": "sklearn.ensemble.RandomForestClassifier", "params": {"random_state": 42}}
+    ]
+
+
 @pytest.mark.parametrize("dtype", [None, object])
 def test_the_cards_example_predicts_what_the_card_says(penguin_pipeline, dtype):
     card = penguin_pipeline.card
