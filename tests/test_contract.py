@@ -79,6 +79,7 @@ def as_rules(model):
 def test_gates_have_the_same_keys_and_defaults_in_params_yaml_and_in_dovetail():
     """Two rooms that may not know each other state them both."""
     blocks = {
+        "baseline": gates.BaselineGate,
         "data": gates.DataGate,
         "signature": gates.SignatureGate,
         "provenance": gates.ProvenanceGate,

@@ -80,6 +80,45 @@ def test_each_gate_says_no_to_what_it_is_for_and_what_to_do(gates, changed, name
     assert all(v.next and v.detail for v in evaluate(gates, replace(GOOD, **changed)) if not v.passed)
 
 
+SPAM = {
+    "accuracy": 0.797,
+    "accuracy_low": 0.77,
+    "baseline.accuracy": 0.906,
+    "balanced_accuracy": 0.8,
+    "balanced_accuracy_low": 0.75,
+    "baseline.balanced_accuracy": 0.5,
+    "roc_auc": 0.9,
+    "baseline.roc_auc": 0.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("gates", "metrics", "said"),
+    [
+        ({}, SPAM, "accuracy = 0.797, at least 0.77; without features 0.906"),
+        ({}, {"r2": 0.2, "r2_low": -0.1, "baseline.r2": -0.02}, "at least -0.1; without features -0.02"),
+        ({}, {"x.json:baseline.r2": 0.0, "r2_low": 0.0}, "at least 0"),
+        ({"baseline": {"metric": "balanced_accuracy", "margin": 0.3}}, SPAM, "at least 0.75; without features 0.5"),
+        ({"baseline": {"metric": "roc_auc"}}, SPAM, "no metric roc_auc_low; there are both of: accuracy, balanced"),
+        (
+            {"baseline": {}},
+            {"accuracy": 1.0, "accuracy_low": 0.9},
+            "no metric baseline.accuracy; there are both of: none",
+        ),
+        ({"baseline": {"metric": "balanced_accuracy"}}, SPAM, None),
+        ({"baseline": {"required": False}}, SPAM, None),
+        ({}, {"accuracy": 0.1, "accuracy_low": 0.0}, None),
+        ({}, {**SPAM, "accuracy_low": 0.907}, None),
+    ],
+)
+def test_a_model_must_surely_be_better_than_its_baseline(gates, metrics, said):
+    refused = [verdict for verdict in evaluate(gates, Evidence(metrics)) if not verdict.passed]
+    assert [verdict.name for verdict in refused] == (["baseline"] if said else [])
+    if said:
+        assert said in refused[0].detail
+        assert refused[0].next
+
+
 def test_what_was_not_asked_gives_no_verdict():
     assert [verdict.name for verdict in evaluate(ALL, Evidence(GOOD.metrics))] == ["accuracy", "rmse", "data"]
 

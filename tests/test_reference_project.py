@@ -170,6 +170,7 @@ def test_a_new_model_is_a_block_and_nothing_else(clone):
     target: species
     split: {test_size: 0.3, seed: 1}
     estimator: sklearn.tree.DecisionTreeClassifier
+    prepare: auto
     params: {random_state: 0}
     gates: {accuracy: {max: 0.1}}
 """

@@ -9,16 +9,22 @@ from typing import Any, Literal
 
 import narwhals as nw
 import polars as pl
+import polars.selectors as cs
 
 from stages.common.datasets import Dataset
 from stages.common.errors import StageError
+from stages.common.missing_words import is_missing_word
 from stages.common.outputs import replacing, write_json
 from stages.common.params import Params, block
-from stages.data import raw_file
-from stages.data.raw_check import check, check_columns
-from stages.validation.type_report import type_report
+from stages.data.raw_check import check, check_columns, format_for
+from stages.data.raw_file import CSV, Raw, by_name, malformed
+from stages.data.raw_open import opened, scratch
+from stages.validation.type_report import report_of
 from stages.validation.validate import Validated, validate
 
+_LOOKED_AT = 10_000  # rejected rows, for a remedy
+_OF_NO_NUMBER = ("str", "bool", "date")
+_WRITTEN_OTHERWISE = r"^\s*[+-]?\d{1,3}([., '_]\d{3})*([.,]\d+)?\s*$"  # than Python does: `1.234,56`, `1,000`
 _EXAMPLES = 3  # rows named per broken rule
 _GROUP = 65_536  # rows; given, so that the bytes do not depend on how the rows came in
 _SKELETON = """
@@ -33,7 +39,7 @@ class _Job:
 
     key: str
     dataset: Dataset
-    raw: Path
+    raw: Raw
     clean: Path
     rejected: Path
 
@@ -44,7 +50,7 @@ def run(key: str, params: Params, *, raw: Path, clean: Path, rejected: Path, met
     Args:
         key: the dataset.
         params: its schema and how it is cleaned.
-        raw: CSV, Parquet or JSON lines.
+        raw: a file in one of the RAW_FORMATS, or a folder of Parquet files.
         clean: the cleaned rows, in their order, as Parquet.
         rejected: the rows that break the schema, as read, with `row` (from 1) and `reason`.
         metrics: rows in, out, rejected and dropped by the script; missing values by column; rejections by reason;
@@ -55,14 +61,17 @@ def run(key: str, params: Params, *, raw: Path, clean: Path, rejected: Path, met
     """
     dataset = block("datasets", params.datasets, key)
     script = _Script(key)
-    with replacing(clean) as clean_file, replacing(rejected) as rejected_file:
-        job = _Job(key, dataset, raw, clean_file, rejected_file)
+    with (
+        opened(raw, format_for(raw, key, params), scratch(clean)) as readable,
+        replacing(clean) as clean_file,
+        replacing(rejected) as rejected_file,
+    ):
+        job = _Job(key, dataset, readable, clean_file, rejected_file)
         validated, counts = _stream(job, script)
         summary = _summary(job, validated, counts)
         read_as = validated.good.collect_schema()
         if unnamed := {name: dtype for name, dtype in read_as.items() if name not in dataset.schema_.columns}:
-            as_text = dict.fromkeys(unnamed, pl.String) if raw.suffix != ".parquet" else {}
-            summary["unnamed"] = type_report(raw_file.scan(raw, _form(dataset), as_text), unnamed)
+            summary["unnamed"] = report_of(readable, unnamed)
             _print_report(key, summary["unnamed"])
         _refuse_too_many(job, validated, summary)
         if summary["rows_out"] == 0:
@@ -121,10 +130,6 @@ def _from_pandas(frame: Any) -> pl.LazyFrame:
     return pl.DataFrame(table).lazy()
 
 
-def _form(dataset: Dataset) -> raw_file.Format:
-    return raw_file.Format(dataset.clean.separator, tuple(dataset.clean.null_values))
-
-
 def _print_report(key: str, report: dict[str, dict[str, str]]) -> None:
     print(f"clean@{key}: columns that the schema does not name, by their first rows:")
     for name, column in report.items():
@@ -139,16 +144,14 @@ def _stream(job: _Job, script: _Script) -> tuple[Validated, tuple[int, ...]]:
     leaves the last column missing, a number too large for its type becomes infinite.
     """
     place = f"datasets.{job.key}"
-    form = _form(job.dataset)
-    is_csv, is_text = job.raw.suffix == ".csv", job.raw.suffix != ".parquet"
-    check_columns(job.raw, form)
+    check_columns(job.raw)
     try:
         validated, counts = _pass(job, validate(job.dataset, place, job.raw), script)
     except pl.exceptions.PolarsError:
         validated, counts = None, ()  # a cell does not parse: find out where
-    if is_csv and (validated is None or counts[-2]):
-        check(job.raw, form)
-    if validated and not (is_text and counts[-1]):
+    if job.raw.kind == CSV and (validated is None or counts[-2]):
+        check(job.raw)
+    if validated and not (job.raw.is_text and counts[-1]):
         return validated, counts
     validated = validate(job.dataset, place, job.raw, as_text=True)
     try:
@@ -157,7 +160,7 @@ def _stream(job: _Job, script: _Script) -> tuple[Validated, tuple[int, ...]]:
         try:
             validated.good.sink_parquet(job.clean)  # the same without the script
         except pl.exceptions.PolarsError as unreadable:
-            raise raw_file.malformed(job.raw, unreadable) from unreadable
+            raise malformed(job.raw.path, job.raw.kind, unreadable) from unreadable
         raise script.failed(error) from error
 
 
@@ -221,16 +224,31 @@ def _refuse_too_many(job: _Job, validated: Validated, summary: dict[str, Any]) -
         for reason, n in sorted(summary["reasons"].items(), key=lambda item: -item[1])
     )
     raise StageError(
-        f"{job.raw}: {summary['rows_rejected']} of {summary['rows_in']} rows are rejected, more than "
-        f"datasets.{job.key}.clean.max_rejected = {limit}: {broken}; correct the file, the schema or the limit"
+        f"{job.raw.path}: {summary['rows_rejected']} of {summary['rows_in']} rows are rejected, more than "
+        f"datasets.{job.key}.clean.max_rejected = {limit}: {broken}; {_remedy(job, validated)}"
     )
+
+
+def _remedy(job: _Job, validated: Validated) -> str:
+    """What to do about the rejected rows: a setting where their values say that one is missing."""
+    usual = "correct the file, the schema or the limit"
+    names = [name for name in validated.columns if name in job.dataset.schema_.columns]
+    inner = {name: str(number) for number, name in enumerate(names)}
+    head = pl.scan_parquet(job.rejected).select(by_name(name).alias(to) for name, to in inner.items()).head(_LOOKED_AT)
+    text = head.collect().select(cs.string())
+    words = sorted({value for column in text for value in column.unique().drop_nulls() if is_missing_word(value)})
+    if job.raw.kind == CSV and words:
+        null_values = [*job.raw.form.null_values, *words]
+        return f"if {words[0]!r} means missing, set {job.raw.form.place}.null_values to {null_values}; or {usual}"
+    numeric = [inner[name] for name in names if not job.dataset.schema_.columns[name].dtype.startswith(_OF_NO_NUMBER)]
+    if job.raw.kind == CSV and any(
+        text[name].str.contains(_WRITTEN_OTHERWISE).any() for name in numeric if name in text.columns
+    ):
+        return f"if numbers are written so, set {job.raw.form.place}.decimal and .thousands; or {usual}"
+    return usual
 
 
 def _examples(job: _Job, validated: Validated, reason: str, column: str) -> str:
     rows = pl.scan_parquet(job.rejected).filter(pl.col(validated.reason).str.contains(reason, literal=True))
-    few = (
-        rows.select(pl.col(validated.row).alias("row"), raw_file.by_name(column).alias("value"))
-        .head(_EXAMPLES)
-        .collect()
-    )
+    few = rows.select(pl.col(validated.row).alias("row"), by_name(column).alias("value")).head(_EXAMPLES).collect()
     return ", ".join(f"row {row}: {value!r:.40}" for row, value in few.iter_rows())

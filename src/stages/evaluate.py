@@ -13,12 +13,15 @@ from stages.common.params import PARAMS_FILE, Params, block
 from stages.evaluation import card as model_card
 from stages.evaluation import importance as columns
 from stages.evaluation import plots as model_plots
-from stages.evaluation.metrics import measure, predict, roc_curves
+from stages.evaluation.metrics import baseline, by_class, measure, predict, roc_curves
 from stages.evaluation.predictions import Evaluation
 from stages.modelling import model_file, table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_SHOWN = 10  # columns that a message names
 
 
 def run(  # noqa: PLR0913  the outputs of dvc.yaml
@@ -40,14 +43,15 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
     """
     target = block("models", params.models, key).target
     estimator, modules = model_file.read(model, f"train@{key}")
-    seen, _ = table.read(train, target, f"split@{key}")
+    seen, known = table.read(train, target, f"split@{key}")
     features, actual = table.read(test, target, f"split@{key}")
     features = _as_trained(test, features, seen)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of numbers near the limit is left out
             predictions = predict(estimator, features, actual)
             numbers = measure(predictions)
-            ranking = columns.rank(estimator, features, actual)
+            classes, without = by_class(predictions), baseline(predictions, known)
+            ranking, left_out = columns.rank(estimator, features, actual)
             about = model_card.describe(estimator, modules, seen, features)
     except (ValueError, TypeError) as error:
         what = f"{PARAMS_FILE}: models.{key}: {model} cannot be evaluated on {test}"
@@ -57,13 +61,19 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
             f"evaluate@{key}: the model was not trained on {predictions.unseen} of {target!r}, so it is wrong on them",
             file=sys.stderr,
         )
+    if left_out:
+        print(
+            f"evaluate@{key}: importance of the {len(ranking)} columns that say most of {target!r} alone; "
+            f"left out: {', '.join(left_out[:_SHOWN])}{' …' if len(left_out) > _SHOWN else ''}",
+            file=sys.stderr,
+        )
     with replacing(plots) as folder:
         folder.mkdir()
         model_plots.draw(folder, Evaluation(key, predictions, numbers, roc_curves(predictions), ranking))
     with replacing(importance) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("feature", "importance"), *(row[:2] for row in ranking)])
-    write_json(card, about)
-    write_json(metrics, numbers)
+    write_json(card, about | ({"importance_left_out": left_out} if left_out else {}))
+    write_json(metrics, numbers | ({"classes": classes} if classes else {}) | {"baseline": without})
 
 
 def _as_trained(path: Path, features: "pd.DataFrame", seen: "pd.DataFrame") -> "pd.DataFrame":

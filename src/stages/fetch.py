@@ -16,6 +16,7 @@ from stages.common.outputs import replacing
 from stages.common.params import PARAMS_FILE, Params, block
 from stages.common.sources import OutsideSource
 from stages.data.raw_check import check, format_of
+from stages.data.raw_open import opened
 from stages.data.urls import database, fill
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def run(key: str, params: Params, *, raw: Path) -> None:
             _load(source.load, source.args, f"{PARAMS_FILE}: {place}.load = {source.load}").write_parquet(file)
         elif source.url is not None:
             _copy(source.url, f"{place}.url", file)
-            check(file, format_of(params, raw), shown=raw)
+            with opened(file, format_of(params, raw), file.parent, shown=raw) as readable:
+                check(readable)
         else:
             _query(source, place, file)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from stages.common.outputs import replacing
 from stages.common.params import Params
 from stages.data.raw_check import check, format_of
+from stages.data.raw_open import opened, scratch
 
 
 def run(key: str, params: Params, *, source: Path, raw: Path) -> None:  # noqa: ARG001  (every stage is called alike)
@@ -14,6 +15,7 @@ def run(key: str, params: Params, *, source: Path, raw: Path) -> None:  # noqa: 
     Raises:
         StageError: if it is missing, malformed, ragged or without rows; with the line where one is known.
     """
-    check(source, format_of(params, raw))
+    with opened(source, format_of(params, raw), scratch(raw)) as readable:
+        check(readable)
     with replacing(raw) as file:
-        shutil.copyfile(source, file)
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, file)

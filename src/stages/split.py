@@ -9,15 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import write_table
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from stages.common.errors import StageError
-from stages.common.missing_words import MISSING_WORDS
+from stages.common.missing_words import is_missing_word
 from stages.common.models import Model
 from stages.common.outputs import replacing
 from stages.common.params import PARAMS_FILE, Params, block
 from stages.modelling.table import read_arrow
 
+_FEW = 20  # whole numbers up to which `stratify: auto` takes them for classes
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 
 
@@ -36,10 +37,20 @@ def run(key: str, params: Params, *, clean: Path, train: Path, test: Path) -> No
     _refuse_missing_words(clean, place, classes, counts[: len(classes)], model)
     _check_sizes(clean, place, counts, classes, model)
     how = model.split
-    parts = train_test_split(
-        np.arange(len(codes)), test_size=how.test_size, random_state=how.seed, stratify=codes if how.stratify else None
-    )
-    table = table.drop_columns(list(dict.fromkeys(how.drop))).replace_schema_metadata(None)
+    if how.time is not None:
+        parts = _by_time(clean, place, table.column(how.time), model)
+    elif how.group is not None:
+        parts = _by_group(clean, place, table.column(how.group), model)
+    else:
+        stratify = how.stratify is True or (how.stratify == "auto" and _can_be_stratified(counts, classes, model))
+        parts = train_test_split(
+            np.arange(len(codes)),
+            test_size=how.test_size,
+            random_state=how.seed,
+            stratify=codes if stratify else None,
+        )
+    left_out = [*how.drop, *([how.group] if how.group is not None else [])]
+    table = table.drop_columns(list(dict.fromkeys(left_out))).replace_schema_metadata(None)
     with replacing(train) as first, replacing(test) as second:
         for part, path in zip(parts, (first, second), strict=True):
             write_table(table.take(pa.array(part)), path)
@@ -53,8 +64,60 @@ def _check_columns(place: str, columns: Sequence[str], model: Model) -> None:
         raise StageError(f"{place}.split.drop = {unknown[0]!r} is not in the data {model.data!r}; its columns: {names}")
     if target in drop:
         raise StageError(f"{place}.split.drop = {target!r} is the target; keep it")
-    if not set(columns) - {target, *drop}:
+    for key, column in (("time", model.split.time), ("group", model.split.group)):
+        if column is not None and column not in columns:
+            raise StageError(
+                f"{place}.split.{key} = {column!r} is not in the data {model.data!r}; its columns: {names}"
+            )
+        if column == target:
+            raise StageError(f"{place}.split.{key} = {column!r} is the target; split by another column")
+    if not set(columns) - {target, model.split.group, *drop}:
         raise StageError(f"{place}.split.drop = {drop} leaves no column to learn from; columns: {names}")
+
+
+def _by_time(path: Path, place: str, column: Any, model: Model) -> tuple[Rows, Rows]:
+    """The rows in the order of time, cut so that those of one time stand in one part."""
+    kind, types = column.type, pa.types
+    where = f"{place}.split.time = {model.split.time!r}"
+    if not (types.is_temporal(kind) or types.is_integer(kind) or types.is_floating(kind)):
+        raise StageError(f"{where} is {kind} in {path}; make it a date, datetime or number by the schema")
+    _refuse_missing(path, where, column)
+    order = np.asarray(pc.array_sort_indices(column.combine_chunks()), dtype=np.intp)
+    value = column.combine_chunks().dictionary_encode().indices
+    moment = np.asarray(value).take(order)
+    starts = np.flatnonzero(moment[1:] != moment[:-1]) + 1  # where a new time begins
+    if not len(starts):
+        raise StageError(f"{where} is the same in all {len(order)} rows of {path}; split by another column")
+    wanted = len(order) - ceil(model.split.test_size * len(order))
+    before = starts[starts <= wanted]
+    cut = before[-1] if len(before) else starts[0]
+    return order[:cut], order[cut:]
+
+
+def _by_group(path: Path, place: str, column: Any, model: Model) -> tuple[Rows, Rows]:
+    where = f"{place}.split.group = {model.split.group!r}"
+    _refuse_missing(path, where, column)
+    plain = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+    coded = plain.combine_chunks().dictionary_encode()
+    if len(coded.dictionary) < 2:  # noqa: PLR2004  one for each part
+        raise StageError(f"{where} is the same in all {len(column)} rows of {path}; split by another column")
+    split = GroupShuffleSplit(1, test_size=model.split.test_size, random_state=model.split.seed)
+    groups: Any = np.asarray(coded.indices)
+    try:
+        return next(split.split(np.zeros(len(groups)), groups=groups))  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise StageError(f"{where}: {len(coded.dictionary)} groups cannot be split: {error}") from error
+
+
+def _refuse_missing(path: Path, where: str, column: Any) -> None:
+    if missing := pc.sum(column.is_null(nan_is_null=True)).as_py():
+        raise StageError(f"{where} is missing in {missing} rows of {path}; drop them in the cleaning script")
+
+
+def _can_be_stratified(counts: Rows, classes: list[Any], model: Model) -> bool:
+    rows = int(counts.sum())
+    test = ceil(model.split.test_size * rows)
+    return 1 < len(classes) <= min(test, rows - test) and int(counts.min()) > 1
 
 
 def _classes(path: Path, target: Any, model: Model) -> tuple[Rows, list[Any]]:
@@ -67,7 +130,8 @@ def _classes(path: Path, target: Any, model: Model) -> tuple[Rows, list[Any]]:
         raise StageError(f"{path}: {missing} rows have no {model.target!r}; drop them in the cleaning script")
     kind, types = target.type, pa.types
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
-    if number and not model.split.stratify:
+    few = types.is_integer(kind) and len(pc.unique(target)) <= _FEW
+    if number and not (model.split.stratify is True or (model.split.stratify == "auto" and few)):
         return np.zeros(len(target), np.intp), []
     plain = target.cast(kind.value_type) if types.is_dictionary(kind) else target
     coded = plain.combine_chunks().dictionary_encode()
@@ -80,7 +144,7 @@ def _classes(path: Path, target: Any, model: Model) -> tuple[Rows, list[Any]]:
 
 def _refuse_missing_words(path: Path, place: str, classes: list[Any], counts: Rows, model: Model) -> None:
     for word, count in zip(classes, counts, strict=True):
-        if isinstance(word, str) and word.strip().casefold() in MISSING_WORDS:
+        if isinstance(word, str) and is_missing_word(word):
             raise StageError(
                 f"{path}: {count} rows have {word!r} as their {model.target!r} ({place}.target), which is a word for a "
                 f"missing value; add it to datasets.{model.data}.clean.null_values and drop these rows, or, if it is a "
@@ -98,7 +162,7 @@ def _check_sizes(path: Path, place: str, counts: Rows, classes: list[Any], model
         raise StageError(
             f"{path}: the target {model.target!r} has one class, {classes[0]!r}; there is nothing to learn"
         )
-    if not split.stratify:
+    if split.stratify is not True:
         return
     if lone := [value for value, count in zip(classes, counts, strict=True) if count == 1]:
         raise StageError(

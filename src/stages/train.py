@@ -1,92 +1,96 @@
 """Stage `train`: the train part → a fitted scikit-learn compatible model in its file."""
 
-import difflib
-import inspect
-from importlib import import_module
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
-from sklearn.utils import get_tags
+from sklearn.utils.validation import has_fit_parameter
 
 from stages.common.errors import StageError
 from stages.common.models import Model
 from stages.common.outputs import replacing
 from stages.common.params import PARAMS_FILE, Params, block
 from stages.modelling import model_file, table
+from stages.training import estimator as estimators
+from stages.training import labels
+from stages.training.preparation import prepare, scales_apart
 
-if TYPE_CHECKING:
-    import pandas as pd
+OF_ANY_CLASSIFIER = ("class_weight", "threshold")
 
 
 def run(key: str, params: Params, *, train: Path, model: Path) -> None:
-    """Fit models.KEY.estimator on `train`, with skrub before it only where the columns need it, and write `model`.
+    """Fit models.KEY.estimator on `train`, with what models.KEY.prepare puts before it, and write `model`.
 
     Raises:
         StageError: the estimator, its params or the data do not do.
     """
     spec = block("models", params.models, key)
     place = f"{PARAMS_FILE}: models.{key}"
-    estimator = build(place, spec)
+    estimator, ours = build(place, spec)
     features, target = table.read(train, spec.target, f"split@{key}")
     _check_target(train, place, spec, estimator, target)
     np.random.seed(0)  # noqa: NPY002  what an estimator without a random_state draws from: same inputs, same bytes
-    prepared = prepare(estimator, features)
+    prepared = prepare(estimator, features, spec.prepare, place)
+    if prepared is estimator and (apart := scales_apart(estimator, features)):
+        print(
+            f"train@{key}: {spec.estimator} goes by scales, and {apart}; perhaps {place}.prepare: auto", file=sys.stderr
+        )
     try:
-        prepared.fit(features, target)
-    except (ValueError, TypeError) as error:
+        fitted = _fit(prepared, features, target, ours)
+    except Exception as error:  # an estimator of any library, with params of any kind, can raise anything
         # scikit-learn checks values of params when it fits; its error for them is both a ValueError and a TypeError.
         about_params = isinstance(error, ValueError) and isinstance(error, TypeError)
         what = f"{place}.params" if about_params else f"{place} ({spec.estimator}) cannot be fitted on {train}"
-        raise StageError(f"{what}: {' '.join(str(error).split())}") from error
+        help_ = "; perhaps prepare: auto" if spec.prepare == "none" and not about_params else ""
+        kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
+        raise StageError(f"{what}: {kind}{estimators.one_line(error)}{help_}") from error
     with replacing(model) as temporary:
-        model_file.write(prepared, temporary, model)
+        model_file.write(fitted, temporary, model)
 
 
-def build(place: str, spec: Model) -> Any:
-    """The estimator that models.KEY names, with its params.
+def _fit(prepared: Any, features: Any, target: Any, ours: dict[str, Any]) -> Any:
+    if not is_classifier(prepared):
+        return prepared.fit(features, target)
+    fitted = labels.fit(prepared, features, target, ours.get("class_weight"))
+    return labels.decide(fitted, features, target, ours["threshold"]) if "threshold" in ours else fitted
+
+
+def build(place: str, spec: Model) -> tuple[Any, dict[str, Any]]:
+    """The estimator that models.KEY names, and those of its params that it does not take itself.
 
     Raises:
         StageError: the path does not import or names no classifier or regressor, or a param is unknown.
     """
-    cls = _load(place, spec.estimator)
-    if not (inspect.isclass(cls) and hasattr(cls, "fit") and hasattr(cls, "predict")):
+    takes = estimators.params_of(place, spec.estimator)
+    ours = {name: spec.params[name] for name in OF_ANY_CLASSIFIER if name in spec.params and name not in takes}
+    estimator = estimators.build(place, spec.estimator, {k: v for k, v in spec.params.items() if k not in ours})
+    if not hasattr(estimator, "predict"):
         raise StageError(f"{place}.estimator = {spec.estimator!r} is not an estimator: a class with fit and predict")
-    allowed = inspect.signature(cls).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in allowed.values())
-    if not takes_any and (unknown := [name for name in spec.params if name not in allowed]):
-        raise StageError(f"{place}.params: unknown param {unknown[0]!r}; {cls.__name__} takes: {', '.join(allowed)}")
     try:
-        estimator = cls(**spec.params)
-    except (ValueError, TypeError) as error:
-        raise StageError(f"{place}.params: {cls.__name__} rejects {spec.params}: {error}") from error
-    if not hasattr(estimator, "__sklearn_tags__") or not (is_classifier(estimator) or is_regressor(estimator)):
+        known = hasattr(estimator, "__sklearn_tags__") and (is_classifier(estimator) or is_regressor(estimator))
+    except Exception as error:  # a part of it need not be an estimator
+        what = estimators.one_line(error)
+        raise StageError(f"{place}.params: {spec.estimator} does not do with them: {what}") from error
+    if not known:
         raise StageError(f"{place}.estimator = {spec.estimator!r} is neither a classifier nor a regressor")
-    return estimator
+    _check_ours(place, spec, estimator, ours)
+    return estimator, ours
 
 
-def prepare(estimator: Any, features: "pd.DataFrame") -> Any:
-    """The estimator itself, or skrub's pipeline around it for text, dates, or missing values that it does not take."""
-    numeric = all(dtype.kind in table.NUMERIC for dtype in features.dtypes)
-    if numeric and (get_tags(estimator).input_tags.allow_nan or not features.isna().any(axis=None)):
-        return estimator
-    from skrub import tabular_pipeline  # 1 s: only where it is needed
-
-    return tabular_pipeline(estimator)
-
-
-def _load(place: str, path: str) -> Any:
-    where, _, name = path.rpartition(".")
-    try:
-        module = import_module(where)
-    except Exception as error:  # a module of the user's own can raise anything
-        raise StageError(f"{place}.estimator = {path!r} does not import: {type(error).__name__}: {error}") from error
-    if not hasattr(module, name):
-        near = difflib.get_close_matches(name, dir(module), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise StageError(f"{place}.estimator = {path!r} does not import: {where} has no {name}{hint}")
-    return getattr(module, name)
+def _check_ours(place: str, spec: Model, estimator: Any, ours: dict[str, Any]) -> None:
+    if ours and not is_classifier(estimator):
+        raise StageError(
+            f"{place}.params.{next(iter(ours))} is for classifiers, and {spec.estimator} is none; leave it out"
+        )
+    if "class_weight" in ours and not has_fit_parameter(estimator, "sample_weight"):
+        raise StageError(f"{place}.params.class_weight: {spec.estimator} takes no weights; leave it out")
+    threshold = ours.get("threshold", 0.5)
+    if not (isinstance(threshold, float) and 0 < threshold < 1):
+        raise StageError(f"{place}.params.threshold = {threshold!r}: write a probability such as 0.3")
+    if "threshold" in ours and not hasattr(estimator, "predict_proba"):
+        raise StageError(f"{place}.params.threshold: {spec.estimator} gives no probabilities; leave it out")
 
 
 def _check_target(path: Path, place: str, spec: Model, estimator: Any, target: Any) -> None:

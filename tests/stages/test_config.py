@@ -46,6 +46,14 @@ def test_params_yaml_keeps_the_published_schema_and_the_model():
         ("{load: sklearn.datasets.load_iris,", "{load: a.b, url: c,", "iris: needs exactly one of load, sql and url"),
         ("margin: 1.0", "margn: 1.0", "gates.champion.margn.*allowed there: metric, margin, confidence"),
         ("accuracy: {min: 0.85}", "accuracy: {min: 0.85, at: low}", "gates.accuracy.at.*allowed there: min, max, on"),
+        (
+            "seed: 42, stratify: true}",
+            "time: day, stratify: true}",
+            "models.iris.split: stratify belongs to a split at random",
+        ),
+        ("seed: 42, stratify: true}", "time: day, group: id}", "time and group are two ways to split; choose one"),
+        ("  iris:\n    raw", "  i.ris:\n    raw", "'i.ris' cannot be a name: .* for example i_ris"),
+        ("prepare: minimal", "prepare: minimum", "models.iris.prepare"),
         ("sources:", "sources: [", "is not YAML"),
     ],
 )

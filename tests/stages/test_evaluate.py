@@ -1,4 +1,5 @@
 import json
+import re
 
 import joblib
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from modelling import LOGISTIC, RIDGE, config, diabetes, files, iris, params, penguins, stage
 from scipy.stats import binomtest
 from sklearn import metrics
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.inspection import permutation_importance
 
 from stages import evaluate, split, train
 from stages.common.errors import StageError
+from stages.evaluation import importance
 from stages.modelling import table
 
 OUTPUTS = {
@@ -77,26 +80,93 @@ def test_classification_metrics_are_scikit_learns(iris_forest):
     actual, predicted = iris_forest.actual, iris_forest.model.predict(iris_forest.features)
     probabilities = iris_forest.model.predict_proba(iris_forest.features)
     interval = binomtest(int((actual == predicted).sum()), 30).proportion_ci(method="wilson")
-    assert iris_forest.metrics == pytest.approx(
+    found = {name: value for name, value in iris_forest.metrics.items() if not isinstance(value, dict)}
+    bounds = {name: found.pop(name) for name in list(found) if name.endswith(("_low", "_high"))}
+    assert found == pytest.approx(
         {
             "accuracy": metrics.accuracy_score(actual, predicted),
-            "accuracy_low": interval.low,
-            "accuracy_high": interval.high,
             "balanced_accuracy": metrics.balanced_accuracy_score(actual, predicted),
             "f1_macro": metrics.f1_score(actual, predicted, average="macro"),
             "precision_macro": metrics.precision_score(actual, predicted, average="macro"),
             "recall_macro": metrics.recall_score(actual, predicted, average="macro"),
             "log_loss": metrics.log_loss(actual, probabilities),
             "roc_auc": metrics.roc_auc_score(actual, probabilities, multi_class="ovr"),
+            "mcc": metrics.matthews_corrcoef(actual, predicted),
+            "brier": metrics.brier_score_loss(actual, probabilities, labels=iris_forest.model.classes_),
+            "pr_auc": metrics.average_precision_score(
+                actual[:, None] == iris_forest.model.classes_[None, :], probabilities, average="macro"
+            ),
             "rows": 30,
         }
     )
     assert iris_forest.metrics["accuracy"] >= 0.9
+    assert (bounds["accuracy_low"], bounds["accuracy_high"]) == pytest.approx((interval.low, interval.high))
+    drawn = [np.random.default_rng(seed).integers(0, 30, 30) for seed in range(1000)]
+    for name, score in {
+        "balanced_accuracy": metrics.balanced_accuracy_score,
+        "mcc": metrics.matthews_corrcoef,
+        "f1_macro": lambda *pair: metrics.f1_score(*pair, average="macro"),
+    }.items():
+        other = np.percentile([score(actual[rows], predicted[rows]) for rows in drawn], [2.5, 97.5])
+        assert [bounds[f"{name}_low"], bounds[f"{name}_high"]] == pytest.approx(other, abs=0.06)
+
+
+def test_each_class_has_its_precision_and_recall(iris_forest):
+    actual, predicted = iris_forest.actual, iris_forest.model.predict(iris_forest.features)
+    for name, found in iris_forest.metrics["classes"].items():
+        assert found == {
+            "precision": metrics.precision_score(actual == name, predicted == name),
+            "recall": metrics.recall_score(actual == name, predicted == name),
+        }
+    assert list(iris_forest.metrics["classes"]) == ["setosa", "versicolor", "virginica"]
+
+
+def test_a_class_has_a_name_that_a_metric_can_have(tmp_path):
+    odd = pl.col("species").replace({"setosa": "a/b = 1", "versicolor": "a.b", "virginica": "a b"})
+    learn(tmp_path, iris().with_columns(odd), n_estimators=5, random_state=1)
+    assert set(judge(tmp_path).metrics["classes"]) == {"a_b _ 1", "a_b", "a b"}
+
+
+def test_each_metric_has_its_baseline(iris_forest, diabetes_ridge):
+    train, _ = table.read(iris_forest.folder / "train.parquet", "species", "split@m")
+    for done, dummy in ((iris_forest, DummyClassifier()), (diabetes_ridge, DummyRegressor())):
+        _, known = table.read(done.folder / "train.parquet", "species" if done is iris_forest else "progression", "s")
+        said = dummy.fit(np.zeros((len(known), 1)), known).predict(np.zeros((len(done.actual), 1)))
+        without = done.metrics["baseline"]
+        score = metrics.accuracy_score if done is iris_forest else metrics.r2_score
+        assert without["accuracy" if done is iris_forest else "r2"] == pytest.approx(score(done.actual, said))
+        plain = {n for n, v in done.metrics.items() if not isinstance(v, dict) and not n.endswith(("_low", "_high"))}
+        assert set(without) == plain - {"rows"}
+    assert iris_forest.metrics["baseline"]["roc_auc"] == 0.5
+    assert len(train) == 120
+
+
+def test_importance_of_a_wide_table_is_that_of_the_columns_that_tell_most(tmp_path, capsys):
+    rng = np.random.default_rng(2)
+    noise = pl.DataFrame({f"n{number}": rng.normal(size=150) for number in range(300)})
+    learn(tmp_path, iris().hstack(noise), n_estimators=20, random_state=1)
+    done = judge(tmp_path)
+    assert len(done.importance) == 100
+    assert {"petal_length", "petal_width"} <= set(done.importance["feature"])
+    assert len(done.card["importance_left_out"]) == 204
+    assert re.search(
+        r"importance of the 100 columns that say most of 'species' alone; left out: n\d+, .* …", capsys.readouterr().err
+    )
+
+
+def test_shuffling_some_columns_is_scikit_learns(iris_forest):
+    names = ["petal_width", "sepal_width"]
+    drops = importance._drops(iris_forest.model, iris_forest.features, iris_forest.actual, names)  # noqa: SLF001
+    expected = permutation_importance(
+        iris_forest.model, iris_forest.features, iris_forest.actual, n_repeats=10, random_state=1
+    )
+    means = dict(zip(iris_forest.features, expected.importances_mean, strict=True))
+    assert drops.mean(axis=1).tolist() == pytest.approx([means[name] for name in names], abs=0.1)
 
 
 def test_regression_metrics_are_scikit_learns(diabetes_ridge):
     actual, predicted = diabetes_ridge.actual, diabetes_ridge.model.predict(diabetes_ridge.features)
-    found = dict(diabetes_ridge.metrics)
+    found = {name: value for name, value in diabetes_ridge.metrics.items() if name != "baseline"}
     low, high = found.pop("r2_low"), found.pop("r2_high")
     assert found == pytest.approx(
         {
@@ -122,7 +192,7 @@ def test_importance_is_scikit_learns_and_sorted(name, request):
 
 
 def test_plots_fit_the_task(iris_forest, diabetes_ridge):
-    assert iris_forest.plots == ["confusion.png", "importance.png", "roc.png"]
+    assert iris_forest.plots == ["calibration.png", "confusion.png", "importance.png", "roc.png"]
     assert diabetes_ridge.plots == ["importance.png", "residuals.png"]
 
 
@@ -200,7 +270,7 @@ def test_a_metric_that_is_not_finite_is_left_out_of_the_json(tmp_path):
 def test_a_constant_test_target_has_no_r2(tmp_path):
     learn(tmp_path, diabetes(), target="progression", estimator=RIDGE)
     pl.read_parquet(tmp_path / "test.parquet").with_columns(progression=100.0).write_parquet(tmp_path / "test.parquet")
-    assert set(judge(tmp_path, "progression").metrics) == {"mae", "rmse", "rows"}
+    assert set(judge(tmp_path, "progression").metrics) == {"mae", "rmse", "rows", "baseline"}
 
 
 def test_the_card_describes_a_plain_model(iris_forest):
@@ -232,6 +302,17 @@ def test_the_card_of_a_pipeline_shows_text_and_missing_values(penguin_pipeline):
     assert card["packages"] == ["joblib", "numpy", "pandas", "scikit-learn", "skrub"]
     for column in (1, 2):
         assert None in [row[column] for row in card["example"]["data"]]
+
+
+def test_the_card_names_the_steps_that_were_chosen(penguin_pipeline, iris_forest):
+    vectorizer, imputer, scaler, last = penguin_pipeline.card["steps"]
+    assert vectorizer["step"] == "skrub.TableVectorizer"
+    assert vectorizer["columns"] == {"numeric": ["body_mass_g", "year"], "low_cardinality": ["island", "sex"]}
+    assert (imputer["step"], scaler["step"]) == ("sklearn.impute.SimpleImputer", "skrub.SquashingScaler")
+    assert last == {"step": LOGISTIC, "params": {"max_iter": 500}}
+    assert iris_forest.card["steps"] == [
+        {"step": "sklearn.ensemble.RandomForestClassifier", "params": {"random_state": 42}}
+    ]
 
 
 @pytest.mark.parametrize("dtype", [None, object])

@@ -54,6 +54,68 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
         assert first == second
 
 
+DAYS = pl.DataFrame(
+    {
+        "day": pl.date_range(pl.date(2026, 1, 1), pl.date(2026, 1, 20), eager=True).shuffle(seed=3),
+        "who": [f"p{row % 5}" for row in range(20)],
+        "x": range(20),
+        "species": ["a", "b"] * 10,
+    }
+)
+
+
+def test_a_split_by_time_tests_on_the_last_rows(tmp_path):
+    train, test = run(tmp_path, DAYS, split={"time": "day", "test_size": 0.25})
+    assert (train.height, test.height) == (15, 5)
+    assert train["day"].max() < test["day"].min()
+    assert train["day"].is_sorted()
+
+
+@pytest.mark.parametrize(("test_size", "rows"), [(0.25, (10, 10)), (0.9, (10, 10)), (0.5, (10, 10))])
+def test_rows_of_one_time_stand_in_one_part(tmp_path, test_size, rows):
+    twice = DAYS.with_columns(day=pl.col("day").dt.day() > 10).with_columns(pl.col("day").cast(pl.Int32))
+    train, test = run(tmp_path, twice, split={"time": "day", "test_size": test_size})
+    assert (train.height, test.height) == rows
+    assert set(train["day"]).isdisjoint(test["day"])
+
+
+def test_a_group_stands_in_one_part_and_is_no_feature(tmp_path):
+    train, test = run(tmp_path, DAYS, split={"group": "who", "test_size": 0.4})
+    assert train.columns == ["day", "x", "species"]
+    groups = dict(DAYS.select("x", "who").iter_rows())
+    assert {groups[x] for x in train["x"]}.isdisjoint({groups[x] for x in test["x"]})
+    assert (train.height, test.height) == (12, 8)
+
+
+@pytest.mark.parametrize(
+    "target", [pl.col("species"), pl.col("species") == "setosa", pl.col("species").rank("dense").cast(pl.Int64)]
+)
+def test_stratify_auto_keeps_the_shares_of_classes(tmp_path, target):
+    table = iris().with_columns(species=target)
+    assert all(
+        map(
+            pl.DataFrame.equals,
+            run(tmp_path, table, split={"stratify": "auto"}),
+            run(tmp_path, table, split={"stratify": True}),
+        )
+    )
+
+
+@pytest.mark.parametrize("target", ["sepal_length", "rare", "id"])
+def test_stratify_auto_leaves_alone_what_cannot_be(tmp_path, target):
+    table = iris().with_columns(
+        rare=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("one")).otherwise("species"), id=pl.int_range(pl.len())
+    )
+    given = {"target": target}
+    assert all(
+        map(
+            pl.DataFrame.equals,
+            run(tmp_path, table, split={"stratify": "auto"}, **given),
+            run(tmp_path, table, **given),
+        )
+    )
+
+
 ONE_EACH = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0, 5.0], "species": ["a", "a", "a", "a", "rare"]})
 
 
@@ -84,6 +146,13 @@ ONE_EACH = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0, 5.0], "species": ["a", "a", "
             {},
             r"50 rows have ' N/A ' as their 'species' .*; add it to datasets\.d\.clean\.null_values and drop",
         ),
+        (DAYS, {"split": {"time": "days"}}, r"split\.time = 'days' is not in the data 'd'; its columns: day, who"),
+        (DAYS, {"split": {"group": "species"}}, r"split\.group = 'species' is the target"),
+        (DAYS, {"split": {"time": "who"}}, r"split\.time = 'who' is .*string.*; make it a date, datetime or number"),
+        (DAYS.with_columns(day=1), {"split": {"time": "day"}}, r"is the same in all 20 rows"),
+        (DAYS.with_columns(who=pl.lit("p")), {"split": {"group": "who"}}, r"is the same in all 20 rows"),
+        (DAYS.with_columns(who=None), {"split": {"group": "who"}}, r"split\.group = 'who' is missing in 20 rows"),
+        (DAYS.select("who", "species"), {"split": {"group": "who"}}, r"leaves no column to learn from"),
         (iris().with_columns(sepal_width=float("nan")), {"target": "sepal_width"}, r"150 rows have no 'sepal_width'"),
     ],
 )

@@ -1,13 +1,17 @@
+import re
 import sys
 
 import joblib
+import numpy as np
 import polars as pl
 import pytest
 from modelling import FOREST, LOGISTIC, RIDGE, config, diabetes, files, iris, params, penguins, stage
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
+from sklearn.svm import SVR as SVR_CLASS
 
+from dovetail.joblib_model import read
 from stages import train
 from stages.common.errors import StageError
 from stages.modelling import model_file
@@ -165,3 +169,219 @@ def test_a_refusal_is_one_line_and_exit_code_2_and_leaves_the_old_model(tmp_path
     assert answer.returncode == 2
     assert answer.stderr == "train@m: data/train.parquet is missing; make it: dvc repro split@m\n"
     assert (tmp_path / "m.joblib").read_bytes() == b"old"
+
+
+SVR = "sklearn.svm.SVR"
+
+
+def wide(rows=200):
+    """A target that a narrow column tells, beside a wide one that says nothing."""
+    rng = np.random.default_rng(3)
+    narrow, noise = rng.normal(size=rows), rng.normal(size=rows) * 10_000
+    return pl.DataFrame({"narrow": narrow, "noise": noise, "y": 3 * narrow + rng.normal(size=rows) * 0.1})
+
+
+def test_auto_scales_for_an_estimator_that_goes_by_scales(tmp_path, capsys):
+    features, y = wide().drop("y").to_pandas(), wide()["y"].to_numpy()
+    bare = run(tmp_path, wide(), target="y", estimator=SVR)
+    assert type(bare) is SVR_CLASS
+    said = capsys.readouterr().err
+    assert re.search(
+        r"train@m: sklearn\.svm\.SVR goes by scales, and 'noise' is spread \d+ times as wide as 'narr", said
+    )
+    assert "perhaps params.yaml: models.m.prepare: auto" in said
+    scaled = run(tmp_path, wide(), target="y", estimator=SVR, prepare="auto")
+    assert "goes by scales" not in capsys.readouterr().err
+    assert bare.score(features, y) < 0.2
+    assert scaled.score(features, y) > 0.8
+
+
+@pytest.mark.parametrize("estimator", [FOREST, HIST, "sklearn.tree.DecisionTreeClassifier", "xgboost.XGBClassifier"])
+def test_auto_puts_nothing_before_trees_and_numbers(tmp_path, estimator):
+    model = run(tmp_path, iris(), estimator=estimator, prepare="auto")
+    assert not isinstance(model, Pipeline)
+
+
+def test_auto_scales_no_number_before_trees(tmp_path):
+    model = run(tmp_path, penguins(), estimator="sklearn.ensemble.ExtraTreesClassifier", prepare="auto")
+    assert "SquashingScaler" not in str(model)
+    assert isinstance(model, Pipeline)
+
+
+def test_a_list_of_steps_comes_before_the_estimator_in_its_order(tmp_path):
+    steps = [
+        {"estimator": "sklearn.decomposition.PCA", "params": {"n_components": 2, "random_state": 0}},
+        "sklearn.preprocessing.StandardScaler",
+    ]
+    model = run(tmp_path, iris(), estimator=LOGISTIC, prepare=steps)
+    assert [type(step).__name__ for _, step in model.steps] == ["PCA", "StandardScaler", "LogisticRegression"]
+    assert model[0].n_components == 2
+
+
+NESTED = {
+    "pipeline": (
+        "sklearn.pipeline.Pipeline",
+        {
+            "steps": [
+                ["scale", {"estimator": "sklearn.preprocessing.StandardScaler"}],
+                ["last", {"estimator": LOGISTIC}],
+            ]
+        },
+    ),
+    "grid": (
+        "sklearn.model_selection.GridSearchCV",
+        {"estimator": {"estimator": LOGISTIC, "params": {"max_iter": 900}}, "param_grid": {"C": [0.1, 1.0]}, "cv": 3},
+    ),
+    "stacking": (
+        "sklearn.ensemble.StackingClassifier",
+        {
+            "estimators": [
+                ["tree", {"estimator": "sklearn.tree.DecisionTreeClassifier", "params": {"random_state": 0}}],
+                ["near", {"estimator": "sklearn.neighbors.KNeighborsClassifier"}],
+            ],
+            "final_estimator": {"estimator": LOGISTIC},
+            "cv": 3,
+        },
+    ),
+    "calibrated": (
+        "sklearn.calibration.CalibratedClassifierCV",
+        {"estimator": {"estimator": "sklearn.svm.LinearSVC", "params": {"random_state": 0}}, "cv": 3},
+    ),
+    "columns": (
+        "sklearn.pipeline.Pipeline",
+        {
+            "steps": [
+                [
+                    "columns",
+                    {
+                        "estimator": "sklearn.compose.ColumnTransformer",
+                        "params": {
+                            "transformers": [
+                                ["wide", {"estimator": "sklearn.preprocessing.MinMaxScaler"}, ["sepal_length"]],
+                                ["rest", "passthrough", ["petal_length"]],
+                            ]
+                        },
+                    },
+                ],
+                ["last", {"estimator": LOGISTIC}],
+            ]
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_params_hold_estimators(tmp_path, name):
+    estimator, given = NESTED[name]
+    model = run(tmp_path, iris(), estimator=estimator, given=given)
+    assert model.score(iris().drop("species").to_pandas(), iris()["species"].to_numpy()) > 0.85
+    assert params(estimator=estimator, given=given).models["m"].params == given
+
+
+def test_a_target_can_be_transformed(tmp_path):
+    inner = {"estimator": RIDGE, "params": {"alpha": 0.1}}
+    model = run(
+        tmp_path,
+        diabetes(),
+        target="progression",
+        estimator="sklearn.compose.TransformedTargetRegressor",
+        regressor=inner,
+        transformer={"estimator": "sklearn.preprocessing.QuantileTransformer", "params": {"n_quantiles": 50}},
+    )
+    assert model.regressor_.alpha == 0.1
+
+
+@pytest.mark.parametrize("table", [iris(), penguins()], ids=["numbers", "text"])
+def test_classes_are_numbered_for_an_estimator_that_needs_it_and_named_when_it_predicts(tmp_path, table):
+    model = run(tmp_path, table, estimator="xgboost.XGBClassifier", n_estimators=20)
+    features, species = table.drop("species").to_pandas(), table["species"].to_numpy()
+    assert set(model.predict(features)) <= set(species)
+    assert model.score(features, species) > 0.9
+    assert model.classes_.tolist() == sorted(set(species))
+    assert model.predict_proba(features).shape == (len(species), 3)
+
+
+def test_whole_numbers_that_begin_elsewhere_are_classes_too(tmp_path):
+    table = iris().with_columns(
+        species=pl.col("species").replace_strict({"setosa": 3, "versicolor": 7, "virginica": 9})
+    )
+    model = run(tmp_path, table, estimator="xgboost.XGBClassifier", n_estimators=20)
+    assert set(model.predict(table.drop("species").to_pandas())) == {3, 7, 9}
+
+
+def two(rows=400):
+    """Two classes that overlap, one in ten of them `yes`."""
+    rng = np.random.default_rng(5)
+    is_yes = rng.random(rows) < 0.1
+    return pl.DataFrame({"x": is_yes + rng.normal(size=rows), "y": np.where(is_yes, "yes", "no").tolist()})
+
+
+@pytest.mark.parametrize("estimator", [LOGISTIC, "sklearn.naive_bayes.GaussianNB", "xgboost.XGBClassifier"])
+def test_any_classifier_takes_class_weights(tmp_path, estimator):
+    features = two().drop("y").to_pandas()
+    plain, balanced, chosen = (
+        (run(tmp_path, two(), target="y", estimator=estimator, **given).predict(features) == "yes").sum()
+        for given in ({}, {"class_weight": "balanced"}, {"class_weight": {"yes": 5.0, "no": 1.0}})
+    )
+    assert plain < balanced
+    assert plain < chosen
+
+
+def test_a_threshold_decides_for_the_second_class(tmp_path):
+    features = two().drop("y").to_pandas()
+    plain = run(tmp_path, two(), target="y", estimator=LOGISTIC)
+    early = run(tmp_path, two(), target="y", estimator=LOGISTIC, threshold=0.1, class_weight="balanced")
+    sure = plain.predict_proba(features)[:, 1]
+    assert early.predict_proba(features)[:, 1].mean() > sure.mean()
+    alone = run(tmp_path, two(), target="y", estimator=LOGISTIC, threshold=0.1)
+    assert (alone.predict(features) == "yes").tolist() == (sure >= 0.1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("table", "given", "message"),
+    [
+        (penguins(), {"estimator": LOGISTIC, "prepare": "none"}, r"cannot be fitted on .*; perhaps prepare: auto"),
+        (iris(), {"prepare": ["sklearn.svm.SVC"]}, r"models\.m\.prepare\.0 = 'sklearn\.svm\.SVC' has no transform"),
+        (iris(), {"prepare": ["sklearn.decomposition.PAC"]}, r"prepare\.0\.estimator = .* no PAC; did you mean PCA"),
+        (
+            iris(),
+            {"estimator": NESTED["grid"][0], "param_grid": {}, "estimator_": 1},
+            r"unknown param 'estimator_'; GridSearchCV takes: estimator, ",
+        ),
+        (
+            iris(),
+            {"prepare": [{"estimator": "sklearn.decomposition.PCA", "params": {"n": 1}}]},
+            r"prepare\.0\.params: unknown param 'n'; PCA takes: ",
+        ),
+        (iris(), {"threshold": 0.3}, r"a threshold is for two classes, and there are 3"),
+        (two(), {"target": "y", "threshold": 2}, r"params\.threshold = 2: write a probability such as 0\.3"),
+        (two(), {"target": "y", "estimator": "sklearn.svm.LinearSVC", "threshold": 0.3}, r"gives no probabilities"),
+        (two(), {"target": "y", "estimator": "sklearn.neighbors.KNeighborsClassifier", "class_weight": "balanced"},
+         r"class_weight: .*KNeighborsClassifier takes no weights; leave it out"),
+        (two(), {"target": "y", "estimator": "xgboost.XGBClassifier", "class_weight": "heavy"}, r"class_weight"),
+        (diabetes(), {"target": "progression", "estimator": RIDGE, "threshold": 0.5}, r"threshold is for classifiers"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_put_around_an_estimator_is_refused(tmp_path, table, given, message):
+    with pytest.raises(StageError, match=message) as refusal:
+        run(tmp_path, table, **given)
+    assert "\n" not in str(refusal.value)
+    assert files(tmp_path) == ["train.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("table", "given"),
+    [
+        *((iris(), {"estimator": estimator, "given": inner}) for estimator, inner in NESTED.values()),
+        (penguins(), {"estimator": "sklearn.svm.SVC", "prepare": "auto"}),
+        (two(), {"target": "y", "estimator": LOGISTIC, "threshold": 0.1}),
+        (iris(), {"estimator": "xgboost.XGBClassifier", "n_estimators": 2}),
+    ],
+    ids=[*NESTED, "auto", "threshold", "numbered"],
+)
+def test_what_is_put_around_an_estimator_is_read_by_the_registrys_closed_table(tmp_path, table, given):
+    model = run(tmp_path, table, **given)
+    allow = ["xgboost.sklearn.XGBClassifier", "xgboost.core.Booster"] if "xgboost" in given["estimator"] else []
+    same = read((tmp_path / "out" / "m.joblib").read_bytes(), allow)
+    features = table.drop(given.get("target", "species")).to_pandas()
+    assert same.predict(features).tolist() == model.predict(features).tolist()

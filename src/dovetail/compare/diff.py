@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from dovetail.compare.data_diff import Contents, DataFile, compare_contents
 from dovetail.compare.model_state import ModelState, read_states
+from dovetail.gates import gate_verdict, rules
 from dovetail.gates.evidence import Evidence
-from dovetail.gates.rules import Verdict, evaluate
 from dovetail.repo.workspace import WORKSPACE, Workspace
 from dovetail.tracking.connection import Tracking
 from dovetail.values.lineage import FileRef, flatten
@@ -135,7 +135,7 @@ class DiffAnswer:
     code: tuple[CodeDifference, ...]
     metrics: tuple[MetricDifference, ...]
     environment: tuple[ValueDifference, ...]
-    gates: tuple[Verdict, ...]
+    gates: tuple[gate_verdict.Verdict, ...]
     same: Mapping[str, int]
     notes: tuple[str, ...]
 
@@ -283,10 +283,10 @@ def _packages(state: ModelState, other: ModelState) -> dict[str, str]:
     return {name: version for name, version in here.packages.items() if name in pins}
 
 
-def _verdicts(state: ModelState) -> list[Verdict]:
+def _verdicts(state: ModelState) -> list[gate_verdict.Verdict]:
     """The gates that numbers answer, as `register` asks them; the others are asked by `promote`."""
     gates = {shown_name(name): gate for name, gate in (state.gates or {}).items()}
-    return evaluate(gates, Evidence(state.metrics, has_signature=state.has_card))
+    return rules.evaluate(gates, Evidence(state.metrics, has_signature=state.has_card))
 
 
 def _notes(a: ModelState, b: ModelState) -> Iterator[str]:

@@ -1,21 +1,24 @@
 """From evidence to verdicts: whether a model may become what others rely on. Pure.
 
 A gate is named after the metric that it bounds, or is one of KINDS. `register` asks those that numbers answer,
-`promote` all of them; PROVENANCE, PICKLE, SERVING and CHAMPION are asked of every promotion, configured or not.
+`promote` all of them; PROVENANCE, PICKLE, SERVING and CHAMPION are asked of every promotion, configured or not, and
+the baseline's of every model whose evaluation measured one.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from dovetail.errors import UserError
+from dovetail.gates import baseline_gate
 from dovetail.gates.evidence import Evidence
+from dovetail.gates.gate_verdict import Verdict, no, yes
 
 DATA, SIGNATURE, SLICES = "data", "signature", "slices"
 PROVENANCE, PICKLE, SERVING, CHAMPION = "provenance", "pickle", "serving", "champion"
 PROVENANCE_COMMIT, PROVENANCE_DATA = f"{PROVENANCE}.commit", f"{PROVENANCE}.data"  # verdicts that PROVENANCE gives
 PROVENANCE_PUSHED, PROVENANCE_REPRODUCED = f"{PROVENANCE}.pushed", f"{PROVENANCE}.reproduced"
 KINDS: Mapping[str, Mapping[str, Any]] = {  # each kind's keys with their defaults, in the order of the verdicts
+    baseline_gate.NAME: baseline_gate.DEFAULTS,
     DATA: {"max_rejected": 0.0},
     SIGNATURE: {"required": True},
     PROVENANCE: {"pushed": False, "reproduced": False},
@@ -24,27 +27,11 @@ KINDS: Mapping[str, Mapping[str, Any]] = {  # each kind's keys with their defaul
     SLICES: {},
     CHAMPION: {"metric": None, "margin": 0.0, "confidence": 0.95, "min_rows": 20, "target": None},
 }
-_ALWAYS = (PROVENANCE, PICKLE, SERVING, CHAMPION)
+_ALWAYS = (baseline_gate.NAME, PROVENANCE, PICKLE, SERVING, CHAMPION)
 BOUNDS: Mapping[str, Any] = {"min": None, "max": None, "on": "value"}  # keys of a metric's gate, with their defaults
 SLICE: Mapping[str, Any] = {"metric": None, "min": None, "min_rows": 1}  # of one column of SLICES
 _MEGABYTE = 1_000_000
 _NUMBERS = ("max_rejected", "p99_ms", "max_mb", "margin", "confidence", "min_rows", "min", "max")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One gate's answer; `value` is what was measured, `limit` what was asked."""
-
-    name: str
-    passed: bool
-    value: float | None
-    limit: str
-    detail: str = ""
-    next: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """The verdict as `--json` gives it."""
-        return asdict(self)
 
 
 def evaluate(gates: Mapping[str, Mapping[str, Any]], evidence: Evidence) -> list[Verdict]:
@@ -102,7 +89,7 @@ def _bounds(name: str, gate: Mapping[str, Any], metrics: Mapping[str, float]) ->
         limit = f"{metric} {'≥' if key == 'min' else '≤'} {bound}"
         if value is None:
             there = ", ".join(metrics) or "none"
-            yield _no(name, limit, f"no metric {metric!r}; there are: {there}", "correct the gate's name")
+            yield no(name, limit, f"no metric {metric!r}; there are: {there}", "correct the gate's name")
         else:
             passed = value >= bound if key == "min" else value <= bound
             following = "" if passed else "improve the model, or move the gate in git"
@@ -117,7 +104,7 @@ def _data(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         for name in ("rows_in", "rows_rejected")
     )
     if not rows:
-        yield _no(DATA, limit, "no metrics rows_in and rows_rejected", "let the cleaning stage write them")
+        yield no(DATA, limit, "no metrics rows_in and rows_rejected", "let the cleaning stage write them")
         return
     passed = (share := rejected / rows) <= gate["max_rejected"]
     following = "" if passed else "correct the source; data/rejected/ has the reasons"
@@ -138,35 +125,35 @@ def _provenance(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict
         return
     name, limit = PROVENANCE_COMMIT, "a commit holds the model, its code and its data's digests"
     if origin.commit is None:
-        yield _no(name, limit, "no commit holds it", "git add -A && git commit")
+        yield no(name, limit, "no commit holds it", "git add -A && git commit")
         return
     if origin.differing:
         what = f"{', '.join(origin.differing)} at {origin.commit[:8]} is not what made the model"
-        yield _no(name, limit, what, "dvc repro, then git add -A && git commit")
+        yield no(name, limit, what, "dvc repro, then git add -A && git commit")
     else:
-        yield _yes(name, limit, f"commit {origin.commit[:8]}")
+        yield yes(name, limit, f"commit {origin.commit[:8]}")
     name, limit = PROVENANCE_DATA, "its data is in the cache, and in the remote where one is set"
     lacking = [*origin.not_cached, *(origin.not_in_remote or ())]
     if origin.remote_problem:
-        yield _no(name, limit, origin.remote_problem, origin.remote_next or "dvc push")
+        yield no(name, limit, origin.remote_problem, origin.remote_next or "dvc push")
     elif origin.unkept:
         what = f"declared with cache: false, so DVC keeps no bytes of it, and not in git: {', '.join(origin.unkept)}"
         following = f"git add {' '.join(origin.unkept)} && git commit; or without cache: false in dvc.yaml: dvc commit"
-        yield _no(name, limit, what, following)
+        yield no(name, limit, what, following)
     elif lacking:
         what = f"not {'available' if origin.not_cached else 'in the remote'}: {', '.join(dict.fromkeys(lacking))}"
-        yield _no(name, limit, what, "dvc push, in the clone that has it")
+        yield no(name, limit, what, "dvc push, in the clone that has it")
     else:
-        yield _yes(name, limit, "no remote is set" if origin.not_in_remote is None else "in the remote")
+        yield yes(name, limit, "no remote is set" if origin.not_in_remote is None else "in the remote")
     if gate["pushed"]:
         name, limit = PROVENANCE_PUSHED, "a remote branch holds the commit"
-        yield _yes(name, limit) if origin.pushed else _no(name, limit, "no remote branch holds it", "git push")
+        yield yes(name, limit) if origin.pushed else no(name, limit, "no remote branch holds it", "git push")
     if gate["reproduced"]:
         name, limit = PROVENANCE_REPRODUCED, "rebuilt identically"
         if origin.reproduced == "identical":
-            yield _yes(name, limit)
+            yield yes(name, limit)
         else:
-            yield _no(name, limit, f"rebuilt: {origin.reproduced or 'never'}", "dovetail reproduce")
+            yield no(name, limit, f"rebuilt: {origin.reproduced or 'never'}", "dovetail reproduce")
 
 
 def _pickle(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
@@ -177,17 +164,17 @@ def _pickle(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
     if served.stored_md5 != served.md5:
         there = f"md5 {served.stored_md5}" if served.stored_md5 else "nothing"
         detail = f"the registry holds {there}, DVC recorded md5 {served.md5}; it was not read"
-        yield _no(f"{PICKLE}.digest", limit, detail, "dovetail doctor")
+        yield no(f"{PICKLE}.digest", limit, detail, "dovetail doctor")
         return
-    yield _yes(f"{PICKLE}.digest", limit)
+    yield yes(f"{PICKLE}.digest", limit)
     limit = "the registry's package is the one that was registered"
     if not served.may_be_read:
         there = f"sha256 {served.stored_package}" if served.stored_package else "none"
         detail = f"the registry holds {there}, {served.package_source} says sha256 {served.package}; it was not read"
-        yield _no(f"{PICKLE}.package", limit, detail, "dovetail sync --repair")
+        yield no(f"{PICKLE}.package", limit, detail, "dovetail sync --repair")
         return
     detail = served.package_source if served.package else "registered before packages had a digest"
-    yield _yes(f"{PICKLE}.package", limit, detail)
+    yield yes(f"{PICKLE}.package", limit, detail)
     yield names(served.refused, gate["allow"])
 
 
@@ -195,9 +182,9 @@ def names(refused: str, allow: Sequence[str]) -> Verdict:
     """Whether a model names only what the table and `allow` have; `refused` is the first name that they have not."""
     name, limit = f"{PICKLE}.names", f"names nothing unexpected{' besides ' + ', '.join(allow) if allow else ''}"
     if not refused:
-        return _yes(name, limit)
+        return yes(name, limit)
     following = f"look at what wrote it; if that is yours, add to its gates pickle: {{allow: [{refused}]}}"
-    return _no(name, limit, f"it names {refused}; it was not loaded", following)
+    return no(name, limit, f"it names {refused}; it was not loaded", following)
 
 
 def _serving(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
@@ -206,15 +193,15 @@ def _serving(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         return  # what may not be read is not served, and the gate of the pickle says so
     limit = "loads through MLflow and answers its input example" if served.has_example else "loads through MLflow"
     if served.error:
-        yield _no(f"{SERVING}.loads", limit, served.error, "dvc repro, then dovetail register")
+        yield no(f"{SERVING}.loads", limit, served.error, "dvc repro, then dovetail register")
         return
-    yield _yes(f"{SERVING}.loads", limit)
+    yield yes(f"{SERVING}.loads", limit)
     if served.missing is not None:
         limit = "answers a row with missing values"
         yield (
-            _yes(f"{SERVING}.missing", limit)
+            yes(f"{SERVING}.missing", limit)
             if served.missing
-            else _no(f"{SERVING}.missing", limit, "it does not", "put an imputer before the estimator")
+            else no(f"{SERVING}.missing", limit, "it does not", "put an imputer before the estimator")
         )
     if gate["p99_ms"] is not None and served.p99_ms is not None:
         passed = served.p99_ms <= gate["p99_ms"]
@@ -238,7 +225,7 @@ def _slices(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         limit = f"{asked.get('metric')} ≥ {asked.get('min')} for each {column}"
         name = f"{SLICES}.{column}"
         if isinstance(found, str):
-            yield _no(name, limit, found, "correct the gate's column or metric")
+            yield no(name, limit, found, "correct the gate's column or metric")
             continue
         enough = [one for one in found if one.rows >= asked.get("min_rows", SLICE["min_rows"])]
         low = [one for one in enough if one.metric < asked["min"]]
@@ -255,22 +242,22 @@ def _champion(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         return
     limit = f"not worse by more than {gate['margin']:g} at {gate['confidence']:.0%}"
     if compared.champion is None:
-        yield _yes(CHAMPION, limit, "there is no champion yet")
+        yield yes(CHAMPION, limit, "there is no champion yet")
         return
     against = f"version {compared.champion}"
     force = "dovetail promote … --force --reason '…'"
     if compared.error:
-        yield _no(CHAMPION, limit, f"not compared with {against}: {compared.error}", force)
+        yield no(CHAMPION, limit, f"not compared with {against}: {compared.error}", force)
         return
     if compared.unknown:
         detail, following = f"not compared with {against}: {compared.unknown}", "name the target: champion: {target: …}"
-        yield _no(CHAMPION, limit, detail, following) if gate["configured"] else _yes(CHAMPION, limit, detail)
+        yield no(CHAMPION, limit, detail, following) if gate["configured"] else yes(CHAMPION, limit, detail)
         return
     dropped = f", {compared.dropped} left out that it was trained on" if compared.dropped else ""
     rows = f"{compared.rows} rows{dropped}"
     if compared.rows < gate["min_rows"]:
         detail = f"{rows} are too few to tell it from {against}: {gate['min_rows']} are asked"
-        yield _no(CHAMPION, limit, detail, f"a larger test part, or champion: {{min_rows: {compared.rows}}}")
+        yield no(CHAMPION, limit, detail, f"a larger test part, or champion: {{min_rows: {compared.rows}}}")
         return
     passed = compared.high >= -gate["margin"]
     detail = (
@@ -280,15 +267,8 @@ def _champion(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
     yield Verdict(CHAMPION, passed, compared.difference, limit, detail, "" if passed else "improve the model")
 
 
-def _yes(name: str, limit: str, detail: str = "") -> Verdict:
-    return Verdict(name, passed=True, value=None, limit=limit, detail=detail)
-
-
-def _no(name: str, limit: str, detail: str, following: str) -> Verdict:
-    return Verdict(name, passed=False, value=None, limit=limit, detail=detail, next=following)
-
-
 _JUDGES: Mapping[str, Callable[[Mapping[str, Any], Evidence], Iterator[Verdict]]] = {
+    baseline_gate.NAME: lambda gate, evidence: baseline_gate.judge(gate, evidence.metrics),
     DATA: _data,
     SIGNATURE: _signature,
     PROVENANCE: _provenance,

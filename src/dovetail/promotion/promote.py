@@ -10,7 +10,7 @@ from typing import Any
 from dovetail.errors import DovetailError, MissingFile, Overtaken, StaleLock, StoreError, UnknownReference, UserError
 from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
-from dovetail.gates.rules import Verdict
+from dovetail.gates.gate_verdict import Verdict
 from dovetail.promotion import widening
 from dovetail.promotion.gather import Candidate, gather
 from dovetail.registration.alias_check import md5_of

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dovetail.errors import UserError
-from dovetail.gates.rules import Verdict, names
+from dovetail.gates.gate_verdict import Verdict
+from dovetail.gates.rules import names
 from dovetail.joblib_model import JoblibModel, NotAllowedError
 from dovetail.models.reader import UnsupportedError, named_otherwise, read
 from dovetail.models.value import NoValueError, value_digest

@@ -11,7 +11,7 @@ from dovetail.compiling import to_onnx
 from dovetail.errors import DovetailError
 from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
-from dovetail.gates.rules import Verdict
+from dovetail.gates.gate_verdict import Verdict
 from dovetail.models.reader import packages_of
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.note import Note

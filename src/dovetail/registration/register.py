@@ -10,7 +10,7 @@ from typing import Any
 
 from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
-from dovetail.gates.rules import Verdict
+from dovetail.gates.gate_verdict import Verdict
 from dovetail.registration import live_runs, probe, script_uris
 from dovetail.registration.projection import Projection, project
 from dovetail.repo.workspace import Workspace

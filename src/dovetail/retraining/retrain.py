@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import Interrupted, UnknownReference, UserError
-from dovetail.gates.rules import PROVENANCE_DATA, PROVENANCE_PUSHED, PROVENANCE_REPRODUCED, Verdict
+from dovetail.gates.gate_verdict import Verdict
+from dovetail.gates.rules import PROVENANCE_DATA, PROVENANCE_PUSHED, PROVENANCE_REPRODUCED
 from dovetail.promotion.promote import PromoteRequest, promote
 from dovetail.repo.workspace import Workspace
 from dovetail.retraining import branches

@@ -1,10 +1,22 @@
 """The section `datasets` of params.yaml: what raw rows must keep, how they are cleaned, where they are delivered."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from stages.common.block import Block, RawFile
+
+
+def _encoding(value: str) -> str:
+    try:
+        bytes(4).decode(value, "replace")
+    except (LookupError, ValueError) as error:
+        known = "utf-8, utf-16, windows-1252 or shift_jis"
+        raise ValueError(f"is no encoding of text that Python knows, such as {known}") from error
+    return value
+
+
+Encoding = Annotated[str, AfterValidator(_encoding)]
 
 
 class Column(Block):
@@ -29,8 +41,20 @@ class Cleaning(Block):
 
     engine: Literal["polars", "pandas"] = "polars"
     max_rejected: float = Field(ge=0, le=1, description="share of rejected rows above which the stage fails")
-    separator: str = Field(",", min_length=1, max_length=1, description="of a CSV file")
+    separator: str | None = Field(
+        None, min_length=1, max_length=1, description="of a CSV file; default: a comma, in a .tsv file a tab"
+    )
     null_values: list[str] = Field([""], description="what a CSV file writes for a missing value")
+    encoding: Encoding = Field("utf-8", description="of a text file, by Python's name: utf-16, windows-1252, shift_jis")
+    decimal: Literal[".", ","] = Field(".", description="what a CSV file writes before the fraction of a number")
+    thousands: Literal["", ".", ",", " ", "'", "_"] = Field("", description="what it writes between three digits")
+    sheet: str | None = Field(None, description="of an Excel file that has several")
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}")
+        return self
 
 
 class Delivery(Block):

@@ -15,6 +15,14 @@ class Gate(Block):
     on: Literal["value", "low", "high"] = Field("value", description="low, high: the bounds of the 95 % interval")
 
 
+class BaselineGate(Block):
+    """Asked of every model: the low bound of a metric's interval is above what a model without features has."""
+
+    metric: str | None = Field(None, description="default: accuracy, or r2 of a regression; others with an interval do")
+    margin: float = Field(0.0, ge=0, description="by how much it has to be above")
+    required: bool = Field(default=True, description="false: a model may be no better than its baseline")
+
+
 class DataGate(Block):
     """Data quality."""
 
@@ -72,6 +80,7 @@ class Gates(Block):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Gate]
 
+    baseline: BaselineGate | None = None
     data: DataGate | None = None
     signature: SignatureGate | None = None
     provenance: ProvenanceGate | None = None

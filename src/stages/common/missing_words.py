@@ -6,3 +6,8 @@ MISSING_WORDS = frozenset(
         *("nan", "null", "none", "nil", "?", "-", "--", ".", "missing"),
     }
 )
+
+
+def is_missing_word(text: str) -> bool:
+    """Whether a text is such a word."""
+    return text.strip().casefold() in MISSING_WORDS

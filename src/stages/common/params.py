@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeVar
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from stages.common.block import Block
+from stages.common.block import Block, BlockName
 from stages.common.datasets import Dataset
 from stages.common.errors import StageError
 from stages.common.models import Model
@@ -25,8 +25,8 @@ class Params(Block):
     """The whole of params.yaml."""
 
     sources: Sources
-    datasets: dict[str, Dataset]
-    models: dict[str, Model]
+    datasets: dict[BlockName, Dataset]
+    models: dict[BlockName, Model]
     model_format: Literal["joblib", "skops"] = Field(
         default="joblib", description="of every model's file: joblib's pickle, or skops, which is no pickle"
     )

@@ -1,11 +1,10 @@
 """The section `sources` of params.yaml: where raw data comes from."""
 
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from stages.common.block import Block, ImportPath, RawFile
+from stages.common.block import Block, BlockName, ImportPath, RawFile, raw_format
 
 
 class FileSource(Block):
@@ -16,8 +15,8 @@ class FileSource(Block):
 
     @model_validator(mode="after")
     def _same_format(self) -> Self:
-        if Path(self.path).suffix != Path(self.raw).suffix:
-            raise ValueError(f"a copy keeps its format: raw {self.raw!r} must end in {Path(self.path).suffix}")
+        if raw_format(self.path) != raw_format(self.raw):
+            raise ValueError(f"a copy keeps its format: raw {self.raw!r} must end in {raw_format(self.path)}")
         return self
 
 
@@ -45,7 +44,7 @@ class OutsideSource(Block):
             raise ValueError(f"needs exactly one of load, sql and url, has {given or 'none'}")
         if (self.sql is None) != (self.database is None):
             raise ValueError("sql and database belong together")
-        if self.url is None and Path(self.raw).suffix != ".parquet":
+        if self.url is None and raw_format(self.raw) != ".parquet":
             raise ValueError(f"what {given[0]} returns is written as Parquet: raw {self.raw!r} must end in .parquet")
         if self.args and self.load is None:
             raise ValueError("args belong to load")
@@ -55,5 +54,5 @@ class OutsideSource(Block):
 class Sources(Block):
     """Where raw data comes from."""
 
-    files: dict[str, FileSource] = Field({})
-    outside: dict[str, OutsideSource] = Field({})
+    files: dict[BlockName, FileSource] = Field({})
+    outside: dict[BlockName, OutsideSource] = Field({})

@@ -10,132 +10,134 @@ from typing import BinaryIO
 import polars as pl
 
 from stages.common.errors import StageError
-from stages.common.params import Params
-from stages.data.raw_file import FIX, Format, malformed, one_line, require
+from stages.common.params import PARAMS_FILE, Params
+from stages.data.encoding import not_utf8
+from stages.data.raw_file import ARROW, CSV, FIX, JSONL, PARQUET, Format, Raw, malformed, one_line, scan
 
 _BLANK = re.compile(rb"\n\r?\n")
 _CHUNK = 1 << 22  # bytes
+_SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
 
 
 def format_of(params: Params, raw: Path) -> Format:
     """As the dataset that reads `raw` says; it decides nothing but how the file is checked."""
-    own = (dataset.clean for dataset in params.datasets.values() if Path(dataset.raw) == raw)
-    return next((Format(clean.separator, tuple(clean.null_values)) for clean in own), Format())
+    own = ((key, dataset.clean) for key, dataset in params.datasets.items() if Path(dataset.raw) == raw)
+    return next((format_for(raw, key, params) for key, _ in own), Format.of(raw))
 
 
-def check(path: Path, form: Format, shown: Path | None = None) -> None:
-    """Read all of `path` once, in constant memory, and refuse what is missing, malformed, ragged or without rows.
+def format_for(raw: Path, key: str, params: Params) -> Format:
+    """As the dataset `key` says."""
+    return Format.of(raw, params.datasets[key].clean, f"{PARAMS_FILE}: datasets.{key}.clean")
 
-    Args:
-        path: the file.
-        form: how its text is to be read.
-        shown: the name by which messages call it and whose ending says its format, if not `path`.
+
+def check(raw: Raw) -> None:
+    """Read all of `raw` once, in constant memory, and refuse what is missing, malformed, ragged or without rows.
 
     Raises:
         StageError: naming the file and, where one is known, the line.
     """
-    shown = shown or path
-    check_columns(path, form, shown)
-    rows = {".csv": _check_csv, ".jsonl": _check_jsonl, ".parquet": _check_parquet}[shown.suffix](path, form, shown)
+    check_columns(raw)
+    rows = {CSV: _check_csv, JSONL: _check_jsonl, PARQUET: _count, ARROW: _count}[raw.kind](raw)
     if rows == 0:
-        raise StageError(f"{shown} has no rows; {FIX}")
+        raise StageError(f"{raw.path} has no rows; {FIX}")
 
 
-def check_columns(path: Path, form: Format, shown: Path | None = None) -> None:
-    """Refuse an empty file and column names that are none; nothing is read but the head of the file.
+def check_columns(raw: Raw) -> None:
+    """Refuse column names that are none; nothing is read but the head of the file.
 
     Raises:
         StageError: no header, or one with two columns of a name, a column without, or in another encoding.
     """
-    shown = shown or path
-    require(path)
-    if path.stat().st_size == 0:
-        raise StageError(f"{shown} is empty; {FIX}")
-    if shown.suffix == ".parquet":
-        _refuse_twice(_parquet_names(path, shown), shown)
-    if shown.suffix != ".csv":
+    if not raw.is_text and raw.file.is_file():
+        _refuse_twice(_typed_names(raw), raw)
+    if raw.kind != CSV:
         return
-    with path.open("rb") as file:
-        names = _header(file, form.separator, shown)
+    with raw.file.open("rb") as file:
+        names = _header(file, raw)
+    separator = raw.form.separator
     if not names:
-        raise StageError(f"{shown}: line 1 is blank; the first line must name the columns")
+        raise StageError(f"{raw.path}: line 1 is blank; the first line must name the columns")
     if all(_is_number(name) for name in names):
+        raise StageError(f"{raw.path}: line 1: {separator.join(names)!r} is data; the first line must name the columns")
+    if len(names) == 1 and (other := next((known for known in _SEPARATORS if known in names[0]), None)):
         raise StageError(
-            f"{shown}: line 1: {form.separator.join(names)!r} is data; the first line must name the columns"
+            f"{raw.path}: line 1: {names[0]!r:.80} is one column, separated by {separator!r}; "
+            f"set {raw.form.place}.separator, perhaps to {_SEPARATORS[other]}"
         )
     if "" in names:
         raise StageError(
-            f"{shown}: line 1: column {names.index('') + 1} has no name; name it, or write the file without it "
+            f"{raw.path}: line 1: column {names.index('') + 1} has no name; name it, or write the file without it "
             "(pandas' index: to_csv(…, index=False))"
         )
-    _refuse_twice(names, shown)
+    _refuse_twice(names, raw)
 
 
-def _refuse_twice(names: list[str], shown: Path) -> None:
+def _refuse_twice(names: list[str], raw: Raw) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise StageError(f"{shown}: line 1: two columns are named {twice!r}; rename one")
+        raise StageError(f"{raw.path}: line 1: two columns are named {twice!r}; rename one")
 
 
-def _parquet_names(path: Path, shown: Path) -> list[str]:
+def _typed_names(raw: Raw) -> list[str]:
     import pyarrow as pa
+    from pyarrow import ipc
     from pyarrow.parquet import read_schema
 
     try:
-        return list(read_schema(path).names)
+        if raw.kind == PARQUET:
+            return list(read_schema(raw.file).names)
+        with ipc.open_file(raw.file) as file:
+            return list(file.schema.names)
     except (pa.ArrowException, OSError) as error:
-        raise malformed(shown, error) from error
+        raise malformed(raw.path, raw.kind, error) from error
 
 
-def _header(file: BinaryIO, separator: str, shown: Path) -> list[str]:
+def _header(file: BinaryIO, raw: Raw) -> list[str]:
     import csv
 
-    lines = (_decoded(line, number, shown).removeprefix("\ufeff") for number, line in enumerate(file, start=1))
+    lines = (_decoded(line, number, raw).removeprefix("\ufeff") for number, line in enumerate(file, start=1))
     try:
-        return next(csv.reader(lines, delimiter=separator), [])
+        return next(csv.reader(lines, delimiter=raw.form.separator), [])
     except csv.Error as error:
-        raise malformed(shown, error) from error
+        raise malformed(raw.path, raw.kind, error) from error
 
 
-def _decoded(line: bytes, number: int, shown: Path) -> str:
+def _decoded(line: bytes, number: int, raw: Raw) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        guess = "UTF-16" if line.startswith((b"\xff\xfe", b"\xfe\xff")) else "WINDOWS-1252"
-        raise StageError(
-            f"{shown}: line {number} is not UTF-8: {line[error.start : error.start + 12]!r}; convert the file, "
-            f"for example: iconv -f {guess} -t UTF-8"
-        ) from error
+        raise not_utf8(raw.file, line, number, raw.path, raw.form.place) from error
 
 
-def _check_csv(path: Path, form: Format, shown: Path) -> int:
+def _check_csv(raw: Raw) -> int:
     import pyarrow as pa  # its reader alone counts the fields of every row; Polars fills a short row with nulls
     from pyarrow import csv
 
-    with path.open("rb") as file:
-        names = _header(file, form.separator, shown)
+    separator = raw.form.separator
+    with raw.file.open("rb") as file:
+        names = _header(file, raw)
     try:
         batches = csv.open_csv(
-            path,
+            raw.file,
             csv.ReadOptions(use_threads=False),  # with threads it does not know which row is ragged
-            parse_options=csv.ParseOptions(delimiter=form.separator, newlines_in_values=True),
+            parse_options=csv.ParseOptions(delimiter=separator, newlines_in_values=True),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), check_utf8=False),
         )
         rows = sum(int(batch.num_rows) for batch in batches)
     except pa.ArrowInvalid as error:
-        _check_encoding(path, shown)
+        _check_encoding(raw)
         raise StageError(
-            f"{shown} is not a CSV file separated by {form.separator!r}: {one_line(error)}; {FIX}, "
-            "or set `separator` in the dataset's clean block"
+            f"{raw.path} is not a CSV file separated by {separator!r}: {one_line(error)}; {FIX}, "
+            f"or set {raw.form.place}.separator"
         ) from error
-    _check_encoding(path, shown)
-    _check_blank_lines(path, shown)
+    _check_encoding(raw)
+    _check_blank_lines(raw)
     return rows
 
 
-def _check_encoding(path: Path, shown: Path) -> None:
+def _check_encoding(raw: Raw) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
+    with raw.file.open("rb") as file:
         try:
             while chunk := file.read(_CHUNK):
                 decoder.decode(chunk)
@@ -143,20 +145,20 @@ def _check_encoding(path: Path, shown: Path) -> None:
         except UnicodeDecodeError:
             file.seek(0)
             for number, line in enumerate(file, start=1):
-                _decoded(line, number, shown)
+                _decoded(line, number, raw)
 
 
-def _check_blank_lines(path: Path, shown: Path) -> None:
+def _check_blank_lines(raw: Raw) -> None:
     """Polars reads a blank line as a row of missing values, other readers as none at all."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with raw.file.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if not _BLANK.search(content):
             return
     quotes = 0
-    with path.open("rb") as file:
+    with raw.file.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if quotes % 2 == 0 and not line.strip(b"\r\n"):
                 remedy = 'remove it (a missing value in a file of one column is written "")'
-                raise StageError(f"{shown}: line {number} is blank; {remedy}")
+                raise StageError(f"{raw.path}: line {number} is blank; {remedy}")
             quotes += line.count(b'"')
 
 
@@ -168,24 +170,26 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _check_jsonl(path: Path, _form: Format, shown: Path) -> int:
+def _check_jsonl(raw: Raw) -> int:
     rows = 0
-    with path.open("rb") as lines:
+    with raw.file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.isspace():
                 continue
             try:
                 value = json.loads(line)
             except ValueError as error:
-                raise StageError(f"{shown}: line {number} is not JSON: {one_line(error)}; {FIX}") from error
+                raise StageError(f"{raw.path}: line {number} is not JSON: {one_line(error)}; {FIX}") from error
             if not isinstance(value, dict):
-                raise StageError(f'{path}: line {number} is {value!r:.40}, not an object such as {{"age": 25}}; {FIX}')
+                raise StageError(
+                    f'{raw.path}: line {number} is {value!r:.40}, not an object such as {{"age": 25}}; {FIX}'
+                )
             rows += 1
     return rows
 
 
-def _check_parquet(path: Path, _form: Format, shown: Path) -> int:
+def _count(raw: Raw) -> int:
     try:
-        return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        return int(scan(raw, {}).select(pl.len()).collect().item())
     except pl.exceptions.PolarsError as error:
-        raise malformed(shown, error) from error
+        raise malformed(raw.path, raw.kind, error) from error

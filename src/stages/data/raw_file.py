@@ -1,4 +1,4 @@
-"""Raw files: how their text is read, and the lazy frame that they hold."""
+"""Raw files: how they are to be read, and the lazy frame that they hold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,30 +8,70 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
+from stages.common.datasets import Cleaning
 from stages.common.errors import StageError
-from stages.data.parsing import parse
+from stages.data.parsing import PLAIN, NumberStyle, parse
 
+CSV, JSONL, PARQUET, ARROW = "csv", "jsonl", "parquet", "arrow"
 _SAMPLE = 10_000  # rows from which the type of a column that the schema does not name is inferred
 FIX = "correct the file, or fetch it again"
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a text file is to be read."""
+    """How a raw file is to be read.
+
+    Attributes:
+        separator: of a CSV file.
+        null_values: what a CSV file or a text cell of Excel says for a missing value.
+        encoding: of a text file.
+        numbers: how a CSV file writes them.
+        sheet: of an Excel file; None: its only one.
+        place: the settings in params.yaml, for messages.
+    """
 
     separator: str = ","
     null_values: tuple[str, ...] = ("",)
+    encoding: str = "utf-8"
+    numbers: NumberStyle = PLAIN
+    sheet: str | None = None
+    place: str = "the dataset's clean block"
+
+    @classmethod
+    def of(cls, path: Path, clean: Cleaning | None = None, place: str = "the dataset's clean block") -> "Format":
+        """As a dataset's settings say, or as the file's name does."""
+        usual = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
+        if clean is None:
+            return cls(usual)
+        style = NumberStyle(clean.decimal, clean.thousands)
+        return cls(clean.separator or usual, tuple(clean.null_values), clean.encoding, style, clean.sheet, place)
 
 
-def require(path: Path) -> None:
-    """Refuse a path that is not a file, saying where the file could come from."""
-    if not path.is_file():
-        raise StageError(f"{path} is missing; put the file there, or restore it: dvc pull, git checkout")
+@dataclass(frozen=True)
+class Raw:
+    """A raw file that can be scanned.
+
+    Attributes:
+        path: the file as users know it, for messages.
+        file: what is read: the file itself or, where it is packed or written otherwise, a plain copy.
+        kind: of `file`: CSV or JSONL, both in UTF-8, PARQUET (it may be a folder) or ARROW.
+        form: how it is to be read.
+    """
+
+    path: Path
+    file: Path
+    kind: str
+    form: Format
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are written as text."""
+        return self.kind in {CSV, JSONL}
 
 
-def malformed(path: Path, error: Exception) -> StageError:
+def malformed(path: Path, kind: str, error: Exception) -> StageError:
     """The refusal of a file that its own format's reader refuses."""
-    return StageError(f"{path} is not readable as {path.suffix[1:]}: {one_line(error)}; {FIX}")
+    return StageError(f"{path} is not readable as {kind}: {one_line(error)}; {FIX}")
 
 
 def one_line(error: Exception) -> str:
@@ -39,57 +79,86 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def scan(path: Path, form: Format, columns: Mapping[str, Any], *, as_text: bool = False) -> pl.LazyFrame:
-    """The rows of `path`, lazily; a NaN is read as missing.
+def scan(raw: Raw, columns: Mapping[str, Any], *, as_text: bool = False) -> pl.LazyFrame:
+    """The rows of `raw`, lazily; a NaN is read as missing.
 
     Args:
-        path: a CSV, Parquet or JSON lines file.
-        form: how the text of a CSV file is to be read.
+        raw: the file.
         columns: dtype by name. Text is parsed as these; reading fails on a cell that does not parse.
         as_text: leave these columns text instead, for a file in which a cell does not parse. A column not named
             keeps the type inferred from the first rows if all its cells parse, and stays text otherwise, so that
             its type depends on nothing but itself.
 
     Raises:
-        StageError: if the file is missing or malformed.
+        StageError: if the file is malformed.
     """
-    require(path)
     try:
-        if path.suffix == ".parquet":
-            frame = pl.scan_parquet(path)
-            frame.collect_schema()
-        else:
-            frame = _scan_text(path, form, columns, as_text=as_text)
+        frame = _scan_text(raw, columns, as_text=as_text) if raw.is_text else _scan_typed(raw)
+        have = frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise malformed(path, error) from error
-    have = frame.collect_schema()
+        raise malformed(raw.path, raw.kind, error) from error
     texts = [by_name(name) for name, dtype in columns.items() if dtype.is_float() and have.get(name) == pl.String]
     spelled = [pl.when(text.str.strip_chars().str.to_lowercase() != "nan").then(text).name.keep() for text in texts]
     return frame.with_columns(cs.float().fill_nan(None), *spelled)
 
 
-def _scan_text(path: Path, form: Format, columns: Mapping[str, Any], *, as_text: bool) -> pl.LazyFrame:
-    schema = _open(path, form, {}).collect_schema()
-    if path.suffix == ".jsonl" and not columns.keys() <= schema.keys():  # a key may first appear in a late row
-        schema = _open(path, form, {}, sample=None).collect_schema()
-    named = {name: pl.String if as_text else dtype for name, dtype in columns.items() if name in schema}
+def _scan_typed(raw: Raw) -> pl.LazyFrame:
+    if raw.kind == ARROW:
+        return pl.scan_ipc(raw.file)
+    if raw.file.is_dir():
+        return pl.scan_parquet(raw.file / "**" / "*.parquet", hive_partitioning=True)
+    return pl.scan_parquet(raw.file)
+
+
+def _scan_text(raw: Raw, columns: Mapping[str, Any], *, as_text: bool) -> pl.LazyFrame:
+    schema = _open(raw, {}).collect_schema()
+    if raw.kind == JSONL and not columns.keys() <= schema.keys():  # a key may first appear in a late row
+        schema = _open(raw, {}, sample=None).collect_schema()
+    style = raw.form.numbers if raw.kind == CSV else PLAIN
+    named = {
+        name: pl.String if as_text or (style != PLAIN and dtype.is_numeric()) else dtype
+        for name, dtype in columns.items()
+        if name in schema
+    }
     others = {name: _storable(dtype) for name, dtype in schema.items() if name not in columns}
+    if style != PLAIN:
+        return _with_numbers(raw, named, others, style)
     if as_text:
-        others = _fitting(path, form, others)
-    return _open(path, form, others | named)
+        others = _fitting(raw, others)
+    return _open(raw, others | named)
 
 
 def _storable(dtype: Any) -> Any:
     return pl.String if dtype == pl.Int128 else dtype  # neither Arrow nor Parquet knows 128 bits
 
 
-def _fitting(path: Path, form: Format, inferred: dict[str, Any]) -> dict[str, Any]:
+def _fitting(raw: Raw, inferred: dict[str, Any]) -> dict[str, Any]:
     """`inferred`, but text where some cell does not parse."""
     simple = [name for name, dtype in inferred.items() if dtype.is_numeric() or dtype == pl.Boolean]
-    text = _open(path, form, inferred | dict.fromkeys(simple, pl.String))
+    text = _open(raw, inferred | dict.fromkeys(simple, pl.String))
     odd = [(parse(by_name(name), inferred[name]).is_null() & by_name(name).is_not_null()).any() for name in simple]
     broken = text.select(odd).collect(engine="streaming").row(0) if simple else ()
     return inferred | {name: pl.String for name, is_broken in zip(simple, broken, strict=True) if is_broken}
+
+
+def _with_numbers(raw: Raw, named: dict[str, Any], others: dict[str, Any], style: NumberStyle) -> pl.LazyFrame:
+    """The rows with those of the `others` as numbers whose values are all numbers as this file writes them."""
+    maybe = [name for name, dtype in others.items() if dtype == pl.String or dtype.is_numeric()]
+    frame = _open(raw, others | named | dict.fromkeys(maybe, pl.String))
+    kinds = (pl.Int64, pl.Float64)
+    fits = [
+        (parse(by_name(name), kind, style).is_null() == by_name(name).is_null()).all()
+        & by_name(name).is_not_null().any()
+        for name in maybe
+        for kind in kinds
+    ]
+    inner = [fit.alias(str(number)) for number, fit in enumerate(fits)]
+    found = iter(frame.select(inner).collect(engine="streaming").row(0) if inner else ())
+    numbers = {name: next((kind for kind, fit in zip(kinds, [next(found), next(found)], strict=True) if fit), None)
+               for name in maybe}  # fmt: skip
+    return frame.with_columns(
+        parse(by_name(name), kind, style).alias(name) for name, kind in numbers.items() if kind is not None
+    )
 
 
 def by_name(name: str) -> pl.Expr:
@@ -97,13 +166,13 @@ def by_name(name: str) -> pl.Expr:
     return cs.by_name(name).as_expr()
 
 
-def _open(path: Path, form: Format, overrides: dict[str, Any], sample: int | None = _SAMPLE) -> pl.LazyFrame:
-    if path.suffix == ".jsonl":
-        return pl.scan_ndjson(path, schema_overrides=overrides, infer_schema_length=sample)
+def _open(raw: Raw, overrides: dict[str, Any], sample: int | None = _SAMPLE) -> pl.LazyFrame:
+    if raw.kind == JSONL:
+        return pl.scan_ndjson(raw.file, schema_overrides=overrides, infer_schema_length=sample)
     return pl.scan_csv(
-        path,
-        separator=form.separator,
-        null_values=list(form.null_values),
+        raw.file,
+        separator=raw.form.separator,
+        null_values=list(raw.form.null_values),
         schema_overrides=overrides,
         infer_schema_length=sample,
     )

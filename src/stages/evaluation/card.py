@@ -1,5 +1,7 @@
 """A model's card: what a registry must know of it without unpickling it."""
 
+import inspect
+import re
 import sys
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _EXAMPLE_ROWS = 5
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # another one each time
+_LONGEST = 300  # characters of a param that is no plain value
 _NAMES = {"sklearn": "scikit-learn"}  # modules that are named otherwise than their distribution
 _ALSO = {"skrub": "pandas"}  # works on frames, though its pickle does not say so
 
@@ -34,6 +38,7 @@ def describe(model: Any, modules: "Iterable[str]", train: pd.DataFrame, test: pd
     classifier, probable = is_classifier(model), hasattr(model, "predict_proba")
     return {
         "task": "classification" if classifier else "regression",
+        "steps": steps(model),
         "inputs": [
             {"name": name, "dtype": table.dtype_name(every[name].dtype), "nullable": bool(nullable[name])}
             for name in every.columns
@@ -46,6 +51,40 @@ def describe(model: Any, modules: "Iterable[str]", train: pd.DataFrame, test: pd
         "probabilities": model.predict_proba(example).tolist() if probable else None,
         "packages": packages(modules),
     }
+
+
+def steps(model: Any) -> list[dict[str, Any]]:
+    """What a model does one after the other: each step's path and the params that are not its class's own.
+
+    Of skrub's vectorizer also which columns it takes for which kind.
+    """
+    parts = [step for _, step in getattr(model, "steps", [("", model)])]
+    return [
+        {
+            "step": ".".join(part for part in type(step).__module__.split(".") if not part.startswith("_"))
+            + f".{type(step).__name__}",
+            "params": {name: _shown(value) for name, value in _changed_params(step).items()},
+            **_columns(step),
+        }
+        for step in parts
+    ]
+
+
+def _columns(step: Any) -> dict[str, Any]:
+    kinds = {kind: names for kind, names in getattr(step, "kind_to_columns_", {}).items() if names}
+    return {"columns": kinds} if kinds else {}
+
+
+def _changed_params(step: Any) -> dict[str, Any]:
+    usual = inspect.signature(type(step)).parameters
+    params = step.get_params(deep=False) if hasattr(step, "get_params") else {}
+    defaults = {name: usual[name].default if name in usual else None for name in params}
+    return {name: value for name, value in params.items() if repr(value) != repr(defaults[name])}
+
+
+def _shown(value: Any) -> Any:
+    plain = isinstance(value, str | bool | int | None) or (isinstance(value, float) and np.isfinite(value))
+    return value if plain else _ADDRESS.sub("", " ".join(repr(value).split()))[:_LONGEST]
 
 
 def packages(modules: "Iterable[str]") -> list[str]:

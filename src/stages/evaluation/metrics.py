@@ -1,5 +1,6 @@
-"""A model's metrics, flat, so that `dvc metrics show` is one readable row a model."""
+"""A model's metrics: what `dvc metrics show` has as one row a model, then each class, then the baseline's."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,10 @@ from sklearn import metrics
 from sklearn.base import is_classifier
 
 from stages.evaluation.predictions import Array, Predictions, one_vs_rest
+
+_MOST_CLASSES = 30  # of which each is told
+_LONGEST_NAME = 60
+_BINS = 10  # of a calibration curve
 
 
 def predict(model: Any, features: Any, actual: Array) -> Predictions:
@@ -38,12 +43,57 @@ def measure(predictions: Predictions) -> dict[str, float | int]:
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
+def by_class(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """Precision and recall of each class of the test part, by a name that fits into a metric's; none where many are."""
+    labels = np.unique(predictions.actual)
+    if predictions.classes is None or len(labels) > _MOST_CLASSES:
+        return {}
+    precision, recall, _, _ = metrics.precision_recall_fscore_support(
+        predictions.actual, predictions.predicted, labels=labels, zero_division=0
+    )
+    found: dict[str, dict[str, float]] = {}
+    for label, *values in zip(labels, precision.tolist(), recall.tolist(), strict=True):
+        name = re.sub(r"[^\w -]+", "_", str(label)).strip()[:_LONGEST_NAME] or "_"
+        while name in found:
+            name += "_"
+        found[name] = dict(zip(("precision", "recall"), values, strict=True))
+    return found
+
+
+def baseline(predictions: Predictions, known: Array) -> dict[str, float | int]:
+    """The same metrics of a model that has seen no feature: the most frequent class, their shares, or the mean.
+
+    Args:
+        predictions: of the model that is compared with it.
+        known: the target of the train part.
+    """
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    model = DummyRegressor() if predictions.classes is None else DummyClassifier(strategy="prior")
+    model.fit(np.zeros((len(known), 1)), known)
+    found = measure(predict(model, np.zeros((len(predictions.actual), 1)), predictions.actual))
+    return {name: value for name, value in found.items() if not name.endswith(("_low", "_high")) and name != "rows"}
+
+
 def roc_curves(predictions: Predictions) -> list[tuple[str, Array, Array, float]]:
     """Each class against the rest: its name, false and true positive rates along the curve, the area beneath."""
     curves = []
     for label, is_class, score in one_vs_rest(predictions):
         wrong, right, _ = metrics.roc_curve(is_class, score)
         curves.append((str(label), wrong, right, float(metrics.auc(wrong, right))))
+    return curves
+
+
+def calibration_curves(predictions: Predictions) -> list[tuple[str, Array, Array]]:
+    """Of each class, over bins of equal width: its name, the mean probability said, the share that came."""
+    from sklearn.calibration import calibration_curve
+
+    if not predictions.are_probabilities:
+        return []
+    curves = []
+    for label, is_class, score in one_vs_rest(predictions):
+        came, said = calibration_curve(is_class, np.clip(score, 0, 1), n_bins=_BINS)
+        curves.append((str(label), said, came))
     return curves
 
 
@@ -66,11 +116,44 @@ def _classification(predictions: Predictions) -> dict[str, float | int]:
         "precision_macro": float(precision),
         "recall_macro": float(recall),
     }
+    result["mcc"] = float(metrics.matthews_corrcoef(actual, predicted))
+    result |= _intervals(actual, predicted)
     if predictions.are_probabilities and not predictions.unseen:
         result["log_loss"] = float(metrics.log_loss(actual, predictions.scores, labels=predictions.classes))
+        result["brier"] = _brier(predictions)
     if curves := one_vs_rest(predictions):
         result["roc_auc"] = float(np.mean([metrics.roc_auc_score(is_class, score) for _, is_class, score in curves]))
+        precisions = [metrics.average_precision_score(is_class, score) for _, is_class, score in curves]
+        result["pr_auc"] = float(np.mean(precisions))
     return {**result, "rows": len(actual)}
+
+
+def _brier(predictions: Predictions) -> float:
+    """The mean squared distance of the probabilities from what came (Brier 1950); of two classes that of the second."""
+    classes, probabilities = predictions.classes, predictions.scores
+    came = predictions.actual[:, None] == np.asarray(classes)[None, :]
+    squared = ((probabilities - came) ** 2).sum(axis=1).mean()
+    return float(squared / 2 if came.shape[1] == 2 else squared)  # noqa: PLR2004  as scikit-learn counts two
+
+
+def _intervals(actual: Array, predicted: Array, resamples: int = 1000) -> dict[str, float]:
+    """95 % percentile bootstrap over rows, drawn as tables of confusion, which are all that these metrics see."""
+    labels, codes = np.unique(np.concatenate([actual, predicted]), return_inverse=True)
+    size, rows = len(labels), len(actual)
+    if size > _MOST_CLASSES:
+        return {}
+    cells = np.bincount(codes[:rows] * size + codes[rows:], minlength=size * size) / rows
+    drawn = np.random.default_rng(0).multinomial(rows, cells, resamples).reshape(resamples, size, size).astype(float)
+    hits, came, said = np.diagonal(drawn, axis1=1, axis2=2), drawn.sum(axis=2), drawn.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall = np.where(came > 0, hits / came, np.nan)
+        f1 = np.where(came + said > 0, 2 * hits / (came + said), np.nan)
+        spread = (rows**2 - (said**2).sum(axis=1)) * (rows**2 - (came**2).sum(axis=1))
+        mcc = np.where(spread > 0, (hits.sum(axis=1) * rows - (came * said).sum(axis=1)) / np.sqrt(spread), 0.0)
+    values = {"balanced_accuracy": np.nanmean(recall, axis=1), "f1_macro": np.nanmean(f1, axis=1), "mcc": mcc}
+    bounds = {name: np.percentile(value, [2.5, 97.5]) for name, value in values.items()}
+    ends = ("low", "high")
+    return {f"{name}_{end}": float(bound[i]) for name, bound in bounds.items() for i, end in enumerate(ends)}
 
 
 def _regression(predictions: Predictions) -> dict[str, float | int]:

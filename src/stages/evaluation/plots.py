@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from stages.evaluation.metrics import calibration_curves
 from stages.evaluation.predictions import Array, Evaluation, Predictions
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _MOST_LABELS, _MOST_BARS, _LONG = 15, 20, 28
 
 
 def draw(folder: Path, found: Evaluation) -> None:
-    """Write the PNGs into `folder`: confusion and roc of a classifier or residuals of a regressor, and importance."""
+    """Write the PNGs into `folder`: confusion, roc and calibration of a classifier or residuals, and importance."""
     name, predictions, scores = found.name, found.predictions, found.scores
     if predictions.classes is None:
         _residuals(folder / "residuals.png", name, predictions, scores)
@@ -28,6 +29,8 @@ def draw(folder: Path, found: Evaluation) -> None:
         _confusion(folder / "confusion.png", name, predictions, scores)
         if found.curves:
             _roc(folder / "roc.png", name, found.curves, scores)
+        if "brier" in scores and (curves := calibration_curves(predictions)):
+            _calibration(folder / "calibration.png", name, curves, scores)
         metric = "accuracy"
     _importance(folder / "importance.png", name, metric, found.importance)
 
@@ -72,6 +75,21 @@ def _roc(path: Path, name: str, curves: list[tuple[str, Array, Array, float]], s
     axes.grid(color="#e6e8eb", linewidth=0.8)
     if len(curves) <= _MOST_LABELS:
         axes.legend(loc="lower right", frameon=False)
+    _save(figure, path)
+
+
+def _calibration(path: Path, name: str, curves: list[tuple[str, Array, Array]], scores: dict[str, Any]) -> None:
+    figure, axes = _axes((5.6, 5.2), f"{name}: Brier score {scores['brier']:.3f}, what was said and what came")
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1.2, label="perfectly calibrated")
+    for number, (label, said, came) in enumerate(curves):
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(said, came, color=colour, linewidth=1.6, marker="o", markersize=5, label=_short(label))
+    axes.set(xlabel="probability that the model says", ylabel="share that is of the class")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set_aspect("equal")
+    axes.grid(color="#e6e8eb", linewidth=0.8)
+    if len(curves) <= _MOST_LABELS:
+        axes.legend(loc="upper left", frameon=False)
     _save(figure, path)
 
 

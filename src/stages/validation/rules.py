@@ -17,7 +17,7 @@ from pandera.api.polars.types import PolarsData
 from stages.common.datasets import Column
 from stages.common.errors import StageError
 from stages.common.params import PARAMS_FILE
-from stages.data.parsing import parse
+from stages.data.parsing import PLAIN, NumberStyle, parse
 from stages.validation.schema import bad_arguments
 
 _LABEL = 120  # characters of a reason: a check may list a thousand allowed values
@@ -54,8 +54,10 @@ class Typed:
     unparsed: pl.Expr | None = None
 
 
-def typed_column(raw: str, name: str, have: Any, wanted: Any, what: str) -> Typed:
-    """How the column `raw` gets the schema's type, as the column `name`.
+def typed_column(  # noqa: PLR0913  names before and after, types before and after
+    raw: str, name: str, have: Any, wanted: Any, what: str, *, style: NumberStyle = PLAIN
+) -> Typed:
+    """How the column `raw` gets the schema's type, as the column `name`; `style` is how text writes numbers.
 
     Raises:
         StageError: if no value of the column's type could be of the schema's.
@@ -64,7 +66,7 @@ def typed_column(raw: str, name: str, have: Any, wanted: Any, what: str) -> Type
     if have == wanted:
         return Typed(raw, raw, column)
     if have == pl.String:
-        return Typed(raw, name, parse(column, wanted), pl.col(name).is_null() & column.is_not_null())
+        return Typed(raw, name, parse(column, wanted, style), pl.col(name).is_null() & column.is_not_null())
     value = column.cast(wanted, strict=False)
     if (wanted == pl.String and not have.is_nested()) or have == pl.Null:
         return Typed(raw, name, value)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 
 from stages.common.missing_words import MISSING_WORDS
-from stages.data.raw_file import by_name
+from stages.data.raw_file import Raw, by_name, scan
 
 _ROWS = 10_000  # from the head of the file, as the types are inferred from
 _MOST = 0.9  # share of values that makes it look so
@@ -20,6 +20,11 @@ _LOOKS = {  # the first that most values match
     "percentages": r"^[+-]?[\d.,]+ ?%$",
     "dates": r"^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?$",
 }
+
+
+def report_of(raw: Raw, types: Mapping[str, pl.DataType]) -> dict[str, dict[str, str]]:
+    """`type_report` of these columns of a file, of which text is looked at as it is written."""
+    return type_report(scan(raw, dict.fromkeys(types, pl.String) if raw.is_text else {}), types)
 
 
 def type_report(frame: pl.LazyFrame, types: Mapping[str, pl.DataType]) -> dict[str, dict[str, str]]:

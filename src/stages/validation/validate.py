@@ -2,7 +2,6 @@
 
 from collections.abc import Container
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandera.polars as pa
@@ -11,9 +10,11 @@ import polars as pl
 from stages.common.datasets import Dataset
 from stages.common.errors import StageError
 from stages.common.params import PARAMS_FILE
-from stages.data.raw_file import Format, scan
+from stages.data.parsing import PLAIN
+from stages.data.raw_file import CSV, Raw, scan
 from stages.validation.rules import Rule, Typed, rules_of, typed_column
 from stages.validation.schema import pandera_schema
+from stages.validation.type_report import report_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Validated:
     reason: str
 
 
-def validate(dataset: Dataset, place: str, raw: Path, *, as_text: bool = False) -> Validated:
+def validate(dataset: Dataset, place: str, raw: Raw, *, as_text: bool = False) -> Validated:
     """Tell the rows of `raw` apart by the dataset's schema; nothing is read but the head of the file.
 
     Args:
@@ -54,15 +55,18 @@ def validate(dataset: Dataset, place: str, raw: Path, *, as_text: bool = False) 
         StageError: on a missing or malformed file, missing or unknown columns, checks that cannot be made.
     """
     schema = pandera_schema(dataset.schema_, f"{place}.schema")
-    form = Format(dataset.clean.separator, tuple(dataset.clean.null_values))
-    frame = scan(
-        raw, form, {name: _parsed_as(column.dtype.type) for name, column in schema.columns.items()}, as_text=as_text
-    )
+    frame = scan(raw, {name: _parsed_as(column.dtype.type) for name, column in schema.columns.items()}, as_text=as_text)
     have = frame.collect_schema()
-    _columns_agree(schema, list(have), raw)
+    _columns_agree(schema, have, raw)
+    style = raw.form.numbers if raw.kind == CSV else PLAIN
     typed = {
         name: typed_column(
-            f"column{number}", f"value{number}", dtype, schema.columns[name].dtype.type, f"{raw}: column {name!r}"
+            f"column{number}",
+            f"value{number}",
+            dtype,
+            schema.columns[name].dtype.type,
+            f"{raw.path}: column {name!r}",
+            style=style,
         )
         for number, (name, dtype) in enumerate(have.items())
         if name in schema.columns
@@ -80,15 +84,26 @@ def _parsed_as(dtype: Any) -> Any:
     return pl.String if dtype.is_temporal() else dtype  # Polars would guess at 01/02/2020
 
 
-def _columns_agree(schema: pa.DataFrameSchema, have: list[str], raw: Path) -> None:
+def _columns_agree(schema: pa.DataFrameSchema, have: pl.Schema, raw: Raw) -> None:
+    if odd := [name for name in have if "\0" in name]:  # Arrow's names end there, and Polars panics
+        raise StageError(f"{raw.path}: the column name {odd[0]!r} holds a NUL; rename the column in the file")
     if missing := [name for name, column in schema.columns.items() if column.required and name not in have]:
+        near = next((name for name in have if name.strip().casefold() == missing[0].strip().casefold()), None)
         raise StageError(
-            f"{raw} has no column {missing[0]!r}, only {', '.join(have)}; "
-            f"correct the file, or the schema in {PARAMS_FILE}"
+            f"{raw.path} has no column {missing[0]!r}, only {', '.join(have)}; "
+            + (f"it has {near!r}: " if near else "")
+            + f"correct the file, or the schema in {PARAMS_FILE}"
         )
-    if schema.strict and (unknown := [name for name in have if name not in schema.columns]):
+    unknown = {name: dtype for name, dtype in have.items() if name not in schema.columns}
+    if schema.strict and unknown:
+        looks = "; ".join(
+            f"{name!r} ({column['type']}{', looks like ' + column['looks_like'] if 'looks_like' in column else ''})"
+            for name, column in report_of(raw, unknown).items()
+        )
+        several = len(unknown) > 1
         raise StageError(
-            f"{raw}: column {unknown[0]!r} is not in the strict schema; add it to {PARAMS_FILE}, or drop it"
+            f"{raw.path}: the strict schema does not name {'columns' if several else 'column'} {looks}; "
+            f"add {'them' if several else 'it'} to {PARAMS_FILE}, or drop {'them' if several else 'it'}"
         )
 
 

@@ -1,8 +1,9 @@
 """What a version takes and gives, and whether values are that: MLflow's column types without MLflow or pandas."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -12,11 +13,12 @@ _NUMBERS = {"double": (-1.8e308, 1.8e308), "float": (-3.4028235e38, 3.4028235e38
 _INTEGERS = {"long": 63, "integer": 31}
 _SAID = {
     "double": "a number", "float": "a number", "long": "a 64-bit integer", "integer": "a 32-bit integer",
-    "string": "text", "boolean": "true or false", "datetime": "a time in ISO 8601 without a time zone",
+    "string": "text", "boolean": "true or false", "datetime": "a time in ISO 8601, in UTC or with its time zone",
 }  # fmt: skip
 _NONE = type(None)
 _TYPES: dict[str, set[type]] = {"string": {str, _NONE}, "boolean": {bool}, "datetime": {str, datetime, _NONE}}
 _OPTIONAL_BOOLEAN = {bool, _NONE}
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
 _SHOWN = 40  # characters of a value that an error repeats
 
 
@@ -65,12 +67,9 @@ class Column:
         times = []
         for row, value in enumerate(values):
             try:
-                time = datetime.fromisoformat(value) if isinstance(value, str) else value
-            except ValueError:
+                times.append(_utc(value))
+            except (ValueError, OverflowError):
                 raise self._reject(row, value) from None
-            if time is not None and time.tzinfo is not None:
-                raise self._reject(row, value)
-            times.append(time)
         return times
 
     def _wrong(self, values: list[Any]) -> Refused:
@@ -87,6 +86,15 @@ class Column:
         got = "null" if value is None else f"{value!r:.{_SHOWN}}"
         message = f"column {self.name!r}, row {row}: expected {self.expected}, got {got}"
         return Refused(422, message, field=self.name, expected=self.expected, got=got)
+
+
+def _utc(value: Any) -> Any:
+    """A time without a zone, as models get them: one that has a zone in UTC, as the cleaning of the data reads it."""
+    if isinstance(value, str):
+        if not _TIME.fullmatch(value.strip()):
+            raise ValueError(value)
+        value = datetime.fromisoformat(value.strip())
+    return value.astimezone(UTC).replace(tzinfo=None) if value is not None and value.tzinfo else value
 
 
 @dataclass(frozen=True, slots=True)

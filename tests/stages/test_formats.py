@@ -1,0 +1,235 @@
+"""The formats that people have: packed, in other encodings, with other numbers; Excel, Arrow, folders of Parquet."""
+
+import datetime as dt
+import gzip
+import re
+
+import polars as pl
+import pytest
+import xlsxwriter
+from datasets import FLOAT, INT, TEXT, left_behind, params
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import feather, ipc, table
+
+from stages import clean, ingest
+from stages.common.errors import StageError
+from stages.data.parsing import NumberStyle, parse
+
+TABLE = "name,age\nAnn,25\nBo,-1\n"
+RUSSIAN = "имя,город\nИван,Москва\nОльга,Санкт-Петербург\nМария,Новосибирск\n"  # noqa: RUF001  that is the point
+COLUMNS = {"name": TEXT, "age": {**INT, "checks": {"ge": 0}}}
+
+
+def cleaned(job, name, content, columns=COLUMNS, **settings_):
+    """The dataset of a raw file with this name and content: bytes, or a function that writes it."""
+    raw = job.folder / name
+    content(raw) if callable(content) else raw.write_bytes(content)
+    clean.run("d", params(columns, raw=name, **settings_), raw=raw, **job.paths)
+    assert not left_behind(job.folder)
+    return job
+
+
+def sheet(path, rows, name="data", others=()):
+    book = xlsxwriter.Workbook(path)
+    day = book.add_format({"num_format": "yyyy-mm-dd"})
+    for title, content in ((name, rows), *others):
+        page = book.add_worksheet(title)
+        for row, cells in enumerate(content):
+            for column, cell in enumerate(cells):
+                page.write_datetime(row, column, cell, day) if isinstance(cell, dt.date) else page.write(
+                    row, column, cell
+                )
+    book.close()
+
+
+def parts(path):
+    for year in (2023, 2024):
+        (path / f"year={year}").mkdir(parents=True)
+        pl.DataFrame({"name": [f"a{year}"], "age": [year - 2000]}).write_parquet(path / f"year={year}" / "part.parquet")
+    (path / "_SUCCESS").touch()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "settings_"),
+    [
+        ("raw.csv.gz", gzip.compress(TABLE.encode()), {}),
+        ("raw.tsv", TABLE.replace(",", "\t").encode(), {}),
+        ("RAW.TSV.gz", gzip.compress(TABLE.replace(",", "\t").encode()), {}),
+        ("raw.csv", TABLE.encode("utf-16"), {"encoding": "utf-16"}),
+        (
+            "raw.csv.gz",
+            gzip.compress(TABLE.replace(",", ";").encode("utf-16")),
+            {"encoding": "UTF-16", "separator": ";"},
+        ),
+        ("raw.csv", TABLE.encode("utf-8-sig"), {"encoding": "utf-8-sig"}),
+        ("raw.jsonl.gz", gzip.compress(b'{"name": "Ann", "age": 25}\n{"name": "Bo", "age": -1}\n'), {}),
+        ("raw.xlsx", lambda path: sheet(path, [["name", "age"], ["Ann", 25], ["Bo", -1], [None, None]]), {}),
+        ("raw.xlsx", lambda path: sheet(path, [["name", "age"], ["Ann", 25], ["Bo", -1]], others=[("notes", [])]), {}),
+        (
+            "raw.xlsx",
+            lambda path: sheet(path, [["by", "me"]], others=[("b", [["name", "age"], ["Ann", 25], ["Bo", -1]])]),
+            {"sheet": "b"},
+        ),
+        ("raw.arrow", lambda path: pl.DataFrame({"name": ["Ann", "Bo"], "age": [25, -1]}).write_ipc(path), {}),
+        ("raw.feather", lambda path: feather.write_feather(table({"name": ["Ann", "Bo"], "age": [25, -1]}), path), {}),
+    ],
+)
+def test_the_same_rows_come_out_of_each_format(job, name, content, settings_):
+    done = cleaned(job(), name, content, **settings_)
+    assert done.rows.rows() == [("Ann", 25)]
+    assert done.rejected["row"].to_list() == [2]
+    assert (done.metrics["rows_in"], done.metrics["rows_rejected"]) == (2, 1)
+
+
+def test_a_folder_of_parquet_files_is_one_table_with_its_partitions(job):
+    done = cleaned(job(), "raw.parquet", parts)
+    assert done.rows.rows() == [("a2023", 23, 2023), ("a2024", 24, 2024)]
+
+
+def test_a_folder_is_copied_whole(tmp_path):
+    parts(tmp_path / "a.parquet")
+    ingest.run("d", params(), source=tmp_path / "a.parquet", raw=tmp_path / "raw" / "a.parquet")
+    assert len(list((tmp_path / "raw" / "a.parquet").rglob("*.parquet"))) == 2
+
+
+def test_text_in_another_encoding_keeps_its_letters(job):
+    for encoding, word in (
+        ("windows-1252", "größe €"),
+        ("shift_jis", "日本"),
+        ("cp1251", "Москва"),
+        ("latin-1", "ñandú"),
+    ):
+        done = cleaned(job(), "raw.csv", f"x,{word}\n1,{word}\n".encode(encoding), {"x": INT}, encoding=encoding)
+        assert done.rows.rows(named=True) == [{"x": 1, word: word}]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "guesses"),
+    [
+        ("cp1252", "Name,Straße\nMüller,Königsstraße\nGröße,Äpfel für Jörg\n", {"windows-1252", "windows-1250"}),
+        ("cp1251", RUSSIAN, {"windows-1251"}),
+        ("shift_jis", "名前,都市\n太郎,東京\n花子,大阪\nさくら,札幌\n", {"shift_jis"}),
+        ("utf-16", "name,größe\na,1\n", {"utf-16"}),
+    ],
+)
+def test_the_refusal_guesses_the_encoding(job, encoding, text, guesses):
+    with pytest.raises(
+        StageError, match=r"line 1 is not UTF-8: .*params\.yaml: datasets\.d\.clean\.encoding"
+    ) as refusal:
+        cleaned(job(), "raw.csv", text.encode(encoding), {"x": INT})
+    assert str(refusal.value).rpartition(" ")[2] in guesses
+
+
+def test_numbers_are_read_as_the_file_writes_them(job):
+    lines = [
+        "x;n;word;empty;i",
+        "1.234,56;1,5;a1;;1.000",
+        "7;-2;1,5x;;2",
+        ",5;3e2;2;;3",
+        "12.34;1,0;b;;4",
+        "1.5;1,0;c;;5",
+    ]
+    done = cleaned(
+        job(), "raw.csv", "\n".join(lines).encode(), {"x": FLOAT, "i": INT}, separator=";", decimal=",", thousands="."
+    )
+    assert done.rows.rows() == [
+        (1234.56, 1.5, "a1", None, 1000),
+        (7.0, -2.0, "1,5x", None, 2),
+        (0.5, 300.0, "2", None, 3),
+    ]
+    assert done.rejected.select("row", "x", "reason").rows() == [
+        (4, "12.34", "x: dtype(float64)"),
+        (5, "1.5", "x: dtype(float64)"),
+    ]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    value=st.integers(-(10**9), 10**9) | st.decimals(-(10**6), 10**6, places=2),
+    style=st.sampled_from([(",", "."), (",", " "), (".", ","), (".", "'"), (",", ""), (".", "_")]),
+)
+def test_a_number_means_the_same_in_each_style(value, style):
+    decimal, thousands = style
+    written = f"{value:,}".translate(str.maketrans({",": thousands, ".": decimal}))
+    read = pl.select(parse(pl.lit(written), pl.Float64, NumberStyle(decimal, thousands))).item()
+    assert read == float(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "settings_", "said"),
+    [
+        ("raw.csv.gz", b"no gzip", {}, r"raw\.csv\.gz is not readable as gz"),
+        ("raw.csv.gz", gzip.compress(TABLE.encode())[:-9], {}, r"raw\.csv\.gz is not readable as gz"),
+        ("raw.csv.gz", gzip.compress(b""), {}, r"raw\.csv\.gz is empty"),
+        ("raw.csv.gz", gzip.compress(b"name,age\nAnn\n"), {}, r"raw\.csv\.gz is not a CSV file"),
+        (
+            "raw.csv",
+            TABLE.encode() + b"\xff",
+            {"encoding": "utf-16"},
+            r"is not utf-16 \(.*; correct .*d\.clean\.encoding",
+        ),
+        ("raw.csv", b"name;age\nAnn;25\n", {}, r"'name;age' is one column, .*datasets\.d\.clean\.separator, .*';'"),
+        ("raw.csv", b"name\tage\nAnn\t25\n", {}, r"\.separator, perhaps to a tab"),
+        ("raw.tsv", b"name,age\nAnn,25\n", {}, r"\.separator, perhaps to ','"),
+        ("raw.csv", b"name, Age\nAnn,25\n", {}, r"no column 'age', only name,  Age; it has ' Age': correct the file"),
+        (
+            "raw.csv",
+            b"name,age\nAnn,NA\nBo,25\n",
+            {"max_rejected": 0},
+            r"if 'NA' means missing, set .*null_values to \['', 'NA'\]",
+        ),
+        (
+            "raw.csv",
+            b'name,age\nAnn,"1,000"\n',
+            {"max_rejected": 0},
+            r"if numbers are written so, set .*\.decimal and \.thousands",
+        ),
+        ("raw.xlsx", b"PK", {}, r"raw\.xlsx is not readable as xlsx"),
+        (
+            "raw.xlsx",
+            lambda p: sheet(p, [["a"]], others=[("b", [["c"]])]),
+            {},
+            r"has several sheets: data, b; set .*d\.clean\.sheet",
+        ),
+        ("raw.xlsx", lambda p: sheet(p, [["a"]]), {"sheet": "b"}, r"has no sheet 'b'; correct .*\.sheet: data"),
+        ("raw.xlsx", lambda p: sheet(p, []), {}, r"raw\.xlsx is empty"),
+        ("raw.xlsx", lambda p: sheet(p, [["name", None, "age"], ["A", 1, 2]]), {}, r"first row: column 2 has no name"),
+        ("raw.xlsx", lambda p: sheet(p, [["age", "age"], [1, 2]]), {}, r"two columns are named 'age'"),
+        (
+            "raw.xlsx",
+            lambda p: sheet(p, [["name", "age"], ["a", 1], [], ["b", 2]]),
+            {},
+            r"sheet 'data': row 3 is blank",
+        ),
+        ("raw.csv", b"name,a\0ge\nAnn,1\n", {}, r"the column name 'a\\x00ge' holds a NUL; rename"),
+        ("raw.parquet", lambda p: pl.DataFrame({"\0": [1]}).write_parquet(p), {}, r"holds a NUL"),
+        ("raw.arrow", b"ARROW1 and more", {}, r"raw\.arrow is not readable as arrow"),
+        ("raw.feather", b"FEA1", {}, r"raw\.feather is not readable as arrow"),
+        ("raw.parquet", lambda p: p.mkdir(), {}, r"is a folder without a \.parquet file"),
+    ],
+)
+def test_what_is_not_that_format_is_refused_with_the_setting_that_helps(job, name, content, settings_, said):
+    done = job()
+    with pytest.raises(StageError) as refusal:
+        cleaned(done, name, content, **settings_)
+    assert re.search(said, str(refusal.value)), refusal.value
+    assert "\n" not in str(refusal.value)
+    assert done.written == []
+    assert not left_behind(done.folder)
+
+
+def test_two_arrow_columns_of_a_name_are_refused(job):
+    def twice(path):
+        rows = table([[1], [2]], names=["age", "age"])
+        with ipc.new_file(path, rows.schema) as file:
+            file.write_table(rows)
+
+    with pytest.raises(StageError, match="two columns are named 'age'"):
+        cleaned(job(), "raw.arrow", twice)
+
+
+@pytest.mark.parametrize("encoding", ["base64", "nope", "undefined"])
+def test_an_encoding_that_is_none_is_refused(encoding):
+    with pytest.raises(ValueError, match=r"is no encoding of text that Python knows"):
+        params(encoding=encoding)

@@ -1,0 +1,35 @@
+"""A time means the same where data are cleaned and where a model is asked."""
+
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dovetail.serving.protocol.refused import Refused
+from dovetail.serving.protocol.signature import Column
+from stages.data.parsing import parse
+
+DAYS = st.dates().map(str) | st.sampled_from(["2026-02-30", "2026-1-2", "20260102", "01/02/2026", "2026-W01-1", "x"])
+CLOCKS = st.times().map(str) | st.sampled_from(
+    ["03:04", "03:04:05", "03", "24:00", "03:04:60", "3:04", "03:04:05,5", ""]
+)
+ZONES = st.sampled_from(["", "", "Z", "+00:00", "-05:30", "+0200", "+02", "z", " UTC"])
+
+
+def served(text):
+    try:
+        return Column("t", "datetime", required=False).check([text])[0]
+    except Refused:
+        return None
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    texts=st.lists(st.tuples(DAYS, st.sampled_from("T t_"), CLOCKS, ZONES).map("".join) | DAYS, min_size=1, max_size=9)
+)
+def test_serving_and_cleaning_read_a_time_alike(texts):
+    cleaned = pl.DataFrame({"t": texts}).select(parse(pl.col("t"), pl.Datetime("us")))["t"].to_list()
+    assert cleaned == [served(text) for text in texts]
+
+
+def test_a_time_with_a_zone_is_in_utc():
+    assert str(served("2026-01-02T03:04:05.25+02:00")) == "2026-01-02 01:04:05.250000"
