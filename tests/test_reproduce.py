@@ -130,6 +130,32 @@ def test_another_model_that_predicts_the_same_and_tables_written_in_another_way(
     assert same in ({"test.parquet": True}, {})  # {}: by chance as many rows in a group
 
 
+def test_it_is_rebuilt_under_the_threads_that_were_recorded(registered):
+    """The model depends on how many threads there are, as HistGradientBoosting's and LightGBM's do."""
+    trained(registered, 'import os\nw += int(os.environ.get("OMP_NUM_THREADS", 0)) / 100', "rows_ = rows", "rows_ = w")
+    registered.run("dvc", "repro", "-q", "-f", "train", "register", OMP_NUM_THREADS="3")
+    registered.commit("three threads")
+    answer = registered.json("reproduce", "m/2")
+    assert answer["verdict"] == "identical"
+    assert answer["settings"]["OMP_NUM_THREADS"] == "3"
+    assert "computed as recorded: OMP_NUM_THREADS=3" in registered.run("dovetail", "reproduce", "m/2").stdout
+    assert registered.json("reproduce", "m/2", OMP_NUM_THREADS="1")["verdict"] == "identical"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "kind"), [("OMP_NUM_THREADS", "1", "threads"), ("OPENBLAS_CORETYPE", "Nehalem", "kernel")]
+)
+def test_the_setting_that_nothing_recorded_is_found_by_trying(small, variable, value, kind):
+    code = f'import os\nw += sum(map(ord, os.environ.get("{variable}", ""))) / 1e4'
+    small.replace("train.py", "\nrows = ", f"\n{code}\nrows = ")
+    small.run("dvc", "repro", "-q", "train", **{variable: value})
+    small.commit("made elsewhere")
+    answer = small.json("reproduce", "HEAD:m", code=1)
+    assert (answer["verdict"], answer["cause"]["kind"]) == ("different", kind)
+    assert f"makes the recorded bytes with {variable}={value}" in answer["cause"]["detail"]
+    assert f"set {variable}={value}" in answer["cause"]["next"]
+
+
 def test_the_first_file_that_is_another_in_a_folder_is_named(small):
     trained(small, "import os", 'f"x,y\\n1,{w}\\n"', 'os.environ.get("EXTRA", "x")')
     answer = small.json("reproduce", "HEAD:m", EXTRA="z")

@@ -278,7 +278,7 @@ def _packages(state: ModelState, other: ModelState) -> dict[str, str]:
     if here is None or there is None:
         return {}
     if here.python and there.python:
-        return {"python": here.python, **here.packages}
+        return {"python": here.python, **here.packages, **(here.computing if there.computing else {})}
     pins = there.packages if here.python else here.packages
     return {name: version for name, version in here.packages.items() if name in pins}
 

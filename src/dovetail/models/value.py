@@ -3,7 +3,7 @@
 Two files have the same value where nothing that predicts differs: not where an object was shared or copied, what lies
 between the fields of an array's rows, how many threads computed it, or how long that took. What is not known to leave
 predictions alone counts, so that a difference of values may be none of predictions, and never the other way round.
-`docs/adr/0013` says why.
+`docs/adr/0010` says why.
 """
 
 import hashlib

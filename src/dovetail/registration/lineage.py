@@ -76,6 +76,7 @@ class ModelLineage:
                 "python": self.environment.python,
                 "md5": self.run.tags.get(tag_keys.ENV_MD5),
                 "packages": self.environment.packages,
+                "computing": dict(self.environment.computing),
             },
         }
 

@@ -1,6 +1,7 @@
 """A model read and asked once behind the walls of the sandbox, before MLflow shows it and `staging` can name it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from dovetail.models.value import NoValueError, value_digest
 from dovetail.registration.projection import Projection
 from dovetail.system.processes import NoAnswer, Worker, WorkServer, silence, start_worker
 from dovetail.tracking.model_package import example_of
+from dovetail.values.computing import of_process
 
 _SECONDS = 120
 _REFUSED, _BROKEN, _MODULE, _WELL = "refused", "broken", "module", "well"
@@ -33,6 +35,7 @@ class _Said(NamedTuple):
     what: str = ""
     remedy: str = ""
     value: str | None = None
+    computing: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,12 @@ class Probed:
     Attributes:
         verdicts: The gate that keeps `staging` where it is, if the model names what nobody allowed.
         value: The digest of what it is, beside that of its bytes; None where nobody can tell.
+        computing: What this machine computes with: its cores, libraries, threads and variables.
     """
 
     verdicts: tuple[Verdict, ...]
-    value: str | None
+    value: str | None = None
+    computing: Mapping[str, str] = field(default_factory=dict)
 
 
 def start(projection: Projection) -> Worker:
@@ -69,11 +74,11 @@ def finish(projection: Projection, running: Worker) -> Probed:
     except NoAnswer as failure:
         said = _Said(_BROKEN, str(failure), _PREDICTS)
     if said.result == _REFUSED:
-        return Probed((names(said.what, projection.artifact.allow),), None)
+        return Probed((names(said.what, projection.artifact.allow),))
     if said.result != _WELL:
         path = projection.lineage.artifact.path
         raise UserError(f"{path} is no model that can be served: {said.what}", said.remedy)
-    return Probed((), said.value)
+    return Probed((), said.value, said.computing)
 
 
 def refusal(file: Path, allow: tuple[str, ...]) -> tuple[str, str]:
@@ -126,7 +131,7 @@ def _ask(asked: _Asked) -> _Said:
         if isinstance(error.__cause__ or error, ModuleNotFoundError):
             return _Said(_MODULE, what, _INSTALL)
         return _Said(_BROKEN, what, _PREDICTS)
-    return _Said(_WELL, value=value)
+    return _Said(_WELL, value=value, computing=of_process(model.estimator))
 
 
 def _value(model: Any, content: bytes) -> str | None:

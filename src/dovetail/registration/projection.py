@@ -19,7 +19,7 @@ from dovetail.repo.tree import Tree
 from dovetail.tracking.model_package import ModelContent
 from dovetail.tracking.run_content import ENVIRONMENT_FILE, LINEAGE_FILE
 from dovetail.tracking.store import RunContent
-from dovetail.values import environment
+from dovetail.values import computing, environment
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import STAGING
@@ -49,6 +49,14 @@ class Projection:
     def with_value(self, value: str | None) -> "Projection":
         """The same, with the digest of what the model is."""
         return replace(self, provenance=replace(self.provenance, value=value))
+
+    def with_computing(self, facts: Mapping[str, str]) -> "Projection":
+        """The same, with what this machine computes with: it stands beside the packages."""
+        if not facts or ENVIRONMENT_FILE not in self.run.texts:
+            return self
+        texts = {**self.run.texts, ENVIRONMENT_FILE: self.run.texts[ENVIRONMENT_FILE] + computing.text(facts)}
+        provenance = replace(self.provenance, computing_md5=computing.digest(facts))
+        return replace(self, provenance=provenance, run=replace(self.run, texts=texts))
 
 
 def project(tree: Tree, model: Model, folder: Path) -> Projection:

@@ -97,7 +97,8 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
     with write_lock(tracking.root), tracking.store() as store:
         asked = [probe.finish(*each) for each in zip(projections, probes, strict=True)]
         for known, found in zip(projections, asked, strict=True):
-            projection = replace(known, verdicts=(*known.verdicts, *found.verdicts)).with_value(found.value)
+            judged = replace(known, verdicts=(*known.verdicts, *found.verdicts))
+            projection = judged.with_value(found.value).with_computing(found.computing)
             scripts = script_uris.findings(workspace.root, projection.lineage.programs, tracking.uri)
             done.append(replace(apply(store, projection), warnings=tuple(scripts)))
             _allow(store, projection)

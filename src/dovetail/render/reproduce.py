@@ -35,6 +35,10 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     for change in answer["inputs"]:
         yield f"  {change['path']} of {change['stage']} is not what dvc.lock records"
     yield from (f"  {name} is frozen: its recorded outputs were taken" for name in answer["frozen"])
+    if settings := {name: value for name, value in answer["settings"].items() if value}:
+        yield f"  computed as recorded: {' '.join(f'{name}={value}' for name, value in settings.items())}"
+    if answer["unavailable"]:
+        yield f"  {answer['unavailable']}"
     yield f"  environment: {_environment(answer['environment'])}"
     yield from (f"  {problem}" for problem in answer["problems"])
 

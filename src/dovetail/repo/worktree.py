@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import unquote, urlparse
 
 from filelock import FileLock, Timeout
@@ -61,9 +62,20 @@ class Worktree:
         """What the stages printed."""
         return self.folder / "output.log"
 
-    def run(self, stage: str, commands: Sequence[str], folder: str, python: Path) -> int:
-        """Run a stage's commands as DVC does, with the `python` given; returns the exit code of the last one run."""
-        env = self._env(stage, python)
+    def run(
+        self,
+        stage: str,
+        commands: Sequence[str],
+        folder: str,
+        python: Path,
+        settings: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> int:
+        """Run a stage's commands as DVC does, with the `python` given; returns the exit code of the last one run.
+
+        `settings` are variables of the environment besides; None: not set.
+        """
+        asked = {**self._env(stage, python), **settings}
+        env = {name: value for name, value in asked.items() if value is not None}
         for command in commands:
             if code := run(_shell(command), folder=self.root / folder, env=env, output=self.log):
                 return code

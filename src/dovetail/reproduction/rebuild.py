@@ -9,19 +9,20 @@ from functools import cached_property
 from pathlib import Path
 
 from dovetail.errors import DataUnavailable, DovetailError, MissingFile
-from dovetail.gates import rules
 from dovetail.repo.dvc_values import Stage
 from dovetail.repo.revision import Revision
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace, open_workspace
 from dovetail.repo.worktree import Worktree, clean_worktree
 from dovetail.reproduction import verdict
-from dovetail.reproduction.by_value import ModelPair, Sameness, compare_models, same_table
+from dovetail.reproduction.by_value import Sameness
+from dovetail.reproduction.explain import Question, Settings, by_settings
 from dovetail.reproduction.fresh_environment import build_environment
+from dovetail.reproduction.impossible import RebuildImpossible, missing
+from dovetail.reproduction.recorded import Recorded
 from dovetail.reproduction.verdict import Cause, ChangedInput, Output, RebuildResult
-from dovetail.values import environment
+from dovetail.values import computing, environment
 from dovetail.values.environment import PINS, Environment
-from dovetail.values.finding import Finding
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, flatten
 
 _LINES = 20  # of a failed stage's output
@@ -37,22 +38,6 @@ class RebuildRequest:
     packages: Environment | None
     fresh_env: bool
     value: str | None = None  # the recorded digest of what the model is
-
-
-class RebuildImpossible(Exception):
-    """A version cannot be rebuilt.
-
-    Attributes:
-        missing: What it cannot be rebuilt without.
-        output: The last lines of the stage that failed.
-        packages: What that stage ran with; None when nothing was run.
-    """
-
-    def __init__(self, missing: Sequence[Finding], output: str = "", packages: Environment | None = None) -> None:
-        super().__init__("; ".join(f"{m.what}: {m.why}" for m in missing))
-        self.missing = tuple(missing)
-        self.output = output
-        self.packages = packages
 
 
 def rebuild(workspace: Workspace, request: RebuildRequest, tell: Callable[[str], None]) -> RebuildResult:
@@ -114,8 +99,9 @@ class _Rebuild:
         first = next((output for output in outputs if not output.identical), None)
         # To read a commit's metrics takes a quarter of a second; those in the same bytes are the same.
         expected, actual = map(self._metrics, (self.request.tree, self.copy.tree)) if first else ({}, {})
-        model = self._compare_model(outputs) if first else Sameness(value=True)
-        outputs = tuple(self._with_value(output, model) for output in outputs)
+        recorded, root = self._recorded, self.copy.root
+        model = recorded.compare_model(root, outputs) if first else Sameness(value=True)
+        outputs = tuple(recorded.with_value(output, root, model) for output in outputs)
         return RebuildResult(
             verdict=verdict.verdict(outputs, model, expected, actual),
             outputs=outputs,
@@ -126,6 +112,8 @@ class _Rebuild:
             packages=packages,
             seconds=seconds,
             frozen=self.frozen,
+            settings=self.settings,
+            unavailable=self._unavailable() if first else "",
         )
 
     def _refuse_writing_outside(self) -> None:
@@ -185,14 +173,26 @@ class _Rebuild:
         self.tell(f"building an environment from {PINS}")
         return build_environment(self.place.folder / "environment", self.copy.root / PINS, self.place.log)
 
-    def _run(self, stage: StageRecord) -> float:
+    @cached_property
+    def settings(self) -> Settings:
+        """The variables that let the stages compute as it was recorded, where this machine is another one."""
+        packages = self.request.packages
+        return computing.settings(packages.computing if packages else {}, computing.of_machine())
+
+    def _run(self, stage: StageRecord, settings: Settings | None = None) -> float:
         """Run the stage as it is recorded; returns its seconds."""
         declared = self.declared.get(stage.name)
         same = declared and "\n".join(declared.commands) == stage.cmd
         commands = declared.commands if declared and same else tuple(stage.cmd.splitlines())
         python, packages = self.environment
         start = time.monotonic()
-        code = self.place.run(stage.name, commands, declared.folder if declared else "", python)
+        code = self.place.run(
+            stage.name,
+            commands,
+            declared.folder if declared else "",
+            python,
+            self.settings if settings is None else settings,
+        )
         if code:
             lines = self.place.log.read_text(encoding="utf-8", errors="replace").splitlines()
             last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
@@ -203,48 +203,10 @@ class _Rebuild:
             )
         return time.monotonic() - start
 
-    def _compare_model(self, outputs: Sequence[Output]) -> Sameness:
-        """The rebuilt model and the recorded one, where its bytes or those of the folder around it differ."""
-        ref, tree = self.request.lineage.artifact, self.request.tree
-        if all(output.identical for output in outputs if FileRef(output.path, "").overlaps(ref.path)):
-            return Sameness(value=True)
-        model, folder = tree.model(self.request.model), self.place.folder / "recorded"
-        if not (self.copy.root / ref.path).is_file():
-            return Sameness()
-        card = tree.card(model)
-        allow = tuple(rules.settings(model.gates, rules.PICKLE)["allow"])
-        return compare_models(
-            ModelPair(
-                recorded=self._recorded(ref, folder),
-                rebuilt=self.copy.root / ref.path,
-                value=self.request.value,
-                allow=allow,
-                tables=tuple(self._evaluated(folder)),
-                inputs=tuple(str(column["name"]) for column in card["inputs"]) if card else (),
-            )
-        )
-
-    def _evaluated(self, folder: Path) -> Iterator[tuple[Path, str]]:
-        for ref, role in self.request.lineage.data.items():
-            if role == "evaluation" and (file := self._recorded(ref, folder)):
-                yield file, ref.path
-
-    def _recorded(self, ref: FileRef, folder: Path) -> Path | None:
-        """The recorded bytes, below `folder` or in the cache; None where they are not available."""
-        try:
-            return self.request.tree.as_file(ref, folder)
-        except DovetailError:
-            return None
-
-    def _with_value(self, output: Output, model: Sameness) -> Output:
-        if output.identical or output.expected is None or output.actual is None:
-            return output
-        if output.path == self.request.lineage.artifact.path:
-            return replace(output, same_value=model.value)
-        recorded = self._recorded(FileRef(output.path, output.expected), self.place.folder / "recorded")
-        if recorded is None or not recorded.is_file():
-            return output
-        return replace(output, same_value=same_table(recorded, self.copy.root / output.path, output.path))
+    @property
+    def _recorded(self) -> Recorded:
+        wanted = self.request
+        return Recorded(wanted.tree, wanted.model, wanted.lineage, wanted.value, self.place.folder / "recorded")
 
     def _metrics(self, tree: Tree) -> dict[str, float] | None:
         made = replace(self.request.lineage, evidence=())  # what no stage makes is the same
@@ -266,29 +228,46 @@ class _Rebuild:
 
     def _cause(self, first: Output, outputs: Sequence[Output], inputs: Sequence[ChangedInput]) -> Cause:
         recorded, (_, packages) = self.request.packages, self.environment
-        return verdict.cause(
-            first.stage,
-            inputs=inputs,
-            repeats=bool(inputs) or self._repeats(first.stage, outputs),
-            packages=None if recorded is None else environment.changes(recorded, packages),
-            fresh_env=self.request.fresh_env,
+        changed = None if recorded is None else environment.changes(recorded, packages)
+        repeats = bool(inputs) or self._repeats(first.stage, outputs)
+        found = self._by_settings(first) if repeats and not inputs and not changed else None
+        return found or verdict.cause(
+            first.stage, inputs=inputs, repeats=repeats, packages=changed, fresh_env=self.request.fresh_env
         )
+
+    def _by_settings(self, first: Output) -> Cause | None:
+        """Whether threads or a kernel make the difference; the stage is run under others to know."""
+        recorded = self.request.packages.computing if self.request.packages else {}
+        here = computing.of_machine()
+
+        def make(settings: Settings) -> str | None:
+            shown = " ".join(f"{name}={value}" for name, value in settings.items() if value)
+            self.tell(f"running {first.stage} with {shown or 'the settings of this machine'}")
+            return _md5(self.copy, first.path) if self._again(first.stage, settings) else None
+
+        question = Question(first.stage, first.expected, first.actual, recorded, here, self.settings)
+        return by_settings(question, make)
+
+    def _unavailable(self) -> str:
+        recorded = self.request.packages.computing if self.request.packages else {}
+        return computing.unavailable(recorded, computing.of_machine()) if recorded else ""
 
     def _repeats(self, name: str, outputs: Sequence[Output]) -> bool:
         """Whether the stage makes the same bytes when it runs once more."""
         self.tell(f"running {name} once more: does it make the same bytes twice?")
-        stage = next(stage for stage in self.stages if stage.name == name)
-        _remove(self.copy, stage)
-        try:
-            self._run(stage)
-        except RebuildImpossible:
+        if not self._again(name):
             return False
         return all(_md5(self.copy, o.path) == o.actual for o in outputs if o.stage == name)
 
-
-def missing(what: str, why: str, following: str) -> Finding:
-    """Something that a version cannot be rebuilt without."""
-    return Finding("error", what, why, following)
+    def _again(self, name: str, settings: Settings | None = None) -> bool:
+        """Run the stage once more; whether it came to its end."""
+        stage = next(stage for stage in self.stages if stage.name == name)
+        _remove(self.copy, stage)
+        try:
+            self._run(stage, settings)
+        except RebuildImpossible:
+            return False
+        return True
 
 
 def _is_inside(ref: FileRef) -> bool:

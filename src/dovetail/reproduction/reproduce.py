@@ -11,8 +11,9 @@ from dovetail.registration.resolve import resolve
 from dovetail.repo.revision import Revision
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
+from dovetail.reproduction.impossible import RebuildImpossible, missing
 from dovetail.reproduction.ledger_check import check_ledger
-from dovetail.reproduction.rebuild import RebuildImpossible, RebuildRequest, missing, rebuild
+from dovetail.reproduction.rebuild import RebuildRequest, rebuild
 from dovetail.reproduction.verdict import (
     IMPOSSIBLE,
     REPRODUCED,
@@ -41,6 +42,8 @@ _NO_RESULT: Mapping[str, Any] = {  # what `--json` says where the rebuild was im
     "inputs": [],
     "stages": [],
     "frozen": [],
+    "settings": {},
+    "unavailable": "",
 }
 
 

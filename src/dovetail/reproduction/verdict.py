@@ -1,7 +1,7 @@
 """A rebuilt model compared with the recorded one: the verdict, and what most likely made the difference. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dovetail.reproduction.by_value import Sameness
@@ -82,6 +82,8 @@ class RebuildResult:
         packages: What it was rebuilt with.
         seconds: How long each stage took.
         frozen: The stages that are frozen: their recorded outputs were used.
+        settings: The variables under which this machine computed as it was recorded; None: unset.
+        unavailable: Why it cannot, and what follows; empty where it can, and where nothing differs.
     """
 
     verdict: str
@@ -93,6 +95,8 @@ class RebuildResult:
     packages: Environment
     seconds: Mapping[str, float]
     frozen: tuple[str, ...]
+    settings: Mapping[str, str | None] = field(default_factory=dict)
+    unavailable: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """What `dovetail reproduce --json` says of it."""
@@ -106,6 +110,8 @@ class RebuildResult:
             "metrics": None if metrics is None else {"identical": not metrics, "changed": metrics},
             "stages": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in self.seconds.items()],
             "frozen": list(self.frozen),
+            "settings": dict(self.settings),
+            "unavailable": self.unavailable,
         }
 
 

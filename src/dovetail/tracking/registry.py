@@ -18,7 +18,6 @@ from dovetail.values import tag_keys
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-
 MOST_SKIPPED = 1000  # numbers that one promoted version may be above the last
 
 
@@ -34,7 +33,7 @@ class Version:
         onnx_md5: Of the compiled file; None where there is none to use.
         package: The digest of all that its package consists of; None where it was registered before that was kept.
         created: When MLflow made it, in seconds since the epoch.
-        value: The digest of what its model is; None where nobody can tell, or it was registered before that was kept.
+        value: The digest of what its model is; None likewise, and where nobody can tell.
     """
 
     model: str

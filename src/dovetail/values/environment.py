@@ -1,15 +1,17 @@
-"""The packages that this process runs with."""
+"""The packages that a process runs with, and what computed, where that is recorded."""
 
 import hashlib
 import platform
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
+
+from dovetail.values import computing
 
 PINS = "requirements.lock"  # the packages that a repository says it is run with
 # What every registered model needs; its card names the rest.
@@ -19,10 +21,11 @@ _WITHOUT_CARD = ("numpy", "pandas", "scikit-learn")
 
 @dataclass(frozen=True)
 class Environment:
-    """Every distribution with its version, and Python's where it is known."""
+    """Every distribution with its version, Python's where it is known, and what computed, where that is recorded."""
 
     python: str | None
     packages: dict[str, str]
+    computing: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def text(self) -> str:
@@ -38,7 +41,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A package, or `python`, whose version is another; None: not there."""
+    """A package, or `python`, whose version is another, or something else that computed; None: not there."""
 
     name: str
     expected: str | None
@@ -50,7 +53,9 @@ def changes(expected: Environment, actual: Environment) -> tuple[Change, ...]:
     names = {*expected.packages, *(actual.packages if expected.python else ())}
     pairs = [(name, expected.packages.get(name), actual.packages.get(name)) for name in sorted(names)]
     python = [("python", expected.python, actual.python)] if expected.python else []
-    return tuple(Change(*pair) for pair in (*python, *pairs) if pair[1] != pair[2])
+    facts = {*expected.computing, *actual.computing} if expected.computing and actual.computing else ()
+    computing = [(name, expected.computing.get(name), actual.computing.get(name)) for name in sorted(facts)]
+    return tuple(Change(*pair) for pair in (*python, *pairs, *computing) if pair[1] != pair[2])
 
 
 def current() -> Environment:
@@ -84,7 +89,7 @@ def pinned(text: str) -> Environment:
         if exact and (asked.marker is None or asked.marker.evaluate()):
             found[_canonical(asked.name)] = exact[0]
     python = re.search(r"^# Python (\S+)$", text, re.MULTILINE)
-    return Environment(python[1] if python else None, found)
+    return Environment(python[1] if python else None, found, computing.parse(text))
 
 
 def requirements(packages: Sequence[str] | None, environment: Environment | None) -> list[str]:

@@ -19,6 +19,7 @@ DVC_EXPERIMENT = "dovetail.dvc.experiment"
 DVC_INPUTS = "dovetail.dvc.inputs"
 DVC_EXECUTION = "dovetail.dvc.execution"
 ENV_MD5 = "dovetail.env.md5"
+COMPUTING_MD5 = "dovetail.computing.md5"  # of the machine, libraries, threads and variables in environment.txt
 SKIPPED = "dovetail.skipped"  # on a version that was made to use up its number, and deleted
 REPRODUCE_VERDICT = "dovetail.reproduce.verdict"
 REPRODUCE_TIME = "dovetail.reproduce.time"
@@ -83,6 +84,7 @@ class Provenance:
     experiment: str | None = None
     signature: bool | None = None  # whether a card describes what the model takes and gives
     value: str | None = None  # the digest of what the model is, whatever its bytes are
+    computing_md5: str | None = None
 
     def tags(self) -> dict[str, str]:
         """The tags that say it; what is not known has no tag."""
@@ -96,6 +98,7 @@ class Provenance:
             ENV_MD5: self.env_md5,
             SIGNATURE: None if self.signature is None else _SIGNATURE[self.signature],
             MODEL_VALUE: self.value,
+            COMPUTING_MD5: self.computing_md5,
         }
         data = {data_key(path): md5 for path, md5 in self.data.items()}
         return {key: value for key, value in tags.items() if value is not None} | data
@@ -124,6 +127,7 @@ class Provenance:
             experiment=tags.get(DVC_EXPERIMENT),
             signature={text: has for has, text in _SIGNATURE.items()}.get(tags.get(SIGNATURE, "")),
             value=tags.get(MODEL_VALUE),
+            computing_md5=tags.get(COMPUTING_MD5),
         )
 
 
