@@ -17,7 +17,7 @@ from stages.common.missing_words import is_missing_word
 from stages.common.outputs import replacing, write_json
 from stages.common.params import Params, block
 from stages.data.raw_check import check, check_columns, format_for
-from stages.data.raw_file import CSV, Raw, by_name, malformed
+from stages.data.raw_file import CSV, JSONL, Raw, by_name, malformed
 from stages.data.raw_open import opened, scratch
 from stages.validation.type_report import report_of
 from stages.validation.validate import Validated, validate
@@ -145,6 +145,8 @@ def _stream(job: _Job, script: _Script) -> tuple[Validated, tuple[int, ...]]:
     """
     place = f"datasets.{job.key}"
     check_columns(job.raw)
+    if job.raw.kind == JSONL:
+        check(job.raw)
     try:
         validated, counts = _pass(job, validate(job.dataset, place, job.raw), script)
     except pl.exceptions.PolarsError:

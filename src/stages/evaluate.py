@@ -41,7 +41,8 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
     Raises:
         StageError: the model or a part of the data is missing, broken, or does not fit the other.
     """
-    target = block("models", params.models, key).target
+    spec = block("models", params.models, key)
+    target = spec.target
     estimator, modules = model_file.read(model, f"train@{key}")
     seen, known = table.read(train, target, f"split@{key}")
     features, actual = table.read(test, target, f"split@{key}")
@@ -56,6 +57,12 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
     except (ValueError, TypeError) as error:
         what = f"{PARAMS_FILE}: models.{key}: {model} cannot be evaluated on {test}"
         raise StageError(f"{what}: {' '.join(str(error).split())}") from error
+    validated = {}
+    if spec.split.folds is not None:
+        from stages.evaluation.validation import validate
+
+        place = f"{PARAMS_FILE}: models.{key}"
+        validated["validation"] = validate(place, spec, seen, known, table.groups_of(train))
     if predictions.unseen:
         print(
             f"evaluate@{key}: the model was not trained on {predictions.unseen} of {target!r}, so it is wrong on them",
@@ -73,7 +80,8 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
     with replacing(importance) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("feature", "importance"), *(row[:2] for row in ranking)])
     write_json(card, about | ({"importance_left_out": left_out} if left_out else {}))
-    write_json(metrics, numbers | ({"classes": classes} if classes else {}) | {"baseline": without})
+    nested = ({"classes": classes} if classes else {}) | {"baseline": without} | validated
+    write_json(metrics, numbers | nested)
 
 
 def _as_trained(path: Path, features: "pd.DataFrame", seen: "pd.DataFrame") -> "pd.DataFrame":

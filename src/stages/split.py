@@ -16,7 +16,7 @@ from stages.common.missing_words import is_missing_word
 from stages.common.models import Model
 from stages.common.outputs import replacing
 from stages.common.params import PARAMS_FILE, Params, block
-from stages.modelling.table import read_arrow
+from stages.modelling.table import read_arrow, with_groups
 
 _FEW = 20  # whole numbers up to which `stratify: auto` takes them for classes
 Rows = np.ndarray[Any, np.dtype[np.intp]]
@@ -50,10 +50,12 @@ def run(key: str, params: Params, *, clean: Path, train: Path, test: Path) -> No
             stratify=codes if stratify else None,
         )
     left_out = [*how.drop, *([how.group] if how.group is not None else [])]
+    groups = table.column(how.group) if how.group is not None else None
     table = table.drop_columns(list(dict.fromkeys(left_out))).replace_schema_metadata(None)
     with replacing(train) as first, replacing(test) as second:
         for part, path in zip(parts, (first, second), strict=True):
-            write_table(table.take(pa.array(part)), path)
+            rows = table.take(pa.array(part))
+            write_table(rows if groups is None else with_groups(rows, groups.take(pa.array(part))), path)
 
 
 def _check_columns(place: str, columns: Sequence[str], model: Model) -> None:

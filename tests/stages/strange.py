@@ -236,14 +236,66 @@ ESTIMATORS = st.sampled_from(
 )
 CHECKS = st.sampled_from(["eq", "gt", "in_range", "isin", "notin", "str_matches", "str_length", "str_startswith", "no"])
 SCALARS = ODD.filter(lambda value: not isinstance(value, list | dict))
+LOGISTIC = "sklearn.linear_model.LogisticRegression"
+PARTS = st.recursive(
+    ESTIMATORS.map(lambda path: {"estimator": path}) | SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.builds(lambda name, part: [[name, part]], st.sampled_from(["a", "b__c", ""]), inner)
+        | st.builds(lambda path, given: {"estimator": path, "params": {"estimator": given}}, ESTIMATORS, inner)
+    ),
+    max_leaves=4,
+)
+STEPS = st.sampled_from(
+    [
+        *("sklearn.preprocessing.StandardScaler", "sklearn.decomposition.PCA", "sklearn.impute.SimpleImputer"),
+        *(
+            "skrub.TableVectorizer",
+            "sklearn.svm.SVC",
+            "sklearn.no.Such",
+            "os.path.join",
+            "sklearn.preprocessing.Normalizer",
+        ),
+    ]
+)
+WHOLE = {  # an estimator with params that go with it
+    "stacking": (
+        "sklearn.ensemble.StackingClassifier",
+        st.fixed_dictionaries({"estimators": st.lists(st.tuples(st.sampled_from("ab"), PARTS).map(list), max_size=2)}),
+    ),
+    "pipeline": ("sklearn.pipeline.Pipeline", st.fixed_dictionaries({"steps": PARTS})),
+    "calibrated": ("sklearn.calibration.CalibratedClassifierCV", st.fixed_dictionaries({"estimator": PARTS})),
+    "weighed": (LOGISTIC, st.fixed_dictionaries({"class_weight": ODD, "threshold": ODD})),
+    "decided": (
+        "sklearn.naive_bayes.GaussianNB",
+        st.fixed_dictionaries(
+            {"threshold": st.floats(-0.1, 1.1), "class_weight": st.sampled_from(["balanced", None, {}])}
+        ),
+    ),
+    "boosted": (
+        "xgboost.XGBClassifier",
+        st.dictionaries(st.sampled_from(["n_estimators", "max_depth", "booster"]), ODD),
+    ),
+    "searched": (
+        "sklearn.model_selection.GridSearchCV",
+        st.fixed_dictionaries({"estimator": PARTS, "param_grid": ODD, "cv": st.integers(-1, 4)}),
+    ),
+}
 LIKELY = {  # places in which many values are possible
     ("models", "m", "target"): st.sampled_from(["x", "t", "y", "z"]),
     ("models", "m", "estimator"): ESTIMATORS,
     ("models", "m", "params"): st.just({})
     | st.dictionaries(st.sampled_from(["max_depth", "criterion", "class_weight", "splitter", "min_samples_leaf"]), ODD),
+    ("models", "m", "prepare"): st.sampled_from(["auto", "minimal", "none"])
+    | st.lists(
+        STEPS | st.builds(lambda path, given: {"estimator": path, "params": given}, STEPS, st.just({"x": 1})),
+        max_size=2,
+    ),
+    ("models", "m", "split", "time"): st.sampled_from(["x", "t", "y", "z"]),
+    ("models", "m", "split", "group"): st.sampled_from(["x", "t", "y", "z"]),
     ("models", "m", "split", "test_size"): st.floats(0.01, 0.99),
     ("models", "m", "split", "seed"): st.integers(0, 2**70),
-    ("models", "m", "split", "stratify"): st.booleans(),
+    ("models", "m", "split", "stratify"): st.booleans() | st.just("auto"),
     ("models", "m", "split", "drop"): st.lists(st.sampled_from(["x", "t", "y", "z"]), max_size=3),
     ("datasets", "d", "schema", "columns", "x", "checks"): st.dictionaries(CHECKS, ODD, max_size=2),
     ("datasets", "d", "schema", "columns", "y", "checks"): st.dictionaries(CHECKS, ODD, max_size=2),
@@ -261,34 +313,50 @@ def _places(node, path=()):
         yield from _places(inner, (*path, key))
 
 
+def _set(content, path, value):
+    node = content
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+
+
+def _change_likely(draw, content):
+    for path in draw(st.lists(st.sampled_from(sorted(LIKELY)), min_size=1, max_size=4)):
+        _set(content, path, draw(LIKELY[path]))
+    if draw(st.booleans()):
+        estimator, given = WHOLE[draw(st.sampled_from(sorted(WHOLE)))]
+        content["models"]["m"] |= {"estimator": estimator, "params": draw(given)}
+
+
+def _change_any(draw, content):
+    path = draw(st.sampled_from(list(_places(content))[1:] or [()]))
+    if not path:
+        return
+    node = content
+    for key in path[:-1]:
+        node = node[key]
+    how, last = draw(st.sampled_from(["replace", "replace", "replace", "delete", "add", "rename"])), path[-1]
+    if how == "delete":
+        del node[last]
+    elif how == "rename" and isinstance(node, dict):
+        node[draw(st.sampled_from(["x", "m.n", 5, True, "", "ü"]))] = node.pop(last)
+    elif how == "add" and isinstance(node[last], dict):
+        node[last][draw(st.sampled_from(["more", "prepare", "estimator", "x", 1]))] = draw(ODD)
+    else:
+        old = node[last]
+        like = ODD.filter(lambda value: type(value) is type(old))
+        node[last] = draw(like if isinstance(old, str | int | float) and draw(st.booleans()) else ODD)
+
+
 @st.composite
 def params_texts(draw):
-    """params.yaml with one to three places changed, or a few characters of its text."""
+    """params.yaml with a few places changed, half of the time to what could be, or a few characters of its text."""
     content = {"sources": {}, "datasets": {"d": copy.deepcopy(DATASET)}, "models": {"m": copy.deepcopy(MODEL)}}
-    likely = draw(st.booleans())
-    for path in draw(st.lists(st.sampled_from(sorted(LIKELY)), min_size=1, max_size=4)) if likely else ():
-        node = content
-        for key in path[:-1]:
-            node = node[key]
-        node[path[-1]] = draw(LIKELY[path])
-    for _ in range(0 if likely else draw(st.sampled_from([1, 1, 1, 2, 3]))):
-        path = draw(st.sampled_from(list(_places(content))[1:] or [()]))
-        if not path:
-            break
-        node = content
-        for key in path[:-1]:
-            node = node[key]
-        how = draw(st.sampled_from(["replace", "replace", "replace", "delete", "add", "rename"]))
-        if how == "delete":
-            del node[path[-1]]
-        elif how == "rename" and isinstance(node, dict):
-            node[draw(st.sampled_from(["x", "m.n", 5, True, "", "ü"]))] = node.pop(path[-1])
-        elif how == "add" and isinstance(node[path[-1]], dict):
-            node[path[-1]][draw(st.sampled_from(["more", "prepare", "estimator", "x", 1]))] = draw(ODD)
-        else:
-            old = node[path[-1]]
-            like = ODD.filter(lambda value: type(value) is type(old))  # noqa: B023  drawn at once
-            node[path[-1]] = draw(like if isinstance(old, str | int | float) and draw(st.booleans()) else ODD)
+    if draw(st.booleans()):
+        _change_likely(draw, content)
+    else:
+        for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
+            _change_any(draw, content)
     text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
     if _one_in(draw, 8):
         place = draw(st.integers(0, len(text)))

@@ -125,7 +125,7 @@ def test_nothing_left_is_refused(job):
         ("raw.csv", "", "raw.csv is empty"),
         ("raw.csv", "x\n1,2\n", "raw.csv is not a CSV file separated by ','"),
         ("raw.csv", "x\n", "nothing is left of the 0 rows"),
-        ("raw.jsonl", '{"x": 1}\n{"x": \n', "raw.jsonl is not readable as jsonl"),
+        ("raw.jsonl", '{"x": 1}\n{"x": \n', "raw.jsonl: line 2 is not JSON: "),
         ("raw.parquet", "PAR1", "raw.parquet is not readable as parquet"),
     ],
 )

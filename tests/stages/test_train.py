@@ -15,6 +15,7 @@ from dovetail.joblib_model import read
 from stages import train
 from stages.common.errors import StageError
 from stages.modelling import model_file
+from stages.training.fitting import build
 
 HIST = "sklearn.ensemble.HistGradientBoostingClassifier"
 
@@ -159,7 +160,7 @@ def test_an_estimator_of_ones_own_must_follow_scikit_learn(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     with pytest.raises(StageError, match=message):
-        train.build("params.yaml: models.m", params(estimator="mine.Mine").models["m"])
+        build("params.yaml: models.m", params(estimator="mine.Mine").models["m"])
     sys.modules.pop("mine", None)
 
 

@@ -21,6 +21,10 @@ class Split(Block):
         None, description="a column: rows with one value stand in one part; the model does not get it"
     )
     drop: list[str] = Field([], description="columns that the model does not get")
+    folds: int | None = Field(
+        None, ge=2, description="also validate on the train part in so many folds, each split off as the test part is"
+    )
+    repeats: int = Field(1, ge=1, description="of the folds, each time at random anew")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -28,6 +32,8 @@ class Split(Block):
             raise ValueError("time and group are two ways to split; choose one")
         if (self.time or self.group) and self.stratify is True:
             raise ValueError("stratify belongs to a split at random, without time and group")
+        if self.repeats > 1 and (self.folds is None or self.time or self.group):
+            raise ValueError("repeats belongs to folds at random, without time and group")
         return self
 
 

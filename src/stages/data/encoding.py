@@ -14,7 +14,7 @@ _NAMES = {"cp932": "shift_jis"}
 
 def is_utf8(encoding: str) -> bool:
     """Whether text of this encoding is read as it is."""
-    return codecs.lookup(encoding).name in {"utf-8", "utf-8-sig", "ascii"}
+    return codecs.lookup(encoding).name in {"utf-8", "ascii"}
 
 
 def as_utf8(path: Path, encoding: str, copy: Path, shown: Path, place: str) -> None:
@@ -53,5 +53,6 @@ def guess(path: Path, line: bytes) -> str:
 
     sample = line[:_GUESSED_FROM] if len(line) > 200 else line + head  # noqa: PLR2004  a short line alone says little
     best = from_bytes(sample, cp_isolation=_COMMON).best()
-    found = best.encoding if best else "cp1252"
+    same = best.could_be_from_charset if best else ["cp1252"]  # those in which the sample is the same text
+    found = "cp1252" if "cp1252" in same or best is None else best.encoding
     return _NAMES.get(found, found.replace("cp125", "windows-125"))

@@ -5,7 +5,7 @@ import json
 import mmap
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import polars as pl
 
@@ -171,14 +171,21 @@ def _is_number(text: str) -> bool:
 
 
 def _check_jsonl(raw: Raw) -> int:
+    """Count the objects; Python's parser alone sees a key that is there twice."""
     rows = 0
     with raw.file.open("rb") as lines:
+        if lines.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+            raise StageError(
+                f"{raw.path}: line 1 begins with a byte order mark; set {raw.form.place}.encoding to utf-8-sig"
+            )
+        lines.seek(0)
         for number, line in enumerate(lines, start=1):
             if line.isspace():
                 continue
+            text = _decoded(line, number, raw)
             try:
-                value = json.loads(line)
-            except ValueError as error:
+                value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+            except (ValueError, RecursionError) as error:
                 raise StageError(f"{raw.path}: line {number} is not JSON: {one_line(error)}; {FIX}") from error
             if not isinstance(value, dict):
                 raise StageError(
@@ -186,6 +193,18 @@ def _check_jsonl(raw: Raw) -> int:
                 )
             rows += 1
     return rows
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON, write null for a missing number")
 
 
 def _count(raw: Raw) -> int:

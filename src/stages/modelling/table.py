@@ -4,11 +4,13 @@ Numbers become float64, int64 or bool (float64 where one is missing), text and c
 datetime64.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyarrow.parquet import ParquetFile
+import pyarrow.compute as pc
+from pyarrow.parquet import ParquetFile, read_schema
 
 from stages.common.errors import StageError
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+_GROUPS = b"group_sizes"  # in the metadata of a part
 NUMERIC = "ifb"  # numpy's kinds that every estimator takes
 _NAMES = {"f": "float64", "i": "int64", "b": "bool", "M": "datetime"}
 
@@ -35,6 +38,22 @@ def read_arrow(path: Path, made_by: str) -> Any:
         raise StageError(
             f"{path} is not a Parquet file ({_line(error)}); make it again: dvc repro -f {made_by}"
         ) from error
+
+
+def with_groups(table: Any, groups: Any) -> Any:
+    """A table sorted by its rows' groups, with the size of each in its metadata: the groups' names are no feature."""
+    coded = groups.combine_chunks().dictionary_encode().indices.cast(pa.int64())
+    order = pc.array_sort_indices(coded)
+    sizes = pc.value_counts(coded.take(order)).field("counts").to_pylist()
+    return table.take(order).replace_schema_metadata({_GROUPS: json.dumps(sizes)})
+
+
+def groups_of(path: Path) -> "np.ndarray[Any, Any] | None":
+    """The number of each row's group; None where the rows are in no groups."""
+    import numpy as np
+
+    sizes = (read_schema(path).metadata or {}).get(_GROUPS)
+    return None if sizes is None else np.repeat(np.arange(len(json.loads(sizes))), json.loads(sizes))
 
 
 def read(path: Path, target: str, made_by: str) -> "tuple[pd.DataFrame, np.ndarray[Any, Any]]":
