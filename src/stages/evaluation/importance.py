@@ -42,7 +42,7 @@ def _drops(model: Any, features: "pd.DataFrame", actual: Any, names: list[str]) 
     rng, whole = np.random.default_rng(0), model.score(features, actual)
     drops, shuffled = np.empty((len(names), _REPEATS)), features.copy()
     for row, name in enumerate(names):
-        place = features.columns.get_loc(name)
+        place = list(features.columns).index(name)
         for repeat in range(_REPEATS):
             # In place: a frame of which a column was replaced is one that each prediction puts together anew.
             shuffled.iloc[:, place] = _permuted(features[name], rng)
