@@ -353,6 +353,16 @@ def test_a_threshold_decides_for_the_second_class(tmp_path):
     ("table", "given", "message"),
     [
         (penguins(), {"estimator": LOGISTIC, "prepare": "none"}, r"cannot be fitted on .*; perhaps prepare: auto"),
+        (
+            iris().rename({"sepal_length": "sepal[0]"}),
+            {"estimator": "xgboost.XGBClassifier"},
+            r"may not contain .*; if it is the names, rename columns such as 'sepal\[0\]' in the cleaning script",
+        ),
+        (
+            iris().rename({"sepal_length": 'a "b"'}),
+            {"estimator": "lightgbm.LGBMClassifier"},
+            r"LightGBMError: .*; if it is the names, rename columns such as",
+        ),
         (iris(), {"prepare": ["sklearn.svm.SVC"]}, r"models\.m\.prepare\.0 = 'sklearn\.svm\.SVC' has no transform"),
         (iris(), {"prepare": ["sklearn.decomposition.PAC"]}, r"prepare\.0\.estimator = .* no PAC; did you mean PCA"),
         (
