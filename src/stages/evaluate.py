@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.common.errors import StageError
+from stages.common.errors import StageError, listed
 from stages.common.outputs import replacing, write_json
 from stages.common.params import PARAMS_FILE, Params, block
 from stages.evaluation import card as model_card
@@ -71,7 +71,7 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
     if left_out:
         print(
             f"evaluate@{key}: importance of the {len(ranking)} columns that say most of {target!r} alone; "
-            f"left out: {', '.join(left_out[:_SHOWN])}{' …' if len(left_out) > _SHOWN else ''}",
+            f"left out: {listed(left_out[:_SHOWN])}{' …' if len(left_out) > _SHOWN else ''}",
             file=sys.stderr,
         )
     with replacing(plots) as folder:

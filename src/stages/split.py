@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pyarrow.parquet import write_table
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-from stages.common.errors import StageError
+from stages.common.errors import StageError, listed
 from stages.common.missing_words import is_missing_word
 from stages.common.models import Model
 from stages.common.outputs import replacing
@@ -59,7 +59,7 @@ def run(key: str, params: Params, *, clean: Path, train: Path, test: Path) -> No
 
 
 def _check_columns(place: str, columns: Sequence[str], model: Model) -> None:
-    names, target, drop = ", ".join(columns), model.target, model.split.drop
+    names, target, drop = listed(columns), model.target, model.split.drop
     if target not in columns:
         raise StageError(f"{place}.target = {target!r} is not in the data {model.data!r}; its columns: {names}")
     if unknown := [name for name in drop if name not in columns]:

@@ -1,5 +1,6 @@
 """Stage `train`: the train part → a fitted scikit-learn compatible model in its file."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from stages.modelling import model_file, table
 from stages.training.estimator import one_line
 from stages.training.fitting import build, fitted
 from stages.training.preparation import prepare, scales_apart
+
+_ODD_IN_A_NAME = re.compile(r'[\[\]{}<>",:]')  # signs that LightGBM's and XGBoost's own formats cannot write
 
 
 def run(key: str, params: Params, *, train: Path, model: Path) -> None:
@@ -41,11 +44,19 @@ def run(key: str, params: Params, *, train: Path, model: Path) -> None:
         # scikit-learn checks values of params when it fits; its error for them is both a ValueError and a TypeError.
         about_params = isinstance(error, ValueError) and isinstance(error, TypeError)
         what = f"{place}.params" if about_params else f"{place} ({spec.estimator}) cannot be fitted on {train}"
-        help_ = "; perhaps prepare: auto" if spec.prepare == "none" and not about_params else ""
+        help_ = "" if about_params else _remedy(spec, features)
         kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
         raise StageError(f"{what}: {kind}{one_line(error)}{help_}") from error
     with replacing(model) as temporary:
         model_file.write(made, temporary, model)
+
+
+def _remedy(spec: Model, features: Any) -> str:
+    """What may help an estimator that cannot be fitted."""
+    if spec.prepare == "none":
+        return "; perhaps prepare: auto"
+    odd = [name for name in features.columns if _ODD_IN_A_NAME.search(name)]
+    return f"; if it is the names, rename columns such as {odd[0]!r} in the cleaning script" if odd else ""
 
 
 def _check_target(path: Path, place: str, spec: Model, estimator: Any, target: Any) -> None:

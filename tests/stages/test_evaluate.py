@@ -347,6 +347,17 @@ def test_dates_are_written_in_iso_format(tmp_path):
     assert all(row[4].startswith("2020-0") for row in card["example"]["data"])
 
 
+def test_a_missing_date_is_null(tmp_path):
+    days = pl.date_range(pl.date(2020, 1, 1), pl.date(2020, 5, 29), eager=True)
+    table_ = iris().with_columns(
+        day=pl.when(pl.col("sepal_length") < 6).then(days), never=pl.lit(None, dtype=pl.Datetime("us"))
+    )
+    learn(tmp_path, table_, estimator=LOGISTIC, max_iter=1000)
+    card = judge(tmp_path).card
+    assert None in [row[4] for row in card["example"]["data"]]
+    assert {row[5] for row in card["example"]["data"]} == {None}
+
+
 def _without(path):
     path.unlink()
 

@@ -173,6 +173,13 @@ def test_a_number_means_the_same_in_each_style(value, style):
         ),
         ("raw.csv", b"name;age\nAnn;25\n", {}, r"'name;age' is one column, .*datasets\.d\.clean\.separator, .*';'"),
         ("raw.csv", b"name\tage\nAnn\t25\n", {}, r"\.separator, perhaps to a tab"),
+        (
+            "raw.csv",
+            b"\xef\xbb\xbf" + TABLE.encode(),
+            {"encoding": "cp1252"},
+            r"is UTF-8 by its first bytes, not cp1252",
+        ),
+        ("raw.csv", b'name,"a\nge"\nA,1\n', {}, r"no column 'age', only name, 'a\\nge'"),
         ("raw.tsv", b"name,age\nAnn,25\n", {}, r"\.separator, perhaps to ','"),
         ("raw.csv", b"name, Age\nAnn,25\n", {}, r"no column 'age', only name,  Age; it has ' Age': correct the file"),
         (

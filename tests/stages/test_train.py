@@ -197,6 +197,17 @@ def test_auto_scales_for_an_estimator_that_goes_by_scales(tmp_path, capsys):
     assert scaled.score(features, y) > 0.8
 
 
+def test_auto_scales_the_target_where_an_estimator_goes_by_its_scale(tmp_path):
+    table = diabetes()
+    features, y = table.drop("progression").to_pandas(), table["progression"].to_numpy()
+    bare, scaled = (
+        run(tmp_path, table, target="progression", estimator=SVR, prepare=how).score(features, y)
+        for how in ("minimal", "auto")
+    )
+    assert bare < 0.3
+    assert scaled > 0.5
+
+
 @pytest.mark.parametrize("estimator", [FOREST, HIST, "sklearn.tree.DecisionTreeClassifier", "xgboost.XGBClassifier"])
 def test_auto_puts_nothing_before_trees_and_numbers(tmp_path, estimator):
     model = run(tmp_path, iris(), estimator=estimator, prepare="auto")
@@ -342,6 +353,16 @@ def test_a_threshold_decides_for_the_second_class(tmp_path):
     ("table", "given", "message"),
     [
         (penguins(), {"estimator": LOGISTIC, "prepare": "none"}, r"cannot be fitted on .*; perhaps prepare: auto"),
+        (
+            iris().rename({"sepal_length": "sepal[0]"}),
+            {"estimator": "xgboost.XGBClassifier"},
+            r"may not contain .*; if it is the names, rename columns such as 'sepal\[0\]' in the cleaning script",
+        ),
+        (
+            iris().rename({"sepal_length": 'a "b"'}),
+            {"estimator": "lightgbm.LGBMClassifier"},
+            r"LightGBMError: .*; if it is the names, rename columns such as",
+        ),
         (iris(), {"prepare": ["sklearn.svm.SVC"]}, r"models\.m\.prepare\.0 = 'sklearn\.svm\.SVC' has no transform"),
         (iris(), {"prepare": ["sklearn.decomposition.PAC"]}, r"prepare\.0\.estimator = .* no PAC; did you mean PCA"),
         (
@@ -375,10 +396,11 @@ def test_what_cannot_be_put_around_an_estimator_is_refused(tmp_path, table, give
     [
         *((iris(), {"estimator": estimator, "given": inner}) for estimator, inner in NESTED.values()),
         (penguins(), {"estimator": "sklearn.svm.SVC", "prepare": "auto"}),
+        (diabetes(), {"target": "progression", "estimator": SVR, "prepare": "auto"}),
         (two(), {"target": "y", "estimator": LOGISTIC, "threshold": 0.1}),
         (iris(), {"estimator": "xgboost.XGBClassifier", "n_estimators": 2}),
     ],
-    ids=[*NESTED, "auto", "threshold", "numbered"],
+    ids=[*NESTED, "auto", "auto target", "threshold", "numbered"],
 )
 def test_what_is_put_around_an_estimator_is_read_by_the_registrys_closed_table(tmp_path, table, given):
     model = run(tmp_path, table, **given)

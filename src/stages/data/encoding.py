@@ -23,6 +23,10 @@ def as_utf8(path: Path, encoding: str, copy: Path, shown: Path, place: str) -> N
     Raises:
         StageError: it is not of this encoding.
     """
+    with path.open("rb") as file:
+        marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    if marked and not codecs.lookup(encoding).name.startswith("utf"):
+        raise StageError(f"{shown} is UTF-8 by its first bytes, not {encoding}; correct {place}.encoding")
     try:
         with path.open(encoding=encoding, newline="") as text, copy.open("w", encoding="utf-8", newline="") as plain:
             while chunk := text.read(_CHUNK):

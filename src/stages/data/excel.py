@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from stages.common.errors import StageError
+from stages.common.errors import StageError, listed
 from stages.data.raw_file import FIX, Format, malformed
 
 
@@ -36,13 +36,13 @@ def _sheet(book: Any, form: Format, shown: Path) -> str:
     names = book.sheet_names
     if form.sheet is not None:
         if form.sheet not in names:
-            raise StageError(f"{shown} has no sheet {form.sheet!r}; correct {form.place}.sheet: {', '.join(names)}")
+            raise StageError(f"{shown} has no sheet {form.sheet!r}; correct {form.place}.sheet: {listed(names)}")
         return form.sheet
     filled = [name for name in names if book.load_sheet(name, header_row=None, n_rows=1).width]
     if len(filled) == 1:
         return str(filled[0])
     if filled:
-        raise StageError(f"{shown} has several sheets: {', '.join(filled)}; set {form.place}.sheet to one of them")
+        raise StageError(f"{shown} has several sheets: {listed(filled)}; set {form.place}.sheet to one of them")
     raise StageError(f"{shown} is empty; {FIX}")
 
 

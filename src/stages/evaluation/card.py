@@ -127,7 +127,8 @@ def _example_rows(every: pd.DataFrame) -> list[int]:
 def _plain(frame: pd.DataFrame) -> list[list[Any]]:
     """The rows as JSON takes them: dates in ISO format, null for a missing value."""
     dates = frame.select_dtypes("datetime").map(pd.Timestamp.isoformat, na_action="ignore")
-    written = frame.astype(object).where(frame.notna(), None)
-    written[dates.columns] = dates
+    written = frame.astype(object)
+    written[dates.columns] = dates.astype(object)
+    written = written.where(frame.notna(), None)
     rows: list[list[Any]] = written.to_numpy().tolist()
     return rows

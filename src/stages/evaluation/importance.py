@@ -40,13 +40,19 @@ def rank(model: Any, features: "pd.DataFrame", actual: Any) -> tuple[Ranking, li
 def _drops(model: Any, features: "pd.DataFrame", actual: Any, names: list[str]) -> "np.ndarray[Any, Any]":
     """By column and repeat, what the score loses; scikit-learn's function shuffles all columns or none."""
     rng, whole = np.random.default_rng(0), model.score(features, actual)
-    drops = np.empty((len(names), _REPEATS))
-    for column, name in enumerate(names):
+    drops, shuffled = np.empty((len(names), _REPEATS)), features.copy()
+    for row, name in enumerate(names):
+        place = list(features.columns).index(name)
         for repeat in range(_REPEATS):
-            shuffled = features.copy(deep=False)
-            shuffled[name] = features[name].take(rng.permutation(len(features))).set_axis(features.index)
-            drops[column, repeat] = whole - model.score(shuffled, actual)
+            # In place: a frame of which a column was replaced is one that each prediction puts together anew.
+            shuffled.iloc[:, place] = _permuted(features[name], rng)
+            drops[row, repeat] = whole - model.score(shuffled, actual)
+        shuffled.iloc[:, place] = features[name]
     return drops
+
+
+def _permuted(column: "pd.Series[Any]", rng: Any) -> "pd.Series[Any]":
+    return column.take(rng.permutation(len(column))).set_axis(column.index)
 
 
 def _telling(features: "pd.DataFrame", actual: Any, *, by_class: bool) -> list[str]:

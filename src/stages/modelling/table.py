@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile, read_schema
 
-from stages.common.errors import StageError
+from stages.common.errors import StageError, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +64,7 @@ def read(path: Path, target: str, made_by: str) -> "tuple[pd.DataFrame, np.ndarr
     """
     table = read_arrow(path, made_by)
     if target not in table.column_names:
-        raise StageError(f"{path}: no target column {target!r}; there are: {', '.join(table.column_names)}")
+        raise StageError(f"{path}: no target column {target!r}; there are: {listed(table.column_names)}")
     columns = [_plain(path, name, table.column(name)) for name in table.column_names]
     frame = pa.table(columns, names=table.column_names).to_pandas(date_as_object=False)
     labels = frame.pop(target)

@@ -28,14 +28,8 @@ def fit(model: Any, features: Any, target: Any, class_weight: Any = None) -> Any
     try:
         return clone(model).fit(features, target, **weights)
     except (ValueError, TypeError):
-        numbered = _numbering(model)
-        try:
-            numbered.fit(features, target, **weights)
-        except (ValueError, TypeError):
-            pass  # it is not the labels: the first error tells what is
-        else:
-            return numbered
-        raise
+        # If it is not the labels, or not they alone, this raises what is the matter besides.
+        return _numbering(model).fit(features, target, **weights)
 
 
 def _could_number(target: Any) -> bool:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import is_regressor
 from sklearn.utils import get_tags
 
 from stages.common.errors import StageError
@@ -21,6 +22,7 @@ _BY_SCALE = (
     "sklearn.linear_model",
     "sklearn.kernel_ridge",
 )
+_BY_SCALE_OF_TARGET = ("sklearn.svm", "sklearn.neural_network")
 _APART = 100  # times another column's spread: then the small one has no say in a distance or a penalty
 
 
@@ -49,12 +51,28 @@ def prepare(estimator: Any, features: "pd.DataFrame", how: str | list[str | Step
     if numeric and (takes_missing or not features.isna().any(axis=None)) and (how == "minimal" or is_tree(estimator)):
         return estimator
     from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
     from skrub import SquashingScaler, tabular_pipeline  # 1 s: only where it is needed
 
     pipeline = tabular_pipeline(estimator)
-    if how == "auto" and is_tree(estimator):
-        return Pipeline([step for step in pipeline.steps if not isinstance(step[1], SquashingScaler)])
-    return pipeline
+    if how == "minimal":
+        return pipeline
+    *before, (name, _) = pipeline.steps
+    before = [step for step in before if not isinstance(step[1], SquashingScaler)]
+    if is_tree(estimator):
+        return Pipeline([*before, (name, estimator)])
+    # skrub's scaler squashes what lies far out, and with it a little of what an estimator told rows apart by.
+    return Pipeline([*before, ("standardscaler", StandardScaler()), (name, _on_one_scale(estimator))])
+
+
+def _on_one_scale(estimator: Any) -> Any:
+    """The estimator; one whose defaults go by the target's scale, too, with a target of deviation 1."""
+    if not (is_regressor(estimator) and type(estimator).__module__.startswith(_BY_SCALE_OF_TARGET)):
+        return estimator
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.preprocessing import StandardScaler
+
+    return TransformedTargetRegressor(estimator, transformer=StandardScaler())
 
 
 def is_tree(estimator: Any) -> bool:

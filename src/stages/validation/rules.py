@@ -15,7 +15,7 @@ import polars as pl
 from pandera.api.polars.types import PolarsData
 
 from stages.common.datasets import Column
-from stages.common.errors import StageError
+from stages.common.errors import StageError, listed
 from stages.common.params import PARAMS_FILE
 from stages.data.parsing import PLAIN, NumberStyle, parse
 from stages.validation.schema import bad_arguments
@@ -34,7 +34,7 @@ class Rule:
     @property
     def reason(self) -> str:
         """As it stands beside a rejected row: `age: in_range(0, 130)`."""
-        return f"{self.column}: {self.name if len(self.name) <= _LABEL else self.name[: _LABEL - 1] + '…'}"
+        return f"{listed([self.column])}: {self.name if len(self.name) <= _LABEL else self.name[: _LABEL - 1] + '…'}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 
 from stages.common.missing_words import MISSING_WORDS
-from stages.data.raw_file import Raw, by_name, scan
+from stages.data.raw_file import Raw, by_name, malformed, scan
 
 _ROWS = 10_000  # from the head of the file, as the types are inferred from
 _MOST = 0.9  # share of values that makes it look so
@@ -24,7 +24,10 @@ _LOOKS = {  # the first that most values match
 
 def report_of(raw: Raw, types: Mapping[str, pl.DataType]) -> dict[str, dict[str, str]]:
     """`type_report` of these columns of a file, of which text is looked at as it is written."""
-    return type_report(scan(raw, dict.fromkeys(types, pl.String) if raw.is_text else {}), types)
+    try:
+        return type_report(scan(raw, dict.fromkeys(types, pl.String) if raw.is_text else {}), types)
+    except pl.exceptions.PolarsError as error:  # what no row was asked for before need not be readable
+        raise malformed(raw.path, raw.kind, error) from error
 
 
 def type_report(frame: pl.LazyFrame, types: Mapping[str, pl.DataType]) -> dict[str, dict[str, str]]:

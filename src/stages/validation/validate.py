@@ -8,7 +8,7 @@ import pandera.polars as pa
 import polars as pl
 
 from stages.common.datasets import Dataset
-from stages.common.errors import StageError
+from stages.common.errors import StageError, listed
 from stages.common.params import PARAMS_FILE
 from stages.data.parsing import PLAIN
 from stages.data.raw_file import CSV, Raw, scan
@@ -90,7 +90,7 @@ def _columns_agree(schema: pa.DataFrameSchema, have: pl.Schema, raw: Raw) -> Non
     if missing := [name for name, column in schema.columns.items() if column.required and name not in have]:
         near = next((name for name in have if name.strip().casefold() == missing[0].strip().casefold()), None)
         raise StageError(
-            f"{raw.path} has no column {missing[0]!r}, only {', '.join(have)}; "
+            f"{raw.path} has no column {missing[0]!r}, only {listed(have)}; "
             + (f"it has {near!r}: " if near else "")
             + f"correct the file, or the schema in {PARAMS_FILE}"
         )
