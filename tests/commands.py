@@ -1,5 +1,6 @@
 """`dovetail`, `dvc` and stages for tests: shims on PATH that have a fork server run them, or the true commands."""
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -28,12 +29,14 @@ class Commands:
             shim.with_name(f"{name}.script").symlink_to(script)
 
     def _start(self, kind):
+        settings = fixed() if kind == "stages" else {}
         with socket.socket(socket.AF_UNIX) as listener, (self.folder / f"{kind}.log").open("wb") as log:
             listener.bind(str(self.folder / f"{kind}.socket"))
             listener.listen(64)  # who comes while the server imports, waits
             return subprocess.Popen(
-                [sys.executable, HERE / "fork_server.py", str(listener.fileno()), kind], pass_fds=[listener.fileno()],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(self.folder),
+                [sys.executable, HERE / "fork_server.py", str(listener.fileno()), kind, *settings],
+                pass_fds=[listener.fileno()], stdin=subprocess.PIPE, stdout=log, stderr=log,
+                env={**_environment(self.folder), **settings},
             )  # fmt: skip
 
     def close(self):
@@ -43,6 +46,14 @@ class Commands:
             server.stdin.close()
             server.wait()
         shutil.rmtree(self.folder)
+
+
+def fixed():
+    """What the stages of the reference project set before they import numpy: their server has it from the beginning."""
+    spec = importlib.util.spec_from_file_location("reproducible", HERE.parent / "src/stages/common/reproducible.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.settings()
 
 
 def _environment(home):

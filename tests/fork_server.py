@@ -81,8 +81,8 @@ class Request:
 class Server:
     """Accepts requests, forks, hands back how each command ended."""
 
-    def __init__(self, listener):
-        self.environment = dict(os.environ)
+    def __init__(self, listener, fixed):
+        self.environment = {name: value for name, value in os.environ.items() if name not in fixed}
         self.listener = listener
         self.selector = selectors.DefaultSelector()
         self.woken, self.waker = socket.socketpair()
@@ -229,7 +229,7 @@ def _kill(pid):
             os.kill(pid, signal.SIGKILL)
 
 
-def become(request):
+def become(request, fixed):
     """Make this process what the caller asked for, in all that a program can see of how it was started."""
     if os.getsid(0) == request.session:
         with contextlib.suppress(OSError):  # the group is gone if the caller is
@@ -247,7 +247,7 @@ def become(request):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     os.environ.clear()
-    os.environ.update(request.environment)  # and nothing that a library set while it was imported
+    os.environ.update({**request.environment, **fixed})  # and nothing that a library set while it was imported
     sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
     sys.argv[:] = [request.script, *request.arguments]
     script = Path(request.script).absolute()
@@ -301,9 +301,10 @@ class Ending:
 
 if __name__ == "__main__":
     ending = Ending()
-    server = Server(socket.socket(fileno=int(sys.argv[1])))
+    settings = {name: os.environ[name] for name in sys.argv[3:]}  # those that stages are imported under
+    server = Server(socket.socket(fileno=int(sys.argv[1])), settings)
     sys.path[0] = str(Path(sys.executable).parent)  # no test's module in place of a library's
     {"commands": server.prepare_commands, "stages": server.prepare_stages}[sys.argv[2]]()
     wanted = server.serve()
-    become(wanted)
+    become(wanted, settings)
     ending.of(wanted.script)

@@ -12,6 +12,7 @@ from project import BIN, Project, copy_tree, free_port, isolate
 from saved import WARNINGS, saved_by_mlflow, tree
 
 from dovetail.tracking.model_package import LoggedModel, ModelContent
+from dovetail.values.computing import of_machine
 
 pytestmark = [pytest.mark.slow, *WARNINGS]
 MODELS = ["diabetes", "iris", "penguins"]
@@ -30,6 +31,7 @@ def reproduced(tmp_path_factory):
         project.run("dvc", "repro")
         project.run("git", "add", "-A")
         project.run("git", "commit", "-qm", "reproduced", "--allow-empty")
+        project.made = project.run("git", "rev-parse", "HEAD").stdout.strip()
     return project
 
 
@@ -41,6 +43,26 @@ def clone(reproduced, tmp_path):
     cloned.run("dvc", "cache", "dir", "--local", str(reproduced.root / ".dvc/cache"))
     cloned.run("dvc", "checkout", "-q", "--allow-missing")
     return cloned
+
+
+@pytest.mark.skipif("avx2" not in of_machine().get("cpu", ""), reason="the recorded bytes are those of AVX2")
+def test_a_fresh_clone_makes_the_bytes_that_git_records(reproduced):
+    """dvc.lock and metrics are in git: to reproduce leaves nothing to commit, on any such machine."""
+    assert reproduced.run("git", "diff", "--stat", f"{reproduced.made}~1", reproduced.made).stdout == ""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "OPENBLAS_CORETYPE": "Zen"},
+        {"OMP_NUM_THREADS": "2", "OPENBLAS_CORETYPE": "Nehalem", "ARROW_USER_SIMD_LEVEL": "SSE4_2"},
+    ],
+    ids=["threads", "an old kernel"],
+)
+def test_whatever_the_environment_says_of_threads_and_kernels_the_bytes_are_the_same(clone, settings):
+    stages = ["clean@penguins", "split@penguins", "train@penguins", "train@diabetes", "evaluate@penguins"]
+    clone.run("dvc", "repro", "-q", "-sf", *stages, **settings)
+    assert clone.run("git", "status", "--porcelain").stdout == ""
 
 
 @pytest.mark.parametrize("stage", ["train@iris", "clean@people"])

@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's src, before anything installed
 
-from stages.common.errors import StageError  # noqa: E402  (only importable after the line above)
+from stages.common import reproducible  # noqa: E402  (only importable after the line above)
+from stages.common.errors import StageError  # noqa: E402
 from stages.common.params import PARAMS_FILE, load_params  # noqa: E402
 
 STAGES = ("ingest", "fetch", "clean", "deliver", "split", "train", "evaluate")
@@ -23,18 +24,21 @@ def main(argv: list[str] | None = None) -> int:
     """Run the stage named first; the options are the keyword parameters of its `run`. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python src/stages", description=__doc__.splitlines()[0])
     parser.add_argument("stage", choices=STAGES)
-    gc.set_threshold(200_000, 10, 10)  # what imports make is no garbage: looking for it takes a quarter of a stage
-    name = parser.parse_args((argv or sys.argv[1:])[:1]).stage
-    run = importlib.import_module(f"stages.{name}").run
     parser.add_argument("key", help="the block in params.yaml")
-    options = [p.name for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    for option in options:
-        parser.add_argument(f"--{option}", type=Path, required=True)
-    args = parser.parse_args(argv)
+    gc.set_threshold(200_000, 10, 10)  # what imports make is no garbage: looking for it takes a quarter of a stage
+    asked = parser.parse_args((argv or sys.argv[1:])[:2])
     try:
-        run(args.key, load_params(Path(PARAMS_FILE)), **{option: getattr(args, option) for option in options})
+        params = load_params(Path(PARAMS_FILE))
+        if params.reproducible:
+            reproducible.fix()
+        run = importlib.import_module(f"stages.{asked.stage}").run
+        options = [p.name for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for option in options:
+            parser.add_argument(f"--{option}", type=Path, required=True)
+        args = parser.parse_args(argv)
+        run(args.key, params, **{option: getattr(args, option) for option in options})
     except StageError as error:
-        print(f"{name}@{args.key}: {error}", file=sys.stderr)
+        print(f"{asked.stage}@{asked.key}: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from dovetail import native_model
 
-_BYTES = 16  # of each digest: 128 bits, as MLflow's tags show them in 32 letters
+_BYTES = 16  # of each digest that are kept: 32 letters in MLflow's tag
 # Attributes of estimators that say how something was computed, not what it is: threads, and the clock of a search.
 _COMPUTED = frozenset({
     "_sklearn_version", "n_jobs", "_n_jobs", "n_threads", "nthread", "num_threads", "thread_count", "refit_time_",
 })  # fmt: skip
 _ESTIMATORS = frozenset({"sklearn", "skrub", "lightgbm", "xgboost"})  # the packages whose attributes those are
 _SEARCH, _CLOCKS = "cv_results_", ("_fit_time", "_score_time")
-_MISSING = object()
+_ROWS = 4096
 _ATOMS: Mapping[type, Callable[[Any], bytes]] = {
     type(None): lambda _: b"",
     type(...): lambda _: b"",
@@ -65,12 +65,12 @@ def value_digest(model: Any, content: bytes | None = None) -> str:
 
 def _digest(kind: bytes, *parts: Any) -> bytes:
     """The digest of parts, each with its length before it, so that no two lists of parts are the same bytes."""
-    found = hashlib.blake2b(digest_size=_BYTES)
+    found = hashlib.sha256()  # which most CPUs compute themselves
     found.update(struct.pack("<q", len(kind)) + kind)
     for part in parts:
         found.update(struct.pack("<q", len(part) if isinstance(part, bytes) else part.nbytes))
         found.update(part)
-    return found.digest()
+    return found.digest()[:_BYTES]
 
 
 class _Walk:
@@ -170,14 +170,7 @@ def _is_named(thing: Any) -> bool:
     """Whether its name says all: no lambda, nothing made in a function."""
     if "<" in thing.__qualname__:
         raise NoValueError(f"it holds {thing.__qualname__}, whose code has no name")
-    return isinstance(thing, type | types.FunctionType) or thing.__self__ is None or _is_module(thing.__self__)
-
-
-def _is_module(thing: Any) -> bool:
-    return isinstance(thing, types.ModuleType)
-
-
-# ── What packages keep outside of Python's objects, or with more than its value ─────────────────────────────────────
+    return isinstance(thing, type | types.FunctionType) or isinstance(thing.__self__, types.ModuleType | None)
 
 
 def _of_numpy(thing: Any) -> Iterable[Any] | None:
@@ -197,13 +190,35 @@ def _of_array(array: Any) -> list[Any]:
 
     order = b"F" if array.flags.f_contiguous and not array.flags.c_contiguous else b"C"  # BLAS takes other ways
     about = [b"array", str(array.shape).encode(), order]
-    if array.dtype.names:  # field by field: what lies between them is whatever was in memory
-        fields = [part for name in array.dtype.names for part in (name, array[name])]
-        return [*about, fields]
     if array.dtype.kind == "O":
         return [*about, array.ravel().tolist()]
-    plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return [*about, plain.dtype.str.encode(), _digest(b"bytes", plain.reshape(-1).view(np.uint8))]
+    if array.dtype.hasobject:
+        return [*about, [part for name in array.dtype.names for part in (name, array[name])]]
+    plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1)
+    kind = str(plain.dtype.descr if plain.dtype.names else plain.dtype.str).encode()
+    if not (gaps := _gaps(plain.dtype)):
+        return [*about, kind, _digest(b"bytes", plain.view(np.uint8) if plain.size else b"")]
+    rows = plain.view(np.uint8).reshape(len(plain), plain.dtype.itemsize)
+    found, copied = hashlib.sha256(), np.empty_like(rows[:_ROWS])  # few at once stay in the CPU's cache
+    for at in range(0, len(rows), _ROWS):
+        part = copied[: len(rows) - at]
+        part[:] = rows[at : at + _ROWS]
+        for start, end in gaps:  # whatever was in memory there
+            part[:, start:end] = 0
+        found.update(part.data)
+    return [*about, kind, found.digest()]
+
+
+def _gaps(dtype: Any) -> list[tuple[int, int]]:
+    """The bytes of a row between its fields, and behind the last one."""
+    if not dtype.names:
+        return []
+    found, at = [], 0
+    for kind, offset, *_ in sorted(dtype.fields.values(), key=lambda field: field[1]):
+        found += [(at, offset)] if offset > at else []
+        found += [(offset + start, offset + end) for start, end in _gaps(kind)]
+        at = max(at, offset + kind.itemsize)
+    return [*found, *([(at, dtype.itemsize)] if dtype.itemsize > at else [])]
 
 
 def _of_pyarrow(thing: Any) -> Iterable[Any] | None:
@@ -220,9 +235,7 @@ def _of_polars(thing: Any) -> Iterable[Any] | None:
 
 
 def _of_lightgbm(thing: Any) -> Iterable[Any] | None:
-    if type(thing).__name__ != "Booster":
-        return None
-    return (_lightgbm_text(thing.model_to_string(num_iteration=-1)),)
+    return (_lightgbm_text(thing.model_to_string(num_iteration=-1)),) if type(thing).__name__ == "Booster" else None
 
 
 def _of_xgboost(thing: Any) -> Iterable[Any] | None:

@@ -27,6 +27,10 @@ class Params(Block):
     sources: Sources
     datasets: dict[BlockName, Dataset]
     models: dict[BlockName, Model]
+    reproducible: bool = Field(
+        default=False,
+        description="the same bytes on every machine with AVX2: one thread, no newer instructions; false: full speed",
+    )
     model_format: Literal["joblib", "skops"] = Field(
         default="joblib", description="of every model's file: joblib's pickle, or skops, which is no pickle"
     )

@@ -1,0 +1,39 @@
+"""The same bytes on every machine: what would compute otherwise on another one is fixed before numpy is imported.
+
+Sums in another order have other last bits. The order goes by the number of threads, by the kernel that BLAS chooses for
+the CPU, and by the vector instructions that numpy and Arrow find. Fixed are one thread, and what every x86-64 CPU since
+2013 has (AVX2). A CPU of another kind has kernels of its own: there only the threads are fixed.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+
+THREADS: Mapping[str, str] = {
+    "OMP_NUM_THREADS": "1",  # scikit-learn's histograms, LightGBM
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "JOBLIB_MULTIPROCESSING": "0",  # n_jobs stays in the model as it was asked for; one process does the work
+}
+AVX2: Mapping[str, str] = {
+    "OPENBLAS_CORETYPE": "Haswell",
+    "MKL_CBWR": "AVX2,STRICT",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # numpy's names of all beyond AVX2
+    "ARROW_USER_SIMD_LEVEL": "AVX2",
+}
+
+
+def settings() -> dict[str, str]:
+    """The variables of the environment that fix it on this machine."""
+    return {**THREADS, **(AVX2 if platform.machine() in ("x86_64", "AMD64") else {})}
+
+
+def fix() -> None:
+    """Let this process compute as every other machine does; where numpy is there already it begins anew."""
+    wanted = settings()
+    if all(os.environ.get(name) == value for name, value in wanted.items()):
+        return
+    os.environ.update(wanted)
+    if "numpy" in sys.modules:  # its libraries have read the variables
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606  (this very program)
