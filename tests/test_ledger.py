@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dovetail.repo.git_values import Tag
-from dovetail.repo.ledger import ASSIGN, FORCE, PROMOTE, ROLLBACK, UNASSIGN, Note, alias_tag, read, version_tag
+from dovetail.repo.ledger import ASSIGN, FORCE, PROMOTE, ROLLBACK, UNASSIGN, Note, read
+from dovetail.repo.tag_names import alias_tag, version_tag
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=40)
 NOTES = st.builds(

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dovetail.errors import GitFailed
 from dovetail.registration import evidence_check
 from dovetail.registration.alias_check import delete_command, unfit
-from dovetail.repo.ledger import version_tag
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store
 from dovetail.values.finding import Finding
@@ -51,7 +50,7 @@ def unpushed_tags(workspace: Workspace) -> Iterator[Finding]:
     except GitFailed:
         return
     names = [event.tag.name for event in ledger.events if not event.problem]
-    names += [version_tag(model, semver) for model, known in ledger.versions.items() for semver in known]
+    names += sorted(ledger.registrations)
     lacking = [name for name in names if f"refs/tags/{name}" not in there]
     if remotes and lacking:
         remote = "origin" if "origin" in remotes else remotes[0]

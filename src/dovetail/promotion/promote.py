@@ -137,16 +137,16 @@ def promote(workspace: Workspace, tracking: Tracking, request: PromoteRequest) -
     with tracking.store() as store:
         version = _version(workspace, tracking, store, request)
         plan = _plan(workspace, store, version, request)
-        tag = None
+        tag, already = None, _is_named(workspace, plan, request)
         if request.dry_run or plan.commit is None:
             pass
-        elif _is_named(plan, request):
+        elif already:
             assert version.version is not None
             store.set_alias(request.model, request.alias, version.version)  # an interruption may have left it behind
         elif plan.passed or request.force:
             with write_lock(tracking.root):
                 tag = _carry_out(workspace, store, plan, plan.commit, request)
-    return _answer(plan, request, tag)
+    return _answer(plan, request, tag, already=already)
 
 
 def _version(workspace: Workspace, tracking: Tracking, store: Store, request: PromoteRequest) -> TrackedModel:
@@ -218,10 +218,12 @@ def _tagged(workspace: Workspace, tags: Ledger, candidate: TrackedModel) -> str 
     return None
 
 
-def _is_named(plan: Plan, request: PromoteRequest) -> bool:
-    """Whether the ledger says already what is asked for."""
+def _is_named(workspace: Workspace, plan: Plan, request: PromoteRequest) -> bool:
+    """Whether the ledger says already what is asked for, in a tag that DVC finds."""
     event = plan.ledger.current(request.model, request.alias)
     if event is None or event.tag.commit != plan.commit:
+        return False
+    if event.tag.name.partition("#")[0] != workspace.artifact_at(request.model, plan.commit):
         return False
     noted = event.note.package if event.note else ""
     return noted in ("", plan.package) or not (plan.passed or request.force)
@@ -244,6 +246,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
     package = plan.package
     if registered and plan.candidate.allowed_later:
         package = widening.let_loader_allow(workspace, store, registered, plan.candidate)
+    artifact = workspace.artifact_at(request.model, commit)
     number = plan.ledger.counters.get(request.model, 0) + 1
     store.write_text(version.run.id, f"promotions/{request.alias}-{number}.json", text + "\n")
     note = Note(
@@ -259,7 +262,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
         allow=plan.candidate.allowed_later,
         value=(registered.value if registered else None) or "",
     )
-    tag = ledger.write(workspace.git, tags, (request.model, request.alias), commit, note)
+    tag = ledger.write(workspace.git, tags, (artifact, request.alias), commit, note)
     try:
         store.set_alias(request.model, request.alias, version.version)
     except Exception as error:
@@ -272,9 +275,8 @@ def _in_tag(verdict: Verdict) -> Mapping[str, Any]:
     return {key: value for key, value in verdict.as_json().items() if key in ("name", "passed", "value", "limit")}
 
 
-def _answer(plan: Plan, request: PromoteRequest, tag: str | None) -> PromoteAnswer:
+def _answer(plan: Plan, request: PromoteRequest, tag: str | None, *, already: bool) -> PromoteAnswer:
     champion = plan.candidate.champion
-    already = _is_named(plan, request)
     event = plan.ledger.current(request.model, request.alias)
     return PromoteAnswer(
         model=request.model,

@@ -75,12 +75,13 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
             named = f"only {current.tag.name} ever named it" if current else "no tag names it"
             raise NothingBehind(f"{model}@{alias} has nothing behind: {named}", f"dovetail history {model}")
         md5 = _md5(workspace, previous)
+        artifact = workspace.artifact_at(model, previous.tag.commit)
         note = replace(  # what the version consists of stays what it was; gates and evidence are those of its promotion
             previous.note or Note(ROLLBACK, previous.version, current.version, md5),
             kind=ROLLBACK, version=previous.version, before=current.version, reason=request.reason, evidence="",
             gates=(),
         )  # fmt: skip
-        tag = write(workspace.git, ledger, (model, alias), previous.tag.commit, note)
+        tag = write(workspace.git, ledger, (artifact, alias), previous.tag.commit, note)
         number, problem = _move_alias(tracking, model, alias, md5)
     return RollbackAnswer(model, alias, number or previous.version, current.version, tag, problem)
 

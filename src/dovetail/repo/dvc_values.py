@@ -13,6 +13,7 @@ class Model:
 
     name: str
     path: str
+    folder: str = ""  # of the dvc.yaml whose `artifacts:` has it
     desc: str | None = None
     labels: tuple[str, ...] = ()
     card: str | None = None

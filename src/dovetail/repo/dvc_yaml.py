@@ -216,6 +216,7 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
                 found[name] = Model(
                     name=name,
                     path=join(posixpath.dirname(dvcfile), artifact.path),
+                    folder=posixpath.dirname(dvcfile),
                     desc=artifact.desc,
                     labels=tuple(artifact.labels),
                     card=join(posixpath.dirname(dvcfile), meta["card"]) if meta.get("card") else None,

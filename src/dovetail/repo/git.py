@@ -30,6 +30,15 @@ class Git:
         self.root = root
         self._objects = GitObjects(root)
 
+    @cached_property
+    def prefix(self) -> str:
+        """The folder of `root` from git's own root; empty where they are one.
+
+        Raises:
+            GitFailed: when git cannot answer.
+        """
+        return self("rev-parse", "--show-prefix").rstrip("/")
+
     def __call__(self, *args: str) -> str:
         """What `ask` answers, stripped.
 

@@ -1,7 +1,9 @@
 """The ledger of promotions: annotated git tags in GTO's convention, read into events and written.
 
 `iris@v3.0.0` says which commit a version is, `iris#production#2` which version an alias names from then on
-(https://mlem.ai/doc/gto/user-guide). Dovetail's own tags carry what GTO's lack, as trailers of the message.
+(https://mlem.ai/doc/gto/user-guide). A model of a nested dvc.yaml has its folder in front, counted from git's root, as
+DVC and GTO look for it: `pipelines/train=bikes@v1.0.0`. Tags without the folder, as they were once written, are read.
+Dovetail's own tags carry what GTO's lack, as trailers of the message.
 """
 
 import re
@@ -14,15 +16,10 @@ from typing import TypeVar
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Tag
 from dovetail.repo.note import ASSIGN, FORCE, PROMOTE, ROLLBACK, UNASSIGN, Note
+from dovetail.repo.tag_names import alias_tag, parse_name, version_tag
 
 __all__ = ["ASSIGN", "FORCE", "PROMOTE", "ROLLBACK", "UNASSIGN", "Event", "Ledger", "Note", "read", "write"]
 
-_NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9-/_]*[a-zA-Z0-9])?"
-_NUMBER = "[0-9]{1,9}"  # one with more digits is no count of assignments
-_TAG = re.compile(
-    rf"(?:[\w./-]+=)?(?P<model>{_NAME})"
-    rf"(?:@(?P<semver>v{_NUMBER}\.{_NUMBER}\.{_NUMBER}[\w.+-]*)|#(?P<alias>{_NAME}))(?P<cancel>!?)(?:#(?P<number>{_NUMBER}))?"
-)
 Key = TypeVar("Key")
 Check = Callable[[Sequence["Event"]], Mapping["Event", str]]  # which events do not fit what git holds, and why
 
@@ -67,8 +64,11 @@ class Ledger:
     """
 
     events: tuple[Event, ...] = ()  # oldest first
-    versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # model → semver → commit
+    versions: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict
+    )  # model → semver → commit; "" where tags differ
     counters: Mapping[str, int] = field(default_factory=dict)  # model → the highest number that a tag has
+    registrations: frozenset[str] = frozenset()  # the names of the tags behind `versions`
 
     @cached_property
     def aliases(self) -> dict[tuple[str, str], Event | None]:
@@ -153,43 +153,36 @@ class Ledger:
 
 
 def write(git: Git, ledger: Ledger, named: tuple[str, str], commit: str, note: Note) -> str:
-    """Tag `commit` as what `named`, a model and its alias, names from now on, and as a version if it is none yet.
+    """Tag `commit` as what `named` names from now on, and as a version if it is none yet.
 
-    Returns the tag's name. `ledger` is what git's tags say now.
+    Returns the tag's name. `ledger` is what git's tags say now, `named` the model's name in tags and its alias.
 
     Raises:
         TagExists: when somebody else was faster.
         TagRefused: when git cannot make a tag.
     """
-    model, alias = named
+    artifact, alias = named
+    model = artifact.rpartition("=")[2]
     last = max((event.time for event in ledger.of(model)), default=0)
     time = max(int(now()), last + 1)  # GTO orders tags by their seconds
-    if ledger.semver(model, commit) is None:
-        name = version_tag(model, ledger.free_semver(model, note.version or 1))
+    name = version_tag(artifact, ledger.semver(model, commit) or ledger.free_semver(model, note.version or 1))
+    if name not in ledger.registrations:  # one without the folder in front is none to DVC
         git.tag(name, commit, f"Register {model}: md5 {note.md5}\n", time)
-    name = alias_tag(model, alias, ledger.counters.get(model, 0) + 1)
+    name = alias_tag(artifact, alias, ledger.counters.get(model, 0) + 1)
     git.tag(name, commit, ledger.consistent(model, note).text(model, alias), time)
     return name
 
 
-def version_tag(model: str, semver: str) -> str:
-    """The name of the tag that says which commit a version is."""
-    return f"{model}@{semver}"
-
-
-def alias_tag(model: str, alias: str, number: int) -> str:
-    """The name of the tag that says what an alias names."""
-    return f"{model}#{alias}#{number}"
-
-
-def read(tags: Iterable[Tag], check: Check = lambda _: {}) -> Ledger:
+def read(tags: Iterable[Tag], check: Check = lambda _: {}, prefix: str = "") -> Ledger:
     """The ledger in a repository's tags, those that are no annotated tags in GTO's convention left aside.
 
+    `prefix` is the folder of DVC's root from git's; tags of models in other folders are another project's.
     `check` is given the events that fit by their tags alone, and says which of them what git holds contradicts.
     """
     versions: dict[str, dict[str, str]] = {}
+    registrations: dict[tuple[str, str], set[str]] = {}
     counters: dict[str, int] = {}
-    matched = [(tag, match) for tag in tags if tag.annotated and (match := _TAG.fullmatch(tag.name))]
+    matched = [(tag, match) for tag in tags if tag.annotated and (match := parse_name(tag.name, prefix))]
     matched.sort(key=lambda pair: (pair[0].time or 0, int(pair[1]["number"] or 0)))
     for tag, match in matched:
         model, number = match["model"], int(match["number"] or 0)
@@ -198,13 +191,17 @@ def read(tags: Iterable[Tag], check: Check = lambda _: {}) -> Ledger:
             known = versions.setdefault(model, {})
             if match["cancel"]:
                 known.pop(match["semver"], None)
+                registrations.pop((model, match["semver"]), None)
             elif tag.target == "commit":
-                known[match["semver"]] = tag.commit
+                agreed = known.get(match["semver"], tag.commit) == tag.commit
+                known[match["semver"]] = tag.commit if agreed else ""
+                registrations.setdefault((model, match["semver"]), set()).add(tag.name)
     names = {model: {sha: name for name, sha in reversed(known.items())} for model, known in versions.items()}
     events = [_event(tag, match, names.get(match["model"], {})) for tag, match in matched if match["alias"]]
     problems = check([event for event in events if not event.problem])
     checked = [replace(event, problem=problems[event]) if event in problems else event for event in events]
-    return Ledger(tuple(_numbered(checked, versions)), versions, counters)
+    registered = frozenset(name for names in registrations.values() for name in names)
+    return Ledger(tuple(_numbered(checked, versions)), versions, counters, registered)
 
 
 def _event(tag: Tag, match: re.Match[str], semvers: Mapping[str, str]) -> Event:
@@ -227,7 +224,8 @@ def _numbered(events: Sequence[Event], versions: Mapping[str, Mapping[str, str]]
     """The events, those marked that give a version's number to other bytes than another one does.
 
     Dates decide nothing, for whoever makes a tag writes its date. `m@v3.0.0` is the witness: a second tag of that name
-    cannot be made, so version 3 is what its commit holds. Where no claim has that witness, the number counts for none.
+    cannot be made, so version 3 is what its commit holds. One that differs by the folder
+    in front and names another commit makes both void. Where no claim has that witness, the number counts for none.
     """
     claims: dict[tuple[str, int], list[Event]] = {}
     for event in events:

@@ -32,7 +32,8 @@ def read_checked(git: Git, bytes_at: BytesAt, tags: Sequence[Tag] | None = None)
     Raises:
         GitFailed: when git cannot say.
     """
-    return read(git.tags() if tags is None else tags, lambda events: _contradicted(git, bytes_at, events))
+    found = git.tags() if tags is None else tags
+    return read(found, lambda events: _contradicted(git, bytes_at, events), git.prefix)
 
 
 def _contradicted(git: Git, bytes_at: BytesAt, events: Sequence[Event]) -> dict[Event, str]:

@@ -1,6 +1,7 @@
 """A repository of git and DVC together: its trees, its history, and what DVC is asked through."""
 
 import os
+import posixpath
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from dovetail.repo.remote import Remote
 from dovetail.repo.revision import Revision
 from dovetail.repo.sources import Sources
 from dovetail.repo.storage import Storage
+from dovetail.repo.tag_names import artifact_name
 from dovetail.repo.tree import Tree
 from dovetail.repo.working_tree import WorkingTree
 from dovetail.system.disk import refused
@@ -115,6 +117,16 @@ class Workspace:
             raise MissingFile(f"git has no commit {rev!r}", "git fetch --tags")
         tree = self.at(commit)
         return tree.artifact(tree.model(model)).md5
+
+    def artifact_at(self, model: str, rev: str) -> str:
+        """The name that tags of a commit have for a model: DVC looks for it where that commit declares it.
+
+        A commit from before there was such an entry has the name that the working tree gives it.
+        """
+        commit = self.git.commit(rev)
+        trees: tuple[Tree, ...] = (self.at(commit), self.tree) if commit else (self.tree,)
+        folder = next((tree.declared.models[model].folder for tree in trees if model in tree.declared.models), "")
+        return artifact_name(model, posixpath.join(self.git.prefix, folder).strip("/"))
 
     def typed(self, path: str | Path) -> str:
         """A path from the root, as it is to be typed in the current folder."""

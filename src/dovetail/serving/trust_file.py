@@ -46,7 +46,9 @@ def write_trust(workspace: "Workspace", tracking: "Tracking", request: TrustRequ
         raise Untrusted(f"{model}@{alias} names no version in MLflow", "dovetail sync")
     shown = Shown(model, alias, version.number, version.md5)
     said = binding(
-        read(workspace.git.tags()), shown, bytes_of=lambda event: workspace.bytes_at(model, event.tag.commit)
+        read(workspace.git.tags(), prefix=workspace.git.prefix),
+        shown,
+        bytes_of=lambda event: workspace.bytes_at(model, event.tag.commit),
     )
     if said is None:
         raise Untrusted(f"no tag says what {shown.what} names", promote_command(model, alias, file))
