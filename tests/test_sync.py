@@ -110,13 +110,22 @@ def test_killed_on_the_way_and_run_again_it_completes(history):
     assert view(history) == before
 
 
-def test_bytes_that_are_nowhere_are_listed_and_the_rest_is_done(history):
+def test_bytes_that_nobody_has_are_passed_over_unless_a_ref_names_them_and_the_rest_is_done(history):
     lost = history.store().versions()[0].tags["dovetail.model.md5"]
     (history.root / f".dvc/cache/files/md5/{lost[:2]}/{lost[2:]}").unlink()
+    commit = history.run("git", "log", "-S", lost, "--format=%H", "--", "dvc.lock").stdout.split()[-1]
     forget(history)
-    answer = history.json("sync", code=1)
+    answer = history.json("sync")
     assert answer["versions"]["created"] == 2
-    (problem,) = answer["problems"]
+    assert answer["problems"] == []
+    assert answer["passed_over"] == [f"m of commit {commit[:8]}"]
+    assert "passed over: 1 models of older commits" in history.run("dovetail", "sync").stdout
+    history.run("git", "commit", "-q", "--allow-empty", "-m", "nothing of DVC")
+    history.run("git", "branch", "kept", commit)
+    history.run("git", "switch", "-q", "kept")
+    history.run("git", "commit", "-q", "--allow-empty", "-m", "nor here")
+    history.run("git", "switch", "-q", "-")
+    (problem,) = history.json("sync", code=1)["problems"]
     assert lost in problem["why"]
     assert "dvc push" in problem["next"]
 

@@ -14,7 +14,8 @@ DovetailError               names the thing, its value and the next command
 └── OutsideError            exit code 3: something outside failed
     ├── StoreError          MLflow's store did not answer or refused
     │   └── ForeignStore    its files are another repository's, or where it was before
-    ├── DataUnavailable     bytes that are in no cache and no remote
+    ├── DataUnavailable     bytes that are in no cache, and in no remote that answers
+    │   └── DataMissing     the remote answers, and has none either
     ├── BuildFailed         an environment could not be built from its lock file
     ├── Untrusted           MLflow shows another version than git's tag or a trust file names
     ├── Busy                another Dovetail process holds the lock
@@ -110,6 +111,10 @@ class ForeignStore(StoreError):
 
 class DataUnavailable(OutsideError):
     """Bytes that are in no cache and no remote that answers."""
+
+
+class DataMissing(DataUnavailable):
+    """Bytes that are in no cache and no remote, for certain."""
 
 
 class BuildFailed(OutsideError):

@@ -21,7 +21,7 @@ _BYTES = 16  # of each digest that are kept: 32 letters in MLflow's tag
 _COMPUTED = frozenset({
     "_sklearn_version", "n_jobs", "_n_jobs", "n_threads", "nthread", "num_threads", "thread_count", "refit_time_",
 })  # fmt: skip
-_ESTIMATORS = frozenset({"sklearn", "skrub", "lightgbm", "xgboost"})  # the packages whose attributes those are
+_ESTIMATORS = {"sklearn", "skrub", "lightgbm", "xgboost"}  # the packages whose attributes those are
 _SEARCH, _CLOCKS = "cv_results_", ("_fit_time", "_score_time")
 _ROWS = 4096
 _ATOMS: Mapping[type, Callable[[Any], bytes]] = {
@@ -228,10 +228,9 @@ def _of_pyarrow(thing: Any) -> Iterable[Any] | None:
 
 
 def _of_polars(thing: Any) -> Iterable[Any] | None:
-    if hasattr(thing, "to_arrow"):
-        schema = getattr(thing, "schema", None) or (thing.name, thing.dtype)
-        return (str(schema).encode(), *(_of_pyarrow(thing.to_arrow()) or ()))
-    return None
+    if not hasattr(thing, "to_arrow"):
+        return None
+    return (str(getattr(thing, "schema", thing)).encode(), *(_of_pyarrow(thing.to_arrow()) or ()))
 
 
 def _of_lightgbm(thing: Any) -> Iterable[Any] | None:

@@ -1,11 +1,13 @@
 """Which models a tree has: those that it declares, and those of before that the working tree declares today."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from dovetail.errors import DovetailError
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.tree import Tree
+from dovetail.repo.workspace import Workspace
 
 
 def declares_models(trees: Iterable[Tree]) -> bool:
@@ -38,3 +40,16 @@ def _declares(tree: Tree) -> bool:
         return bool(tree.declared.models)
     except DovetailError:
         return False
+
+
+def named(workspace: Workspace) -> frozenset[str]:
+    """The fingerprints of the models that the working tree, a branch or a tag names; what cannot be read names none."""
+    today = workspace.tree.declared.models
+    tips = workspace.git.commits(["--no-walk", "--branches", "--tags", "--remotes", "HEAD"])
+    found = set()
+    for tree in (workspace.tree, *map(workspace.at, tips)):
+        with suppress(DovetailError):
+            for model in models_of(tree, today):
+                with suppress(DovetailError):
+                    found.add(tree.lineage(model).fingerprint)
+    return frozenset(found)

@@ -5,11 +5,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import DovetailError, MissingFile, StaleLock, UserError
-from dovetail.registration.adoption import declares_models, models_of
+from dovetail.errors import DataMissing, DovetailError, MissingFile, StaleLock, UserError
+from dovetail.registration.adoption import declares_models, models_of, named
 from dovetail.registration.alias_check import disagreements
 from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
@@ -77,6 +78,7 @@ class SyncAnswer:
     Attributes:
         relocated: Folders that a moved SQLite store named and that are now this one.
         repaired: Versions that lacked their run or their files.
+        passed_over: Models of commits that no ref names, whose bytes nobody has: `m of commit 1234abcd`.
     """
 
     runs: Count
@@ -85,6 +87,7 @@ class SyncAnswer:
     problems: tuple[Finding, ...]
     relocated: tuple[str, ...]
     repaired: tuple[str, ...]
+    passed_over: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         made = f"{self.runs.created} runs and {self.versions.created} versions created"
@@ -99,6 +102,7 @@ class SyncAnswer:
             "problems": [problem.as_json("what", "why", "next") for problem in self.problems],
             "mended": list(self.relocated),
             "repaired": list(self.repaired),
+            "passed_over": list(self.passed_over),
         }
 
 
@@ -133,7 +137,8 @@ def sync(
             with write_lock(tracking.root):
                 repaired = repair_from(_trees(workspace, request), store, workspace.scratch, workspace.ledger)
             problems += [*repaired.problems, *changed_evidence(workspace, store)]
-        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems, today, values)
+        tips = cache(partial(named, workspace))
+        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems, today, values, tips)
         with store.remembering_missing():
             missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
         ordered = enumerate(in_order(missing, next_number=restorer.next_number), 1)
@@ -158,8 +163,9 @@ def sync(
             if old.get(alias) != new.get(alias)
         ]
     return SyncAnswer(
-        restorer.runs, restorer.versions, tuple(moves), tuple(problems), tuple(relocated), tuple(repaired.versions)
-    )
+        restorer.runs, restorer.versions, tuple(moves), tuple(problems), tuple(relocated), tuple(repaired.versions),
+        tuple(restorer.passed_over),
+    )  # fmt: skip
 
 
 def _trees(workspace: Workspace, request: SyncRequest) -> Iterator[Tree]:
@@ -197,12 +203,14 @@ class _Restorer:
     problems: list[Finding]
     today: Mapping[str, Model]  # what the working tree declares
     values: Values
+    named: Callable[[], frozenset[str]]  # the fingerprints of the models that a ref or the working tree names
     runs: Count = Count()
     versions: Count = Count()
     seen: set[tuple[str, str, bool]] = field(default_factory=set)
     staging: dict[str, int] = field(default_factory=dict)  # what it named when it was first asked for
     told: set[str] = field(default_factory=set)
     earned: dict[str, int] = field(default_factory=dict)  # by model: what it is to name in the end
+    passed_over: list[str] = field(default_factory=list)
 
     def missing(self, tree: Tree) -> Iterator[Restorable]:
         """The models of `tree` that no tree before had and that are not complete in MLflow."""
@@ -244,7 +252,11 @@ class _Restorer:
                 value = self.values.of(projection.artifact.file, tuple(projection.artifact.allow))
                 result = record(self.store, projection.with_value(value))
         except DovetailError as error:
-            self._problem(one.tree, f"{one.model.name} of {one.tree.where}", error)
+            what = f"{one.model.name} of {one.tree.where}"
+            if isinstance(error, DataMissing) and one.lineage.fingerprint not in self.named():
+                self.passed_over.append(what)
+            else:
+                self._problem(one.tree, what, error)
         else:
             self._count(one, run_created=result.run_created, version_created=result.version_created)
             if result.version and projection.earns_staging:

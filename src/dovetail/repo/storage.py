@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import DataUnavailable, MissingFile, one_line
+from dovetail.errors import DataMissing, DataUnavailable, MissingFile, one_line
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
@@ -86,7 +86,7 @@ class Storage:
             self._pull([ref])
             path = self._target.cached(ref.md5)
         if path is None:
-            raise DataUnavailable(
+            raise DataMissing(
                 f"{ref.path} (md5 {ref.md5}) is neither in the cache nor in a remote",
                 "dvc push, in the clone that made it, then the same again here",
             )
