@@ -1,12 +1,15 @@
 """Errors that are not a defect of the stages: one line and an exit code, no traceback."""
 
+import unicodedata
 from collections.abc import Iterable
+
+_BREAKS = {"Cc", "Zl", "Zp"}  # Unicode's categories of controls and of what ends a line or a paragraph
 
 
 def listed(names: Iterable[object]) -> str:
     """Names in a message, in one line whatever they hold."""
     texts = map(str, names)
-    return ", ".join(text if text.isprintable() else repr(text) for text in texts)
+    return ", ".join(repr(text) if _BREAKS & set(map(unicodedata.category, text)) else text for text in texts)
 
 
 class StageError(Exception):
