@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)# DVC runs the stages with whatever `python` comes first
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test quick check bench ui env compare staging deploy retrain lock clean
+.PHONY: repro record unchanged test quick check bench ui env compare staging deploy retrain lock clean
 .DEFAULT_GOAL := repro
 
 env: $(VENV)/.installed
@@ -20,6 +20,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 repro: env  ## the whole pipeline: clean data, trained models, and what MLflow shows of them
 	dvc repro
+
+record: repro  ## after a change of the stages or of params.yaml: dvc.lock and metrics as a fresh clone makes them
+	dvc repro --quiet --single-item --force register
+
+unchanged:  ## after `repro` or `staging`: what the pipeline made is what git records
+	git diff --exit-code
 
 test: env  ## every test, on two processes
 	pytest -n 2
