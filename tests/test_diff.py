@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import polars as pl
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from project import TRAIN, Project
 from templates import made_once
 
+from dovetail.compare.data_diff import DataFile, compare_contents
 from dovetail.compare.diff import compare as library_call
 from dovetail.compare.model_state import ModelState
 from dovetail.render.diff import text
 from dovetail.render.diff_markdown import markdown
 from dovetail.repo.git import Git
 from dovetail.repo.ledger import PROMOTE, Ledger, Note, write
+from dovetail.repo.workspace import open_workspace
 from dovetail.tracking import connection
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
@@ -403,3 +406,22 @@ def test_packages_are_compared_where_both_sides_know_theirs():
         {"name": "gone", "a": "1", "b": None},
     ]
     assert compare(a, side(environment=None))["environment"] == []
+
+
+def test_a_table_that_is_written_otherwise_is_told_from_one_in_another_order(small, tmp_path):
+    rows = pl.DataFrame({"key": [1, 2, 3], "text": ["a", None, "b"]})
+    written = {
+        "plain": rows.write_parquet,
+        "otherwise": lambda file: rows.write_parquet(file, compression="snappy", row_group_size=1),
+        "reversed": lambda file: rows.reverse().write_parquet(file),
+    }
+    refs = {}
+    for name, put in written.items():
+        put(small.root / "t.parquet")
+        small.run("dvc", "add", "-q", "t.parquet")
+        with open_workspace(small.root) as workspace:
+            refs[name] = workspace.storage.hash("t.parquet")
+    with open_workspace(small.root) as workspace:
+        plain, otherwise, other_order = (DataFile(refs[name], None) for name in written)
+        same = [compare_contents(workspace, tmp_path, plain, other).same_value for other in (otherwise, other_order)]
+    assert same == [True, False]

@@ -1,6 +1,8 @@
 """What two contents of one path hold, and what changed from the one to the other: rows, columns, files."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,8 @@ class Contents:
         a_columns, b_columns: The type of each column; None likewise.
         rows: What happened to the rows; None where they cannot be compared.
         why: Why something could not be read.
+        same_value: Of tables with the same rows: whether they come in the same order with the same types, so that
+            nothing but the way of writing differs; else None.
     """
 
     a_rows: int | None
@@ -67,6 +71,7 @@ class Contents:
     columns: ColumnChanges | None
     files: FileChanges | None
     why: str | None
+    same_value: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What changed, in the answer of `dovetail diff --json`."""
@@ -77,14 +82,16 @@ class Contents:
             "columns": self.columns and self.columns.as_json(),
             "files": self.files and asdict(self.files),
             "why": self.why,
+            "same_value": self.same_value,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What could be opened of one content; `why` says why nothing was."""
+    """What could be opened of one content; `why` says why nothing was, `digest` is that of the table's value."""
 
     table: "Table | None" = None
+    digest: Callable[[], str | None] = lambda: None
     files: dict[str, str] | None = None
     why: str | None = None
 
@@ -100,11 +107,13 @@ def compare_contents(workspace: Workspace, folder: Path, a: DataFile | None, b: 
     """
     first, second = _open(workspace, folder, a), _open(workspace, folder, b)
     reasons = [why for why in (first.why, second.why) if why]
-    rows = None
+    rows = same_value = None
     counts: list[int | None] = [None, None]
     try:
         if first.table and second.table and (rows := _rows(first.table, second.table)):
             counts = [rows.a, rows.b]
+            if not (rows.added or rows.removed or rows.changed):
+                same_value = first.digest() == second.digest()
         for position, opened in enumerate((first, second)):
             if opened.table and counts[position] is None:
                 counts[position] = opened.table.count()
@@ -119,10 +128,12 @@ def compare_contents(workspace: Workspace, folder: Path, a: DataFile | None, b: 
         columns=_columns(first.table, second.table) if first.table and second.table else None,
         files=None if first.files is None or second.files is None else _files(first.files, second.files),
         why="; ".join(dict.fromkeys(reasons)) or None,
+        same_value=same_value,
     )
 
 
 def _open(workspace: Workspace, folder: Path, file: DataFile | None) -> _Opened:
+    from dovetail.values.table_value import table_digest
     from dovetail.values.tables import is_table, open_table
 
     if file is None:
@@ -135,7 +146,8 @@ def _open(workspace: Workspace, folder: Path, file: DataFile | None) -> _Opened:
             )
         if not is_table(ref.path):
             return _Opened(why=f"{ref.path} is no table by its name: .parquet, .csv, .tsv, .jsonl, .ndjson")
-        return _Opened(table=open_table(workspace.storage.locate(ref, file.commit, folder), ref.path))
+        place = workspace.storage.locate(ref, file.commit, folder)
+        return _Opened(open_table(place, ref.path), partial(table_digest, place, ref.path))
     except (DataUnavailable, MissingFile) as error:
         return _Opened(why=error.message)
 

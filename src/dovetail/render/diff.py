@@ -52,7 +52,7 @@ def contents(entry: dict[str, Any]) -> str:
     if a["rows"] is not None and b["rows"] is not None:
         parts.append(f"{a['rows']} → {b['rows']} rows" if a["rows"] != b["rows"] else f"{a['rows']} rows")
     if entry["rows"]:
-        parts.append(_rows(entry["rows"]))
+        parts.append(_rows(entry["rows"], same_value=entry["same_value"]))
     if entry["columns"]:
         parts += _columns(entry["columns"])
     if entry["files"]:
@@ -62,10 +62,10 @@ def contents(entry: dict[str, Any]) -> str:
     return "; ".join([*parts, f"md5 {a['md5'][:_SHORT]} → {b['md5'][:_SHORT]}"])
 
 
-def _rows(rows: dict[str, Any]) -> str:
+def _rows(rows: dict[str, Any], *, same_value: bool | None) -> str:
     counts = {what: rows[what] for what in ("added", "removed", "changed") if rows[what]}
     if not counts:
-        return "the same rows, in another order or written otherwise"
+        return "the same table, written otherwise" if same_value else "the same rows, in another order or other types"
     said = ", ".join(f"{number} {what}" for what, number in counts.items())
     if rows["key"]:
         return f"{said} (by {', '.join(rows['key'])})"
