@@ -9,9 +9,11 @@
 Nothing heavy is imported until a verb is called.
 """
 
-from dovetail.api import Repository, open_repository
+from dovetail.api import Repository, new_project, open_repository
 from dovetail.errors import DovetailError
 
 open = open_repository  # noqa: A001  (`dovetail.open`, as `gzip.open`; nothing in this file opens files)
 
-__all__ = ["DovetailError", "Repository", "open"]
+new = new_project
+
+__all__ = ["DovetailError", "Repository", "new", "open"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dovetail.reproduction.reproduce import ReproduceAnswer
     from dovetail.retraining.retrain import RetrainAnswer
     from dovetail.scaffold.init import InitAnswer
+    from dovetail.scaffold.new import NewAnswer
 
 Answer = TypeVar("Answer")
 
@@ -198,3 +199,15 @@ def open_repository(path: str | Path | None = None) -> Repository:
         NotARepository: when it lies in none.
     """
     return Repository(path)
+
+
+def new_project(project: str | Path, data: str | Path, target: str, name: str | None = None) -> "NewAnswer":
+    """Make a project in the folder `project` from a data file, whose column `target` is to be predicted.
+
+    Raises:
+        UserError: when the folder is not empty, or the data are no table with that column; nothing is written then.
+        OutsideError: when git or DVC cannot do their part.
+    """
+    from dovetail.scaffold.new import NewRequest, new
+
+    return new(NewRequest(Path(project), Path(data), target, name))

@@ -37,6 +37,27 @@ def init(model: str | None, path: str | None, yes: bool, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("project", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="CSV, TSV, JSON lines (also .gz) or Parquet.",
+)
+@click.option("--target", required=True, metavar="COLUMN", help="What is to be predicted.")
+@click.option("--name", help="Of the data set and the model; default: the file's.")
+@json_option
+def new(as_json: bool, **options: Any) -> None:  # noqa: FBT001
+    """Make a project of its own from a data file: git, DVC, stages, a schema to correct. Then: dvc repro."""
+    from dovetail.render.new import made
+    from dovetail.scaffold.new import NewRequest
+    from dovetail.scaffold.new import new as library_call
+
+    show(library_call(NewRequest(**options)).as_json(), as_json=as_json, text=made)
+
+
+@click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @json_option
 def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
