@@ -31,9 +31,9 @@ def unreadable_versions(workspace: Workspace, store: Store) -> Iterator[Finding]
                 continue  # what is gone or changed is told by `broken_versions`
             with store.model_file(version) as file:
                 allow = tuple(filter(None, version.allow.split(",")))
-                refused, why = probe.refusal(file, allow) if file else ("", "")
-            if why or refused:
-                why = why or f"it names {refused}, which its gates do not allow"
+                found = probe.refusal(file, allow) if file else probe.Refusal()
+            if found.why or found.name:
+                why = found.why or f"it names {found.name}, which its gates do not allow"
                 what = f"{_named(store, version)} cannot be loaded: {why}"
                 following = f"dovetail rollback {name}, or dovetail promote {name} of a version that loads"
                 yield Finding("error", what, "who loads by alias gets an error", following)
