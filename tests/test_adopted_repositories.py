@@ -1,4 +1,4 @@
-"""Public DVC repositories in miniature: the shape of their dvc.yaml: adopted by `dovetail init --yes`, or refused.
+"""Public DVC repositories in miniature: the shape of their dvc.yaml, adopted by `dovetail init --yes`, or refused.
 
 Of each only the stages, paths and declarations are kept, shortened; what its scripts do is one script that writes each
 out by its name. The address of each is https://github.com/ and the name of its case.
