@@ -87,6 +87,54 @@ def test_a_model_of_a_nested_dvc_yaml_is_registered_from_there(plain):
     assert (plain.root / "mlruns/receipts/m.json").exists()
 
 
+def test_a_folder_is_made_a_repository_of_git_and_dvc_if_the_user_says_so(plain):
+    plain.run("rm", "-rf", ".git", ".dvc", "dvc.lock")
+    done = plain.run("dovetail", "init", code=2)
+    assert "is no repository of git and DVC; next: dovetail init --yes (or: git init && dvc init)" in done.stderr
+    assert not (plain.root / ".git").exists()
+    done = plain.run("dovetail", "init", "--yes")
+    assert "git init && dvc init" in done.stderr
+    assert "written; next: dvc repro" in done.stdout
+    assert plain.run("dovetail", "init").stdout == "m: nothing to do\n"
+    plain.run("dvc", "repro", "-q")
+    plain.commit("adopted")
+    assert plain.json("doctor")["problems"] == []
+
+
+def test_a_repository_of_dvc_alone_gets_git_and_one_of_git_alone_gets_dvc_at_its_root(plain):
+    plain.run("rm", "-rf", ".git", ".dvc")
+    plain.run("dvc", "init", "-q", "--no-scm")
+    assert "done in" in plain.run("dovetail", "init", "--yes").stderr
+    assert "no_scm" not in (plain.root / ".dvc/config").read_text()
+    assert ".dvc/cache" not in plain.run("git", "status", "--porcelain", "-uall").stdout
+    plain.run("rm", "-rf", ".dvc")
+    (plain.root / "deep").mkdir()
+    assert "dvc init" in plain.run("dovetail", "init", "--yes", cwd=plain.root / "deep").stderr
+    assert (plain.root / ".dvc").is_dir()
+    assert not (plain.root / "deep/.dvc").exists()
+
+
+def test_what_init_leaves_to_the_user_is_named_with_its_remedy(plain):
+    plain.run("dvc", "remote", "add", "-q", "far", "gdrive://folder")
+    plain.replace("train.py", "import json", "import mlflow\nmlflow.set_tracking_uri('http://other:5000')\nimport json")
+    answer = plain.json("init", "--yes")
+    plugin, script = answer["findings"]
+    assert plugin["what"].startswith("remote far: ")
+    assert plugin["next"].startswith("python -m pip install dvc-gdrive")
+    assert script["what"] == "train.py:3 sets the tracking URI to 'http://other:5000'"
+    assert script["next"].startswith("delete line 3 of train.py")
+    assert "python -m pip install dvc-gdrive" in plain.run("dovetail", "init").stdout
+
+
+def test_a_model_that_cannot_be_read_is_refused_before_anything_is_written(plain):
+    (plain.root / "out/m.joblib").write_bytes(b"\x89HDF\r\n\x1a\n")
+    before = plain.run("git", "status", "--porcelain").stdout
+    done = plain.run("dovetail", "init", "--yes", code=2)
+    assert "out/m.joblib cannot be registered as it is: it is an HDF5 file" in done.stderr
+    assert "next: let the stage write an MLflow model" in done.stderr
+    assert plain.run("git", "status", "--porcelain").stdout == before
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import dovetail
 from dovetail.joblib_model import UnreadableError
 from dovetail.models import mlflow_folder
 from dovetail.models.reader import read
+from dovetail.registration import probe
 from dovetail.serving.engine.model_process import ServedModel
 from dovetail.tracking import model_package
 from dovetail.tracking.model_package import LoggedModel, ModelContent
@@ -261,7 +263,7 @@ def test_an_mlmodel_that_is_none_names_no_file_and_no_card(mlmodel):
     assert mlflow_folder.example_file(mlmodel) is None
 
 
-def test_doctor_names_a_version_that_an_alias_names_and_that_cannot_be_loaded(small):
+def test_doctor_and_status_name_a_version_that_an_alias_names_and_that_cannot_be_loaded(small):
     small.run("dvc", "repro", "-q")
     (stored,) = (small.root / "mlruns").rglob("data/m.joblib")
     stored.write_bytes(b"CBM1garbage")
@@ -270,3 +272,27 @@ def test_doctor_names_a_version_that_an_alias_names_and_that_cannot_be_loaded(sm
     client.set_model_version_tag("m", "1", "dovetail.model.md5", md5)
     what = [problem["what"] for problem in small.json("doctor", code=1)["problems"]]
     assert any("m/1 @staging cannot be loaded: it begins like a model of catboost" in one for one in what)
+    problems = small.json("status", code=1)["models"][0]["problems"]
+    assert any("version 1 cannot be loaded: it begins like a model of catboost" in str(one) for one in problems)
+
+
+def test_status_reads_a_version_once_and_again_after_a_package_was_installed(small, tmp_path, monkeypatch):
+    asked = []
+    refusal = probe.refusal
+    monkeypatch.setattr(probe, "refusal", lambda *given: asked.append(given) or refusal(*given))
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    small.run("dvc", "repro", "-q", PYTHONPATH=str(packages))
+    small.commit("registered")
+    repository = dovetail.open(small.root)
+    assert repository.status().models[0].in_sync
+    assert asked == []  # `register` read it
+    (small.root / ".dvc/tmp/dovetail-models-that-load.json").write_text("[5")
+    for _ in range(2):
+        assert repository.status().models[0].in_sync
+    assert len(asked) == 1
+    (packages / "new.py").write_text("")
+    assert repository.status().models[0].in_sync
+    assert len(asked) == 2
+    assert small.run("git", "status", "--porcelain").stdout == ""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import datetime
 
 import joblib
 import numpy as np
@@ -9,21 +10,35 @@ import pandas as pd
 import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
+from skrub import TableVectorizer
 
 from dovetail.serving.engine.model_process import LOADERS, ServedModel
 
 ROWS = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0)[::-1] ** 2})
 
+NUMBERS = dict.fromkeys(ROWS, "double")
 
-def held(folder, model, md5=None):
+
+def held(folder, model, md5=None, types=NUMBERS):
     """The model as a version's copy holds it."""
     (folder / "data").mkdir()
     file = folder / "data" / "m.joblib"
     joblib.dump(model, file)
-    inputs = json.dumps([{"name": name, "type": "double"} for name in ROWS])
+    inputs = json.dumps([{"name": name, "type": type_} for name, type_ in types.items()])
     flavor = {"python_function": {"loader_module": LOADERS[0], "data": "data/m.joblib"}}
     (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavor, "signature": {"inputs": inputs}}))
     return ServedModel(folder, md5 or hashlib.md5(file.read_bytes()).hexdigest(), ())
+
+
+def test_a_day_that_nanoseconds_do_not_reach_is_answered_as_any_other(tmp_path):
+    days = [datetime(2026, 1, 2), datetime(9999, 12, 31)]  # noqa: DTZ001  (MLflow's have no zone)
+    frame = pd.DataFrame({"day": pd.Series(days * 10, dtype="datetime64[us]")})
+    fitted = make_pipeline(TableVectorizer(), DecisionTreeClassifier()).fit(frame, ["soon", "never"] * 10)
+    model = held(tmp_path, fitted, types={"day": "datetime"})
+    assert said(model.predict("predict", [2, 1], {"day": [*days, days[0]]})) == [["soon", "never"], ["soon"]]
+    assert said(model.predict("predict", [1], {"day": [days[0]]})) == [["soon"]]
 
 
 def said(parts):

@@ -18,12 +18,14 @@ from dovetail.cli.options import json_option, opened, show
 def init(model: str | None, path: str | None, yes: bool, as_json: bool) -> None:  # noqa: FBT001
     """Adopt this repository: show what dvc.yaml and .gitignore lack for MODEL to be registered, ask, write it.
 
-    Exit code 1 if something is missing and was not written.
+    A folder that is no git or no DVC repository is made one first, if you say so. Exit code 1 if something is missing
+    and was not written.
     """
     from dovetail.render.init import proposal
     from dovetail.scaffold.init import InitRequest
     from dovetail.scaffold.init import init as library_call
 
+    _made_a_repository(yes=yes, may_ask=not as_json and sys.stdin.isatty())
     with opened() as (workspace, tracking):
         answer = library_call(workspace, tracking, InitRequest(model, path, write=yes))
         if answer.changes and not yes and not as_json and sys.stdin.isatty():
@@ -34,6 +36,21 @@ def init(model: str | None, path: str | None, yes: bool, as_json: bool) -> None:
     if answer.changes and not answer.written and not as_json:
         click.echo("nothing is written; next: dovetail init --yes", err=True)
     sys.exit(1 if answer.changes and not answer.written else 0)
+
+
+def _made_a_repository(*, yes: bool, may_ask: bool) -> None:
+    """Run `git init` and `dvc init` where they are missing and are wanted."""
+    from dovetail.errors import NotARepository
+    from dovetail.scaffold import repository
+
+    root, commands = repository.missing()
+    if not commands:
+        return
+    typed = " && ".join(" ".join(command) for command in commands)
+    if not yes and not (may_ask and click.confirm(f"{root} is no repository of git and DVC. Run: {typed}?")):
+        raise NotARepository(f"{root} is no repository of git and DVC", f"dovetail init --yes (or: {typed})")
+    repository.make(root, commands)
+    click.echo(f"done in {root}: {typed}", err=True)
 
 
 @click.command()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from dovetail.doctor.check_data import kept
-from dovetail.registration import probe, repair
+from dovetail.registration import loading, repair
 from dovetail.registration.alias_check import disagreements
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store, Version
@@ -23,20 +23,11 @@ def broken_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
 
 def unreadable_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Versions that an alias names and that cannot be read here or do not predict; their bytes are the right ones."""
-    del workspace
     for name in store.models():
-        named = set(store.aliases(name).values())
-        for version in store.versions(name):
-            if version.number not in named or version.md5 is None or store.served_md5(version) != version.md5:
-                continue  # what is gone or changed is told by `broken_versions`
-            with store.model_file(version) as file:
-                allow = tuple(filter(None, version.allow.split(",")))
-                refused, why = probe.refusal(file, allow) if file else ("", "")
-            if why or refused:
-                why = why or f"it names {refused}, which its gates do not allow"
-                what = f"{_named(store, version)} cannot be loaded: {why}"
-                following = f"dovetail rollback {name}, or dovetail promote {name} of a version that loads"
-                yield Finding("error", what, "who loads by alias gets an error", following)
+        for version, why in loading.unreadable(workspace, store, name, anew=True):
+            what = f"{_named(store, version)} cannot be loaded: {why}"
+            following = f"dovetail rollback {name}, or dovetail promote {name} of a version that loads"
+            yield Finding("error", what, "who loads by alias gets an error", following)
 
 
 def moved_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:

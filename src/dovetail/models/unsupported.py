@@ -5,6 +5,8 @@ import re
 import zipfile
 from dataclasses import dataclass
 
+# What the files below are usually called; a file is told by its content.
+SUFFIXES = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2", ".safetensors", ".tflite", ".gguf", ".pmml")
 _HEAD = 4096  # bytes
 
 

@@ -81,13 +81,23 @@ def finish(projection: Projection, running: Worker) -> Probed:
     return Probed((), said.value, said.computing)
 
 
-def refusal(file: Path, allow: tuple[str, ...]) -> tuple[str, str]:
-    """The first name in the model that is not allowed, and why it cannot be read or does not predict; empty: well."""
+class Refusal(NamedTuple):
+    """The first name in a model that is not allowed, or why it cannot be read or does not predict; empty: well."""
+
+    name: str = ""
+    why: str = ""
+    remedy: str = ""
+
+
+def refusal(file: Path, allow: tuple[str, ...]) -> Refusal:
+    """What keeps the model in the file from being read with these names allowed, or from predicting."""
     try:
         said = start_worker(_ask, _Asked(str(file), allow), _quiet).result(_SECONDS)
     except NoAnswer as failure:
-        return "", str(failure)
-    return (said.what, "") if said.result == _REFUSED else ("", said.what)
+        return Refusal(why=str(failure), remedy=_PREDICTS)
+    if said.result == _REFUSED:
+        return Refusal(name=said.what)
+    return Refusal() if said.result == _WELL else Refusal(why=said.what, remedy=said.remedy)
 
 
 class Values:

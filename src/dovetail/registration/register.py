@@ -11,7 +11,7 @@ from typing import Any
 from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
 from dovetail.gates.gate_verdict import Verdict
-from dovetail.registration import live_runs, probe, script_uris
+from dovetail.registration import live_runs, loading, probe, script_uris
 from dovetail.registration.projection import Projection, project
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
@@ -102,6 +102,8 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
             scripts = script_uris.findings(workspace.root, projection.lineage.programs, tracking.uri)
             done.append(replace(apply(store, projection), warnings=tuple(scripts)))
             _allow(store, projection)
+            if not found.verdicts:
+                loading.remember(workspace, projection.lineage.artifact.md5, tuple(projection.artifact.allow))
             _write_receipt(workspace.root / projection.model.receipt, projection.lineage.fingerprint)
     return RegisterAnswer(tuple(done))
 

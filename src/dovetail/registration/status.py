@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
+from dovetail.registration import loading
 from dovetail.registration.alias_check import Disagreement, disagreements, unfit
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
@@ -132,6 +133,13 @@ def _model(
     for alias, number in aliases.items():
         if all(version.number != number for version in versions):
             problems.append(_problem(f"@{alias} names version {number}, which does not exist", "dovetail sync"))
+    problems += [
+        _problem(
+            f"version {version.number} cannot be loaded: {why}",
+            f"dovetail rollback {model.name}, or dovetail promote {model.name} of a version that loads",
+        )
+        for version, why in loading.unreadable(workspace, store, model.name)
+    ]
     problems += [
         _problem(
             found.why,

@@ -6,10 +6,9 @@ from typing import Any
 def proposal(answer: dict[str, Any]) -> str:
     """The diff of each file, and what is left to do."""
     lines = [change["diff"].rstrip("\n") for change in answer["changes"]]
-    if answer["problem"]:
-        lines.append(f"{answer['path']} cannot be registered as it is: {answer['problem']}")
     if answer["allow"]:
         lines.append(f"{answer['path']} names {', '.join(answer['allow'])}: allow it only if you trust what wrote it")
+    lines += [f"{finding['what']}: {finding['why']}; next: {finding['next']}" for finding in answer["findings"]]
     if not answer["changes"]:
         lines.append(f"{answer['model']}: nothing to do")
     elif answer["written"]:

@@ -32,11 +32,26 @@ def open_remote(dvc: DvcRepo, name: str | None = None) -> "HashFileDB | None":
     except ConfigError as error:
         raise UserError(f"remote {shown}: {one_line(error)}", "dvc remote list") from error
     except ImportError as error:
-        following = f"python -m pip install {_plugin(dvc, shown)}, then the same again"
-        raise DataUnavailable(f"remote {shown}: {one_line(error)}", following) from error
+        raise _without_plugin(dvc, shown, error) from error
     with answering(f"remote {shown}"):
         _check(remote)
     return remote
+
+
+def missing_plugin(dvc: DvcRepo, name: str) -> DataUnavailable | None:
+    """The error of a remote whose plugin is not installed; what else may be wrong with it is told when it is asked."""
+    try:
+        dvc.opened.cloud.get_remote_odb(name)
+    except ImportError as error:
+        return _without_plugin(dvc, name, error)
+    except Exception:  # noqa: BLE001  (plugins raise anything)
+        return None
+    return None
+
+
+def _without_plugin(dvc: DvcRepo, name: str | None, error: ImportError) -> DataUnavailable:
+    following = f"python -m pip install {_plugin(dvc, name)}, then the same again"
+    return DataUnavailable(f"remote {name}: {one_line(error)}", following)
 
 
 @contextmanager

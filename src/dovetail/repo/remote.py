@@ -1,7 +1,7 @@
 """What a remote of DVC has, and what it lacks."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from dovetail.repo.dvc_repo import DvcRepo
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.objects import Objects
-from dovetail.repo.open_remote import open_remote
+from dovetail.repo.open_remote import missing_plugin, open_remote
 from dovetail.repo.storage import Storage
+from dovetail.values.finding import Finding
 from dovetail.values.lineage import FileRef
 
 _PUSH = "dvc push --all-commits"
@@ -84,6 +85,12 @@ class Remote:
             places = {"cache": self._storage.cached(ref.md5) is not None, "remote": in_remote, "git": in_git}
             found[ref.md5] = [place for place, has in places.items() if has] or ([] if is_known else ["unknown"])
         return found
+
+    def missing_plugins(self) -> Iterator[Finding]:
+        """The remotes that DVC cannot open before a package is installed."""
+        for name in self._dvc.opened.config["remote"]:
+            if error := missing_plugin(self._dvc, name):
+                yield Finding("error", error.message, "nothing can be pushed, fetched or looked up", error.next_command)
 
     def push_command(self, commits: Iterable[Commit] | None = None) -> str:
         """The command that pushes the data of `commits`; of any commit where none are given.

@@ -9,18 +9,23 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import UserError
+from dovetail.errors import DovetailError, UserError
+from dovetail.models import mlflow_folder
 from dovetail.models.reader import format_of
-from dovetail.registration import probe
-from dovetail.repo.dvc_values import RECEIPTS, Out
+from dovetail.models.unsupported import SUFFIXES as UNSUPPORTED_SUFFIXES
+from dovetail.registration import probe, script_uris
+from dovetail.repo.dvc_files import is_in
+from dovetail.repo.dvc_values import RECEIPTS, Model, Out
 from dovetail.repo.tree import MODEL_SUFFIXES
 from dovetail.repo.workspace import Workspace
 from dovetail.scaffold.yaml_section import add_entry, add_lines
 from dovetail.tracking.connection import Tracking
 from dovetail.values.documents import load_yaml
+from dovetail.values.finding import Finding
 
 _IGNORED = ["/mlflow.db*", "/mlruns/"]
 _MOST_NAMES = 50
+_ESTIMATOR = "write an estimator of fewer classes there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +54,19 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class InitAnswer:
-    """What was missing. `allow` holds the names outside of the table that the model's pickle names."""
+    """What was missing.
+
+    Attributes:
+        allow: The names outside of the table that the model's pickle names.
+        findings: What `init` leaves to the user: a remote's plugin, scripts that set a tracking URI.
+    """
 
     model: str
     path: str
     changes: tuple[FileChange, ...]
     allow: tuple[str, ...]
     written: bool
-    problem: str = ""  # why the model cannot be registered as it is
+    findings: tuple[Finding, ...] = ()
 
     def __repr__(self) -> str:
         return f"<InitAnswer {self.model}: {len(self.changes)} files {'written' if self.written else 'to change'}>"
@@ -69,24 +79,26 @@ class InitAnswer:
             "changes": [{"path": change.path, "diff": change.diff()} for change in self.changes],
             "allow": list(self.allow),
             "written": self.written,
-            "problem": self.problem or None,
+            "findings": [finding.as_json() for finding in self.findings],
         }
 
 
-def init(workspace: Workspace, tracking: Tracking, request: InitRequest = InitRequest()) -> InitAnswer:  # noqa: ARG001  (the shape of every verb)
+def init(workspace: Workspace, tracking: Tracking, request: InitRequest = InitRequest()) -> InitAnswer:
     """Find what is missing for `dovetail register` to show a model: its entry, its stage, what git ignores.
 
     Raises:
-        UserError: when no model or more than one is found, or dvc.yaml cannot be added to.
+        UserError: when no model or more than one is found, it cannot be registered, or dvc.yaml cannot be added to.
     """
     name, path = _chosen(workspace, request)
-    file = workspace.root / path
-    allow, problem = _asked(file, name, workspace) if file.exists() else ((), "")
-    changes = tuple(change for change in _changes(workspace, name, path, allow) if change.before != change.after)
+    looked = _looked(workspace, name, path)
+    if looked.problem:
+        raise UserError(f"{path} cannot be registered as it is: {looked.problem}", looked.remedy)
+    changes = tuple(change for change in _changes(workspace, name, path, looked.allow) if change.before != change.after)
     if request.write:
         for change in changes:
             _write(workspace.root / change.path, change.after)
-    return InitAnswer(name, path, changes, allow, written=request.write and bool(changes), problem=problem)
+    findings = tuple(_left_to_the_user(workspace, tracking))
+    return InitAnswer(name, path, changes, looked.allow, written=request.write and bool(changes), findings=findings)
 
 
 def _chosen(workspace: Workspace, request: InitRequest) -> tuple[str, str]:
@@ -99,14 +111,18 @@ def _chosen(workspace: Workspace, request: InitRequest) -> tuple[str, str]:
     if request.model is None and len(declared) == 1:
         ((name, model),) = declared.items()
         return name, model.path
-    found = sorted(_models(workspace))
-    if len(found) != 1:
-        there = (
-            f"several files may be models: {', '.join(found)}" if found else "no output of a stage looks like a model"
-        )
-        example = found[0] if found else "PATH"
-        raise UserError(there, f"dovetail init {request.model or _name(example)} --path {example}")
-    return request.model or _name(found[0]), found[0]
+    candidates = sorted(set(_models(workspace)))
+    looks = {path: _looked(workspace, _name(path), path) for path in candidates} if len(candidates) > 1 else {}
+    found = [path for path in candidates if path not in looks or not looks[path].problem]
+    found = [path for path in found if Path(path).suffix not in UNSUPPORTED_SUFFIXES] or found
+    if len(found) == 1:
+        return request.model or _name(found[0]), found[0]
+    if looks and not found:
+        reasons = "; ".join(f"{path}: {look.problem}" for path, look in looks.items())
+        raise UserError(f"no output of a stage can be registered: {reasons}", looks[candidates[0]].remedy)
+    there = f"several files may be models: {', '.join(found)}" if found else "no output of a stage looks like a model"
+    example = found[0] if found else "PATH"
+    raise UserError(there, f"dovetail init {request.model or _name(example)} --path {example}")
 
 
 def _models(workspace: Workspace) -> Iterator[str]:
@@ -118,10 +134,11 @@ def _models(workspace: Workspace) -> Iterator[str]:
 
 
 def _is_model(file: Path, out: Out) -> bool:
-    if Path(out.path).suffix in MODEL_SUFFIXES:
+    suffixes = (*MODEL_SUFFIXES, *UNSUPPORTED_SUFFIXES)  # those are refused by what they are, not as unknown
+    if Path(out.path).suffix in suffixes:
         return True
     if file.is_dir():
-        return (file / "MLmodel").is_file() or any(inner.suffix in MODEL_SUFFIXES for inner in file.iterdir())
+        return (file / mlflow_folder.MLMODEL).is_file() or any(inner.suffix in suffixes for inner in file.iterdir())
     return file.is_file() and format_of(file) is not None
 
 
@@ -129,20 +146,39 @@ def _name(path: str) -> str:
     return re.sub(r"[^\w-]+", "-", Path(path).stem).strip("-") or "model"
 
 
-def _asked(file: Path, name: str, workspace: Workspace) -> tuple[tuple[str, ...], str]:
-    """The names that have to be allowed for the model to be read, and why it cannot be, if it cannot."""
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What reading a model told: the names that have to be allowed, or why it cannot be registered, and the remedy."""
+
+    allow: tuple[str, ...] = ()
+    problem: str = ""
+    remedy: str = ""
+
+
+def _looked(workspace: Workspace, name: str, path: str) -> _Looked:
+    """Read the model, if it lies there: what is to be trained or pulled first, `register` looks at then."""
+    file = workspace.root / path
+    if not file.exists():
+        return _Looked()
     if file.is_dir():
-        declared = workspace.tree.declared.models
-        if name not in declared:
-            return (), ""
-        file = workspace.root / workspace.tree.artifact(declared[name]).path
+        try:
+            file = workspace.root / workspace.tree.artifact(Model(name, path)).path
+        except DovetailError as error:
+            return _Looked(problem=error.message, remedy=error.next_command)
     allow: list[str] = []
     while len(allow) < _MOST_NAMES:
-        refused, problem = probe.refusal(file, tuple(allow))
-        if not refused or refused in allow:
-            return tuple(allow), problem
-        allow.append(refused)
-    return tuple(allow), "it names too many things that the table of names does not allow"
+        refused = probe.refusal(file, tuple(allow))
+        if not refused.name or refused.name in allow:
+            return _Looked(tuple(allow), refused.why, refused.remedy)
+        allow.append(refused.name)
+    return _Looked(problem="it names too many things that the table of names does not allow", remedy=_ESTIMATOR)
+
+
+def _left_to_the_user(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:
+    """What `init` finds and does not change: the environment, and the user's own code."""
+    yield from workspace.remote.missing_plugins()
+    scripts = {dep for stage in workspace.pipeline.stages for dep in stage.deps}
+    yield from script_uris.findings(workspace.root, scripts, tracking.uri)
 
 
 def _changes(workspace: Workspace, name: str, path: str, allow: tuple[str, ...]) -> Iterator[FileChange]:
@@ -180,7 +216,7 @@ def _reports(workspace: Workspace, path: str) -> list[str]:
         if path in stage.deps or any(out.path == path for out in stage.outs)
     ]
     outs = {out.path for stage in near for out in stage.outs}
-    return sorted(outs & (declared.metrics | declared.plots))
+    return sorted(one for one in declared.metrics | declared.plots if any(is_in(one, out) for out in outs))
 
 
 def _quoted(value: str) -> str:

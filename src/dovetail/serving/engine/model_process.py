@@ -233,7 +233,10 @@ def _series(values: list[Any], type_: str | None) -> Any:
 
     if type_ == "boolean" and None in values:
         return pd.Series(values, dtype="object")  # as bool a missing value would be false
-    return pd.Series(values, dtype=_DTYPES[type_]) if type_ else pd.Series(values)
+    try:
+        return pd.Series(values, dtype=_DTYPES[type_]) if type_ else pd.Series(values)
+    except pd.errors.OutOfBoundsDatetime:  # 9999-12-31 has no nanoseconds; the data, and so the model, have such days
+        return pd.Series(values, dtype="datetime64[us]")
 
 
 def _jsonable(predicted: Any) -> tuple[list[Any], bool]:

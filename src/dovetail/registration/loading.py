@@ -1,0 +1,72 @@
+"""Versions that an alias names and that cannot be loaded here, each read once: what was well stays well.
+
+It is asked again for other bytes, other names allowed, and after a package was installed or removed.
+"""
+
+import hashlib
+import json
+import os
+import site
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from dovetail.registration import probe
+from dovetail.repo.workspace import Workspace
+from dovetail.tracking.store import Store, Version
+
+_FILE = ".dvc/tmp/dovetail-models-that-load.json"  # DVC's temporary folder, which git ignores
+_MOST = 1000  # entries; the oldest go
+
+
+def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = False) -> Iterator[tuple[Version, str]]:
+    """Versions of the model that an alias names and that do not load or predict, with the reason.
+
+    One whose files are gone or changed is none of them. `anew`: also what was read before is read.
+    """
+    named = set(store.aliases(name).values())
+    for version in store.versions(name):
+        if version.number not in named or version.md5 is None:
+            continue
+        allow = tuple(filter(None, version.allow.split(",")))
+        if not anew and _key(version.md5, allow) in _remembered(workspace):
+            continue
+        if store.served_md5(version) != version.md5:
+            continue
+        with store.model_file(version) as file:
+            found = probe.refusal(file, allow) if file else probe.Refusal()
+        if found.why or found.name:
+            yield version, found.why or f"it names {found.name}, which its gates do not allow"
+        else:
+            remember(workspace, version.md5, allow)
+
+
+def remember(workspace: Workspace, md5: str, allow: tuple[str, ...]) -> None:
+    """Keep in mind that the model of these bytes loads and predicts here; where nothing can be written, it is not."""
+    known = [key for key in _remembered(workspace) if key != _key(md5, allow)]
+    file = workspace.root / _FILE
+    written = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        written.write_text(json.dumps([*known[1 - _MOST :], _key(md5, allow)]))
+        written.replace(file)
+    except OSError:
+        with suppress(OSError):
+            written.unlink(missing_ok=True)
+
+
+def _remembered(workspace: Workspace) -> list[str]:
+    try:
+        known = json.loads((workspace.root / _FILE).read_text())
+    except (OSError, ValueError):
+        return []
+    return [key for key in known if isinstance(key, str)] if isinstance(known, list) else []
+
+
+def _key(md5: str, allow: tuple[str, ...]) -> str:
+    """Bytes, names and environment: pip changes the time of the folder that it installs to or removes from."""
+    folders = [*site.getsitepackages(), site.getusersitepackages(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    times = [(folder, Path(folder).stat().st_mtime_ns) for folder in folders if folder and Path(folder).is_dir()]
+    content = json.dumps([md5, sorted(allow), sys.version, times])
+    return hashlib.sha256(content.encode()).hexdigest()
