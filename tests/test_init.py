@@ -131,7 +131,7 @@ def test_a_model_that_cannot_be_read_is_refused_before_anything_is_written(plain
     before = plain.run("git", "status", "--porcelain").stdout
     done = plain.run("dovetail", "init", "--yes", code=2)
     assert "out/m.joblib cannot be registered as it is: it is an HDF5 file" in done.stderr
-    assert "next: let the stage write an MLflow model" in done.stderr
+    assert "next: let the stage write ONNX" in done.stderr
     assert plain.run("git", "status", "--porcelain").stdout == before
 
 

@@ -145,7 +145,7 @@ REFUSED = {
     "JSON": (b'{"a": 1}', "it is JSON of no model that is known here"),
     "HDF5": (
         b"\x89HDF\r\n\x1a\n" + bytes(99),
-        "it is an HDF5 file, as Keras writes; next: let the stage write an MLflow",
+        "it is an HDF5 file, as Keras writes; next: let the stage write ONNX",
     ),
     "safetensors": (b"\x40\0\0\0\0\0\0\0" + b'{"w":{"dtype":"F32"}}', "it is a safetensors file: weights without"),
     "GGUF": (b"GGUF\3\0\0\0", "it is a GGUF file"),
@@ -250,6 +250,20 @@ def test_a_folder_of_a_flavor_that_is_no_one_file_is_refused_by_its_name(makes):
     done = project.run("dovetail", "register", code=2)
     assert "is an MLflow model of pytorch, whose model is not one file" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flavors", "named"),
+    [
+        ({"tensorflow": {"model_type": "keras"}, "python_function": {}}, "tensorflow"),
+        ({"transformers": {"task": "x"}, "python_function": {}}, "transformers"),
+        ({"python_function": {"python_model": "python_model.pkl"}}, "pickled by cloudpickle with its code"),
+        ({"python_function": {"loader_module": "mine"}}, "python_function alone"),
+    ],
+)
+def test_folders_of_other_flavors_name_no_file_and_are_told_by_their_flavor(flavors, named):
+    assert mlflow_folder.model_file({"flavors": flavors}) is None
+    assert named in mlflow_folder.flavors_of({"flavors": flavors})
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ def model_file(mlmodel: Any) -> str | None:
 
 def flavors_of(mlmodel: Any) -> str:
     """The flavors but for python_function, for a message."""
-    return ", ".join(name for name in _flavors(mlmodel) if name != "python_function") or "python_function alone"
+    if "python_model" in (flavors := _flavors(mlmodel)).get("python_function", {}):
+        return "a class of its author's, pickled by cloudpickle with its code"
+    return ", ".join(name for name in flavors if name != "python_function") or "python_function alone"
 
 
 def example_file(mlmodel: Any) -> str | None:

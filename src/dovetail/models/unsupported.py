@@ -18,9 +18,12 @@ class Unsupported:
     remedy: str
 
 
-_AS_FOLDER = "let the stage write an MLflow model: mlflow.{}.save_model(model, FOLDER), and name that folder"
-_TORCH = _AS_FOLDER.format("pytorch") + ", or torch.onnx.export it"
-_KERAS = _AS_FOLDER.format("tensorflow") + ", or export it to ONNX"
+# A folder by `mlflow.pytorch.save_model` and the like would be refused, too: its model is not one file.
+_BY_MLFLOW = "or register it by MLflow itself: mlflow.{}.log_model(model, registered_model_name=NAME)"
+_TORCH = "let the stage write ONNX: torch.onnx.export, " + _BY_MLFLOW.format("pytorch")
+_KERAS = "let the stage write ONNX: model.export('m.onnx', format='onnx'), " + _BY_MLFLOW.format("tensorflow")
+_TRANSFORMERS = "let the stage write ONNX: optimum-cli export onnx, " + _BY_MLFLOW.format("transformers")
+_H2O = "let the stage write an estimator that Dovetail reads, " + _BY_MLFLOW.format("h2o")
 _ONE_FILE = "put the model's own file there, not an archive of it"
 _ESTIMATOR = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
 
@@ -58,7 +61,7 @@ def unsupported(content: bytes) -> Unsupported | None:
     if content.startswith(b"\x08\x01\x12"):
         return Unsupported("it is TensorFlow's saved_model.pb", _KERAS)
     if re.match(rb".{6}\0\0\{\s*\"", content[:64], re.DOTALL):
-        return Unsupported("it is a safetensors file: weights without their model", _AS_FOLDER.format("transformers"))
+        return Unsupported("it is a safetensors file: weights without their model", _TRANSFORMERS)
     return _text(content[:_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n"))
 
 
@@ -69,7 +72,7 @@ _MEMBERS: tuple[tuple[str, Unsupported], ...] = (
     ("serialized_exported_program.json", Unsupported("it is a program of torch.export", _TORCH)),
     ("data.pkl", Unsupported("it is a PyTorch file: weights, or a pickle that needs its class", _TORCH)),
     ("model.weights.h5", Unsupported("it is a Keras model", _KERAS)),
-    ("model.ini", Unsupported("it is a MOJO of H2O", _AS_FOLDER.format("h2o"))),
+    ("model.ini", Unsupported("it is a MOJO of H2O", _H2O)),
 )
 
 
