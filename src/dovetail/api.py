@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dovetail.promotion.history import HistoryAnswer
     from dovetail.promotion.promote import PromoteAnswer
     from dovetail.promotion.rollback import RollbackAnswer
+    from dovetail.promotion.write_off import WriteOffAnswer
     from dovetail.registration.lineage import LineageAnswer
     from dovetail.registration.register import RegisterAnswer
     from dovetail.registration.status import StatusAnswer
@@ -127,6 +128,12 @@ class Repository:
         from dovetail.promotion.rollback import RollbackRequest, rollback
 
         return self._call(rollback, RollbackRequest(model, alias=to, reason=reason))
+
+    def write_off(self, model: str, rev: str | None = None, *, reason: str) -> "WriteOffAnswer":
+        """Take back what tags say of `model` at the commit `rev` (default: production's), whose bytes are lost."""
+        from dovetail.promotion.write_off import WriteOffRequest, write_off
+
+        return self._call(write_off, WriteOffRequest(model, rev, reason))
 
     def sync(self, *, everything: bool = False, repair: bool = False) -> "SyncAnswer":
         """Make MLflow say what git and DVC say: restore missing runs, versions and aliases."""

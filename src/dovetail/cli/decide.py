@@ -131,3 +131,19 @@ def rollback(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     with opened() as (workspace, tracking):
         answer = library_call(workspace, tracking, RollbackRequest(**options))
     show(answer.as_json(), as_json=as_json, text=moved)
+
+
+@click.command("write-off")
+@click.argument("model")
+@click.argument("rev", required=False)
+@click.option("--reason", default="", help="Why; kept in the tags. Needed.")
+@json_option
+def write_off(as_json: bool, **options: Any) -> None:  # noqa: FBT001
+    """Take back what tags say of MODEL at the commit REV (default: production's), whose bytes nobody has any more."""
+    from dovetail.promotion.write_off import WriteOffRequest
+    from dovetail.promotion.write_off import write_off as library_call
+    from dovetail.render.promote import written_off
+
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, WriteOffRequest(**options))
+    show(answer.as_json(), as_json=as_json, text=written_off)

@@ -50,7 +50,7 @@ def unpushed_tags(workspace: Workspace) -> Iterator[Finding]:
     except GitFailed:
         return
     names = [event.tag.name for event in ledger.events if not event.problem]
-    names += sorted(ledger.registrations)
+    names += sorted({*ledger.registrations, *ledger.deregistrations})
     lacking = [name for name in names if f"refs/tags/{name}" not in there]
     if remotes and lacking:
         remote = "origin" if "origin" in remotes else remotes[0]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from dovetail.doctor.check_data import kept
 from dovetail.registration import loading, repair
-from dovetail.registration.alias_check import disagreements
+from dovetail.registration.alias_check import disagreements, next_command
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store, Version
 from dovetail.values.finding import Finding
@@ -33,9 +33,8 @@ def unreadable_versions(workspace: Workspace, store: Store) -> Iterator[Finding]
 def moved_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Aliases that are not what the promotions in git's tags say."""
     for found in disagreements(workspace, store, set(workspace.tree.declared.models)):
-        following = "dovetail sync" if found.event else f"dovetail promote {found.model} --version {found.actual}"
-        what = f"{found.model}: {found.why}"
-        yield Finding("error", what, "who loads by alias gets what nobody promoted", following)
+        why = "who loads by alias gets what nobody promoted"
+        yield Finding("error", f"{found.model}: {found.why}", why, next_command(workspace, found))
 
 
 def _repair(workspace: Workspace, store: Store, version: Version) -> str:

@@ -13,7 +13,7 @@ from dovetail.gates.evidence import Evidence
 from dovetail.gates.gate_verdict import Verdict
 from dovetail.promotion import widening
 from dovetail.promotion.gather import Candidate, gather
-from dovetail.registration.alias_check import md5_of
+from dovetail.registration.alias_check import command_for_missing, md5_of
 from dovetail.registration.register import RegisterRequest, register
 from dovetail.registration.resolve import TrackedModel, commit_of, resolve
 from dovetail.repo import ledger
@@ -202,7 +202,7 @@ def _champion(
         version = store.find_version(request.model, md5_of(workspace, event)) if event else None
         if event and version is None:
             what = f"{event.tag.name} names a version of {request.model} that MLflow does not have"
-            raise UnknownReference(what, "dovetail sync --all")
+            raise UnknownReference(what, command_for_missing(workspace, event))
         number = version.number if version else None
     if number is None or number == candidate.version:
         return None

@@ -43,13 +43,17 @@ def _declares(tree: Tree) -> bool:
 
 
 def named(workspace: Workspace) -> frozenset[str]:
-    """The fingerprints of the models that the working tree, a branch or a tag names; what cannot be read names none."""
-    today = workspace.tree.declared.models
+    """The fingerprints of the models that the working tree, a branch or a tag names, less those that were taken back.
+
+    What cannot be read names none.
+    """
+    today, back = workspace.tree.declared.models, workspace.ledger.taken_back
     tips = workspace.git.commits(["--no-walk", "--branches", "--tags", "--remotes", "HEAD"])
-    found = set()
+    found, gone = set[str](), set[str]()
     for tree in (workspace.tree, *map(workspace.at, tips)):
         with suppress(DovetailError):
             for model in models_of(tree, today):
                 with suppress(DovetailError):
-                    found.add(tree.lineage(model).fingerprint)
-    return frozenset(found)
+                    is_gone = tree.commit is not None and (model.name, tree.commit.sha) in back
+                    (gone if is_gone else found).add(tree.lineage(model).fingerprint)
+    return frozenset(found - gone)

@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dovetail.errors import DovetailError, UnknownModel
-from dovetail.repo.ledger import ASSIGN, Event, Ledger
+from dovetail.errors import DataUnavailable, DovetailError, UnknownModel
+from dovetail.repo.ledger import ASSIGN, UNASSIGN, Event, Ledger
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store, Version
 from dovetail.values.finding import Finding
@@ -47,7 +47,8 @@ def unfit(workspace: Workspace, store: Store, models: set[str]) -> Iterator[tupl
         if event.model not in models or (is_plain and event.alias not in store.aliases(event.model)):
             continue  # GTO's tag is older than the model's entry in dvc.yaml: there is nothing to follow
         why = f"@{event.alias} of {event.model} does not follow it"
-        yield event.model, Finding("error", f"{event.tag.name}: {event.problem}", why, delete_command(event))
+        following = write_off_command(event) if is_plain else delete_command(event)
+        yield event.model, Finding("error", f"{event.tag.name}: {event.problem}", why, following)
     for event in workspace.ledger.doubtful:
         if event.model in models:
             why = "the number counts for none of them, the bytes do: which tag is right nothing in git says"
@@ -58,6 +59,51 @@ def unfit(workspace: Workspace, store: Store, models: set[str]) -> Iterator[tupl
 def delete_command(event: Event) -> str:
     """The command that deletes the tag of an event."""
     return f"git tag -d {shlex.quote(event.tag.name)}"
+
+
+def write_off_command(event: Event) -> str:
+    """The command that takes an event back, for every clone."""
+    return f"dovetail write-off {event.model} {shlex.quote(event.tag.name)} --reason '…'"
+
+
+def next_command(workspace: Workspace, found: Disagreement) -> str:
+    """The command after which MLflow's alias and the ledger agree, or another finding says why they cannot."""
+    if found.event is None:
+        version = f" --version {found.actual}" if found.actual else ""
+        return f"dovetail promote {found.model}{version}"
+    if found.expected is not None or found.event.kind == UNASSIGN:
+        return "dovetail sync"
+    return command_for_missing(workspace, found.event)
+
+
+def command_for_missing(workspace: Workspace, event: Event) -> str:
+    """The command for a promotion of which MLflow has no version: make one, or where nobody can, write it off."""
+    if workspace.git.commit(event.tag.commit) is None:
+        return "git fetch --unshallow --tags, then: dovetail sync --all"
+    try:
+        return (
+            write_off_command(event)
+            if is_out_of_reach(workspace, event.model, event.tag.commit)
+            else "dovetail sync --all"
+        )
+    except DataUnavailable:  # a remote that does not answer may have it
+        return "dovetail sync --all"
+
+
+def is_out_of_reach(workspace: Workspace, model: str, commit: str) -> bool:
+    """Whether neither git, the cache nor the remote has the model of a commit, or the commit does not say which it is.
+
+    Raises:
+        DataUnavailable: when nothing here has it and the remote does not answer.
+    """
+    try:
+        tree = workspace.tree_of(commit)
+        ref = tree.lineage(tree.model(model)).kept
+    except DovetailError:
+        return True
+    if workspace.remote.available([ref])[ref.md5] in (["git"], ["git", "remote"]):
+        return False
+    return bool(workspace.remote.missing_everywhere([ref]))
 
 
 def disagreements(workspace: Workspace, store: Store, models: set[str]) -> Iterator[Disagreement]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
 from dovetail.registration import loading
-from dovetail.registration.alias_check import Disagreement, disagreements, unfit
+from dovetail.registration.alias_check import Disagreement, disagreements, next_command, unfit
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
@@ -140,14 +140,7 @@ def _model(
         )
         for version, why in loading.unreadable(workspace, store, model.name)
     ]
-    problems += [
-        _problem(
-            found.why,
-            "dovetail sync" if found.event else f"dovetail promote {model.name} --version {found.actual}",
-        )
-        for found in moved
-        if found.model == model.name
-    ]
+    problems += [_problem(found.why, next_command(workspace, found)) for found in moved if found.model == model.name]
     return ModelStatus(model.name, here, staging, production, tuple(problems))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from dovetail.errors import DataMissing, DovetailError, MissingFile, StaleLock, UserError
 from dovetail.registration.adoption import declares_models, models_of, named
-from dovetail.registration.alias_check import disagreements
+from dovetail.registration.alias_check import disagreements, next_command
 from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
 from dovetail.registration.probe import Values
@@ -150,7 +150,7 @@ def sync(
         with write_lock(tracking.root):
             for model, version in restorer.earned.items():
                 move_staging(store, model, version)
-            problems += _follow_ledger(workspace, store, set(before))
+            problems += _follow_ledger(workspace, store, set(before), restorer.problems)
             tried = request.repair or restorer.versions.created > 0
             for name in before:
                 store.tag_packages(name)
@@ -180,16 +180,21 @@ def _trees(workspace: Workspace, request: SyncRequest) -> Iterator[Tree]:
                 yield workspace.at(tip, experiment=name)
 
 
-def _follow_ledger(workspace: Workspace, store: Store, models: set[str]) -> Iterator[Finding]:
-    """Let each alias name what the ledger says; gives those for which that is not possible."""
+def _follow_ledger(workspace: Workspace, store: Store, models: set[str], problems: list[Finding]) -> Iterator[Finding]:
+    """Let each alias name what the ledger says; gives those for which that is not possible.
+
+    `problems` says why versions could not be restored: what is to be done about one is to be done about its aliases.
+    """
+    known = {problem.what: problem.next for problem in problems}
     for found in disagreements(workspace, store, models):
         if found.expected is not None:
             store.set_alias(found.model, found.alias, found.expected.number)
         elif found.event and found.event.kind == UNASSIGN:
             store.delete_alias(found.model, found.alias)
         else:
-            version = f" --version {found.actual}" if found.actual else ""
-            following = f"dovetail promote {found.model}{version}" if found.event is None else "dovetail sync --all"
+            following = next_command(workspace, found)
+            if found.event and following == "dovetail sync --all":
+                following = known.get(f"{found.model} of commit {found.event.tag.commit[:8]}", following)
             yield Finding("error", f"{found.model}@{found.alias}", found.why, following)
 
 

@@ -40,3 +40,12 @@ def moved(answer: dict[str, Any]) -> str:
     line = f"{answer['model']}@{answer['alias']} is version {answer['version'] or '?'}{was}, tag {answer['tag']}"
     note = [f"  MLflow's alias stays behind: {answer['problem']}; next: {answer['next']}"] if answer["problem"] else []
     return "\n".join([line, *note])
+
+
+def written_off(answer: dict[str, Any]) -> str:
+    """What a write-off took back, and what the aliases name now."""
+    lines = [f"{answer['model']} of commit {answer['commit'][:8]} is written off: {', '.join(answer['tags'])}"]
+    named = ((alias, number or "no version") for alias, number in answer["aliases"].items())
+    lines += [f"  @{alias} names {number} now" for alias, number in named]
+    lines += [f"  MLflow stays behind: {answer['problem']}; next: {answer['next']}"] if answer["problem"] else []
+    return "\n".join([*lines, "  for other clones: git push --tags"])

@@ -12,7 +12,7 @@ def synced(done: dict[str, Any]) -> str:
     lines += [f"moved here from {folder}: paths in the store corrected" for folder in done["mended"]]
     lines += [f"repaired: {version}" for version in done["repaired"]]
     if passed := done["passed_over"]:
-        why = "their bytes are in no cache and no remote, and no branch, tag or alias names them"
+        why = "their bytes are in no cache and no remote, and no branch, tag or alias names them that stands"
         lines.append(f"passed over: {len(passed)} models of older commits: {why}")
     lines += [f"not restored: {p['what']}: {p['why']}; next: {p['next']}" for p in done["problems"]]
     return "\n".join(lines)

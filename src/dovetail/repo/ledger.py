@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 from time import time as now
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from dovetail.repo.tag_names import alias_tag, parse_name, version_tag
 
 __all__ = ["ASSIGN", "FORCE", "PROMOTE", "ROLLBACK", "UNASSIGN", "Event", "Ledger", "Note", "read", "write"]
 
+_place = attrgetter("model", "alias", "tag.commit")
 Key = TypeVar("Key")
 Check = Callable[[Sequence["Event"]], Mapping["Event", str]]  # which events do not fit what git holds, and why
 
@@ -64,11 +66,12 @@ class Ledger:
     """
 
     events: tuple[Event, ...] = ()  # oldest first
-    versions: Mapping[str, Mapping[str, str]] = field(
-        default_factory=dict
-    )  # model → semver → commit; "" where tags differ
+    # model → semver → commit; "" where tags differ
+    versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     counters: Mapping[str, int] = field(default_factory=dict)  # model → the highest number that a tag has
     registrations: frozenset[str] = frozenset()  # the names of the tags behind `versions`
+    # tag → model, semver, commit of the version that it takes back
+    deregistrations: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
 
     @cached_property
     def aliases(self) -> dict[tuple[str, str], Event | None]:
@@ -82,8 +85,9 @@ class Ledger:
 
     @cached_property
     def unfit(self) -> tuple[Event, ...]:
-        """The events that do not fit what git holds, oldest first."""
-        return tuple(event for event in self.events if event.problem)
+        """The events that do not fit what git holds and were not taken back, oldest first."""
+        gone = {_place(event) for event in self.events if event.kind == UNASSIGN}
+        return tuple(event for event in self.events if event.problem and _place(event) not in gone)
 
     def number(self, model: str, md5: str) -> int | None:
         """The number that the version with these bytes had in MLflow when it was promoted."""
@@ -114,13 +118,26 @@ class Ledger:
         stack = self._stacks.get((model, alias), [])
         return stack[-2] if len(stack) > 1 else None
 
+    def standing(self, model: str, commit: str) -> list[Event]:
+        """The promotions of this commit that an alias names or can be rolled back to, and those that do not fit."""
+        found = (*(event for stack in self._stacks.values() for event in stack), *self.unfit)
+        return [event for event in found if (event.model, event.tag.commit) == (model, commit)]
+
+    @cached_property
+    def taken_back(self) -> frozenset[tuple[str, str]]:
+        """Models and commits of which a tag takes something back and nothing stands."""
+        back = {(event.model, event.tag.commit) for event in self.events if event.kind == UNASSIGN}
+        back |= {(model, commit) for model, _, commit in self.deregistrations.values()}
+        return frozenset(named for named in back if not self.standing(*named) and not self.semver(*named))
+
     def semver(self, model: str, commit: str) -> str | None:
         """GTO's version of the commit."""
         return next((name for name, sha in self.versions.get(model, {}).items() if sha == commit), None)
 
     def free_semver(self, model: str, version: int) -> str:
         """`vN.0.0` for MLflow's version N where it is free, else the next major number that is."""
-        taken = {int(name[1:].partition(".")[0]) for name in self.versions.get(model, {})}
+        gone = [semver for name, semver, _ in self.deregistrations.values() if name == model]
+        taken = {int(name[1:].partition(".")[0]) for name in (*self.versions.get(model, {}), *gone)}
         major = version if version not in taken else max(taken) + 1
         return f"v{major}.0.0"
 
@@ -128,7 +145,7 @@ class Ledger:
         """The note, without a number that was given to other bytes before: a registry that is made anew counts anew."""
         witness = self.versions.get(model, {}).get(f"v{note.version}.0.0")
         claiming = self._of_number.get((model, note.version or 0), [])
-        said = {event.note.md5 for event in claiming if event.note and event.tag.commit == witness}
+        said = {_md5_of(event) for event in claiming if event.tag.commit == witness}
         return replace(note, version=None) if said - {note.md5} else note
 
     @cached_property
@@ -181,6 +198,7 @@ def read(tags: Iterable[Tag], check: Check = lambda _: {}, prefix: str = "") -> 
     """
     versions: dict[str, dict[str, str]] = {}
     registrations: dict[tuple[str, str], set[str]] = {}
+    deregistrations: dict[str, tuple[str, str, str]] = {}
     counters: dict[str, int] = {}
     matched = [(tag, match) for tag in tags if tag.annotated and (match := parse_name(tag.name, prefix))]
     matched.sort(key=lambda pair: (pair[0].time or 0, int(pair[1]["number"] or 0)))
@@ -192,6 +210,7 @@ def read(tags: Iterable[Tag], check: Check = lambda _: {}, prefix: str = "") -> 
             if match["cancel"]:
                 known.pop(match["semver"], None)
                 registrations.pop((model, match["semver"]), None)
+                deregistrations[tag.name] = (model, match["semver"], tag.commit)
             elif tag.target == "commit":
                 agreed = known.get(match["semver"], tag.commit) == tag.commit
                 known[match["semver"]] = tag.commit if agreed else ""
@@ -201,7 +220,7 @@ def read(tags: Iterable[Tag], check: Check = lambda _: {}, prefix: str = "") -> 
     problems = check([event for event in events if not event.problem])
     checked = [replace(event, problem=problems[event]) if event in problems else event for event in events]
     registered = frozenset(name for names in registrations.values() for name in names)
-    return Ledger(tuple(_numbered(checked, versions)), versions, counters, registered)
+    return Ledger(tuple(_numbered(checked, versions)), versions, counters, registered, deregistrations)
 
 
 def _event(tag: Tag, match: re.Match[str], semvers: Mapping[str, str]) -> Event:
@@ -223,9 +242,8 @@ def _event(tag: Tag, match: re.Match[str], semvers: Mapping[str, str]) -> Event:
 def _numbered(events: Sequence[Event], versions: Mapping[str, Mapping[str, str]]) -> Iterable[Event]:
     """The events, those marked that give a version's number to other bytes than another one does.
 
-    Dates decide nothing, for whoever makes a tag writes its date. `m@v3.0.0` is the witness: a second tag of that name
-    cannot be made, so version 3 is what its commit holds. One that differs by the folder
-    in front and names another commit makes both void. Where no claim has that witness, the number counts for none.
+    Dates decide nothing: whoever makes a tag writes its date. `m@v3.0.0` is the witness: no other tag has its name. One
+    with another folder in front and another commit makes both void. A number that has no witness counts for none.
     """
     claims: dict[tuple[str, int], list[Event]] = {}
     for event in events:
