@@ -11,6 +11,8 @@ from project import Project
 import dovetail
 from dovetail.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 STAGE = """
 import json, pathlib, pickle, sys, zipfile
 import joblib

@@ -1,6 +1,9 @@
 """Commits from before a repository adopted Dovetail: what they trained becomes versions by today's entry."""
 
+import pytest
 from project import DVC_YAML, small_project
+
+pytestmark = pytest.mark.slow
 
 
 def test_commits_without_an_entry_become_versions_by_todays_where_their_lock_has_the_path(tmp_path):

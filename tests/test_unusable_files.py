@@ -6,6 +6,8 @@ import pytest
 import templates
 from project import copy_of, isolate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):

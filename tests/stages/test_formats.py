@@ -3,6 +3,7 @@
 import datetime as dt
 import gzip
 import re
+from functools import partial
 
 import polars as pl
 import pytest
@@ -16,6 +17,7 @@ from stages import clean, ingest
 from stages.common.errors import StageError
 from stages.data.parsing import NumberStyle, parse
 
+packed = partial(gzip.compress, mtime=0)  # the time of day would stand in the tests' names, another in each worker
 TABLE = "name,age\nAnn,25\nBo,-1\n"
 RUSSIAN = "имя,город\nИван,Москва\nОльга,Санкт-Петербург\nМария,Новосибирск\n"  # noqa: RUF001  that is the point
 COLUMNS = {"name": TEXT, "age": {**INT, "checks": {"ge": 0}}}
@@ -53,18 +55,18 @@ def parts(path):
 @pytest.mark.parametrize(
     ("name", "content", "settings_"),
     [
-        ("raw.csv.gz", gzip.compress(TABLE.encode()), {}),
+        ("raw.csv.gz", packed(TABLE.encode()), {}),
         ("raw.tsv", TABLE.replace(",", "\t").encode(), {}),
-        ("RAW.TSV.gz", gzip.compress(TABLE.replace(",", "\t").encode()), {}),
+        ("RAW.TSV.gz", packed(TABLE.replace(",", "\t").encode()), {}),
         ("raw.csv", TABLE.encode("utf-16"), {"encoding": "utf-16"}),
         (
             "raw.csv.gz",
-            gzip.compress(TABLE.replace(",", ";").encode("utf-16")),
+            packed(TABLE.replace(",", ";").encode("utf-16")),
             {"encoding": "UTF-16", "separator": ";"},
         ),
         ("raw.csv", TABLE.encode("utf-8-sig"), {"encoding": "utf-8-sig"}),
         ("raw.jsonl", b'\xef\xbb\xbf{"name": "Ann", "age": 25}\n{"name": "Bo", "age": -1}', {"encoding": "utf-8-sig"}),
-        ("raw.jsonl.gz", gzip.compress(b'{"name": "Ann", "age": 25}\n{"name": "Bo", "age": -1}\n'), {}),
+        ("raw.jsonl.gz", packed(b'{"name": "Ann", "age": 25}\n{"name": "Bo", "age": -1}\n'), {}),
         ("raw.xlsx", lambda path: sheet(path, [["name", "age"], ["Ann", 25], ["Bo", -1], [None, None]]), {}),
         ("raw.xlsx", lambda path: sheet(path, [["name", "age"], ["Ann", 25], ["Bo", -1]], others=[("notes", [])]), {}),
         (
@@ -162,9 +164,9 @@ def test_a_number_means_the_same_in_each_style(value, style):
     ("name", "content", "settings_", "said"),
     [
         ("raw.csv.gz", b"no gzip", {}, r"raw\.csv\.gz is not readable as gz"),
-        ("raw.csv.gz", gzip.compress(TABLE.encode())[:-9], {}, r"raw\.csv\.gz is not readable as gz"),
-        ("raw.csv.gz", gzip.compress(b""), {}, r"raw\.csv\.gz is empty"),
-        ("raw.csv.gz", gzip.compress(b"name,age\nAnn\n"), {}, r"raw\.csv\.gz is not a CSV file"),
+        ("raw.csv.gz", packed(TABLE.encode())[:-9], {}, r"raw\.csv\.gz is not readable as gz"),
+        ("raw.csv.gz", packed(b""), {}, r"raw\.csv\.gz is empty"),
+        ("raw.csv.gz", packed(b"name,age\nAnn\n"), {}, r"raw\.csv\.gz is not a CSV file"),
         (
             "raw.csv",
             TABLE.encode() + b"\xff",
