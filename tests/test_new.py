@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from project import ROOT, Project
 
-from dovetail.errors import UserError
+from dovetail.errors import OutsideError, UserError
 from dovetail.scaffold.inferred import infer
 from dovetail.scaffold.new import NewRequest, new
 from stages.common.params import load_params
@@ -136,6 +137,11 @@ def test_each_format_is_read_and_keeps_its_ending(tmp_path, name):
         ("d.csv", "z", "has no column 'z'; it has: x, y"),
         ("d.txt", "y", "its name ends in none of"),
         ("broken.parquet", "y", "cannot be read as a table"),
+        ("header.csv", "y", "it has no rows"),
+        ("gone.csv", "y", "'y' has no value in any row"),
+        ("constant.csv", "y", "'y' is 'a' in each row"),
+        ("twice.csv", "y", "two columns are named 'x'"),
+        ("latin.csv", "y", "is not UTF-8"),
         ("empty.csv", "y", "cannot be read as a table"),
     ],
 )
@@ -144,8 +150,39 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(tmp_path, data, target
     (tmp_path / "d.txt").write_text("x,y\n1,2\n")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(UserError, match=says):
+    for name, text in {
+        "header": "x,y\n", "gone": "x,y\n1,\n2,NA\n", "constant": "x,y\n1,a\n2,a\n", "twice": "x,x,y\n1,2,a\n3,4,b\n",
+        "latin": "x,y\n1,ä\n2,ö\n",
+    }.items():  # fmt: skip
+        (tmp_path / f"{name}.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=re.escape(says)):
         new(NewRequest(tmp_path / "p", tmp_path / data, target))
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("2024", "data_2024"),
+        ("no", "data_no"),
+        ("Größe 2.0", "grosse_2"),
+        ("数据", "data"),
+        ("_x_", "x"),
+        ("NULL", "data_null"),
+    ],
+)
+def test_a_file_of_any_name_becomes_a_block_that_the_stages_take(tmp_path, name, block):
+    rows().to_csv(tmp_path / f"{name}.csv", index=False)
+    assert new(NewRequest(tmp_path / "p", tmp_path / f"{name}.csv", "y")).model == block
+    load_params(tmp_path / "p/params.yaml")
+    assert list(yaml.safe_load((tmp_path / "p/dvc.yaml").read_text())["artifacts"]) == [block]
+
+
+def test_a_git_that_cannot_be_run_leaves_nothing_behind(tmp_path, monkeypatch):
+    rows().to_csv(tmp_path / "d.csv", index=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OutsideError, match="git cannot be run"):
+        new(NewRequest(tmp_path / "p", tmp_path / "d.csv", "y"))
     assert not (tmp_path / "p").exists()
 
 

@@ -2,12 +2,13 @@
 
 import csv
 import gzip
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail.errors import UserError
+from dovetail.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +17,7 @@ _TEXT = (".csv", ".tsv")
 SUFFIXES = (*_TEXT, ".csv.gz", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz")
 _FEW = 20  # distinct whole numbers that are rather classes than amounts
 _MANY_ROWS = 20_000  # beyond them histograms instead of a forest
+_AGAIN = "dovetail new PROJECT --data FILE --target COLUMN"
 _SEPARATORS = ",;\t|"
 _NULLS = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None", "?"})
 
@@ -60,11 +62,15 @@ def infer(file: Path, target: str) -> InferredData:
     """Read the file.
 
     Raises:
-        UserError: when it cannot be read, or has no such column.
+        UserError: when it cannot be read, has no such column, or nothing can be learned of it.
     """
     separator = _separator(file)
     try:
         table = _read(file, separator)
+    except UnicodeDecodeError as error:
+        typed = shlex.quote(str(file))
+        following = f"iconv -f WINDOWS-1252 -t UTF-8 {typed} > utf8.csv, then the same with utf8.csv"
+        raise UserError(f"{file} is not UTF-8: {one_line(error)}", following) from error
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())
         raise UserError(
@@ -72,7 +78,8 @@ def infer(file: Path, target: str) -> InferredData:
         ) from error
     names = [str(name) for name in table.columns]
     if target not in names:
-        raise UserError(f"{file} has no column {target!r}; it has: {', '.join(names)}", "--target COLUMN")
+        raise UserError(f"{file} has no column {target!r}; it has: {', '.join(names)}", _AGAIN)
+    _check_target(file, target, table[target])
     columns = tuple(_column(name, table[column]) for name, column in zip(names, table.columns, strict=True))
     values = table[target].dropna()
     of_text = next(column.dtype for column in columns if column.name == target) in ("str", "bool")
@@ -85,6 +92,19 @@ def infer(file: Path, target: str) -> InferredData:
         missing=float(table[target].isna().mean()),
         classes=of_text or (whole and values.nunique() <= _FEW),
     )
+
+
+def _check_target(file: Path, target: str, values: Any) -> None:
+    present = values.dropna()
+    why = ""
+    if values.empty:
+        why = "it has no rows"
+    elif present.empty:
+        why = f"{target!r} has no value in any row"
+    elif (present == present.iloc[0]).all():
+        why = f"{target!r} is {present.iloc[0]!r} in each row"
+    if why:
+        raise UserError(f"nothing can be learned of {file}: {why}", _AGAIN)
 
 
 def _promised(file: Path) -> str:
@@ -119,6 +139,9 @@ def _read(file: Path, separator: str) -> "pd.DataFrame":
 
     kind = _suffix(file)
     if kind in _TEXT:
+        header = list(pd.read_csv(file, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0])
+        if twice := [name for name in header if header.count(name) > 1]:  # pandas would rename one
+            raise ValueError(f"two columns are named {twice[0]!r}")
         return pd.read_csv(file, sep=separator, na_values=list(_NULLS), keep_default_na=False).convert_dtypes()
     if kind == ".parquet":
         return pd.read_parquet(file).convert_dtypes()

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,6 +72,17 @@ def new(request: NewRequest) -> NewAnswer:
     name = _name(request.name or data.name.partition(".")[0])
     inferred = infer(data, request.target)
     project.mkdir(parents=True, exist_ok=True)
+    try:
+        committed = _make(project, name, request, inferred)
+    except BaseException:  # nothing half-written: the same again would find a folder that is not empty
+        shutil.rmtree(project, ignore_errors=True)
+        raise
+    return NewAnswer(str(project), name, inferred.estimator, inferred.rows, inferred.columns, committed)
+
+
+def _make(project: Path, name: str, request: NewRequest, inferred: InferredData) -> bool:
+    """Write the project; whether git took a first commit."""
+    data = request.data
     template.copy_to(project)
     raw = f"data/raw/{name}{suffix_of(data)}"  # its own name may hold blanks, which a command would take apart
     (project / raw).parent.mkdir(parents=True)
@@ -84,11 +96,14 @@ def new(request: NewRequest) -> NewAnswer:
     done = subprocess.run(
         ["git", "commit", "--quiet", "-m", f"New project: {name}"], cwd=project, capture_output=True, check=False
     )
-    return NewAnswer(str(project), name, inferred.estimator, inferred.rows, inferred.columns, done.returncode == 0)
+    return done.returncode == 0
 
 
 def _name(text: str) -> str:
-    return re.sub(r"\W+", "_", text.lower(), flags=re.ASCII).strip("_") or "data"
+    """A name that YAML, DVC and MLflow take for one: `Größe 2024` is `grosse_2024`, `2024` is `data_2024`."""
+    plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
+    name = re.sub(r"\W+", "_", plain).strip("_")
+    return name if name[:1].isalpha() and name not in _WORDS else f"data_{name}".rstrip("_")
 
 
 def _run(project: Path, *command: str) -> None:
@@ -98,10 +113,8 @@ def _run(project: Path, *command: str) -> None:
         raise OutsideError(f"{command[0]} cannot be run: {error}", "install git, or put it on the PATH") from error
     if done.returncode:
         shown = "dvc" if command[0] == sys.executable else command[0]
-        raise OutsideError(
-            f"{shown} {command[-1]} failed: {one_line(done.stderr)}",
-            f"rm -r {shlex.quote(str(project))}, then the same again",
-        )
+        typed = f"{shown} {' '.join(part for part in command[1:] if part not in ('-P', '-m', 'dvc'))}"
+        raise OutsideError(f"{typed} failed: {one_line(done.stderr)}", f"{shown} --version, then the same again")
 
 
 def _files(name: str, raw: str, target: str, data: InferredData) -> Iterator[tuple[str, str]]:
