@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import templates
 from breakage import Broken, cases
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from fuzzing import drawn
 from project import copy_of
 
 from dovetail.errors import UserError
@@ -28,15 +28,7 @@ def test_no_command_ends_in_a_traceback_whatever_a_file_holds(broken, monkeypatc
     monkeypatch.chdir(broken.root)
     found, first = Counter(), {}
 
-    @seed(request.config.getoption("--fuzz-seed"))
-    @settings(
-        max_examples=request.config.getoption("--fuzz-cases"),
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(cases(broken.texts))
+    @drawn(request.config, cases(broken.texts))
     def run(case):
         verb, file, old, content = case
         with broken.broken(file, content, old=old):

@@ -16,7 +16,6 @@ import dovetail
 from dovetail.joblib_model import UnreadableError
 from dovetail.models import mlflow_folder
 from dovetail.models.reader import read
-from dovetail.registration import probe
 from dovetail.serving.engine.model_process import ServedModel
 from dovetail.tracking import model_package
 from dovetail.tracking.model_package import LoggedModel, ModelContent
@@ -291,22 +290,28 @@ def test_doctor_and_status_name_a_version_that_an_alias_names_and_that_cannot_be
 
 
 def test_status_reads_a_version_once_and_again_after_a_package_was_installed(small, tmp_path, monkeypatch):
-    asked = []
-    refusal = probe.refusal
-    monkeypatch.setattr(probe, "refusal", lambda *given: asked.append(given) or refusal(*given))
+    """What was read and loads is written down: to read nothing writes nothing."""
+    file = small.root / ".dvc/tmp/dovetail-models-that-load.json"
+
+    def read():
+        return file.stat().st_ino, len(json.loads(file.read_text()))
+
     packages = tmp_path / "packages"
     packages.mkdir()
     monkeypatch.setenv("PYTHONPATH", str(packages))
     small.run("dvc", "repro", "-q", PYTHONPATH=str(packages))
     small.commit("registered")
     repository = dovetail.open(small.root)
+    registered = read()
     assert repository.status().models[0].in_sync
-    assert asked == []  # `register` read it
-    (small.root / ".dvc/tmp/dovetail-models-that-load.json").write_text("[5")
-    for _ in range(2):
-        assert repository.status().models[0].in_sync
-    assert len(asked) == 1
+    assert read() == registered  # `register` read it
+    file.write_text("[5")
+    assert repository.status().models[0].in_sync
+    once = read()
+    assert once[1] == 1
+    assert repository.status().models[0].in_sync
+    assert read() == once
     (packages / "new.py").write_text("")
     assert repository.status().models[0].in_sync
-    assert len(asked) == 2
+    assert read()[1] == 2
     assert small.run("git", "status", "--porcelain").stdout == ""

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import yaml
 from datasets import cleaning_script
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from fuzzing import drawn
 from hypothesis import strategies as st
 from stages_in_process import DATASET, MODEL, TABLE, run_all
 from strange import params_texts, raw_files, schemas
@@ -28,15 +28,7 @@ def cases(tmp_path, monkeypatch, request):
     folder, found, first, ends = tmp_path / "case", Counter(), {}, Counter()
 
     def run(strategy, write):
-        @seed(request.config.getoption("--fuzz-seed"))
-        @settings(
-            max_examples=request.config.getoption("--fuzz-cases"),
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(strategy, st.integers(1, _JUDGED))
+        @drawn(request.config, strategy, st.integers(1, _JUDGED))
         def each(case, number):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
