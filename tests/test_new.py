@@ -181,7 +181,7 @@ def test_a_file_of_any_name_becomes_a_block_that_the_stages_take(tmp_path, name,
 def test_a_git_that_cannot_be_run_leaves_nothing_behind(tmp_path, monkeypatch):
     rows().to_csv(tmp_path / "d.csv", index=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(OutsideError, match="git cannot be run"):
+    with pytest.raises(OutsideError, match="git init"):
         new(NewRequest(tmp_path / "p", tmp_path / "d.csv", "y"))
     assert not (tmp_path / "p").exists()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import OutsideError, UserError, one_line
-from dovetail.scaffold import template
+from dovetail.scaffold import repository, template
 from dovetail.scaffold.inferred import InferredColumn, InferredData, infer, suffix_of
 from dovetail.values import environment
 from dovetail.values.environment import PINS
@@ -89,8 +89,7 @@ def _make(project: Path, name: str, request: NewRequest, inferred: InferredData)
     shutil.copyfile(data, project / raw)
     for path, text in _files(name, raw, request.target, inferred):
         (project / path).write_text(text, encoding="utf-8")
-    _run(project, "git", "init", "--quiet")
-    _run(project, sys.executable, "-P", "-m", "dvc", "init", "--quiet")
+    repository.make(project, (repository.GIT, repository.DVC))
     _run(project, sys.executable, "-P", "-m", "dvc", "add", "--quiet", raw)
     _run(project, "git", "add", "--all")
     done = subprocess.run(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dovetail.errors import GitFailed, UserError
 
-_GIT, _DVC = ("git", "init"), ("dvc", "init")
+GIT, DVC = ("git", "init"), ("dvc", "init")
 
 
 def missing(start: Path | None = None) -> tuple[Path, tuple[tuple[str, ...], ...]]:
@@ -19,10 +19,10 @@ def missing(start: Path | None = None) -> tuple[Path, tuple[tuple[str, ...], ...
     around = (here, *here.parents)
     if root := next((folder for folder in around if (folder / ".dvc").is_dir()), None):
         in_git = any((folder / ".git").exists() for folder in (root, *root.parents))
-        return root, () if in_git else (_GIT,)
+        return root, () if in_git else (GIT,)
     if root := next((folder for folder in around if (folder / ".git").exists()), None):
-        return root, (_DVC,)
-    return here, (_GIT, _DVC)
+        return root, (DVC,)
+    return here, (GIT, DVC)
 
 
 def make(root: Path, commands: tuple[tuple[str, ...], ...]) -> None:
@@ -33,7 +33,7 @@ def make(root: Path, commands: tuple[tuple[str, ...], ...]) -> None:
     """
     for command in commands:
         typed = " ".join(command)
-        program = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else [command[0]]
+        program = [sys.executable, "-P", "-m", "dvc"] if command[0] == "dvc" else [command[0]]
         try:
             done = subprocess.run(
                 [*program, *command[1:], "--quiet"],
@@ -44,13 +44,13 @@ def make(root: Path, commands: tuple[tuple[str, ...], ...]) -> None:
         if done.returncode:
             said = " ".join((done.stderr or done.stdout).split())
             raise UserError(f"{typed} in {root} failed: {said}", f"correct what it says, then: {typed}")
-    if _DVC not in commands:
+    if DVC not in commands:
         _keep_out_of_git(root)
 
 
 def _keep_out_of_git(root: Path) -> None:
     """What `dvc init` would have done, had there been a git: DVC looks for one again, and its own files are ignored."""
-    unset = [sys.executable, "-m", "dvc", "config", "--unset", "core.no_scm", "--quiet"]
+    unset = [sys.executable, "-P", "-m", "dvc", "config", "--unset", "core.no_scm", "--quiet"]
     subprocess.run(unset, cwd=root, capture_output=True, check=False)  # it fails where that was never set
     ignore = root / ".dvc" / ".gitignore"
     if not ignore.exists():
