@@ -91,7 +91,7 @@ retrain: env  ## on a schedule: where the inputs of MODEL drift, a candidate on 
 
 lock: env  ## new pins, for every platform, without registry addresses
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header --no-emit-index-url \
-		--extra pipeline --extra serve --extra onnx --extra dev pyproject.toml --output-file requirements.lock
+		--extra pipeline --extra serve --extra onnx --extra cluster --extra dev pyproject.toml --output-file requirements.lock
 
 clean:  ## the environment alone; data, models and MLflow's store stay
 	rm -rf $(VENV)

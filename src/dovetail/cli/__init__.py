@@ -12,7 +12,7 @@ from dovetail.cli.decide import init, new, promote, register, rollback, write_of
 from dovetail.cli.look import diff, history, lineage, status
 from dovetail.cli.maintain import clean_up, doctor, sync
 from dovetail.cli.options import JSON
-from dovetail.cli.run import monitor, reproduce, retrain, serve
+from dovetail.cli.run import monitor, repro, reproduce, retrain, serve
 from dovetail.errors import DovetailError
 from dovetail.system.disk import disk_errors
 
@@ -52,6 +52,6 @@ def main(traceback: bool) -> None:  # noqa: FBT001  (read from the context above
 
 for _command in (
     init, new, register, sync, status, doctor, lineage, promote, rollback, write_off, history, diff, clean_up,
-    reproduce, serve, retrain, monitor,
+    repro, reproduce, serve, retrain, monitor,
 ):  # fmt: skip
     main.add_command(_command)

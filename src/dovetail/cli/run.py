@@ -105,3 +105,25 @@ def monitor(watch: float | None, as_json: bool, **options: Any) -> None:  # noqa
             click.echo(f"dovetail: {error}", err=True)
 
         watch_call(workspace, tracking, WatchRequest(request, watch), tell=tell, failed=failed)
+
+
+@click.command()
+@click.argument("targets", nargs=-1)
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Run N stages side by side on this machine.")
+@click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler (tcp://…), or a job queue (slurm:jobs=4,cores=2).")
+@click.option("-k", "--keep-going", is_flag=True, help="After a failure go on with what does not depend on it.")
+@click.option("-f", "--force", is_flag=True, help="Run stages even if nothing changed.")
+@click.option("-s", "--single-item", is_flag=True, help="Only the targets, not what they depend on.")
+@click.option("--dry", is_flag=True, help="Say what would run, and run nothing.")
+@json_option
+def repro(as_json: bool, **options: Any) -> None:  # noqa: FBT001
+    """Reproduce the pipeline as `dvc repro` does, with stages side by side. Exit code 2: a stage failed."""
+    from dovetail.cluster.repro import ReproRequest
+    from dovetail.cluster.repro import repro as library_call
+    from dovetail.render.repro import Told, summary
+    from dovetail.repo.workspace import open_workspace
+
+    with open_workspace() as workspace, Told(silent=as_json) as told:
+        answer = library_call(workspace, ReproRequest(**options), begun=told.begun, ended=told.ended)
+    show(answer.as_json(), as_json=as_json, text=summary)
+    sys.exit(2 if answer.failed else 0)

@@ -32,6 +32,26 @@ def run(
     return subprocess.CompletedProcess(command, done.returncode, decode(done.stdout), decode(done.stderr))
 
 
+# Where a hook or a script was at work in another repository, git would follow them there.
+_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+
+
+def plumb(folder: Path, args: Sequence[str], env: Mapping[str, str], given: bytes | None = None) -> bytes:
+    """The bytes that `git ARGS` answers in the repository around `folder` and no other; `given` is its standard input.
+
+    Raises:
+        GitFailed: when there is no git, or it refuses.
+    """
+    kept = {key: value for key, value in os.environ.items() if key not in _ELSEWHERE}
+    with found():
+        done = subprocess.run(
+            ["git", *args], cwd=folder, env={**kept, **env}, capture_output=True, check=False, input=given
+        )
+    if done.returncode:
+        raise failed(next(arg for arg in args if not arg.startswith("-") and "=" not in arg), decode(done.stderr))
+    return done.stdout
+
+
 def decode(said: bytes) -> str:
     """Git's words as text: names and messages may be in any encoding, and are shown as far as they are UTF-8."""
     return said.decode(errors="replace")

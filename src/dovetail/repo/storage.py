@@ -229,6 +229,16 @@ class Storage:
             settings["cache"]["dir"] = repo.cache.local_cache_dir
             settings["core"]["site_cache_dir"] = str(site)
 
+    def sharing(self, folder: Path, site: Path) -> str:
+        """The `.dvc/config.local` of a copy that works in this one's cache; `folder` is there to write it in.
+
+        Raises:
+            UserError: when the configuration cannot be read.
+        """
+        (folder / ".dvc").mkdir(exist_ok=True)
+        self.share_cache(folder, site)
+        return (folder / ".dvc" / "config.local").read_text(encoding="utf-8")
+
     def run_cache(self) -> Iterator[str]:
         """The text of each entry of DVC's run-cache: what stages made, committed or not."""
         for file in Path(self._dvc.opened.stage_cache.cache_dir).rglob("*"):

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dovetail.errors import Busy, MissingFile, UnknownReference
+from dovetail.repo.dag import Dag
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.dvc_variables import ENV_ROOT
 from dovetail.repo.git import Git
@@ -127,6 +128,10 @@ class Workspace:
         trees: tuple[Tree, ...] = (self.at(commit), self.tree) if commit else (self.tree,)
         folder = next((tree.declared.models[model].folder for tree in trees if model in tree.declared.models), "")
         return artifact_name(model, posixpath.join(self.git.prefix, folder).strip("/"))
+
+    def dag(self) -> Dag:
+        """The stages of the working tree, to be gone through."""
+        return Dag(self._dvc)
 
     def typed(self, path: str | Path) -> str:
         """A path from the root, as it is to be typed in the current folder."""

@@ -94,17 +94,22 @@ class Worktree:
         return _git(self.root, "rev-parse", "HEAD").strip()
 
     def _env(self, stage: str, python: Path) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT}
-        outside = [p for p in kept.get("PYTHONPATH", "").split(os.pathsep) if p and not _is_below(p, self.original)]
-        code = [str(self.root / path) for path in own_code(self.original, sys.path, Path(sys.prefix))]
+        inherited = copy_environment(self.root, self.original)
         return {
-            **kept,
-            "PATH": os.pathsep.join([str(python.parent), kept.get("PATH", os.defpath)]),
-            **({"PYTHONPATH": os.pathsep.join([*code, *outside])} if code or outside else {}),
+            **inherited,
+            "PATH": os.pathsep.join([str(python.parent), inherited.get("PATH", os.defpath)]),
             ENV_ROOT: str(self.real_root),
             ENV_STAGE: stage,
             "MLFLOW_TRACKING_URI": self.store,
         }
+
+
+def copy_environment(root: Path, original: Path) -> dict[str, str]:
+    """The environment of what runs in the copy `root` of the tree `original`: the copy's code, not the original's."""
+    kept = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT}
+    outside = [p for p in kept.pop("PYTHONPATH", "").split(os.pathsep) if p and not _is_below(p, original)]
+    code = [str(root / path) for path in own_code(original, sys.path, Path(sys.prefix))]
+    return {**kept, **({"PYTHONPATH": os.pathsep.join([*code, *outside])} if code or outside else {})}
 
 
 @contextmanager
@@ -137,15 +142,26 @@ def sharing_worktree(workspace: Workspace, commit: Commit, store: str) -> Iterat
 @contextmanager
 def _checked_out(workspace: Workspace, commit: Commit, place: Path) -> Iterator[tuple[Path, Path]]:
     """A folder below `place`, and the root of the DVC repository in it."""
+    with held_folder(place) as folder:
+        top = Path(workspace.git("rev-parse", "--show-toplevel"))
+        _check_out(workspace, commit, folder / _TREE)
+        yield folder, folder / _TREE / workspace.root.resolve().relative_to(top.resolve())
+
+
+@contextmanager
+def held_folder(place: Path) -> Iterator[Path]:
+    """A new folder below `place`, removed whatever happens; so is what a killed process left there.
+
+    Raises:
+        OSError: when it cannot be made.
+    """
     place.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(place)
     folder = place / secrets.token_hex(4)
     with FileLock(_lock(folder)):  # taken before the folder is there, so that nobody takes it for a leftover
         try:
             folder.mkdir()
-            top = Path(workspace.git("rev-parse", "--show-toplevel"))
-            _check_out(workspace, commit, folder / _TREE)
-            yield folder, folder / _TREE / workspace.root.resolve().relative_to(top.resolve())
+            yield folder
         finally:
             with deferred():
                 shutil.rmtree(folder, ignore_errors=True)

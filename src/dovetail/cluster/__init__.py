@@ -1,0 +1,1 @@
+"""DVC's DAG on several processes or machines: what `dvc repro` makes, sooner."""

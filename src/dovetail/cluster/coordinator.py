@@ -1,0 +1,125 @@
+"""The way through the DAG: each step as soon as it can begin, where it may run, and what it made brought home.
+
+This thread alone asks DVC about the workspace and changes it. A step that is what its inputs make of it runs on a
+worker, in a clean copy; what it made comes back by digest, through DVC's cache. Every other one runs in the workspace,
+one at a time. Nothing is recorded but in git, DVC's cache and dvc.lock: a coordinator that is killed leaves what a
+killed `dvc repro` leaves, and the next finds in the run-cache what workers had done.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from dovetail.cluster.order import Order
+from dovetail.cluster.outcome import StageOutcome
+from dovetail.cluster.workers import HERE, Workers
+from dovetail.repo.dag import Course, Dag, Step
+from dovetail.repo.stage_task import StageRun
+
+
+class Coordinator:
+    """One run of a plan."""
+
+    def __init__(
+        self,
+        dag: Dag,
+        workers: Workers,
+        begun: Callable[[str, str], None],
+        ended: Callable[[StageOutcome], None],
+        *,
+        keep_going: bool,
+    ) -> None:
+        self._dag = dag
+        self._workers = workers
+        self._begun, self._ended = begun, ended
+        self._keep_going = keep_going
+        self._steps = {step.address: step for step in dag.steps}
+        self._order = Order({step.address: step.upstream for step in dag.steps})
+        self._outcomes: dict[str, StageOutcome] = {}
+        self._told: SimpleQueue[tuple[Step, str | StageRun]] = SimpleQueue()
+        self._away = 0
+        self._here: deque[Step] = deque()
+        self._busy = False
+        self._stopped = False
+
+    def run(self) -> list[StageOutcome]:
+        """Go through the plan; returns the outcomes in its order.
+
+        Raises:
+            DovetailError: when DVC refuses what it reads, or a worker cannot be had; what was done is in dvc.lock.
+        """
+        try:
+            while self._order.left:
+                while not self._stopped and (name := self._order.next()):
+                    self._begin(self._steps[name])
+                self._begin_here()
+                if not (self._away or self._busy):
+                    break  # a failure, and nothing that may go on
+                step, said = self._told.get()
+                if isinstance(said, str):
+                    self._begun(step.address, said)
+                else:
+                    self._take(step, said)
+        finally:
+            self._dag.write_lock()
+            self._dag.order_lock()
+        for name in self._order.left:
+            self._note(StageOutcome(name, "skipped"))
+        return [self._outcomes[name] for name in self._steps]
+
+    def _begin(self, step: Step) -> None:
+        course = self._dag.course(step)
+        if course is Course.UNCHANGED:
+            self._done(StageOutcome(step.address, "unchanged"))
+        elif course is Course.RESTORE and self._dag.restore(step):
+            self._done(StageOutcome(step.address, "restored"))
+        elif course is Course.AWAY:
+            self._send(step)
+        else:
+            self._here.append(step)
+
+    def _send(self, step: Step) -> None:
+        self._workers.start_away(step, self._dag, lambda said: self._told.put((step, said)))
+        self._away += 1
+
+    def _begin_here(self) -> None:
+        """One at a time, and only while dvc.lock says all that is known."""
+        if self._here and not self._busy and not self._stopped:
+            step = self._here.popleft()
+            self._dag.write_lock()
+            self._busy = True
+            self._workers.start_here(step, lambda said: self._told.put((step, said)))
+
+    def _take(self, step: Step, run: StageRun) -> None:
+        if run.worker == HERE:
+            self._busy = False
+        else:
+            self._away -= 1
+        how = "ran"
+        if run.entry is None and not run.failed:
+            if not self._stopped and self._workers.another(step, run):
+                self._send(step)
+            else:
+                self._here.append(step)
+            return
+        if run.failed:
+            how = "failed"
+        elif run.worker == HERE:
+            self._dag.done_here(step, run.entry or {})
+        elif not self._dag.restore(step, run.entry):
+            self._here.append(step)  # an input was changed here meanwhile, or its bytes are gone
+            return
+        self._done(StageOutcome(step.address, how, run.worker, run.seconds, run.output, run.failed))
+
+    def _done(self, outcome: StageOutcome) -> None:
+        self._note(outcome)
+        if outcome.how != "failed":
+            self._order.done(outcome.stage)
+            return
+        for name in self._order.failed(outcome.stage):
+            self._note(StageOutcome(name, "skipped", why=f"{outcome.stage} failed"))
+        self._stopped = not self._keep_going
+
+    def _note(self, outcome: StageOutcome) -> None:
+        self._outcomes[outcome.stage] = outcome
+        self._ended(outcome)

@@ -1,0 +1,78 @@
+"""What a worker does with a task: a clean copy of the working tree, the stage run in it, what came of it."""
+
+import os
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+from dovetail.cluster.stage_process import Died, StageProcess
+from dovetail.errors import DovetailError, one_line
+from dovetail.repo.dvc_variables import ENV_ROOT
+from dovetail.repo.single_stage import run_in_copy
+from dovetail.repo.snapshot import check_out
+from dovetail.repo.stage_task import StageRun, StageTask
+from dovetail.repo.worktree import copy_environment, held_folder
+
+COPIES, SITE = "repro", "repro-site"  # below DVC's own temporary folder, which git and DVC ignore
+UNSEEN = "it does not see the repository's folder"
+_SMALLEST = 2**20  # bytes: with fewer left on its disk nothing that failed here says anything of the stage
+
+_of_thread = threading.local()
+
+
+def run_task(task: StageTask, name: str) -> StageRun:
+    """Run the task's stage as the worker `name`; the thread that calls keeps a process for it."""
+    begun = monotonic()
+    snapshot = task.snapshot
+    if not (snapshot.is_seen or snapshot.pack):
+        return StageRun(unusable=UNSEEN, worker=name)
+    place = Path.cwd() / "dovetail" / COPIES if snapshot.pack else snapshot.root / ".dvc" / "tmp" / COPIES
+    try:
+        with held_folder(place) as folder:
+            run = _run(task, folder)
+            if run.failed and shutil.disk_usage(folder).free < _SMALLEST:
+                run = StageRun(unusable=f"its disk is full: {place}")
+    except (DovetailError, OSError) as error:
+        run = StageRun(unusable=one_line(error))
+    return replace(run, worker=name, seconds=monotonic() - begun)
+
+
+def _run(task: StageTask, folder: Path) -> StageRun:
+    snapshot, log = task.snapshot, folder / "output.log"
+    if snapshot.pack:
+        snapshot = replace(snapshot, settings=_own_cache(folder.parent.parent))
+    root = check_out(snapshot, folder / "tree")
+    env = copy_environment(root, snapshot.root)
+    if not snapshot.pack:
+        env[ENV_ROOT] = os.environ.get(ENV_ROOT, str(snapshot.root))
+    try:
+        run = process_of_thread().ask(run_in_copy, root, task, env=env, log=log)
+    except Died as error:
+        run = StageRun(unusable=str(error), died=True)
+    output = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return replace(run, output=output)
+
+
+def process_of_thread() -> StageProcess:
+    """The process in which this thread runs stages, started anew where it has died."""
+    process: StageProcess | None = getattr(_of_thread, "process", None)
+    if process is None or not process.is_alive:
+        process = _of_thread.process = StageProcess()
+        _all.append(process)
+    return process
+
+
+_all: list[StageProcess] = []
+
+
+def end_processes() -> None:
+    """End the processes of all threads."""
+    while _all:
+        _all.pop().close()
+
+
+def _own_cache(place: Path) -> str:
+    """The configuration of a copy on a machine that shares nothing with the user's: a cache that stays for the next."""
+    return f"[cache]\n    dir = {place / 'cache'}\n[core]\n    site_cache_dir = {place / 'site'}\n"

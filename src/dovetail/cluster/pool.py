@@ -1,0 +1,195 @@
+"""Workers on Dask: this machine's own, a cluster that runs, or one that a job queue is asked for."""
+
+import importlib
+import logging
+import os
+import secrets
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dovetail.cluster.lane import end_processes, run_task
+from dovetail.errors import OutsideError, UserError, one_line
+from dovetail.repo.stage_task import StageRun, StageTask
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_ANSWER_SECONDS, _START_SECONDS = 10, 300
+_HERE = "this machine"
+_SIZES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+# `slurm:…` and the like: the class of dask-jobqueue that asks such a queue for workers.
+_QUEUES = {
+    "htcondor": "HTCondorCluster", "lsf": "LSFCluster", "moab": "MoabCluster", "oar": "OARCluster", "pbs": "PBSCluster",
+    "sge": "SGECluster", "slurm": "SLURMCluster",
+}  # fmt: skip
+
+
+class Pool:
+    """Workers that run tasks."""
+
+    def __init__(self, client: "Client", *, local: bool) -> None:
+        self._client = client
+        self._local = local
+        self._topic = f"dovetail-{client.id}"
+        self._started: dict[str, Callable[[str], None]] = {}
+        client.subscribe_topic(self._topic, self._heard)
+
+    def submit(
+        self,
+        task: StageTask,
+        resources: Mapping[str, float],
+        besides: frozenset[str],
+        started: Callable[[str], None],
+        done: Callable[[StageRun], None],
+    ) -> None:
+        """Let a worker, none of those `besides`, run the task.
+
+        `started` is told the worker's name, `done` what came of it; both in another thread.
+
+        Raises:
+            UserError: when no worker has these resources.
+        """
+        able = self._able(task.address, resources) - besides
+        self._started[task.address] = started
+        try:
+            future = self._client.submit(
+                _run, task, self._topic, self._local, key=f"{task.address}-{secrets.token_hex(4)}", pure=False,
+                resources=dict(resources) or None, workers=sorted(able) if besides else None,
+            )  # fmt: skip
+        except (OSError, RuntimeError, ValueError) as error:  # the scheduler is gone
+            done(StageRun(unusable=one_line(error)))
+        else:
+            future.add_done_callback(lambda settled: done(_outcome(settled)))
+
+    def _heard(self, event: tuple[float, tuple[str, str]]) -> None:
+        stage, worker = event[1]
+        self._started[stage](worker)
+
+    def others(self, besides: frozenset[str]) -> bool:
+        """Whether there is a worker that is none of these."""
+        return bool(set(self._workers()) - besides)
+
+    def _able(self, address: str, resources: Mapping[str, float]) -> set[str]:
+        """The workers that have the resources.
+
+        Raises:
+            UserError: when none has them.
+        """
+        workers = {name: info["resources"] for name, info in self._workers().items()}
+        for name, asked in resources.items():
+            most = max((has.get(name, 0) for has in workers.values()), default=0)
+            if asked > most:
+                raise UserError(
+                    f"{address} asks for {name}: {asked:g}; no worker has more than {most:g}",
+                    f"lower meta.resources.{name} of the stage in dvc.yaml, or start a worker with more",
+                )
+        return {worker for worker, has in workers.items() if all(has.get(n, 0) >= v for n, v in resources.items())}
+
+    def _workers(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return found
+
+
+def _run(task: StageTask, topic: str, local: bool) -> StageRun:  # noqa: FBT001  (Dask passes arguments by position)
+    from distributed import get_worker
+
+    worker = get_worker()
+    name = _HERE if local else worker.address
+    worker.log_event(topic, (task.address, name))
+    return run_task(task, name)
+
+
+def _outcome(future: Any) -> StageRun:
+    if future.status == "finished":
+        run: StageRun = future.result()
+        return run
+    error = future.exception() if future.status == "error" else "it was cancelled"
+    return StageRun(unusable=one_line(error))
+
+
+@contextmanager
+def open_pool(workers: int | None, cluster: str | None) -> Iterator[Pool]:
+    """`workers` on this machine, or those of `cluster`: the address of a Dask scheduler, or of a job queue.
+
+    Raises:
+        UserError: when the extra is not installed, or `cluster` is neither.
+        OutsideError: when the scheduler does not answer, or no worker comes.
+    """
+    try:
+        import dask
+
+        dask.config.set({"logging": {"distributed": "error"}})  # before the import, which lets it say all that it does
+        import distributed
+    except ImportError as error:
+        raise UserError(f"{error.name} is not installed", "pip install 'dovetail-ml[cluster]'") from error
+    settings = {"distributed.comm.timeouts.connect": _ANSWER_SECONDS}
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
+        if workers is not None:
+            stack.callback(end_processes)
+            place = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=1, threads_per_worker=workers, processes=False, dashboard_address=None, memory_limit=0,
+                    resources=_of_this_machine(), silence_logs=logging.ERROR,
+                )
+            )  # fmt: skip
+        elif cluster and cluster.partition(":")[0] in _QUEUES:
+            place = stack.enter_context(_queue(cluster))
+        else:
+            place = cluster
+        try:
+            client = stack.enter_context(distributed.Client(place, timeout=_ANSWER_SECONDS, set_as_default=False))
+            client.wait_for_workers(1, timeout=_START_SECONDS if place is not cluster else _ANSWER_SECONDS)
+        except (OSError, TimeoutError, ValueError) as error:
+            what = f"no worker of {cluster} answers: {one_line(error)}"
+            raise OutsideError(what, f"dask worker {cluster}, then the same again") from error
+        yield Pool(client, local=workers is not None)
+
+
+def _of_this_machine() -> dict[str, float]:
+    import psutil
+
+    return {"cpu": os.cpu_count() or 1, "memory": psutil.virtual_memory().total}
+
+
+def _queue(cluster: str) -> Any:
+    """The workers that a job queue is asked for: `slurm:jobs=4,cores=2,memory=8GB,queue=short`.
+
+    Raises:
+        UserError: when dask-jobqueue refuses an option.
+    """
+    kind, _, said = cluster.partition(":")
+    options: dict[str, Any] = dict(part.partition("=")[::2] for part in said.split(",") if part)
+    jobs = int(options.pop("jobs", 1))
+    for name in ("cores", "processes"):
+        if name in options:
+            options[name] = int(options[name])
+    cores, memory = options.setdefault("cores", 1), options.setdefault("memory", "4GB")
+    own = f"cpu={cores} memory={amount('memory', memory):.0f}"
+    try:
+        made = getattr(importlib.import_module("dask_jobqueue"), _QUEUES[kind])(
+            **options, worker_extra_args=["--resources", shlex.quote(own)]
+        )
+        made.scale(jobs=jobs)
+    except (TypeError, ValueError, OSError) as error:
+        raise UserError(f"{cluster}: {one_line(error)}", "dovetail repro --help") from error
+    return made
+
+
+def amount(name: str, value: Any) -> float:
+    """A resource as a number: 4, 0.5, or `8 GB` in bytes.
+
+    Raises:
+        UserError: when it is none.
+    """
+    said = str(value).strip().lower()
+    number = said.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    try:
+        found = float(number) * _SIZES[unit] if (unit := said[len(number) :].strip()) else float(number)
+    except (ValueError, KeyError):
+        found = -1.0
+    if not 0 < found < float("inf"):
+        raise UserError(f"resources: {name}: {value!r} is no amount", f"{name}: 2, or {name}: 8 GB, in dvc.yaml")
+    return found

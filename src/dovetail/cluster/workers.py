@@ -1,0 +1,119 @@
+"""Where stages run: a process for what belongs here, a pool for the rest; each is started when it is needed."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from time import monotonic
+
+from dovetail.cluster.lane import SITE, UNSEEN
+from dovetail.cluster.pool import Pool, amount, open_pool
+from dovetail.cluster.stage_process import Died, StageProcess
+from dovetail.repo.dag import Dag, Step
+from dovetail.repo.single_stage import run_in_place
+from dovetail.repo.snapshot import Snapshot, packed, take_snapshot
+from dovetail.repo.stage_task import StageRun
+from dovetail.repo.workspace import Workspace
+
+HERE = "here"  # in the workspace itself
+_ATTEMPTS = 3  # of a stage whose workers die
+
+
+class Workers:
+    """Stages under way; of each the caller is told, in another thread, who has begun it and what came of it."""
+
+    def __init__(self, workspace: Workspace, stack: ExitStack, workers: int | None, cluster: str | None) -> None:
+        self._workspace = workspace
+        self._stack = stack
+        self._asked = (workers, cluster)
+        self._packed = False
+        self._attempts: Counter[str] = Counter()
+        self._besides: dict[str, set[str]] = {}
+        if cluster:
+            self._pool  # noqa: B018  (one that does not answer is said before anything is done)
+
+    def start_here(self, step: Step, told: Callable[[str | StageRun], None]) -> None:
+        """Let DVC run the step in the workspace; nobody else may write there meanwhile."""
+
+        def run() -> None:
+            told(HERE)
+            told(self._run_here(step))
+
+        Thread(target=run, daemon=True).start()
+
+    def start_away(self, step: Step, dag: Dag, told: Callable[[str | StageRun], None]) -> None:
+        """Let a worker run the step.
+
+        Raises:
+            UserError: when no worker has what it asks for.
+            GitFailed: when git cannot read the working tree.
+        """
+        resources = {name: amount(name, value) for name, value in step.resources.items()}
+        besides = frozenset(self._besides.get(step.address, ()))
+        self._pool.submit(dag.task(step, self._snapshot), resources, besides, told, told)
+
+    def another(self, step: Step, run: StageRun) -> bool:
+        """Whether to ask a worker once more for a step that this one could not run."""
+        if run.unusable == UNSEEN and not self._packed:
+            self._packed = True
+            self.__dict__.pop("_snapshot", None)
+            return True
+        self._attempts[step.address] += 1
+        besides = self._besides.setdefault(step.address, set())
+        if self._pool.others(frozenset(besides | {run.worker})):
+            besides.add(run.worker)
+        elif not run.died:
+            return False
+        return bool(run.worker) and self._attempts[step.address] < _ATTEMPTS
+
+    def _run_here(self, step: Step) -> StageRun:
+        begun, log = monotonic(), self._folder / "here.log"
+        log.unlink(missing_ok=True)
+        try:
+            run = self._here.ask(
+                run_in_place, self._workspace.root, step.address, step.force, env=dict(os.environ), log=log
+            )
+        except Died as error:
+            self.__dict__.pop("_here", None)
+            run = StageRun(failed=str(error))
+        output = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        return replace(run, failed=run.failed or run.unusable, output=output, worker=HERE, seconds=monotonic() - begun)
+
+    @cached_property
+    def _here(self) -> StageProcess:
+        process = StageProcess()
+        self._stack.callback(process.close)
+        return process
+
+    @cached_property
+    def _pool(self) -> Pool:
+        return self._stack.enter_context(open_pool(*self._asked))
+
+    @cached_property
+    def _folder(self) -> Path:
+        return Path(self._stack.enter_context(TemporaryDirectory(prefix="repro-", dir=self._workspace.scratch)))
+
+    @cached_property
+    def _snapshot(self) -> Snapshot:
+        """The working tree as it was when the first step was sent away."""
+        taken = take_snapshot(self._workspace.root, self._folder)
+        if self._packed:
+            return replace(taken, pack=packed(taken))
+        site = self._workspace.scratch / SITE
+        return replace(taken, settings=self._workspace.storage.sharing(self._folder, site))
+
+
+@contextmanager
+def open_workers(workspace: Workspace, workers: int | None, cluster: str | None) -> Iterator[Workers]:
+    """Workers for the stages of a workspace; at the end none of theirs runs any more.
+
+    Raises:
+        UserError, OutsideError: as `open_pool`.
+    """
+    with ExitStack() as stack:
+        yield Workers(workspace, stack, workers, cluster)

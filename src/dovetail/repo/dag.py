@@ -1,0 +1,336 @@
+"""A repository's DAG as DVC plans it: what must run, what may run elsewhere, and how that comes back."""
+
+import logging
+import os
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from dovetail.errors import Busy
+from dovetail.repo import git_command
+from dovetail.repo.dvc_repo import DvcRepo
+from dovetail.repo.single_stage import digests
+from dovetail.repo.snapshot import Snapshot
+from dovetail.repo.stage_task import StageTask
+
+if TYPE_CHECKING:
+    from dvc.output import Output
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+
+_LOCK_SECONDS = 60
+_SENT = 64 * 2**20  # bytes of outputs that DVC does not cache; a stage that reads more runs here
+
+
+class Course(Enum):
+    """What is to be done with a stage whose inputs are there."""
+
+    UNCHANGED = "unchanged"
+    RESTORE = "restore"  # DVC's run-cache has it
+    HERE = "here"  # it must not run elsewhere
+    AWAY = "away"
+
+
+class Step:
+    """A stage of the plan.
+
+    Attributes:
+        address: DVC's address of it.
+        upstream: The addresses of the steps that it waits for.
+        resources: What its `meta: {resources: …}` asks for.
+    """
+
+    def __init__(self, stage: "Stage", upstream: Iterable[str], *, force: bool) -> None:
+        self.stage = stage
+        self.force = force
+        self.address: str = stage.addressing
+        self.upstream = tuple(upstream)
+        self.resources: Mapping[str, Any] = self.meta.get("resources") or {}
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the user wrote under the stage's `meta`."""
+        return self.stage.meta if isinstance(self.stage.meta, dict) else {}
+
+
+class Dag:
+    """The steps of a repository's working tree, asked and changed from one thread.
+
+    Attributes:
+        steps: In the order in which `dvc repro` goes through them, once `plan` was called.
+    """
+
+    def __init__(self, dvc: DvcRepo) -> None:
+        self._dvc = dvc
+        self.steps: list[Step] = []
+        self._unwritten: set[str] = set()
+        self._order: dict[str, list[str]] = {}
+
+    @property
+    def _repo(self) -> "Repo":
+        return self._dvc.opened
+
+    def plan(self, targets: Sequence[str], *, single_item: bool, force: bool) -> None:
+        """Find the steps.
+
+        Raises:
+            UserError: when DVC refuses a target or a file.
+        """
+
+        def note(stage: "Stage", upstream: "Sequence[Stage]", *, force: bool, **_: Any) -> None:
+            self.steps.append(Step(stage, (other.addressing for other in upstream), force=force))
+
+        with self._dvc.asked():
+            self._repo.reproduce(list(targets) or None, single_item=single_item, force=force, repro_fn=note)
+            for step in self.steps:
+                if step.stage.name and step.stage.path not in self._order:
+                    recorded = step.stage.dvcfile.lockfile_contents.get("stages") or {}
+                    self._order[step.stage.path] = list(recorded)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Ask DVC, while no other DVC command is at work here; those that run a stage let others in meanwhile.
+
+        Raises:
+            UserError: in place of DVC's own errors.
+            Busy: when another command holds DVC's lock for a minute.
+        """
+        from dvc.lock import LockError
+
+        lock, end = self._repo.lock, monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                lock.lock()
+                break
+            except LockError as error:
+                if monotonic() > end:
+                    what = f"another dvc command has held {self._dvc.root}/.dvc/tmp/lock for {_LOCK_SECONDS} s"
+                    raise Busy(what, "the same again, when it has ended") from error
+        try:
+            with self._dvc.asked():
+                yield
+        finally:
+            lock.unlock()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While steps are done: DVC says nothing of them, and tells git at the end what it is to keep, if it is so set.
+
+        Raises:
+            UserError: in place of DVC's own errors.
+        """
+        context, told = self._repo.scm_context, logging.getLogger("dvc")
+        context.quiet, level = True, told.level
+        told.setLevel(logging.ERROR)
+        try:
+            with context():
+                self._ignore_outputs()
+                yield
+        finally:
+            told.setLevel(level)
+
+    def _ignore_outputs(self) -> None:
+        """Write what .gitignore lacks, in the order of the plan: steps end in any order."""
+        from dvc.repo import lock_repo
+
+        written = False
+        with self._dvc.asked():
+            git = self._repo.scm
+            for out in (out for step in self.steps if step.stage.cmd for out in step.stage.outs):
+                if out.use_scm_ignore and not git.is_tracked(out.fspath) and (changed := git.ignore(out.fspath)):
+                    self._repo.scm_context.track_file(os.path.relpath(changed))
+                    written = True
+            if written:
+                self._outs  # noqa: B018  (known before DVC forgets what it has read, .gitignore with all the rest)
+                with lock_repo(self._repo):
+                    pass
+
+    def course(self, step: Step) -> Course:
+        """What is to be done with a step whose upstream steps are done.
+
+        Raises:
+            UserError: when DVC refuses what it reads.
+        """
+        from dvc.stage.cache import RunCacheNotFoundError
+
+        stage = step.stage
+        with self._locked():
+            if not step.force and not stage.changed():
+                return Course.UNCHANGED
+            if not self._may_run_elsewhere(step):
+                return Course.HERE
+            stage.save_deps()
+            if not step.force:
+                try:
+                    self._repo.stage_cache.restore(stage, dry=True)
+                except RunCacheNotFoundError:
+                    pass
+                else:
+                    return Course.RESTORE
+            return Course.AWAY if self._can_be_sent(step) else Course.HERE
+
+    def would_run(self) -> list[str]:
+        """The addresses of the steps that are changed, or wait for one that is; nothing is run or written."""
+        found: list[str] = []
+        with self._locked():
+            for step in self.steps:
+                if step.force or step.stage.changed() or any(name in found for name in step.upstream):
+                    found.append(step.address)
+        return found
+
+    def restore(self, step: Step, entry: Mapping[str, Any] | None = None) -> bool:
+        """Check out what the run-cache has of the step, or what `entry` says that it made; False where it cannot be.
+
+        Raises:
+            UserError: when DVC refuses what it reads.
+        """
+        from dvc.stage.cache import RunCacheNotFoundError
+        from dvc.stage.loader import StageLoader
+
+        stage = step.stage
+        with self._locked():
+            try:
+                if entry is not None:
+                    StageLoader.fill_from_lock(stage, dict(entry))
+                    stage.cmd_changed = False
+                self._repo.stage_cache.restore(stage, dry=True)
+            except RunCacheNotFoundError:
+                return False
+            stage.run()
+        self._unwritten.add(step.address)
+        return True
+
+    def done_here(self, step: Step, entry: Mapping[str, Any]) -> None:
+        """Note what DVC made of the step in another process, in this working tree."""
+        from dvc.stage.loader import StageLoader
+
+        if entry:  # a .dvc file says for itself what it is now
+            StageLoader.fill_from_lock(step.stage, dict(entry))
+
+    def task(self, step: Step, snapshot: Snapshot) -> StageTask:
+        """The step for a worker; `course` has just said that it runs away."""
+        from dvc.stage.serialize import to_lockfile
+
+        lock: dict[str, dict[str, Any]] = {}
+        files: dict[str, bytes] = {}
+        needs: list[str] = []
+        for out, read in self._outs_read(step):
+            producer, path = out.stage, self._path(out.stage.path)
+            if not out.use_cache:
+                files.update(self._contents(out))
+                continue
+            needs.append(read)
+            if producer.name:
+                lock.setdefault(str(Path(path).with_suffix(".lock")), {}).update(to_lockfile(producer))
+            else:
+                files[path] = Path(producer.path).read_bytes()
+        own = str(Path(self._path(step.stage.path)).with_suffix(".lock"))
+        return StageTask(
+            step.address,
+            snapshot,
+            {own: {}, **lock},
+            files,
+            tuple(dict.fromkeys(needs)),
+            digests(step.stage),
+            step.force,
+        )
+
+    def write_lock(self) -> None:
+        """Write what steps made to dvc.lock; DVC, which reads and writes the whole file, is given many at once.
+
+        Raises:
+            UserError: when it cannot be written.
+        """
+        files: dict[str, list[Stage]] = {}
+        for step in self.steps:
+            if step.address in self._unwritten:
+                files.setdefault(step.stage.path, []).append(step.stage)
+        with self._locked():
+            for stages in files.values():
+                stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+        self._unwritten.clear()
+
+    def order_lock(self) -> None:
+        """Let the entries that are new in dvc.lock stand in the order of the plan, whoever was first."""
+        from dvc.utils.serialize import load_yaml, modify_yaml
+
+        for path, before in self._order.items():
+            lock = Path(path).with_suffix(".lock")
+            if not lock.is_file():
+                continue
+            now = list(load_yaml(str(lock)).get("stages") or {})
+            planned = [step.stage.name for step in self.steps if step.stage.path == path]
+            ordered = [name for name in dict.fromkeys([*before, *planned, *now]) if name in now]
+            if ordered != now:
+                with modify_yaml(str(lock)) as content:
+                    entries = dict(content["stages"])
+                    content["stages"].clear()
+                    content["stages"].update((name, entries[name]) for name in ordered)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        """The files that git keeps, or would add, and their folders."""
+        listed = git_command.plumb(
+            self._dvc.root, ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "."], {}
+        )
+        files = [Path(name) for name in os.fsdecode(listed).split("\0")]
+        return frozenset(path.as_posix() for file in files for path in (file, *file.parents))
+
+    def _may_run_elsewhere(self, step: Step) -> bool:
+        """Whether the step is what its inputs make of it, and nothing else: what DVC's run-cache asks for, too."""
+        stage = step.stage
+        pure = stage.name and stage.cmd and stage.deps and stage.outs and not (stage.frozen or stage.always_changed)
+        local = all(dep.protocol == "local" and dep.def_path for dep in stage.deps)
+        kept = all(
+            out.protocol == "local" and out.is_in_repo and not out.persist and
+            (out.use_cache or out.is_metric or out.is_plot)
+            for out in stage.outs
+        )  # fmt: skip
+        return bool(pure and local and kept and step.meta.get("workers") is not False)
+
+    def _can_be_sent(self, step: Step) -> bool:
+        """Whether a copy can have all that the step reads."""
+        if sum(out.meta.size or 0 for out, _ in self._outs_read(step) if not out.use_cache) > _SENT:
+            return False
+        made = {read for _, read in self._outs_read(step)}
+        for dep in step.stage.deps:
+            path = self._path(dep.fs_path)
+            if path not in self._known and not any(read == path or read.startswith(f"{path}/") for read in made):
+                return False
+        return True
+
+    def _outs_read(self, step: Step) -> list[tuple["Output", str]]:
+        """The outputs of other stages, and .dvc files, that the step reads, each with the path to check out."""
+        outs, paths = self._outs
+        found = []
+        for dep in step.stage.deps:
+            read = self._path(dep.fs_path)
+            above = (path.as_posix() for path in (Path(read), *Path(read).parents))
+            found += [(outs[path], read) for path in above if path in outs]
+            below = f"{read}/"
+            for path in paths[bisect_left(paths, below) :]:
+                if not path.startswith(below):
+                    break
+                found.append((outs[path], path))
+        return found
+
+    @cached_property
+    def _outs(self) -> tuple[dict[str, "Output"], list[str]]:
+        """Every output of the repository by its path, of the very stages that the steps hold; and the paths, sorted."""
+        held = {step.address: step.stage for step in self.steps}
+        stages = (held.get(stage.addressing, stage) for stage in self._repo.index.stages)
+        outs = {self._path(out.fs_path): out for stage in stages for out in stage.outs}
+        return outs, sorted(outs)
+
+    def _path(self, path: str) -> str:
+        return Path(os.path.relpath(path, self._dvc.root)).as_posix()
+
+    def _contents(self, out: "Output") -> dict[str, bytes]:
+        place = Path(out.fs_path)
+        files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
+        return {self._path(str(file)): file.read_bytes() for file in files}

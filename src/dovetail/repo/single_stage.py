@@ -1,0 +1,87 @@
+"""One stage run by DVC in a copy of the working tree; its outputs go to the cache that the copy is told to use."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.errors import one_line
+from dovetail.repo.stage_task import StageRun, StageTask
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+
+def run_in_copy(root: Path, task: StageTask) -> StageRun:
+    """Give the copy at `root` what the task says, and let DVC run the stage.
+
+    Raises:
+        Exception: of DVC's, or the operating system's, where the stage's command was not run.
+    """
+    from dvc.repo import Repo
+    from dvc.utils.serialize import dump_yaml
+
+    for path, content in task.files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    for path, entries in task.lock.items():
+        dump_yaml(str(root / path), {"schema": "2.0", "stages": dict(entries)})
+    os.chdir(root)
+    with Repo(str(root)) as repo:
+        if task.needs:
+            if task.snapshot.pack:
+                repo.fetch(list(task.needs))
+            repo.checkout(list(task.needs), force=True)
+        if other := [path for path, md5 in _deps(repo, task.address).items() if task.deps[path] != md5]:
+            return StageRun(unusable=f"a clean copy of {other[0]} differs: git ignores part of it")
+        run = run_here(repo, task.address, force=task.force)
+        if run.entry and task.snapshot.pack:
+            repo.push([task.address])
+    return run
+
+
+def run_in_place(root: Path, address: str, force: bool) -> StageRun:  # noqa: FBT001  (arguments travel by position)
+    """Let DVC run the stage in the user's own tree at `root`."""
+    from dvc.repo import Repo
+
+    os.chdir(root)
+    with Repo(str(root)) as repo:
+        return run_here(repo, address, force=force)
+
+
+def run_here(repo: "Repo", address: str, *, force: bool) -> StageRun:
+    """`dvc repro --single-item` in this process; a command that fails is an answer."""
+    from dvc.exceptions import ReproductionError
+
+    repo.scm_context.quiet = True
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # its answer says the rest
+    try:
+        repo.reproduce([address], single_item=True, force=force)
+    except ReproductionError as error:
+        return StageRun(failed=one_line(error.__cause__ or error))
+    return StageRun(entry=_entry(repo, address))
+
+
+def _deps(repo: "Repo", address: str) -> dict[str, str]:
+    (stage,) = repo.stage.collect(address)
+    stage.save_deps()
+    return digests(stage)
+
+
+def digests(stage: Any) -> dict[str, str]:
+    """The digest of each file and folder that the stage reads, as DVC has just saved it; params are read elsewhere."""
+    from dvc.dependency import ParamsDependency
+
+    return {dep.def_path: dep.hash_info.value for dep in stage.deps if not isinstance(dep, ParamsDependency)}
+
+
+def _entry(repo: "Repo", address: str) -> dict[str, Any]:
+    """What dvc.lock records of the stage now; of a .dvc file, nothing."""
+    from dvc.utils.serialize import load_yaml
+
+    (stage,) = repo.stage.collect(address)
+    if not stage.name:
+        return {}
+    lock = load_yaml(str(Path(stage.path).with_name("dvc.lock")))
+    entry: dict[str, Any] = lock["stages"][stage.name]
+    return entry
