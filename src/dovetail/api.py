@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from dovetail.cleanup.gc import GcAnswer
+    from dovetail.cluster.repro import ReproAnswer
     from dovetail.compare.diff import DiffAnswer
     from dovetail.doctor.doctor import DoctorAnswer
     from dovetail.doctor.trace_stage import TraceAnswer
@@ -163,6 +164,24 @@ class Repository:
 
         request = GcRequest(force=force, cloud=cloud, remote=remote, shared_cache=shared_cache)
         return self._call(gc, request)
+
+    def repro(  # noqa: PLR0913  (the options of the command)
+        self,
+        *targets: str,
+        workers: int | None = None,
+        cluster: str | None = None,
+        keep_going: bool = False,
+        force: bool = False,
+        single_item: bool = False,
+        dry: bool = False,
+    ) -> "ReproAnswer":
+        """Make what `dvc repro` makes, on `workers` processes of this machine or the workers of a Dask cluster."""
+        from dovetail.cluster.repro import ReproRequest, repro
+        from dovetail.repo.workspace import open_workspace
+
+        request = ReproRequest(targets, workers, cluster, keep_going, force, single_item, dry)
+        with open_workspace(self.root) as workspace:
+            return repro(workspace, request)
 
     def reproduce(
         self, ref: str, *, fresh_env: bool = False, tell: Callable[[str], None] = _silent

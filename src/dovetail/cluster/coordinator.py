@@ -97,7 +97,9 @@ class Coordinator:
             self._away -= 1
         how = "ran"
         if run.entry is None and not run.failed:
-            if not self._stopped and self._workers.another(step, run):
+            if self._stopped:
+                return
+            if self._workers.another(step, run):
                 self._send(step)
             else:
                 self._here.append(step)
@@ -118,7 +120,9 @@ class Coordinator:
             return
         for name in self._order.failed(outcome.stage):
             self._note(StageOutcome(name, "skipped", why=f"{outcome.stage} failed"))
-        self._stopped = not self._keep_going
+        if not self._keep_going:
+            self._stopped = True
+            self._workers.withdraw()
 
     def _note(self, outcome: StageOutcome) -> None:
         self._outcomes[outcome.stage] = outcome

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ANSWER_SECONDS, _START_SECONDS = 10, 300
 _HERE = "this machine"
+_UNSEEN = "127.0.0.1:0"  # Dask's web server, which cannot be left out: any port of the loopback, and nothing on it
 _SIZES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 # `slurm:…` and the like: the class of dask-jobqueue that asks such a queue for workers.
 _QUEUES = {
@@ -34,17 +35,19 @@ class Pool:
         self._local = local
         self._topic = f"dovetail-{client.id}"
         self._started: dict[str, Callable[[str], None]] = {}
+        self._waiting: dict[str, Any] = {}
         client.subscribe_topic(self._topic, self._heard)
 
-    def submit(
+    def submit(  # noqa: PLR0913, PLR0917
         self,
         task: StageTask,
         resources: Mapping[str, float],
         besides: frozenset[str],
+        place: int,
         started: Callable[[str], None],
         done: Callable[[StageRun], None],
     ) -> None:
-        """Let a worker, none of those `besides`, run the task.
+        """Let a worker, none of those `besides`, run the task; of two that wait that of the lower `place` comes first.
 
         `started` is told the worker's name, `done` what came of it; both in another thread.
 
@@ -56,15 +59,22 @@ class Pool:
         try:
             future = self._client.submit(
                 _run, task, self._topic, self._local, key=f"{task.address}-{secrets.token_hex(4)}", pure=False,
-                resources=dict(resources) or None, workers=sorted(able) if besides else None,
+                priority=-place, resources=dict(resources) or None, workers=sorted(able) if besides else None,
             )  # fmt: skip
         except (OSError, RuntimeError, ValueError) as error:  # the scheduler is gone
             done(StageRun(unusable=one_line(error)))
         else:
+            self._waiting[task.address] = future
             future.add_done_callback(lambda settled: done(_outcome(settled)))
+
+    def withdraw(self) -> None:
+        """Take back the tasks that no worker has begun; their `done` is told so."""
+        for future in list(self._waiting.values()):
+            future.cancel()
 
     def _heard(self, event: tuple[float, tuple[str, str]]) -> None:
         stage, worker = event[1]
+        self._waiting.pop(stage, None)
         self._started[stage](worker)
 
     def others(self, besides: frozenset[str]) -> bool:
@@ -124,14 +134,18 @@ def open_pool(workers: int | None, cluster: str | None) -> Iterator[Pool]:
         import distributed
     except ImportError as error:
         raise UserError(f"{error.name} is not installed", "pip install 'dovetail-ml[cluster]'") from error
-    settings = {"distributed.comm.timeouts.connect": _ANSWER_SECONDS}
+    settings = {
+        "distributed.comm.timeouts.connect": _ANSWER_SECONDS,
+        "distributed.scheduler.http.routes": [], "distributed.worker.http.routes": [],
+    }  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
         if workers is not None:
             stack.callback(end_processes)
             place = stack.enter_context(
                 distributed.LocalCluster(
-                    n_workers=1, threads_per_worker=workers, processes=False, dashboard_address=None, memory_limit=0,
+                    n_workers=1, threads_per_worker=workers, processes=False, dashboard_address=_UNSEEN,
+                    worker_dashboard_address=_UNSEEN, memory_limit=0,
                     resources=_of_this_machine(), silence_logs=logging.ERROR,
                 )
             )  # fmt: skip

@@ -80,9 +80,12 @@ def repro(
         dag.plan(request.targets, single_item=request.single_item, force=request.force)
         if request.dry:
             runs = set(dag.would_run())
-            return ReproAnswer(tuple(
+            found = [
                 StageOutcome(step.address, "would run" if step.address in runs else "unchanged") for step in dag.steps
-            ))  # fmt: skip
+            ]
+            for outcome in found:
+                ended(outcome)
+            return ReproAnswer(tuple(found))
         count = request.workers or (None if request.cluster else os.cpu_count())
         workers = stack.enter_context(open_workers(workspace, count, request.cluster))
         with dag.at_work():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dovetail.errors import one_line
+from dovetail.repo.single_stage import get_ready
 from dovetail.repo.stage_task import StageRun
 
 
@@ -70,8 +71,7 @@ def main() -> None:
     """Answer questions until nobody is left to ask one."""
     asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    with suppress(ImportError):
-        import dvc.repo  # noqa: F401  (half a second, before it is needed)
+    get_ready()
     questions: list[Any] = []
     arrived = threading.Semaphore(0)
     threading.Thread(target=_listen, args=(asked, questions, arrived), daemon=True).start()

@@ -55,7 +55,12 @@ class Workers:
         """
         resources = {name: amount(name, value) for name, value in step.resources.items()}
         besides = frozenset(self._besides.get(step.address, ()))
-        self._pool.submit(dag.task(step, self._snapshot), resources, besides, told, told)
+        self._pool.submit(dag.task(step, self._snapshot), resources, besides, step.place, told, told)
+
+    def withdraw(self) -> None:
+        """Take back what no worker has begun."""
+        if "_pool" in self.__dict__:
+            self._pool.withdraw()
 
     def another(self, step: Step, run: StageRun) -> bool:
         """Whether to ask a worker once more for a step that this one could not run."""

@@ -4,7 +4,7 @@ import logging
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -41,21 +41,40 @@ class Step:
 
     Attributes:
         address: DVC's address of it.
+        name: Its name in its dvc.yaml; None of a .dvc file.
+        place: Its number in the plan.
         upstream: The addresses of the steps that it waits for.
         resources: What its `meta: {resources: …}` asks for.
     """
 
-    def __init__(self, stage: "Stage", upstream: Iterable[str], *, force: bool) -> None:
+    def __init__(self, stage: "Stage", upstream: Iterable[str], place: int, *, force: bool) -> None:
         self.stage = stage
+        self.place = place
         self.force = force
         self.address: str = stage.addressing
+        self.name = name_of(stage)
         self.upstream = tuple(upstream)
         self.resources: Mapping[str, Any] = self.meta.get("resources") or {}
+
+    @property
+    def ignores(self) -> set[Path]:
+        """The .gitignore files in which DVC names its outputs."""
+        return {Path(out.fspath).parent / ".gitignore" for out in self.stage.outs}
 
     @property
     def meta(self) -> Mapping[str, Any]:
         """What the user wrote under the stage's `meta`."""
         return self.stage.meta if isinstance(self.stage.meta, dict) else {}
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def name_of(stage: "Stage") -> str | None:
+    """Its name in a dvc.yaml; None of a .dvc file."""
+    name: str | None = getattr(stage, "name", None)
+    return name
 
 
 class Dag:
@@ -70,6 +89,7 @@ class Dag:
         self.steps: list[Step] = []
         self._unwritten: set[str] = set()
         self._order: dict[str, list[str]] = {}
+        self._ignored: dict[Path, str] = {}
 
     @property
     def _repo(self) -> "Repo":
@@ -83,12 +103,14 @@ class Dag:
         """
 
         def note(stage: "Stage", upstream: "Sequence[Stage]", *, force: bool, **_: Any) -> None:
-            self.steps.append(Step(stage, (other.addressing for other in upstream), force=force))
+            self.steps.append(Step(stage, (other.addressing for other in upstream), len(self.steps), force=force))
 
-        with self._dvc.asked():
+        # DVC takes targets, and the dvc.yaml that it takes without one, from the current folder.
+        inside = Path.cwd().resolve().is_relative_to(self._dvc.root.resolve())
+        with nullcontext() if inside else chdir(self._dvc.root), self._dvc.asked():
             self._repo.reproduce(list(targets) or None, single_item=single_item, force=force, repro_fn=note)
             for step in self.steps:
-                if step.stage.name and step.stage.path not in self._order:
+                if step.name and step.stage.path not in self._order:
                     recorded = step.stage.dvcfile.lockfile_contents.get("stages") or {}
                     self._order[step.stage.path] = list(recorded)
 
@@ -128,27 +150,25 @@ class Dag:
         context.quiet, level = True, told.level
         told.setLevel(logging.ERROR)
         try:
-            with context():
-                self._ignore_outputs()
+            with chdir(self._dvc.root), context():  # DVC makes paths of the current folder
+                self._ignored = {file: _text(file) for step in self.steps for file in step.ignores}
                 yield
         finally:
             told.setLevel(level)
 
-    def _ignore_outputs(self) -> None:
-        """Write what .gitignore lacks, in the order of the plan: steps end in any order."""
-        from dvc.repo import lock_repo
+    def _order_ignored(self, step: Step) -> None:
+        """Let the lines that are new in .gitignore stand in the order of the plan: steps end in any order."""
+        for file in step.ignores:
+            now, before = _text(file), self._ignored[file]
+            new = now.removeprefix(before).splitlines(keepends=True)
+            ordered = sorted(new, key=lambda line: self._places.get(str(file.parent) + line.strip(), -1))
+            if now.startswith(before) and ordered != new:
+                file.write_text(before + "".join(ordered), encoding="utf-8")
 
-        written = False
-        with self._dvc.asked():
-            git = self._repo.scm
-            for out in (out for step in self.steps if step.stage.cmd for out in step.stage.outs):
-                if out.use_scm_ignore and not git.is_tracked(out.fspath) and (changed := git.ignore(out.fspath)):
-                    self._repo.scm_context.track_file(os.path.relpath(changed))
-                    written = True
-            if written:
-                self._outs  # noqa: B018  (known before DVC forgets what it has read, .gitignore with all the rest)
-                with lock_repo(self._repo):
-                    pass
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        outs = (out.fspath for step in self.steps for out in step.stage.outs)
+        return {path: place for place, path in enumerate(outs)}
 
     def course(self, step: Step) -> Course:
         """What is to be done with a step whose upstream steps are done.
@@ -164,6 +184,9 @@ class Dag:
                 return Course.UNCHANGED
             if not self._may_run_elsewhere(step):
                 return Course.HERE
+            if stage.changed_stage() or not stage.deps_cached():
+                for out in stage.outs:  # what dvc.lock has was made of something else
+                    out.hash_info = type(out.hash_info)()
             stage.save_deps()
             if not step.force:
                 try:
@@ -202,6 +225,7 @@ class Dag:
             except RunCacheNotFoundError:
                 return False
             stage.run()
+            self._order_ignored(step)
         self._unwritten.add(step.address)
         return True
 
@@ -209,8 +233,10 @@ class Dag:
         """Note what DVC made of the step in another process, in this working tree."""
         from dvc.stage.loader import StageLoader
 
-        if entry:  # a .dvc file says for itself what it is now
-            StageLoader.fill_from_lock(step.stage, dict(entry))
+        with self._locked():
+            if entry:  # a .dvc file says for itself what it is now
+                StageLoader.fill_from_lock(step.stage, dict(entry))
+            self._order_ignored(step)
 
     def task(self, step: Step, snapshot: Snapshot) -> StageTask:
         """The step for a worker; `course` has just said that it runs away."""
@@ -225,7 +251,7 @@ class Dag:
                 files.update(self._contents(out))
                 continue
             needs.append(read)
-            if producer.name:
+            if name_of(producer):
                 lock.setdefault(str(Path(path).with_suffix(".lock")), {}).update(to_lockfile(producer))
             else:
                 files[path] = Path(producer.path).read_bytes()
@@ -264,7 +290,7 @@ class Dag:
             if not lock.is_file():
                 continue
             now = list(load_yaml(str(lock)).get("stages") or {})
-            planned = [step.stage.name for step in self.steps if step.stage.path == path]
+            planned = [step.name for step in self.steps if step.stage.path == path]
             ordered = [name for name in dict.fromkeys([*before, *planned, *now]) if name in now]
             if ordered != now:
                 with modify_yaml(str(lock)) as content:
@@ -284,7 +310,7 @@ class Dag:
     def _may_run_elsewhere(self, step: Step) -> bool:
         """Whether the step is what its inputs make of it, and nothing else: what DVC's run-cache asks for, too."""
         stage = step.stage
-        pure = stage.name and stage.cmd and stage.deps and stage.outs and not (stage.frozen or stage.always_changed)
+        pure = step.name and stage.cmd and stage.deps and stage.outs and not (stage.frozen or stage.always_changed)
         local = all(dep.protocol == "local" and dep.def_path for dep in stage.deps)
         kept = all(
             out.protocol == "local" and out.is_in_repo and not out.persist and

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 
+def get_ready() -> None:
+    """Import DVC, which takes half a second, before it is needed."""
+    import dvc.repo  # noqa: F401
+
+
 def run_in_copy(root: Path, task: StageTask) -> StageRun:
     """Give the copy at `root` what the task says, and let DVC run the stage.
 
@@ -80,7 +85,7 @@ def _entry(repo: "Repo", address: str) -> dict[str, Any]:
     from dvc.utils.serialize import load_yaml
 
     (stage,) = repo.stage.collect(address)
-    if not stage.name:
+    if not getattr(stage, "name", None):
         return {}
     lock = load_yaml(str(Path(stage.path).with_name("dvc.lock")))
     entry: dict[str, Any] = lock["stages"][stage.name]

@@ -1,0 +1,293 @@
+"""`dovetail repro`: what `dvc repro` makes, byte for byte, on several workers, whatever dies meanwhile."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from pipelines import SHAPES
+from project import Project
+
+import dovetail
+from dovetail.cluster.order import Order
+from dovetail.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value")  # pygtrie, of DVC's use of it
+
+# Counts how often it runs, outside of every copy; waits for a file to appear there if it is named.
+STAGE = """
+import os, pathlib, sys, time
+name, wait = sys.argv[1], sys.argv[2:]
+log = pathlib.Path(os.environ["RUNS"])
+(log / f"{name}-{os.getpid()}").touch()
+for file in wait:
+    while not (log / file).exists():
+        time.sleep(0.02)
+pathlib.Path(f"{name}.out").write_text(name)
+"""
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """An empty repository whose stages count how often they run."""
+    root = tmp_path / "repository"
+    root.mkdir()
+    project = Project(root)
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+        project.run(*command)
+    project.write("stage.py", STAGE)
+    project.runs = tmp_path / "runs"
+    project.runs.mkdir()
+    monkeypatch.setenv("RUNS", str(project.runs))
+    return project
+
+
+def made(root):
+    """Every file of the working tree that DVC or a stage made, and git's answer to it."""
+    files = (file for file in sorted(root.rglob("*")) if file.is_file() and not {".git", ".dvc"} & set(file.parts))
+    return {file.relative_to(root).as_posix(): file.read_bytes() for file in files}
+
+
+def run_cache(root):
+    return sorted(file.name for file in (root / ".dvc/cache/runs").rglob("*") if file.is_file())
+
+
+def started(project, name=""):
+    return len(list(project.runs.glob(f"{name}*-*")))
+
+
+def independent(*names):
+    stages = "".join(f"  {n}: {{cmd: python stage.py {n}, deps: [stage.py], outs: [{n}.out]}}\n" for n in names)
+    return f"stages:\n{stages}"
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_workspace_is_what_dvc_repro_leaves(shape, tmp_path):
+    files, commands = SHAPES[shape]
+    plain = Project(tmp_path / "plain")
+    plain.root.mkdir()
+    plain.run("git", "init", "-q")
+    plain.run("dvc", "init", "-q")
+    for path, text in files.items():
+        plain.write(path, text)
+    for command in commands:
+        plain.run(*command)
+    plain.commit("one")
+    side = Project(tmp_path / "side")
+    shutil.copytree(plain.root, side.root)
+    for text in ("1\n", "2\n", "1\n"):  # made, made of something else, and found in the run-cache
+        for project in (plain, side):
+            project.write("src", text)
+        plain.run("dvc", "repro")
+        dovetail.open(side.root).repro(workers=2)
+        assert made(side.root) == made(plain.root)
+        assert run_cache(side.root) == run_cache(plain.root)
+    git = ("git", "status", "--porcelain")
+    assert side.run(*git).stdout == plain.run(*git).stdout
+
+
+def test_stages_that_do_not_wait_for_each_other_run_at_once_and_what_is_there_is_not_made_again(repository):
+    repository.write(
+        "dvc.yaml",
+        """
+stages:
+  a: {cmd: python stage.py a b-*, deps: [stage.py], outs: [a.out]}
+  b: {cmd: "python stage.py b; touch $RUNS/b-*", deps: [stage.py], outs: [b.out]}
+""".replace("a b-*", "a go"),
+    )
+    repository.replace("dvc.yaml", "touch $RUNS/b-*", "touch $RUNS/go")
+    answer = dovetail.open(repository.root).repro(workers=2)
+    assert [(stage.stage, stage.how) for stage in answer.stages] == [("a", "ran"), ("b", "ran")]
+    again = dovetail.open(repository.root).repro(workers=2)
+    assert {stage.how for stage in again.stages} == {"unchanged"}
+    (repository.root / "a.out").unlink()
+    (repository.root / "dvc.lock").unlink()
+    restored = dovetail.open(repository.root).repro(workers=2)
+    assert {stage.how for stage in restored.stages} == {"restored"}
+    forced = dovetail.open(repository.root).repro("a", workers=2, force=True)
+    assert [(stage.stage, stage.how) for stage in forced.stages] == [("a", "ran")]
+    assert (started(repository, "a"), started(repository, "b")) == (2, 1)
+
+
+def test_what_runs_is_the_working_tree_as_it_is(repository):
+    repository.write("dvc.yaml", independent("a"))
+    repository.commit("one")
+    repository.write("new.py", "TEXT = 'changed'\n")
+    repository.write("stage.py", "from new import TEXT\nopen('a.out', 'w').write(TEXT)\n")
+    dovetail.open(repository.root).repro(workers=1)
+    assert (repository.root / "a.out").read_text() == "changed"
+    assert repository.run("git", "count-objects").stdout == repository.run("git", "count-objects").stdout
+
+
+def test_what_git_ignores_is_in_no_copy_so_its_reader_runs_here(repository):
+    repository.write(".gitignore", "/secret\n/code/part\n")
+    repository.write("secret", "s")
+    repository.write("code/part", "p")
+    repository.write("code/whole", "w")
+    repository.write(
+        "dvc.yaml",
+        """
+stages:
+  a: {cmd: cat secret > a, deps: [secret], outs: [a]}
+  b: {cmd: cat code/* > b, deps: [code], outs: [b]}
+  c: {cmd: "echo $DVC_ROOT > c", deps: [stage.py], outs: [c], meta: {workers: false}}
+  d: {cmd: cat a b c > d, deps: [a, b, c], outs: [d]}
+""",
+    )
+    answer = dovetail.open(repository.root).repro(workers=2)
+    assert {stage.stage: stage.worker for stage in answer.stages} == {
+        "a": "here", "b": "here", "c": "here", "d": "this machine",
+    }  # fmt: skip
+    assert (repository.root / "d").read_text() == f"spw{repository.root}\n"
+
+
+def test_a_failure_ends_what_waits_for_it_and_the_next_run_goes_on(repository):
+    repository.write(
+        "dvc.yaml",
+        independent("a", "b")
+        + """
+  bad: {cmd: "echo why; test -e mended && touch bad", deps: [a.out, fix], outs: [bad]}
+  end: {cmd: cat bad > end, deps: [bad], outs: [end]}
+  far: {cmd: cat b.out > far, deps: [b.out], outs: [far]}
+""",
+    )
+    repository.write("fix", "no")
+    done = repository.run("dovetail", "repro", "--workers", "1", "--keep-going", code=2)
+    assert "bad: FAILED, failed to run: echo why" in done.stdout
+    assert "  │ why\n" in done.stdout
+    assert "end: skipped, bad failed" in done.stdout
+    locked = (repository.root / "dvc.lock").read_text()
+    assert all(f"\n  {name}:" in locked for name in ("a", "b", "far"))
+    assert "bad" not in locked
+    repository.write("fix", "yes")
+    repository.write("mended", "")
+    answer = repository.json("repro", "--workers", "1")
+    assert {stage["stage"]: stage["how"] for stage in answer["stages"]} == {
+        "a": "unchanged", "b": "unchanged", "bad": "ran", "end": "ran", "far": "unchanged",
+    }  # fmt: skip
+    assert answer["failed"] == []
+
+
+def test_without_keep_going_no_more_is_begun_once_a_failure_is_known(repository):
+    names = [f"s{number}" for number in range(6)]
+    bad = "stages:\n  bad: {cmd: 'false', deps: [stage.py], outs: [bad]}\n"
+    repository.write("dvc.yaml", bad + independent(*names).removeprefix("stages:\n"))
+    answer = repository.json("repro", "--workers", "1", code=2)
+    hows = [stage["how"] for stage in answer["stages"]]
+    assert hows[0] == "failed"
+    assert hows[3:] == ["skipped"] * 4
+    assert started(repository) <= 2
+
+
+def test_dry_says_what_would_run_and_writes_nothing(repository):
+    repository.write("dvc.yaml", independent("a", "b") + "  c: {cmd: cat a.out > c, deps: [a.out], outs: [c]}\n")
+    repository.run("dovetail", "repro", "--workers", "1", "b")
+    before = made(repository.root)
+    said = repository.run("dovetail", "repro", "--dry").stdout
+    assert said.splitlines()[:3] == ["a: would run", "b: unchanged", "c: would run"]
+    assert made(repository.root) == before
+
+
+def test_a_stage_whose_process_dies_is_run_again_once(repository):
+    repository.write("dvc.yaml", independent("a").replace("stage.py a", "stage.py a go"))
+    running = subprocess.Popen(["dovetail", "repro", "--workers", "1"], cwd=repository.root)
+    try:
+        wait_for(lambda: started(repository) == 1)
+        victim = int(next(repository.runs.glob("a-*")).name.removeprefix("a-"))
+        os.killpg(os.getpgid(victim), signal.SIGKILL)
+        wait_for(lambda: started(repository) == 2)
+        (repository.runs / "go").touch()
+        assert running.wait(30) == 0
+    finally:
+        running.kill()
+    assert (repository.root / "a.out").read_text() == "a"
+    assert list((repository.root / ".dvc/tmp/repro").iterdir()) == []
+
+
+def test_a_killed_coordinator_leaves_no_stage_behind_and_the_next_does_not_repeat_what_was_done(repository):
+    repository.write(
+        "dvc.yaml",
+        independent("a")
+        + """
+  b: {cmd: python stage.py b go, deps: [stage.py, a.out], outs: [b.out]}
+""",
+    )
+    running = subprocess.Popen(["dovetail", "repro", "--workers", "2"], cwd=repository.root)
+    wait_for(lambda: started(repository, "b") == 1)
+    running.kill()
+    running.wait()
+    child = next(repository.runs.glob("b-*")).name.removeprefix("b-")
+    wait_for(lambda: not Path(f"/proc/{child}").exists())
+    assert not (repository.root / "b.out").exists()
+    (repository.runs / "go").touch()
+    repository.run("dovetail", "repro", "--workers", "2")
+    assert (started(repository, "a"), started(repository, "b")) == (1, 2)
+    assert [path for path in (repository.root / ".dvc/tmp/repro").iterdir() if path.is_dir()] == []
+
+
+def test_of_two_at_once_the_second_waits_and_finds_everything_done(repository):
+    repository.write("dvc.yaml", independent("a", "b").replace("stage.py a", "stage.py a go"))
+    both = [subprocess.Popen(["dovetail", "repro", "--workers", "2"], cwd=repository.root) for _ in range(2)]
+    wait_for(lambda: started(repository) == 2)
+    time.sleep(0.5)
+    (repository.runs / "go").touch()
+    assert [running.wait(30) for running in both] == [0, 0]
+    assert (started(repository, "a"), started(repository, "b")) == (1, 1)
+
+
+def test_a_stage_gets_what_it_asks_for_or_is_refused(repository):
+    cores = os.cpu_count()
+    greedy = independent("a", "b").replace("out]}", f"out], meta: {{resources: {{cpu: {cores}}}}}}}")
+    repository.write("stage.py", STAGE.replace("for file", "assert not list(log.glob('busy')); (log / 'busy').touch(); "
+                     "time.sleep(0.3); (log / 'busy').unlink()\nfor file"))  # fmt: skip
+    repository.write("dvc.yaml", greedy)
+    dovetail.open(repository.root).repro(workers=2)
+    repository.write("dvc.yaml", greedy.replace(f"cpu: {cores}", "memory: 1000 TB"))
+    repository.write("stage.py", STAGE)
+    with pytest.raises(UserError, match="a asks for memory: 1e\\+15; no worker has more than") as told:
+        dovetail.open(repository.root).repro(workers=2)
+    assert "meta.resources.memory" in told.value.next_command
+    repository.replace("dvc.yaml", "1000 TB", "much")
+    with pytest.raises(UserError, match="'much' is no amount"):
+        dovetail.open(repository.root).repro(workers=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cluster", "tcp://127.0.0.1:1"], "no worker of tcp://127.0.0.1:1 answers"),
+        (["--cluster", "nowhere"], "no worker of nowhere answers"),
+        (["--cluster", "slurm:colour=red"], "slurm:colour=red: "),
+        (["nosuch"], "nosuch"),
+    ],
+)
+def test_what_cannot_be_reached_is_one_line(repository, options, said):
+    repository.write("dvc.yaml", independent("a"))
+    done = repository.run("dovetail", "repro", *options, code=None)
+    assert done.returncode in (2, 3)
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "; next: " in done.stderr
+    assert not started(repository)
+
+
+def test_an_order_names_each_once_after_what_it_waits_for_and_first_what_the_plan_names_first():
+    order = Order({"a": [], "b": ["a", "elsewhere"], "c": ["a"], "d": ["b", "c"], "e": []})
+    assert [order.next(), order.next(), order.next()] == ["a", "e", None]
+    order.done("a")
+    assert [order.next(), order.next(), order.next()] == ["b", "c", None]
+    assert order.failed("b") == ["d"]
+    order.done("c")
+    order.done("e")
+    assert order.next() is None
+    assert not order.left
