@@ -176,7 +176,7 @@ class _Reader:
     def _declared(self, model: str, commit: Commit | None) -> Model | None:
         """What is declared where the model was made, or here, if that is in no commit."""
         tree = self._workspace.at(commit) if commit else self._workspace.tree
-        return tree.declared.models.get(model)
+        return tree.models.get(model)
 
 
 def state_in(tree: Tree, name: str, text: str) -> ModelState:

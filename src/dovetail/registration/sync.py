@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import DataMissing, DovetailError, MissingFile, StaleLock, UserError
-from dovetail.registration.adoption import declares_models, models_of, named
+from dovetail.registration.adoption import declares_models, named
 from dovetail.registration.alias_check import disagreements, next_command
 from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
@@ -19,7 +19,6 @@ from dovetail.registration.projection import project
 from dovetail.registration.register import move_staging, record
 from dovetail.registration.repair import RepairResult, repair_from
 from dovetail.registration.restore_order import Restorable, in_order
-from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import UNASSIGN, Ledger
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
@@ -130,15 +129,14 @@ def sync(
     relocated = relocate_store(tracking.root)
     known = tracking.exists or declares_models((workspace.tree, *_trees(workspace, request)))
     with closing(Values()) as values, tracking.store() if known else tracking.reading() as store:
-        today = workspace.tree.declared.models
-        before = {name: store.aliases(name) for name in today}
+        before = {name: store.aliases(name) for name in workspace.tree.declared.models}
         repaired = RepairResult()
         if request.repair:
             with write_lock(tracking.root):
                 repaired = repair_from(_trees(workspace, request), store, workspace.scratch, workspace.ledger)
             problems += [*repaired.problems, *changed_evidence(workspace, store)]
         tips = cache(partial(named, workspace))
-        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems, today, values, tips)
+        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems, values, tips)
         with store.remembering_missing():
             missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
         ordered = enumerate(in_order(missing, next_number=restorer.next_number), 1)
@@ -206,7 +204,6 @@ class _Restorer:
     scratch: Path
     ledger: Ledger
     problems: list[Finding]
-    today: Mapping[str, Model]  # what the working tree declares
     values: Values
     named: Callable[[], frozenset[str]]  # the fingerprints of the models that a ref or the working tree names
     runs: Count = Count()
@@ -220,7 +217,7 @@ class _Restorer:
     def missing(self, tree: Tree) -> Iterator[Restorable]:
         """The models of `tree` that no tree before had and that are not complete in MLflow."""
         try:
-            models = models_of(tree, self.today)
+            models = list(tree.models.values())
         except DovetailError as error:
             self._problem(tree, tree.where, error)
             return

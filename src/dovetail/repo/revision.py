@@ -1,6 +1,7 @@
 """The tree of a commit, with nothing checked out."""
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import MissingFile, UserError
+from dovetail.repo.adopted_models import adopted_models
 from dovetail.repo.dvc_files import Tracked, folder_md5, read_dvc_files, read_locks, unreadable
 from dovetail.repo.dvc_repo import check, is_document
-from dovetail.repo.dvc_values import Declared
+from dovetail.repo.dvc_values import Declared, Model
 from dovetail.repo.dvc_yaml import gates_of
 from dovetail.repo.git_values import Commit
 from dovetail.repo.sources import Sources
@@ -52,6 +54,22 @@ class Revision(Tree):
         gates = {name: gates for path in pipelines for name, gates in self._gates(path).items()}
         models = {name: replace(m, gates=gates.get(name, m.gates)) for name, m in declared.models.items()}
         return replace(declared, models=models)
+
+    @cached_property
+    def models(self) -> Mapping[str, Model]:
+        """Those that it declares, and those of today whose path it has: it may be older than their entries."""
+        declared, today = self.declared.models, self._read_today()
+        if today.keys() <= declared.keys():
+            return declared
+        added = [entry.ref for entry in self.tracked.values()]
+        return {**declared, **adopted_models(declared, today.values(), list(self.records.values()), added)}
+
+    def _remedy_for_unknown(self, name: str) -> str:
+        today = self._read_today().get(name)
+        if today is None:
+            return f"git show {self.commit.sha[:8]}:dvc.yaml"
+        files = "'*dvc.lock' '*.dvc'"  # an entry nobody can add to a commit
+        return f"a commit since: git log --oneline -S {shlex.quote(Path(today.path).name)} -- {files}"
 
     def _check_documents(self) -> None:
         for path in filter(is_document, self._files):

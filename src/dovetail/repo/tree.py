@@ -45,12 +45,21 @@ class Tree(ABC):
 
     def __init__(self, sources: Sources) -> None:
         self._git, self._pipeline, self._storage = sources.git, sources.pipeline, sources.storage
-        self._read_ledger = sources.ledger
+        self._read_ledger, self._read_today = sources.ledger, sources.today
 
     @property
     @abstractmethod
     def declared(self) -> Declared:
         """What dvc.yaml declares here."""
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """The models of this tree, by name."""
+        return self.declared.models
+
+    @abstractmethod
+    def _remedy_for_unknown(self, name: str) -> str:
+        """What to do about a model that this tree does not have."""
 
     @property
     @abstractmethod
@@ -133,12 +142,12 @@ class Tree(ABC):
         Raises:
             UnknownModel: naming the models that there are.
         """
-        if name not in self.declared.models:
-            known = ", ".join(self.declared.models) or "none"
-            close = get_close_matches(name, self.declared.models, n=1)
-            following = f"did you mean {close[0]}?" if close else "add it under `artifacts:` in dvc.yaml"
+        if name not in self.models:
+            known = ", ".join(self.models) or "none"
+            close = get_close_matches(name, self.models, n=1)
+            following = f"did you mean {close[0]}?" if close else self._remedy_for_unknown(name)
             raise UnknownModel(f"dvc.yaml of {self.where} declares no model {name!r}; there are: {known}", following)
-        return self.declared.models[name]
+        return self.models[name]
 
     def lineage(self, model: Model) -> Lineage:
         """What made the bytes of `model` that lie in this tree.

@@ -31,6 +31,10 @@ class WorkingTree(Tree):
     def declared(self) -> Declared:
         return self._pipeline.declared()
 
+    def _remedy_for_unknown(self, name: str) -> str:
+        del name  # whichever it is
+        return "add it under `artifacts:` in dvc.yaml"
+
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
         return read_locks(self._contents(self._pipeline.lock_files()), self.declared.wdirs)

@@ -211,7 +211,7 @@ class _Rebuild:
     def _metrics(self, tree: Tree) -> dict[str, float] | None:
         made = replace(self.request.lineage, evidence=())  # what no stage makes is the same
         try:
-            return tree.metrics(tree.model(self.request.model), made)
+            return tree.metrics(self.request.tree.model(self.request.model), made)
         except DovetailError:
             return None
 
