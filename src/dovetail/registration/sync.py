@@ -28,7 +28,7 @@ from dovetail.tracking.store import Store
 from dovetail.values.finding import Finding
 from dovetail.values.reference import STAGING
 
-_WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml")
+_WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml", ":(glob)**/*.dvc")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,15 @@ from dovetail.repo.dvc_repo import DvcRepo
 if TYPE_CHECKING:
     from dvc_data.hashfile.db import HashFileDB
 
+DVC_3, DVC_2 = "md5", "md5-dos2unix"  # what they call how they digest; each keeps its objects in a place of its own
 _NOBODYS = "0" * 32  # a digest that no object has
 _UNAUTHORIZED, _SERVER_ERROR = 401, 500  # HTTP
 
 
-def open_remote(dvc: DvcRepo, name: str | None = None) -> "HashFileDB | None":
+def open_remote(dvc: DvcRepo, name: str | None = None, *, by_dvc_2: bool = False) -> "HashFileDB | None":
     """The object database of the remote; None where none is named and none is set.
+
+    `by_dvc_2` is for the one of objects that DVC 2 put there.
 
     Raises:
         UserError: when there is no remote of that name, or it keeps files by their own names.
@@ -26,7 +29,7 @@ def open_remote(dvc: DvcRepo, name: str | None = None) -> "HashFileDB | None":
 
     shown = name or dvc.default_remote
     try:
-        remote = dvc.opened.cloud.get_remote_odb(name)
+        remote = dvc.opened.cloud.get_remote_odb(name, hash_name=DVC_2 if by_dvc_2 else DVC_3)
     except NoRemoteError:
         return None
     except ConfigError as error:

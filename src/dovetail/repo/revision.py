@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import MissingFile, UserError
+from dovetail.repo import dvc_1
 from dovetail.repo.adopted_models import adopted_models
 from dovetail.repo.dvc_files import Tracked, folder_md5, read_dvc_files, read_locks, unreadable
 from dovetail.repo.dvc_repo import check, is_document
@@ -49,6 +50,8 @@ class Revision(Tree):
         try:
             declared = self._pipeline.declared((tuple(pipelines.items()), outs, params), self.commit.sha)
         except UserError:
+            if self.of_dvc_1:
+                return dvc_1.declared(self._dvc_files)
             self._check_documents()  # DVC does not always say which file it is
             raise
         gates = {name: gates for path in pipelines for name, gates in self._gates(path).items()}
@@ -91,7 +94,23 @@ class Revision(Tree):
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
         # Where no dvc.yaml names a working directory DVC need not be asked for one.
-        return read_locks(self._locks, self.declared.wdirs if self._has_wdirs else {}, self.commit.sha)
+        recorded = read_locks(self._locks, self.declared.wdirs if self._has_wdirs else {}, self.commit.sha)
+        found = {path: self._content(path) for path in self._files if dvc_1.is_stage_file(path)}
+        stages = {path: content for path, content in found.items() if b"cmd:" in content}
+        try:
+            return recorded | dvc_1.stage_files(stages)
+        except Unreadable:  # `tracked` says which
+            return recorded
+
+    @cached_property
+    def of_dvc_1(self) -> tuple[str, str] | None:
+        """What DVC 1 wrote here, and the command after which DVC 3 reads it; None where DVC 3 does."""
+        return dvc_1.named(self._dvc_files)
+
+    @cached_property
+    def _dvc_files(self) -> Mapping[str, bytes]:
+        """The content of all that DVC reads by its name."""
+        return {path: self._content(path) for path in self._files if is_document(path) or dvc_1.is_stage_file(path)}
 
     @property
     def _has_wdirs(self) -> bool:

@@ -207,9 +207,9 @@ class Tree(ABC):
         """Refuse files that are not the bytes that DVC recorded, or that DVC has not recorded yet."""
         tracked = [(entry.ref, f"dvc add {entry.ref.path}", entry.file) for entry in self.tracked.values()]
         for ref, remedy, where in [*((out, "dvc repro", "dvc.lock") for out in outs), *tracked]:
-            if any(ref.overlaps(path) for path in shown) and (actual := self.file(ref.path).md5) != ref.md5:
+            if any(ref.overlaps(path) for path in shown) and not self._is_as_recorded(ref):
                 raise StaleLock(
-                    f"{ref.path} (md5 {actual}) is not what {where} records ({ref.md5})",
+                    f"{ref.path} (md5 {self.file(ref.path).md5}) is not what {where} records ({ref.md5})",
                     f"{remedy} (or, to take the recorded file back: dvc checkout {ref.path})",
                 )
         recorded = {out.path for out in outs}
@@ -218,6 +218,10 @@ class Tree(ABC):
                 raise StaleLock(
                     f"{path} is made by the stage {stage}, which dvc.lock does not record", f"dvc repro {stage}"
                 )
+
+    def _is_as_recorded(self, ref: FileRef) -> bool:
+        """Whether the file or folder that lies in this tree is the one that DVC recorded."""
+        return self.file(ref.path).md5 == ref.md5
 
     def _loose(self, paths: frozenset[str], model: Model, stages: Sequence[StageRecord]) -> tuple[FileRef, ...]:
         """Those of `paths` that the register stage reads and that a script outside the pipeline wrote."""
