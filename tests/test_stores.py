@@ -1,29 +1,9 @@
 """Which MLflow store a command asks: a server that is gone, another one than before, none yet."""
 
 import shutil
-import socket
-import threading
 import time
 
-import pytest
 from project import Project, free_port
-
-
-@pytest.fixture
-def silent():
-    """A server that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        kept = []
-
-        def accept():
-            while True:
-                try:
-                    kept.append(server.accept())
-                except OSError:
-                    return
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield server.getsockname()[1]
 
 
 def ask(project, port):

@@ -10,7 +10,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING
 
-from dovetail.errors import OutsideError, UserError, one_line
+from dovetail.errors import DataUnavailable, OutsideError, UserError, one_line
 from dovetail.repo import dvc_1
 from dovetail.repo.dvc_files import parse_dvc, parse_lock
 from dovetail.system.disk import is_of_disk
@@ -29,6 +29,7 @@ class DvcRepo:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.asked_remotes: dict[str | None, DataUnavailable | None] = {}  # by name, why one gives no answer
         self._closing = ExitStack()
 
     @cached_property

@@ -17,15 +17,7 @@ from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
 
-MODEL_SUFFIXES = (
-    ".joblib",
-    ".pkl",
-    ".pickle",
-    ".skops",
-    ".cbm",
-    ".onnx",
-    ".ubj",
-)  # by which a model is found in a folder
+MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle", ".skops", ".cbm", ".onnx", ".ubj")  # by which it is found in a folder
 
 
 class Tree(ABC):
