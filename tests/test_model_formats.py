@@ -244,10 +244,12 @@ def test_a_folder_that_mlflow_wrote_is_registered_with_its_signature_and_example
 def test_a_folder_of_a_flavor_that_is_no_one_file_is_refused_by_its_name(makes):
     project = makes(
         "import os; os.makedirs('out/m.joblib', exist_ok=True); "
-        "open('out/m.joblib/MLmodel', 'w').write('flavors: {pytorch: {model_data: data}, python_function: {}}')"
+        "open('out/m.joblib/MLmodel', 'w').write("
+        "'flavors: {pytorch: {model_data: data}, python_function: {loader_module: mlflow.pytorch}}')"
     )
     done = project.run("dovetail", "register", code=2)
     assert "is an MLflow model of pytorch, whose model is not one file" in done.stderr
+    assert "mlflow.pytorch loads it, by code that no list of allowed names can bound" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

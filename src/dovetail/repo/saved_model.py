@@ -39,9 +39,11 @@ def model_file(tree: Files, model: Model, inside: Sequence[FileRef]) -> FileRef 
     path = mlflow_folder.model_file(mlmodel)
     if path and (found := _named(inside, f"{model.path}/{path}")):
         return found
+    loader = mlflow_folder.loader_of(mlmodel)
     raise MissingFile(
         f"{model.path} of model {model.name!r} is an MLflow model of {mlflow_folder.flavors_of(mlmodel)}, "
-        "whose model is not one file that Dovetail reads",
+        "whose model is not one file that Dovetail reads"
+        + (f": {loader} loads it, by code that no list of allowed names can bound" if loader else ""),
         "export it to ONNX, or register it by MLflow itself",
     )
 
