@@ -39,6 +39,14 @@ def test_commits_without_an_entry_become_versions_by_todays_where_their_lock_has
     assert old.json("sync", "--all")["versions"] == {"created": 0, "present": 3}
 
 
+def test_older_commits_that_become_versions_later_leave_staging_where_it_is(old):
+    old.run("dovetail", "register", "m")
+    answer = old.json("sync", "--all")
+    assert (answer["versions"]["created"], answer["aliases"]) == (2, [])
+    assert old.store().aliases() == {"m": {"staging": 1}}
+    assert old.json("sync", "--all")["versions"] == {"created": 0, "present": 3}
+
+
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")  # of mlflow.pyfunc's import
 def test_every_verb_reads_such_a_commit_by_todays_entry(old):
     old.run("git", "tag", "-am", "by plain GTO", "m#production#1", "HEAD~1")

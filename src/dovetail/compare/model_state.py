@@ -95,7 +95,7 @@ def _only_model(workspace: Workspace, rev: str | None) -> str:
         return models[0]
     known = f"no model is named, and dvc.yaml declares: {', '.join(models) or 'none'}"
     if not models:
-        raise UserError(known, "add one under `artifacts:` in dvc.yaml")
+        raise UserError(known, "dovetail init")
     raise UserError(known, f"name one on either side: dovetail diff {f'{rev}:' if rev else ''}{models[-1]}")
 
 

@@ -17,8 +17,6 @@ from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
 
-MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle", ".skops", ".cbm", ".onnx", ".ubj")  # by which it is found in a folder
-
 
 class Tree(ABC):
     """One tree: what it declares, what its dvc.lock records, and the bytes of both.
@@ -186,7 +184,7 @@ class Tree(ABC):
         inside = self.listing(ref)
         if found_in := saved_model.model_file(self, model, inside):
             return found_in
-        found = [inner for inner in inside if Path(inner.path).suffix in MODEL_SUFFIXES]
+        found = [inner for inner in inside if Path(inner.path).suffix in saved_model.SUFFIXES]
         if len(found) != 1:
             names = ", ".join(inner.path for inner in found) or "none"
             raise MissingFile(

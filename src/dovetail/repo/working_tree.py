@@ -1,6 +1,7 @@
 """The working tree: the files as they are."""
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -32,8 +33,7 @@ class WorkingTree(Tree):
         return self._pipeline.declared()
 
     def _remedy_for_unknown(self, name: str) -> str:
-        del name  # whichever it is
-        return "add it under `artifacts:` in dvc.yaml"
+        return f"dovetail init {shlex.quote(name)}"
 
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
