@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import socket
+import threading
 from pathlib import Path
 
 import commands
@@ -72,6 +74,25 @@ def _isolated(tmp_path_factory, monkeypatch):
     isolate(tmp_path_factory, monkeypatch)
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow.set_tracking_uri exports it to whoever comes next
+
+
+@pytest.fixture
+def silent():
+    """The port of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kept = []
+
+        def accept():
+            while True:
+                try:
+                    kept.append(server.accept())
+                except OSError:
+                    return
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1]
+        for connection, _ in kept:
+            connection.close()
 
 
 @pytest.fixture(scope="session")

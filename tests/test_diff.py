@@ -18,7 +18,8 @@ from dovetail.compare.model_state import ModelState
 from dovetail.render.diff import text
 from dovetail.render.diff_markdown import markdown
 from dovetail.repo.git import Git
-from dovetail.repo.ledger import PROMOTE, Ledger, Note, write
+from dovetail.repo.ledger import PROMOTE, Ledger, Note
+from dovetail.repo.ledger_write import write
 from dovetail.repo.workspace import open_workspace
 from dovetail.tracking import connection
 from dovetail.values.environment import Environment

@@ -15,7 +15,8 @@ from promotions import promotions
 from dovetail.errors import Untrusted
 from dovetail.promotion.history import HistoryRequest, history
 from dovetail.repo.binding import Shown
-from dovetail.repo.ledger import PROMOTE, Note, read, write
+from dovetail.repo.ledger import PROMOTE, Note, read
+from dovetail.repo.ledger_write import write
 from dovetail.repo.workspace import open_workspace
 from dovetail.serving.trust import Trust
 from dovetail.values import tag_keys

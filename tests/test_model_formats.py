@@ -1,9 +1,11 @@
 """Models in the formats of their own libraries: registered with MLflow's flavor, checked, loaded, promoted, served."""
 
+import gzip
 import hashlib
 import importlib
 import io
 import json
+import lzma
 import pickle
 import zipfile
 
@@ -13,12 +15,16 @@ import pandas as pd
 import pytest
 
 import dovetail
+from dovetail.errors import MissingFile
 from dovetail.joblib_model import UnreadableError
 from dovetail.models import mlflow_folder
 from dovetail.models.reader import read
+from dovetail.repo import saved_model
+from dovetail.repo.dvc_values import Model
 from dovetail.serving.engine.model_process import ServedModel
 from dovetail.tracking import model_package
 from dovetail.tracking.model_package import LoggedModel, ModelContent
+from dovetail.values.lineage import FileRef
 
 
 @pytest.fixture
@@ -153,6 +159,9 @@ REFUSED = {
     "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\n", "it is the pointer of Git LFS, not the file"),
     "tar": (b"a" * 257 + b"ustar" + bytes(400), "it is an archive; next: put the model's own file there"),
     "table": (b"PAR1" + bytes(99), "it is a Parquet table"),
+    "nothing": (b"", "it is empty"),
+    "tar.gz": (gzip.compress(bytes(257) + b"ustar" + bytes(250)), "it is an archive"),
+    "tar.xz": (lzma.compress(bytes(257) + b"ustar" + bytes(250)), "it is an archive"),
 }
 
 
@@ -244,11 +253,24 @@ def test_a_folder_that_mlflow_wrote_is_registered_with_its_signature_and_example
 def test_a_folder_of_a_flavor_that_is_no_one_file_is_refused_by_its_name(makes):
     project = makes(
         "import os; os.makedirs('out/m.joblib', exist_ok=True); "
-        "open('out/m.joblib/MLmodel', 'w').write('flavors: {pytorch: {model_data: data}, python_function: {}}')"
+        "open('out/m.joblib/MLmodel', 'w').write("
+        "'flavors: {pytorch: {model_data: data}, python_function: {loader_module: mlflow.pytorch}}')"
     )
     done = project.run("dovetail", "register", code=2)
     assert "is an MLflow model of pytorch, whose model is not one file" in done.stderr
+    assert "mlflow.pytorch loads it, by code that no list of allowed names can bound" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [(("config.json", "model.safetensors"), "Hugging Face"), (("saved_model.pb", "variables/x"), "TensorFlow")],
+)
+def test_a_folder_is_refused_by_what_it_is(names, what):
+    inside = [FileRef(f"out/m/{name}", "0" * 32) for name in names]
+    with pytest.raises(MissingFile, match=what) as refused:
+        saved_model.model_file(None, Model("m", "out/m"), inside)
+    assert "ONNX" in refused.value.next_command
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,17 @@ def test_a_column_of_any_type_in_which_values_are_missing_is_taken(tmp_path, nam
 def test_an_example_of_dates_that_mlflow_cannot_hold_is_none():
     card = described(["date"]) | {"example": {"columns": ["date"], "data": [["9999-12-31"]]}}
     assert example_of(card) is None
+
+
+def test_booleans_that_the_model_gets_as_numbers_are_named_for_the_server(tmp_path):
+    import numpy as np
+    from sklearn.dummy import DummyRegressor
+
+    from dovetail.serving.engine.model_process import ServedModel
+
+    inputs = [{"name": "a", "dtype": "float64", "nullable": True, "boolean": True}, CARD["inputs"][0]]
+    card = {"inputs": inputs, "output": {"dtype": "float64"}}
+    one = content(tmp_path, DummyRegressor().fit(np.zeros((2, 2)), [1.0, 2.0]), card=card)
+    save(tmp_path / "ours", one, LoggedModel("m-1", "r-1", "file:///there"))
+    columns = ServedModel(tmp_path / "ours", one.md5, ()).signature.columns
+    assert {column.name: column.boolean for column in columns} == {"a": True, "length": False}

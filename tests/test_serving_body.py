@@ -35,6 +35,7 @@ ROW = {
     "boolean": True,
     "datetime": "2026-01-02T03:04",
 }
+SETTINGS = Settings(Path(), "m", "production", options=ServeOptions(max_rows=5))
 WHEN = datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001  (MLflow's have no zone)
 
 
@@ -100,6 +101,25 @@ def test_parquet_of_text_however_it_is_kept(type_):
 )
 def test_parquet_of_other_types_that_hold_the_same(values, type_, said):
     assert read(parquet(pa.table({"a": values})), PARQUET, only(type_), 10).columns == {"a": said}
+
+
+def test_true_and_false_are_taken_for_a_column_whose_booleans_became_numbers_since_some_are_missing():
+    described = {"inputs": [{"name": "a", "type": "double", "required": False}], "booleans": ["a"]}
+    marked = Signature.of(described, ["predict"])
+    (column,) = marked.columns
+    asked = [True, None, False, 1]
+    bodies = {
+        JSON: json.dumps({"dataframe_records": [{"a": value} for value in asked]}).encode(),
+        CSV: b'a\nTrue\n""\nFalse\n',
+        PARQUET: parquet(pa.table({"a": asked[:3]})),
+    }
+    for kind, body in bodies.items():
+        rows = read(body, kind, marked, 10).columns["a"]
+        assert rows[:3] == [1.0, None, 0.0], kind
+        assert not any(isinstance(value, bool) for value in rows)
+    with pytest.raises(Refused, match="expected true or false or null, got 'yes'"):
+        column.check([True, "yes"])
+    assert '{"anyOf": [{"type": "boolean"}, ' in json.dumps(openapi.document(SETTINGS, marked, {}, 1))
 
 
 def test_a_missing_boolean_is_one_where_the_column_is_optional():
@@ -192,8 +212,7 @@ OPTIONAL = Signature.of({"inputs": [{"name": n, "type": n, "required": False} fo
 def test_what_the_schema_allows_is_never_refused(signature):
     import schemathesis
 
-    about = Settings(Path(), "m", "production", options=ServeOptions(max_rows=5))
-    schema = schemathesis.openapi.from_dict(openapi.document(about, signature, {}, 1))
+    schema = schemathesis.openapi.from_dict(openapi.document(SETTINGS, signature, {}, 1))
     cases = schema["/invocations"]["POST"].as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE)
     forms = set()
 

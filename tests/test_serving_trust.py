@@ -10,7 +10,8 @@ from project import Project, copy_of
 from serving import Server, point
 
 from dovetail.repo.git import Git
-from dovetail.repo.ledger import PROMOTE, Note, read, write
+from dovetail.repo.ledger import PROMOTE, Note, read
+from dovetail.repo.ledger_write import write
 from dovetail.tracking.package_digest import package_digest
 from dovetail.values import tag_keys
 

@@ -1,29 +1,9 @@
 """Which MLflow store a command asks: a server that is gone, another one than before, none yet."""
 
 import shutil
-import socket
-import threading
 import time
 
-import pytest
 from project import Project, free_port
-
-
-@pytest.fixture
-def silent():
-    """A server that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        kept = []
-
-        def accept():
-            while True:
-                try:
-                    kept.append(server.accept())
-                except OSError:
-                    return
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield server.getsockname()[1]
 
 
 def ask(project, port):
@@ -77,3 +57,11 @@ def test_to_look_makes_no_store_and_nothing_does_where_no_model_is_declared(smal
         done = small.run("dovetail", *command, code=None)
         assert "Traceback" not in done.stderr
         assert not [name for name in ("mlflow.db", "mlruns") if (small.root / name).exists()], command
+
+
+def test_a_database_whose_driver_is_missing_is_one_line_and_a_store_that_is_not_there_has_its_own_name(registered):
+    done = registered.run("dovetail", "status", code=3, MLFLOW_TRACKING_URI="mysql://ada:secret@127.0.0.1:1/x")
+    assert done.stderr.count("\n") == 1
+    assert "MySQLdb, which asks this database, is not installed; next: python -m pip install mysqlclient" in done.stderr
+    other = f"sqlite:///{registered.root}/none/x.db"
+    assert other in registered.run("dovetail", "status", code=1, MLFLOW_TRACKING_URI=other).stdout

@@ -29,13 +29,24 @@ def history(template, tmp_path):
     return copy_of(template, tmp_path / "small")
 
 
+# What only the machine knew that registered it: docs/identity.md.
+OF_ITS_MAKING = {
+    "dovetail.git.commit", "dovetail.git.dirty", "dovetail.dvc.stage", "dovetail.env.md5", "dovetail.computing.md5",
+    "mlflow.source.git.commit", "mlflow.source.name", "mlflow.user",
+}  # fmt: skip
+
+
 def view(project):
     """All that must be the same in a view made anew; ids and times of writing are MLflow's own."""
     shown = project.store()
-    kept = ("dovetail.fingerprint", "dovetail.model.md5", "dovetail.dvc.experiment", "dovetail.data.data.csv")
+
+    def lasting(tags):
+        return sorted((key, value) for key, value in tags.items() if key not in OF_ITS_MAKING)
+
     runs = sorted(
         (
-            sorted((k, v) for k, v in r.data.tags.items() if k in kept),
+            r.info.run_name,
+            lasting(r.data.tags),
             sorted(r.data.params.items()),
             sorted(r.data.metrics.items()),
             sorted((i.dataset.name, i.dataset.digest) for i in r.inputs.dataset_inputs),
@@ -44,8 +55,9 @@ def view(project):
         )
         for r in shown.runs()
     )
-    versions = [(v.version, v.tags["dovetail.model.md5"]) for v in shown.versions()]
-    return {"runs": runs, "versions": versions, "aliases": shown.aliases()}
+    versions = [(v.version, v.description, lasting(v.tags)) for v in shown.versions()]
+    experiments = sorted(experiment.name for experiment in shown.client.search_experiments())
+    return {"runs": runs, "versions": versions, "aliases": shown.aliases(), "experiments": experiments}
 
 
 def forget(project):
@@ -63,6 +75,19 @@ def test_the_view_comes_back_the_same_after_it_was_deleted(history):
     assert answer["runs"] == {"created": 4, "present": 0}
     assert answer["aliases"] == [{"model": "m", "alias": "staging", "from": None, "to": 2}]
     assert answer["problems"] == []
+
+
+def test_an_experiment_that_became_a_commit_comes_back_under_its_name_and_a_promotion_with_its_alias(history):
+    history.run("dvc", "exp", "apply", "-q", "nine")
+    history.commit("applied")
+    history.run("dovetail", "register", "m")
+    history.run("dovetail", "promote", "m", "--version", "1", "--force", "--reason", "to see it come back")
+    before = view(history)
+    assert [run[0] for run in before["runs"]].count("nine") == 1
+    assert before["aliases"] == {"m": {"production": 1, "staging": 4}}
+    forget(history)
+    assert history.json("sync", "--all")["problems"] == []
+    assert view(history) == before
 
 
 def test_it_is_idempotent_and_without_all_leaves_experiments_alone(history):

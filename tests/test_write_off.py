@@ -57,6 +57,23 @@ def test_a_promotion_whose_bytes_are_lost_is_written_off_for_every_clone(lost, t
     assert "m@v3.0.0" in lost.run("git", "tag").stdout.split()  # the number of what was written off is not given again
 
 
+def test_what_comes_back_after_it_was_written_off_is_promoted_once_its_write_off_is_taken_back(lost):
+    lost.run("dovetail", "sync", "--all", code=1)
+    lost.json("write-off", "m", "m#production#2", "--reason", "the disk died")
+    plan = lost.json("gc")
+    assert not [one for one in plan["delete"] if one["what"] == "object"]
+    assert not [warning for warning in plan["warnings"] if "m@v2.0.0" in str(warning)]
+    lost.run("git", "switch", "-q", "--detach", "m@v2.0.0")
+    lost.run("dvc", "repro", "-q", "-f", "train")  # it makes the very bytes again
+    refused = lost.json("promote", "m", "--force", "--reason", "found", code=2)["error"]
+    assert "m@v2.0.0!#4 takes m of commit" in refused["message"]
+    lost.run("sh", "-c", refused["next"].partition(",")[0])
+    assert lost.json("promote", "m", "--force", "--reason", "found")["version"] == LOST
+    shown = lost.run("gto", "show", "m").stdout
+    assert "v2.0.0" in shown
+    assert lost.json("sync", "--all", code=None)["problems"] == []
+
+
 def test_what_can_still_be_had_is_not_written_off(lost):
     tags = lost.run("git", "tag").stdout
     assert "without a reason" in lost.run("dovetail", "write-off", "m", code=2).stderr

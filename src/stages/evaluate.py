@@ -53,7 +53,7 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
             numbers = measure(predictions)
             classes, without = by_class(predictions), baseline(predictions, known)
             ranking, left_out = columns.rank(estimator, features, actual)
-            about = model_card.describe(estimator, modules, seen, features)
+            about = model_card.describe(estimator, modules, seen, features, table.booleans(train, test))
     except (ValueError, TypeError) as error:
         what = f"{PARAMS_FILE}: models.{key}: {model} cannot be evaluated on {test}"
         raise StageError(f"{what}: {' '.join(str(error).split())}") from error

@@ -407,3 +407,10 @@ def test_what_cannot_be_judged_is_refused_and_nothing_is_written(tmp_path, name,
         judge(tmp_path)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_card_marks_booleans_that_the_model_gets_as_numbers_since_some_are_missing(tmp_path):
+    data = pl.DataFrame({"a": [True, False, None] * 20, "b": [True, False] * 30, "species": ["x", "y", "x"] * 20})
+    learn(tmp_path, data, estimator="sklearn.dummy.DummyClassifier")
+    marked = {column["name"]: column.get("boolean") for column in judge(tmp_path).card["inputs"]}
+    assert marked == {"a": True, "b": None}

@@ -193,7 +193,7 @@ def _models_need(workspace: Workspace, commit: Commit, wanted: VersionFilter) ->
     """What made the models that a commit records and that are versions; None where it cannot be read."""
     tree = workspace.at(commit)
     try:
-        made = [lineage for model in tree.declared.models.values() if (lineage := _lineage(tree, model))]
+        made = [lineage for model in tree.models.values() if (lineage := _lineage(tree, model))]
         outs = [out for record in tree.records.values() for out in record.outs]
         tracked = [*outs, *(entry.ref for entry in tree.tracked.values())]
     except DovetailError:

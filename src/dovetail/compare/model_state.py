@@ -95,7 +95,7 @@ def _only_model(workspace: Workspace, rev: str | None) -> str:
         return models[0]
     known = f"no model is named, and dvc.yaml declares: {', '.join(models) or 'none'}"
     if not models:
-        raise UserError(known, "add one under `artifacts:` in dvc.yaml")
+        raise UserError(known, "dovetail init")
     raise UserError(known, f"name one on either side: dovetail diff {f'{rev}:' if rev else ''}{models[-1]}")
 
 
@@ -176,7 +176,7 @@ class _Reader:
     def _declared(self, model: str, commit: Commit | None) -> Model | None:
         """What is declared where the model was made, or here, if that is in no commit."""
         tree = self._workspace.at(commit) if commit else self._workspace.tree
-        return tree.declared.models.get(model)
+        return tree.models.get(model)
 
 
 def state_in(tree: Tree, name: str, text: str) -> ModelState:

@@ -28,6 +28,12 @@ def flavors_of(mlmodel: Any) -> str:
     return ", ".join(name for name in flavors if name != "python_function") or "python_function alone"
 
 
+def loader_of(mlmodel: Any) -> str:
+    """The module by which MLflow would load the folder, for a message; empty where it names none."""
+    loader = _flavors(mlmodel).get("python_function", {}).get("loader_module")
+    return loader if isinstance(loader, str) else ""
+
+
 def example_file(mlmodel: Any) -> str | None:
     """The path in the folder of the input example, if it is a table's."""
     about = mlmodel.get("saved_input_example_info") if isinstance(mlmodel, Mapping) else None

@@ -1,8 +1,12 @@
 """Files that are models, or look like it, and that cannot be registered as they are: what they are, and what to do."""
 
+import bz2
 import io
+import lzma
 import re
 import zipfile
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # What the files below are usually called; a file is told by its content.
@@ -27,6 +31,8 @@ _H2O = "let the stage write an estimator that Dovetail reads, " + _BY_MLFLOW.for
 _ONE_FILE = "put the model's own file there, not an archive of it"
 _ESTIMATOR = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
 
+_ARCHIVE, _TAR = Unsupported("it is an archive", _ONE_FILE), 257  # where a tar file says so
+
 # By how the file begins: offset, bytes.
 _BEGINNINGS: tuple[tuple[int, bytes, Unsupported], ...] = (
     (0, b"\x89HDF\r\n", Unsupported("it is an HDF5 file, as Keras writes", _KERAS)),
@@ -41,8 +47,8 @@ _BEGINNINGS: tuple[tuple[int, bytes, Unsupported], ...] = (
     (0, b"ARROW1", Unsupported("it is an Arrow table", _ESTIMATOR)),
     (0, b"\x93NUMPY", Unsupported("it is a NumPy array", _ESTIMATOR)),
     (0, b"SQLite format 3", Unsupported("it is an SQLite database", _ESTIMATOR)),
-    (0, b"7z\xbc\xaf", Unsupported("it is an archive", _ONE_FILE)),
-    (257, b"ustar", Unsupported("it is an archive", _ONE_FILE)),
+    (0, b"7z\xbc\xaf", _ARCHIVE),
+    (_TAR, b"ustar", _ARCHIVE),
     (0, b"\x28\xb5\x2f\xfd", Unsupported("it is packed by zstd", "unpack it")),
     (0, b"version https://git-lfs", Unsupported("it is the pointer of Git LFS, not the file", "git lfs pull")),
     (0, b"#!", Unsupported("it is a script", _ESTIMATOR)),
@@ -51,11 +57,25 @@ _LIGHTGBM_JSON = Unsupported("it is LightGBM's dump_model, which cannot be read 
 _CATBOOST_JSON = Unsupported("it is a CatBoost model in JSON", "save it as model.save_model('m.cbm')")
 
 
+# Of a folder, by the end of the name of one of its files; the first that fits.
+_FOLDERS: tuple[tuple[str, Unsupported], ...] = (
+    ("saved_model.pb", Unsupported("a SavedModel of TensorFlow", _KERAS)),
+    (".safetensors", Unsupported("a Hugging Face model: weights and their configuration", _TRANSFORMERS)),
+    ("pytorch_model.bin", Unsupported("a Hugging Face model: weights and their configuration", _TRANSFORMERS)),
+    ("model_index.json", Unsupported("a Hugging Face model: weights and their configuration", _TRANSFORMERS)),
+)
+
+
+def unsupported_folder(names: Iterable[str]) -> Unsupported | None:
+    """What a folder with files of these names is, if it is of a kind that is known and cannot be registered."""
+    known = list(names)
+    return next((what for end, what in _FOLDERS if any(name.endswith(end) for name in known)), None)
+
+
 def unsupported(content: bytes) -> Unsupported | None:
     """What the file is, if it is of a kind that is known and cannot be registered."""
-    for offset, beginning, what in _BEGINNINGS:
-        if content[offset : offset + len(beginning)] == beginning:
-            return what
+    if what := _by_beginning(content):
+        return what
     if content.startswith(b"PK\x03\x04"):
         return _zip(content)
     if content.startswith(b"\x08\x01\x12"):
@@ -74,6 +94,27 @@ _MEMBERS: tuple[tuple[str, Unsupported], ...] = (
     ("model.weights.h5", Unsupported("it is a Keras model", _KERAS)),
     ("model.ini", Unsupported("it is a MOJO of H2O", _H2O)),
 )
+
+
+def _by_beginning(content: bytes) -> Unsupported | None:
+    if not content:
+        return Unsupported("it is empty", _ESTIMATOR)
+    begins = (what for at, beginning, what in _BEGINNINGS if content[at : at + len(beginning)] == beginning)
+    return next(begins, _ARCHIVE if _unpacked(content)[_TAR : _TAR + 5] == b"ustar" else None)
+
+
+def _unpacked(content: bytes) -> bytes:
+    """How the content of a packed file begins; empty where it is not packed. joblib and pickles may be."""
+    try:
+        if content.startswith(b"\x1f\x8b"):
+            return zlib.decompressobj(wbits=31).decompress(content, _HEAD)
+        if content.startswith(b"BZh"):
+            return bz2.BZ2Decompressor().decompress(content, _HEAD)
+        if content.startswith(b"\xfd7zXZ"):
+            return lzma.LZMADecompressor().decompress(content, _HEAD)
+    except (zlib.error, OSError, lzma.LZMAError, EOFError):
+        pass  # who reads it says so
+    return b""
 
 
 def _zip(content: bytes) -> Unsupported | None:

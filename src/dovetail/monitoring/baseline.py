@@ -84,7 +84,7 @@ def baseline(workspace: Workspace, store: Store, subject: TrackedModel) -> Basel
     trained = _trained(workspace, subject, inputs, commit)
     asked: Any = {}
     tree = workspace.at(commit) if commit else workspace.tree
-    if subject.model in tree.declared.models:
+    if subject.model in tree.models:
         asked = tree.model(subject.model).gates
     champion = rules.settings(asked, rules.CHAMPION)
     tests = test_set.find(workspace, subject.lineage, inputs, champion["target"])

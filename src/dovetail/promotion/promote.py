@@ -16,7 +16,7 @@ from dovetail.promotion.gather import Candidate, gather
 from dovetail.registration.alias_check import command_for_missing, md5_of
 from dovetail.registration.register import RegisterRequest, register
 from dovetail.registration.resolve import TrackedModel, commit_of, resolve
-from dovetail.repo import ledger
+from dovetail.repo import ledger_write
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import FORCE, PROMOTE, Ledger, Note
 from dovetail.repo.workspace import Workspace
@@ -262,7 +262,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
         allow=plan.candidate.allowed_later,
         value=(registered.value if registered else None) or "",
     )
-    tag = ledger.write(workspace.git, tags, (artifact, request.alias), commit, note)
+    tag = ledger_write.write(workspace.git, tags, (artifact, request.alias), commit, note)
     try:
         store.set_alias(request.model, request.alias, version.version)
     except Exception as error:

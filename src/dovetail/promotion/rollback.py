@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dovetail.errors import DovetailError, NothingBehind
-from dovetail.repo.ledger import ROLLBACK, Event, Note, write
+from dovetail.repo.ledger import ROLLBACK, Event, Note
+from dovetail.repo.ledger_write import write
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking

@@ -106,7 +106,7 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
         makers=frozenset(
             stage.name
             for stage in lineage.stages
-            for other in tree.declared.models.values()
+            for other in tree.models.values()
             if other.name != model.name and stage.makes(other.path)
         ),
         to_compile=to_onnx.CompileRequest(str(file), allow, _types(card), tuple(_evaluated(tree, lineage, folder)))

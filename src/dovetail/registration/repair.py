@@ -156,7 +156,7 @@ def _repaired(
 def _readable(tree: Tree) -> Iterator[tuple[Model, Lineage]]:
     """The models of the tree, as far as it can be read: what cannot, the walk of `sync` lists."""
     try:
-        models = tree.declared.models.values()
+        models = tree.models.values()
     except DovetailError:
         return
     for model in models:

@@ -20,11 +20,13 @@ class Restorable:
 
 
 def in_order(missing: list[Restorable], next_number: Callable[[str], int]) -> list[Restorable]:
-    """As they came, except that a promoted version comes no later than its number.
+    """As they came, except that experiments are first, and that a promoted version comes no later than its number.
 
+    A commit that was an experiment before is shown by the experiment's run, under its name: as it was when it was made.
     What was never committed took a number too, so there may be too few before it: `skip_numbers` uses up the rest.
     Where there are too many before it, they come after.
     """
+    missing = sorted(missing, key=lambda one: one.is_version)
     ordered: dict[Restorable, None] = {}
     for name in dict.fromkeys(one.model.name for one in missing):
         mine = [one for one in missing if one.model.name == name]

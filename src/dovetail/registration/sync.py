@@ -1,35 +1,29 @@
 """Make MLflow say what git and DVC say: every commit a run and a version, every experiment a run, once each."""
 
-import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
-from dovetail.errors import DataMissing, DovetailError, MissingFile, StaleLock, UserError
-from dovetail.registration.adoption import declares_models, models_of, named
+from dovetail.registration.adoption import declares_models, named
 from dovetail.registration.alias_check import disagreements, next_command
 from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
 from dovetail.registration.probe import Values
-from dovetail.registration.projection import project
-from dovetail.registration.register import move_staging, record
+from dovetail.registration.register import move_staging
 from dovetail.registration.repair import RepairResult, repair_from
-from dovetail.registration.restore_order import Restorable, in_order
-from dovetail.repo.dvc_values import Model
-from dovetail.repo.ledger import UNASSIGN, Ledger
+from dovetail.registration.restore_order import in_order
+from dovetail.registration.restorer import Count, Restorer
+from dovetail.repo.ledger import UNASSIGN
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import take_turns, write_lock
 from dovetail.tracking.connection import Tracking, relocate_store
 from dovetail.tracking.store import Store
 from dovetail.values.finding import Finding
-from dovetail.values.reference import STAGING
 
-_WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml")
+_WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml", ":(glob)**/*.dvc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +37,6 @@ class SyncRequest:
 
     everything: bool = False
     repair: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many were made, and how many were there."""
-
-    created: int = 0
-    present: int = 0
-
-    def add(self, *, created: bool) -> "Count":
-        """One more."""
-        return replace(self, created=self.created + created, present=self.present + (not created))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +112,14 @@ def sync(
     relocated = relocate_store(tracking.root)
     known = tracking.exists or declares_models((workspace.tree, *_trees(workspace, request)))
     with closing(Values()) as values, tracking.store() if known else tracking.reading() as store:
-        today = workspace.tree.declared.models
-        before = {name: store.aliases(name) for name in today}
+        before = {name: store.aliases(name) for name in workspace.tree.declared.models}
         repaired = RepairResult()
         if request.repair:
             with write_lock(tracking.root):
                 repaired = repair_from(_trees(workspace, request), store, workspace.scratch, workspace.ledger)
             problems += [*repaired.problems, *changed_evidence(workspace, store)]
         tips = cache(partial(named, workspace))
-        restorer = _Restorer(store, workspace.scratch, workspace.ledger, problems, today, values, tips)
+        restorer = Restorer(store, workspace.scratch, workspace.ledger, problems, values, tips)
         with store.remembering_missing():
             missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
         ordered = enumerate(in_order(missing, next_number=restorer.next_number), 1)
@@ -196,103 +177,3 @@ def _follow_ledger(workspace: Workspace, store: Store, models: set[str], problem
             if found.event and following == "dovetail sync --all":
                 following = known.get(f"{found.model} of commit {found.event.tag.commit[:8]}", following)
             yield Finding("error", f"{found.model}@{found.alias}", found.why, following)
-
-
-@dataclass
-class _Restorer:
-    """Finds what is missing in trees and restores it, and counts."""
-
-    store: Store
-    scratch: Path
-    ledger: Ledger
-    problems: list[Finding]
-    today: Mapping[str, Model]  # what the working tree declares
-    values: Values
-    named: Callable[[], frozenset[str]]  # the fingerprints of the models that a ref or the working tree names
-    runs: Count = Count()
-    versions: Count = Count()
-    seen: set[tuple[str, str, bool]] = field(default_factory=set)
-    staging: dict[str, int] = field(default_factory=dict)  # what it named when it was first asked for
-    told: set[str] = field(default_factory=set)
-    earned: dict[str, int] = field(default_factory=dict)  # by model: what it is to name in the end
-    passed_over: list[str] = field(default_factory=list)
-
-    def missing(self, tree: Tree) -> Iterator[Restorable]:
-        """The models of `tree` that no tree before had and that are not complete in MLflow."""
-        try:
-            models = models_of(tree, self.today)
-        except DovetailError as error:
-            self._problem(tree, tree.where, error)
-            return
-        for model in models:
-            try:
-                lineage = tree.lineage(model)
-            except (MissingFile, StaleLock):
-                continue  # not trained at this commit, or the working tree is in between: nothing to show
-            except UserError as error:
-                if tree.time is None:  # the working tree
-                    raise
-                self._problem(tree, tree.where, error)
-                return
-            key = (model.name, lineage.fingerprint, tree.experiment is None)
-            if key not in self.seen:
-                self.seen.add(key)
-                is_version = tree.experiment is None
-                number = self.ledger.number(model.name, lineage.artifact.md5) if is_version else None
-                one = Restorable(tree, model, lineage, is_version, number)
-                if self._is_complete(one):
-                    self._count(one, run_created=False, version_created=False)
-                else:
-                    yield one
-
-    def next_number(self, name: str) -> int:
-        """The number that MLflow gives to the next version of the model."""
-        return max((version.number for version in self.store.versions(name)), default=0) + 1
-
-    def restore(self, one: Restorable) -> None:
-        """Make its run and version, or list why not."""
-        try:
-            with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-                projection = project(one.tree, one.model, Path(folder))
-                value = self.values.of(projection.artifact.file, tuple(projection.artifact.allow))
-                result = record(self.store, projection.with_value(value))
-        except DovetailError as error:
-            what = f"{one.model.name} of {one.tree.where}"
-            if isinstance(error, DataMissing) and one.lineage.fingerprint not in self.named():
-                self.passed_over.append(what)
-            else:
-                self._problem(one.tree, what, error)
-        else:
-            self._count(one, run_created=result.run_created, version_created=result.version_created)
-            if result.version and projection.earns_staging:
-                self.earned[one.model.name] = max(result.version, self.earned.get(one.model.name, 0))
-            if one.number and result.version != one.number:
-                taken = "is taken" if one.number < (result.version or 0) else "is too far above the others"
-                why = f"it was version {one.number} when it was promoted, that number {taken}: now {result.version}"
-                what, following = f"{one.model.name} of {one.tree.where}", f"dovetail history {one.model.name}"
-                self.problems.append(Finding("error", what, why, following))
-
-    def _count(self, one: Restorable, *, run_created: bool, version_created: bool) -> None:
-        self.runs = self.runs.add(created=run_created)
-        if one.is_version:
-            self.versions = self.versions.add(created=version_created)
-
-    def _is_complete(self, one: Restorable) -> bool:
-        """Whether nothing is left to do, by the tags alone: no byte of the model is read."""
-        run = self.store.find_run(self.store.experiment(one.model.name), one.lineage.fingerprint)
-        if run is None or not run.complete:
-            return False
-        if not one.is_version:
-            return True
-        version = self.store.find_version(one.model.name, one.lineage.artifact.md5)
-        if (name := one.model.name) not in self.staging:
-            self.staging[name] = self.store.aliases(name).get(STAGING, 0)
-        return version is not None and version.number <= self.staging[name]
-
-    def _problem(self, tree: Tree, what: str, error: DovetailError) -> None:
-        said = error.message
-        if tree.commit:  # a broken file is the same in each commit until somebody corrects it
-            said = re.sub(rf"{tree.commit.sha[:7]}\w*", "", said)
-        if said not in self.told:
-            self.told.add(said)
-            self.problems.append(Finding.of(error, what))

@@ -17,4 +17,4 @@ def registrations(done: list[dict[str, Any]]) -> str:
             lines.append(f"  onnx: {one['onnx']}")
         lines += [f"  gate {g['limit']} failed: {g['detail']}; {g['next']}" for g in one["gates"] if not g["passed"]]
         lines += [f"  {found['what']}: {found['why']}; {found['next']}" for found in one["warnings"]]
-    return "\n".join(lines)
+    return "\n".join(lines) or "no models are declared; next: dovetail init"

@@ -13,4 +13,4 @@ def status(answer: dict[str, Any]) -> str:
         aliases = [f"@{alias} {model[alias]['version'] or 'none'}" for alias in ("staging", "production")]
         lines.append(f"{model['model']}: workspace {', '.join([state, *marks])} · {' · '.join(aliases)}")
         lines += [f"  {problem['what']}; next: {problem['next']}" for problem in model["problems"]]
-    return "\n".join(lines) or "no models are declared; next: add one under `artifacts:` in dvc.yaml"
+    return "\n".join(lines) or "no models are declared; next: dovetail init"

@@ -35,9 +35,10 @@ def parse_lock(
     `wdirs` has the working directory of the stages that have another one: dvc.lock's paths start there.
 
     Raises:
-        Unreadable: when it is not a dvc.lock of schema 2.0.
+        Unreadable: when it is not a dvc.lock of schema 2.0, or of DVC 1, which had none.
     """
     lock = mapping(load_yaml(content), "the whole")
+    lock = {"stages": lock} if is_lock_of_dvc_1(lock) else lock
     if lock.get("schema", SCHEMA) != SCHEMA:
         raise Unreadable(f"schema is {shown(lock['schema'])}, not {SCHEMA!r}")
     found = mapping(lock.get("stages"), "stages")
@@ -45,16 +46,36 @@ def parse_lock(
     return {name: _stage(name, *entry, (wdirs or {}).get(name, folder)) for name, entry in addresses.items()}
 
 
+def is_lock_of_dvc_1(lock: Any) -> bool:
+    """Whether a dvc.lock has its stages at the top, as DVC 1 wrote it."""
+    if not isinstance(lock, Mapping) or "schema" in lock or not lock:
+        return False
+    return all(isinstance(stage, Mapping) and "cmd" in stage for stage in lock.values())
+
+
 def parse_dvc(content: bytes | str, path: str) -> list[Tracked]:
-    """What the .dvc file `path` keeps: by `dvc add`, `dvc import` or `dvc import-url`.
+    """What the .dvc file `path` keeps: by `dvc add`, `dvc import` or `dvc import-url`; nothing, where it is a stage.
+
+    Raises:
+        Unreadable: when it is not a .dvc file.
+    """
+    known = mapping(load_yaml(content), "the whole")
+    if known.get("cmd"):
+        return []
+    folder = join(posixpath.dirname(path), text(known.get("wdir", "."), "wdir"))
+    deps = [_origin(dep, f"deps.{at}") for at, dep in enumerate(entries(known.get("deps"), "deps"))]
+    return [Tracked(ref, next(iter(deps), None), path) for ref in _refs(folder, known.get("outs"), "outs")]
+
+
+def parse_stage_file(content: bytes | str, path: str) -> StageRecord | None:
+    """The stage that the .dvc file `path` of DVC 1 describes and records; None where it is none.
 
     Raises:
         Unreadable: when it is not a .dvc file.
     """
     known = mapping(load_yaml(content), "the whole")
     folder = join(posixpath.dirname(path), text(known.get("wdir", "."), "wdir"))
-    deps = [_origin(dep, f"deps.{at}") for at, dep in enumerate(entries(known.get("deps"), "deps"))]
-    return [Tracked(ref, next(iter(deps), None), path) for ref in _refs(folder, known.get("outs"), "outs")]
+    return _stage(path, path, known, folder) if known.get("cmd") else None
 
 
 def read_locks(
@@ -172,7 +193,7 @@ def _ref(folder: str, value: Any, place: str) -> FileRef | None:
         raise Unreadable(f"{place}.size is {shown(size)}, not a number")
     if not _MD5.fullmatch(text(md5, f"{place}.md5")):
         raise Unreadable(f"{place}.md5 is {shown(md5)}, not a digest")
-    return FileRef(join(folder, path), md5, size)
+    return FileRef(join(folder, path), md5, size, by_dvc_2="hash" not in entry)
 
 
 def is_in(path: str, folder: str) -> bool:

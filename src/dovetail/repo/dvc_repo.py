@@ -10,7 +10,8 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING
 
-from dovetail.errors import OutsideError, UserError, one_line
+from dovetail.errors import DataUnavailable, OutsideError, UserError, one_line
+from dovetail.repo import dvc_1
 from dovetail.repo.dvc_files import parse_dvc, parse_lock
 from dovetail.system.disk import is_of_disk
 from dovetail.values.documents import Unreadable, load_yaml, mapping
@@ -28,6 +29,7 @@ class DvcRepo:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.asked_remotes: dict[str | None, DataUnavailable | None] = {}  # by name, why one gives no answer
         self._closing = ExitStack()
 
     @cached_property
@@ -75,6 +77,8 @@ class DvcRepo:
                 raise
             if is_of_disk(error):
                 raise OutsideError(f"DVC cannot go on: {one_line(error)}", f"df -h {self.root}") from error
+            if old := of_dvc_1(self.root):
+                raise UserError(*old) from error
             what = next(broken_files(self.root), None) or f"DVC refuses {self.root}: {one_line(error)}"
             raise UserError(what, following) from error
 
@@ -127,6 +131,12 @@ def broken_files(root: Path) -> Iterator[str]:
             check(file.read_bytes(), path)
         except (OSError, Unreadable) as error:
             yield f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else error}"
+
+
+def of_dvc_1(root: Path) -> tuple[str, str] | None:
+    """What is wrong with files of DVC 1 below `root`, and the command after which DVC 3 reads them."""
+    files = {file.relative_to(root).as_posix(): file for file in read_by_dvc(root) if file.is_file()}
+    return dvc_1.named({path: file.read_bytes() for path, file in files.items()})
 
 
 def check(content: bytes, path: str) -> None:

@@ -1,4 +1,4 @@
-"""The ledger of promotions: annotated git tags in GTO's convention, read into events and written.
+"""The ledger of promotions: annotated git tags in GTO's convention, read into events.
 
 `iris@v3.0.0` says which commit a version is, `iris#production#2` which version an alias names from then on
 (https://mlem.ai/doc/gto/user-guide). A model of a nested dvc.yaml has its folder in front, counted from git's root, as
@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
-from time import time as now
 from typing import TypeVar
 
-from dovetail.repo.git import Git
 from dovetail.repo.git_values import Tag
 from dovetail.repo.note import ASSIGN, FORCE, PROMOTE, ROLLBACK, UNASSIGN, Note
-from dovetail.repo.tag_names import alias_tag, parse_name, version_tag
+from dovetail.repo.tag_names import parse_name
 
-__all__ = ["ASSIGN", "FORCE", "PROMOTE", "ROLLBACK", "UNASSIGN", "Event", "Ledger", "Note", "read", "write"]
+__all__ = ["ASSIGN", "FORCE", "PROMOTE", "ROLLBACK", "UNASSIGN", "Event", "Ledger", "Note", "read"]
 
 _place = attrgetter("model", "alias", "tag.commit")
 Key = TypeVar("Key")
@@ -167,27 +165,6 @@ class Ledger:
     @cached_property
     def _stacks(self) -> dict[tuple[str, str], list[Event]]:
         return {name: _stack(events) for name, events in self._of_alias.items()}
-
-
-def write(git: Git, ledger: Ledger, named: tuple[str, str], commit: str, note: Note) -> str:
-    """Tag `commit` as what `named` names from now on, and as a version if it is none yet.
-
-    Returns the tag's name. `ledger` is what git's tags say now, `named` the model's name in tags and its alias.
-
-    Raises:
-        TagExists: when somebody else was faster.
-        TagRefused: when git cannot make a tag.
-    """
-    artifact, alias = named
-    model = artifact.rpartition("=")[2]
-    last = max((event.time for event in ledger.of(model)), default=0)
-    time = max(int(now()), last + 1)  # GTO orders tags by their seconds
-    name = version_tag(artifact, ledger.semver(model, commit) or ledger.free_semver(model, note.version or 1))
-    if name not in ledger.registrations:  # one without the folder in front is none to DVC
-        git.tag(name, commit, f"Register {model}: md5 {note.md5}\n", time)
-    name = alias_tag(artifact, alias, ledger.counters.get(model, 0) + 1)
-    git.tag(name, commit, ledger.consistent(model, note).text(model, alias), time)
-    return name
 
 
 def read(tags: Iterable[Tag], check: Check = lambda _: {}, prefix: str = "") -> Ledger:

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import UserError, one_line
 from dovetail.repo import dvc_yaml
@@ -10,6 +10,10 @@ from dovetail.repo.dvc_repo import DvcRepo, of_dvc
 from dovetail.repo.dvc_values import Declared, Stage
 from dovetail.repo.storage import Storage
 from dovetail.values.lineage import StageRecord
+
+if TYPE_CHECKING:
+    from dvc.config import Config
+    from dvc.repo import Repo
 
 
 class Pipeline:
@@ -37,8 +41,10 @@ class Pipeline:
                 raise UserError("dvc.yaml cannot be read: Is a directory", "git status dvc.yaml")
             with self._dvc.asked():
                 return dvc_yaml.declared(repo)
+        today = repo.config
         try:
             with repo.switch(rev):
+                _configure(repo, today)
                 return dvc_yaml.declared(repo)
         except Exception as error:
             if not of_dvc(error):
@@ -91,3 +97,16 @@ class Pipeline:
         with self._dvc.asked():
             paths = {Path(stage.path) for stage in self._dvc.opened.index.stages}
         return sorted(path for path in paths if path.suffix == ".dvc")
+
+
+def _configure(repo: "Repo", today: "Config") -> None:
+    """Let today's configuration stand for a commit's with which the local one, of passwords and the like, has no sense.
+
+    `dvc remote modify --local` adds to a remote that commits from before it do not have.
+    """
+    from dvc.config import ConfigError
+
+    try:
+        _ = repo.config
+    except ConfigError:
+        repo.config = today

@@ -1,7 +1,7 @@
 """What a remote of DVC has, and what it lacks."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -49,13 +49,21 @@ class Remote:
             raise self._closed
         try:
             remote = self.objects()
-            there = remote.holds({ref.md5 for ref in asked}) if remote else set()
+            digests = {ref.md5 for ref in asked}
+            there = remote.holds(digests) if remote else set()
+            if left := remote and digests - there:
+                there |= self._of_dvc_2(left)
         except DataUnavailable as error:
             self._closed = error
             raise
         if remote is None:
             return None
         return [ref for ref in asked if ref.md5 not in there]
+
+    def _of_dvc_2(self, digests: Collection[str]) -> set[str]:
+        """Those of `digests` whose objects lie in the default remote where DVC 2 put them."""
+        remote = open_remote(self._dvc, by_dvc_2=True)
+        return Objects(f"remote {self._dvc.default_remote}", remote).holds(digests) if remote else set()
 
     def missing_everywhere(self, refs: Sequence[FileRef]) -> list[FileRef]:
         """Those of `refs`, and of the files in folders among them, that neither the cache nor the remote has.

@@ -1,6 +1,7 @@
 """The tree of a commit, with nothing checked out."""
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import MissingFile, UserError
+from dovetail.repo import dvc_1
+from dovetail.repo.adopted_models import adopted_models
 from dovetail.repo.dvc_files import Tracked, folder_md5, read_dvc_files, read_locks, unreadable
 from dovetail.repo.dvc_repo import check, is_document
-from dovetail.repo.dvc_values import Declared
+from dovetail.repo.dvc_values import Declared, Model
 from dovetail.repo.dvc_yaml import gates_of
 from dovetail.repo.git_values import Commit
 from dovetail.repo.sources import Sources
@@ -47,11 +50,29 @@ class Revision(Tree):
         try:
             declared = self._pipeline.declared((tuple(pipelines.items()), outs, params), self.commit.sha)
         except UserError:
+            if self.of_dvc_1:
+                return dvc_1.declared(self._dvc_files)
             self._check_documents()  # DVC does not always say which file it is
             raise
         gates = {name: gates for path in pipelines for name, gates in self._gates(path).items()}
         models = {name: replace(m, gates=gates.get(name, m.gates)) for name, m in declared.models.items()}
         return replace(declared, models=models)
+
+    @cached_property
+    def models(self) -> Mapping[str, Model]:
+        """Those that it declares, and those of today whose path it has: it may be older than their entries."""
+        declared, today = self.declared.models, self._read_today()
+        if today.keys() <= declared.keys():
+            return declared
+        added = [entry.ref for entry in self.tracked.values()]
+        return {**declared, **adopted_models(declared, today.values(), list(self.records.values()), added)}
+
+    def _remedy_for_unknown(self, name: str) -> str:
+        today = self._read_today().get(name)
+        if today is None:
+            return f"git show {self.commit.sha[:8]}:dvc.yaml"
+        files = "'*dvc.lock' '*.dvc'"  # an entry nobody can add to a commit
+        return f"a commit since: git log --oneline -S {shlex.quote(Path(today.path).name)} -- {files}"
 
     def _check_documents(self) -> None:
         for path in filter(is_document, self._files):
@@ -73,7 +94,23 @@ class Revision(Tree):
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
         # Where no dvc.yaml names a working directory DVC need not be asked for one.
-        return read_locks(self._locks, self.declared.wdirs if self._has_wdirs else {}, self.commit.sha)
+        recorded = read_locks(self._locks, self.declared.wdirs if self._has_wdirs else {}, self.commit.sha)
+        found = {path: self._content(path) for path in self._files if dvc_1.is_stage_file(path)}
+        stages = {path: content for path, content in found.items() if b"cmd:" in content}
+        try:
+            return recorded | dvc_1.stage_files(stages)
+        except Unreadable:  # `tracked` says which
+            return recorded
+
+    @cached_property
+    def of_dvc_1(self) -> tuple[str, str] | None:
+        """What DVC 1 wrote here, and the command after which DVC 3 reads it; None where DVC 3 does."""
+        return dvc_1.named(self._dvc_files)
+
+    @cached_property
+    def _dvc_files(self) -> Mapping[str, bytes]:
+        """The content of all that DVC reads by its name."""
+        return {path: self._content(path) for path in self._files if is_document(path) or dvc_1.is_stage_file(path)}
 
     @property
     def _has_wdirs(self) -> bool:

@@ -1,13 +1,16 @@
-"""A model in a folder that MLflow wrote, as a tree holds it: its file and its card."""
+"""A model in a folder, as a tree holds it: which file it is, its card where MLflow wrote it, or why there is none."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from dovetail.errors import DataUnavailable, MissingFile
 from dovetail.models import mlflow_folder
+from dovetail.models.unsupported import unsupported_folder
 from dovetail.repo.dvc_values import Model
 from dovetail.values.documents import Unreadable, decoded, load_yaml
 from dovetail.values.lineage import FileRef
+
+SUFFIXES = (".joblib", ".pkl", ".pickle", ".skops", ".cbm", ".onnx", ".ubj")  # by which a model is found in a folder
 
 
 class Files(Protocol):
@@ -30,18 +33,23 @@ def model_file(tree: Files, model: Model, inside: Sequence[FileRef]) -> FileRef 
     """The file that is the model, of the files in the model's folder; None where MLflow did not write it.
 
     Raises:
-        MissingFile: when it is of a flavor whose model is not one file, or the file is not there.
+        MissingFile: when it is of a flavor or kind whose model is not one file, or the file is not there.
     """
     described = _named(inside, f"{model.path}/{mlflow_folder.MLMODEL}")
     if described is None:
+        what = unsupported_folder(file.path for file in inside)
+        if what and not any(file.path.endswith(SUFFIXES) for file in inside):
+            raise MissingFile(f"the folder {model.path} of model {model.name!r} is {what.what}", what.remedy)
         return None
     mlmodel = _mlmodel(tree, described)
     path = mlflow_folder.model_file(mlmodel)
     if path and (found := _named(inside, f"{model.path}/{path}")):
         return found
+    loader = mlflow_folder.loader_of(mlmodel)
     raise MissingFile(
         f"{model.path} of model {model.name!r} is an MLflow model of {mlflow_folder.flavors_of(mlmodel)}, "
-        "whose model is not one file that Dovetail reads",
+        "whose model is not one file that Dovetail reads"
+        + (f": {loader} loads it, by code that no list of allowed names can bound" if loader else ""),
         "export it to ONNX, or register it by MLflow itself",
     )
 

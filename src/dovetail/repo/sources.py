@@ -1,8 +1,9 @@
 """What every tree of one repository is read from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from dovetail.repo.dvc_values import Model
 from dovetail.repo.git import Git
 from dovetail.repo.ledger import Ledger
 from dovetail.repo.pipeline import Pipeline
@@ -11,9 +12,15 @@ from dovetail.repo.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What a tree is read from; `ledger` reads git's tags when it is asked for the first time."""
+    """What a tree is read from.
+
+    Attributes:
+        ledger: Reads git's tags when it is asked for the first time.
+        today: The models that are declared now.
+    """
 
     git: Git
     pipeline: Pipeline
     storage: Storage
     ledger: Callable[[], Ledger]
+    today: Callable[[], Mapping[str, Model]]

@@ -14,7 +14,7 @@ from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.objects import Objects
-from dovetail.repo.open_remote import answering, open_remote
+from dovetail.repo.open_remote import DVC_2, DVC_3, answering, open_remote
 from dovetail.values.lineage import FileRef
 
 
@@ -37,8 +37,10 @@ class Storage:
         place = Path(self._dvc.opened.cache.local_cache_dir).resolve()
         return None if place.is_relative_to(self._dvc.root.resolve()) else place
 
-    def hash(self, path: str) -> FileRef:
+    def hash(self, path: str, *, by_dvc_2: bool = False) -> FileRef:
         """The file or folder of the working tree; its digest comes from DVC's state, known bytes are not read again.
+
+        `by_dvc_2` gives the digest that DVC 2 would have given it.
 
         Raises:
             MissingFile: when it is not there, or cannot be read.
@@ -46,34 +48,36 @@ class Storage:
         from dvc.exceptions import DvcException
         from dvc_data.hashfile.hash import hash_file
 
-        file, repo = self._dvc.root / path, self._dvc.opened
+        file, repo, algorithm = self._dvc.root / path, self._dvc.opened, DVC_2 if by_dvc_2 else DVC_3
         if not file.exists():
             raise MissingFile(f"{path} is not there", f"dvc repro, or to fetch what dvc.lock records: dvc pull {path}")
         try:
             if file.is_dir():
-                meta, tree = self._hashed_folder(file)
+                meta, tree = self._hashed_folder(file, algorithm)
                 return FileRef(path, tree.hash_info.value, meta.size)
-            meta, info = hash_file(str(file), repo.fs, "md5", state=repo.state)
+            meta, info = hash_file(str(file), repo.fs, algorithm, state=repo.state)
         except (OSError, DvcException) as error:
             raise MissingFile(f"{path} cannot be read: {error}", f"dvc checkout {path}") from error
         return FileRef(path, info.value, meta.size)
 
     def hash_files(self, path: str) -> list[FileRef]:
         """Every file below the folder `path` of the working tree."""
-        _, tree = self._hashed_folder(self._dvc.root / path)
+        _, tree = self._hashed_folder(self._dvc.root / path, DVC_3)
         return [FileRef("/".join((path, *key)), info.value, meta and meta.size) for key, meta, info in tree]
 
-    def _hashed_folder(self, folder: Path) -> tuple[Any, Any]:
+    def _hashed_folder(self, folder: Path, algorithm: str) -> tuple[Any, Any]:
         from dvc_data.hashfile.build import build
 
         repo = self._dvc.opened
-        _, meta, tree = build(repo.cache.local, str(folder), repo.fs, "md5", dry_run=True, ignore=repo.dvcignore)
+        cache = repo.cache.legacy if algorithm == DVC_2 else repo.cache.local
+        _, meta, tree = build(cache, str(folder), repo.fs, algorithm, dry_run=True, ignore=repo.dvcignore)
         return meta, tree
 
     def cached(self, md5: str) -> Path | None:
-        """The bytes of this digest in the cache, if they are there."""
-        path = Path(self._dvc.opened.cache.local.oid_to_path(md5))
-        return path if path.is_file() else None
+        """The bytes of this digest in the cache, if they are there; where DVC 2 put them, too."""
+        caches = self._dvc.opened.cache
+        paths = (Path(cache.oid_to_path(md5)) for cache in (caches.local, caches.legacy))
+        return next((path for path in paths if path.is_file()), None)
 
     def object(self, ref: FileRef) -> Path:
         """The cached bytes of `ref`, fetched from the remote when they are not in the cache.
@@ -168,23 +172,27 @@ class Storage:
             self._target = self
 
     def _pull(self, refs: Sequence[FileRef]) -> None:
-        from dvc_data.hashfile.hash_info import HashInfo
-
         remote = open_remote(self._dvc)
         if remote is None:
             return
         names = ", ".join(ref.path for ref in refs)
         with answering(f"for {names}, remote {self._dvc.default_remote}"):
-            if self._target is self:
-                self._dvc.opened.cloud.pull([HashInfo("md5", ref.md5) for ref in refs])
-            else:
-                self._target.receive(refs, remote)
+            self._target.receive(refs, remote)
+            left = [ref for ref in refs if self._target.cached(ref.md5) is None]
+            old = open_remote(self._dvc, by_dvc_2=True) if left else None
+            there = set(old.oids_exist([ref.md5 for ref in left])) if old else set()
+            if old and there:
+                self._target.receive([ref for ref in left if ref.md5 in there], old)
 
     def receive(self, refs: Sequence[FileRef], remote: Any) -> None:
-        """Bring `refs` from another repository's remote, as DVC opened it, into the cache."""
+        """Bring `refs` from a remote, as DVC opened it, which may be another repository's, into the cache."""
         from dvc_data.hashfile.hash_info import HashInfo
 
-        wanted, cache = [HashInfo("md5", ref.md5) for ref in refs], self._dvc.opened.cache.local
+        caches, algorithm = self._dvc.opened.cache, remote.hash_name
+        wanted, cache = (
+            [HashInfo(algorithm, ref.md5) for ref in refs],
+            caches.legacy if algorithm == DVC_2 else caches.local,
+        )
         self._dvc.opened.cloud.transfer(remote, cache, wanted, cache_odb=cache, verify=remote.verify)
 
     def check_out(self, refs: Sequence[FileRef]) -> None:

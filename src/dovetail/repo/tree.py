@@ -17,16 +17,6 @@ from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
 
-MODEL_SUFFIXES = (
-    ".joblib",
-    ".pkl",
-    ".pickle",
-    ".skops",
-    ".cbm",
-    ".onnx",
-    ".ubj",
-)  # by which a model is found in a folder
-
 
 class Tree(ABC):
     """One tree: what it declares, what its dvc.lock records, and the bytes of both.
@@ -45,12 +35,21 @@ class Tree(ABC):
 
     def __init__(self, sources: Sources) -> None:
         self._git, self._pipeline, self._storage = sources.git, sources.pipeline, sources.storage
-        self._read_ledger = sources.ledger
+        self._read_ledger, self._read_today = sources.ledger, sources.today
 
     @property
     @abstractmethod
     def declared(self) -> Declared:
         """What dvc.yaml declares here."""
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """The models of this tree, by name."""
+        return self.declared.models
+
+    @abstractmethod
+    def _remedy_for_unknown(self, name: str) -> str:
+        """What to do about a model that this tree does not have."""
 
     @property
     @abstractmethod
@@ -133,12 +132,12 @@ class Tree(ABC):
         Raises:
             UnknownModel: naming the models that there are.
         """
-        if name not in self.declared.models:
-            known = ", ".join(self.declared.models) or "none"
-            close = get_close_matches(name, self.declared.models, n=1)
-            following = f"did you mean {close[0]}?" if close else "add it under `artifacts:` in dvc.yaml"
+        if name not in self.models:
+            known = ", ".join(self.models) or "none"
+            close = get_close_matches(name, self.models, n=1)
+            following = f"did you mean {close[0]}?" if close else self._remedy_for_unknown(name)
             raise UnknownModel(f"dvc.yaml of {self.where} declares no model {name!r}; there are: {known}", following)
-        return self.declared.models[name]
+        return self.models[name]
 
     def lineage(self, model: Model) -> Lineage:
         """What made the bytes of `model` that lie in this tree.
@@ -185,7 +184,7 @@ class Tree(ABC):
         inside = self.listing(ref)
         if found_in := saved_model.model_file(self, model, inside):
             return found_in
-        found = [inner for inner in inside if Path(inner.path).suffix in MODEL_SUFFIXES]
+        found = [inner for inner in inside if Path(inner.path).suffix in saved_model.SUFFIXES]
         if len(found) != 1:
             names = ", ".join(inner.path for inner in found) or "none"
             raise MissingFile(
@@ -198,9 +197,9 @@ class Tree(ABC):
         """Refuse files that are not the bytes that DVC recorded, or that DVC has not recorded yet."""
         tracked = [(entry.ref, f"dvc add {entry.ref.path}", entry.file) for entry in self.tracked.values()]
         for ref, remedy, where in [*((out, "dvc repro", "dvc.lock") for out in outs), *tracked]:
-            if any(ref.overlaps(path) for path in shown) and (actual := self.file(ref.path).md5) != ref.md5:
+            if any(ref.overlaps(path) for path in shown) and not self._is_as_recorded(ref):
                 raise StaleLock(
-                    f"{ref.path} (md5 {actual}) is not what {where} records ({ref.md5})",
+                    f"{ref.path} (md5 {self.file(ref.path).md5}) is not what {where} records ({ref.md5})",
                     f"{remedy} (or, to take the recorded file back: dvc checkout {ref.path})",
                 )
         recorded = {out.path for out in outs}
@@ -209,6 +208,10 @@ class Tree(ABC):
                 raise StaleLock(
                     f"{path} is made by the stage {stage}, which dvc.lock does not record", f"dvc repro {stage}"
                 )
+
+    def _is_as_recorded(self, ref: FileRef) -> bool:
+        """Whether the file or folder that lies in this tree is the one that DVC recorded."""
+        return self.file(ref.path).md5 == ref.md5
 
     def _loose(self, paths: frozenset[str], model: Model, stages: Sequence[StageRecord]) -> tuple[FileRef, ...]:
         """Those of `paths` that the register stage reads and that a script outside the pipeline wrote."""

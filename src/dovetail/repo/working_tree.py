@@ -1,6 +1,7 @@
 """The working tree: the files as they are."""
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,9 @@ class WorkingTree(Tree):
     def declared(self) -> Declared:
         return self._pipeline.declared()
 
+    def _remedy_for_unknown(self, name: str) -> str:
+        return f"dovetail init {shlex.quote(name)}"
+
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
         return read_locks(self._contents(self._pipeline.lock_files()), self.declared.wdirs)
@@ -50,6 +54,9 @@ class WorkingTree(Tree):
 
     def file(self, path: str) -> FileRef:
         return self._storage.hash(path)
+
+    def _is_as_recorded(self, ref: FileRef) -> bool:
+        return ref.md5 in (self.file(ref.path).md5, ref.by_dvc_2 and self._storage.hash(ref.path, by_dvc_2=True).md5)
 
     def read(self, ref: FileRef) -> bytes:
         return _bytes(self.as_file(ref, Path()), self._root)

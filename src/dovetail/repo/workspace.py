@@ -3,14 +3,15 @@
 import os
 import posixpath
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
-from dovetail.errors import Busy, MissingFile, UnknownReference
+from dovetail.errors import Busy, MissingFile, UnknownReference, UserError
 from dovetail.repo.dag import Dag
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
+from dovetail.repo.dvc_values import Model
 from dovetail.repo.dvc_variables import ENV_ROOT
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
@@ -76,7 +77,18 @@ class Workspace:
 
     @cached_property
     def _sources(self) -> Sources:
-        return Sources(self.git, self.pipeline, self.storage, lambda: self.ledger)
+        return Sources(self.git, self.pipeline, self.storage, lambda: self.ledger, lambda: self._today)
+
+    @cached_property
+    def _today(self) -> Mapping[str, Model]:
+        """What HEAD declares, and what the working tree declares besides: gates are those that were committed."""
+        head = self.git.commit("HEAD")
+        trees: tuple[Tree, ...] = (self.tree, self.at(head)) if head else (self.tree,)
+        found: dict[str, Model] = {}
+        for tree in trees:
+            with suppress(UserError):  # who asks for that tree itself is told
+                found |= tree.declared.models
+        return found
 
     def tree_of(self, rev: str) -> Tree:
         """The tree that `rev` names, as DVC has it: `workspace`, a git revision, an experiment's name.

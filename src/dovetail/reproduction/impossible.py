@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dovetail.values.environment import Environment
 from dovetail.values.finding import Finding
+from dovetail.values.lineage import Lineage
 
 
 class RebuildImpossible(Exception):
@@ -25,3 +26,14 @@ class RebuildImpossible(Exception):
 def missing(what: str, why: str, following: str) -> Finding:
     """Something that a version cannot be rebuilt without."""
     return Finding("error", what, why, following)
+
+
+def not_run_by_dvc_3(sha: str, lineage: Lineage, why: str, remedy: str) -> Finding:
+    """What is missing where DVC 1 wrote the commit: one that DVC 3 reads, on a branch of its own."""
+    commit, branch = sha[:8], f"dvc3-{sha[:8]}"
+    following = f"git switch -qc {branch} {commit} && {remedy} && git commit -qam 'For DVC 3' && git switch -q -"
+    following += f" && dovetail reproduce {branch}:{lineage.model}"
+    if any(stage.name.endswith(".dvc") for stage in lineage.stages):  # no dvc.lock, and nothing to write it from
+        commands = " && ".join(stage.cmd for stage in lineage.stages)
+        following = f"by hand: git worktree add ../{branch} {commit}, and there: {commands}"
+    return missing(f"what DVC 3 can run of commit {commit}", why, following)

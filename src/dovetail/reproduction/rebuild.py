@@ -18,7 +18,7 @@ from dovetail.reproduction import verdict
 from dovetail.reproduction.by_value import Sameness
 from dovetail.reproduction.explain import Question, Settings, by_settings
 from dovetail.reproduction.fresh_environment import build_environment
-from dovetail.reproduction.impossible import RebuildImpossible, missing
+from dovetail.reproduction.impossible import RebuildImpossible, missing, not_run_by_dvc_3
 from dovetail.reproduction.recorded import Recorded
 from dovetail.reproduction.verdict import Cause, ChangedInput, Output, RebuildResult
 from dovetail.values import computing, environment
@@ -48,6 +48,8 @@ def rebuild(workspace: Workspace, request: RebuildRequest, tell: Callable[[str],
         DataUnavailable: when bytes are not in the cache and the remote does not answer.
         BuildFailed: when no environment can be built from the lock file.
     """
+    if request.tree.of_dvc_1:
+        raise RebuildImpossible([not_run_by_dvc_3(request.tree.commit.sha, request.lineage, *request.tree.of_dvc_1)])
     with (
         clean_worktree(workspace, request.tree.commit) as place,
         open_workspace(place.root) as copy,
@@ -92,9 +94,7 @@ class _Rebuild:
             self.tell(f"running {stage.name}, {number} of {len(self.stages)}")
             seconds[stage.name] = self._run(stage)
         outputs = tuple(
-            Output(stage.name, out.path, out.md5, _md5(self.copy, out.path))
-            for stage in self.stages
-            for out in stage.outs
+            Output(stage.name, out.path, out.md5, self._digest(out.path)) for stage in self.stages for out in stage.outs
         )
         first = next((output for output in outputs if not output.identical), None)
         # To read a commit's metrics takes a quarter of a second; those in the same bytes are the same.
@@ -158,12 +158,17 @@ class _Rebuild:
         for dep in (dep for dep in stage.deps if dep in self._sources):
             if not _is_inside(dep) or self.request.tree.keeps(dep.path):
                 tree = self.copy if (self.copy.root / dep.path).exists() else self.workspace
-                if (actual := _md5(tree, dep.path)) != dep.md5:
+                if (actual := _md5(tree, dep)) != dep.md5:
                     yield ChangedInput(stage.name, dep.path, dep.md5, actual)
         if declared := self.declared.get(stage.name):
             recorded, here = dict(flatten(stage.params)), dict(flatten(self.copy.pipeline.params(declared)))
             for key in (key for key in recorded if here.get(key, recorded[key]) != recorded[key]):
                 yield ChangedInput(stage.name, key, recorded[key], here[key])
+
+    def _digest(self, out: str) -> str | None:
+        """The digest of an output that was rebuilt, as the DVC that recorded it gives it."""
+        refs = (ref for stage in self.stages for ref in stage.outs if ref.path == out)
+        return _md5(self.copy, next(refs, FileRef(out, "")))
 
     @cached_property
     def environment(self) -> tuple[Path, Environment]:
@@ -211,7 +216,7 @@ class _Rebuild:
     def _metrics(self, tree: Tree) -> dict[str, float] | None:
         made = replace(self.request.lineage, evidence=())  # what no stage makes is the same
         try:
-            return tree.metrics(tree.model(self.request.model), made)
+            return tree.metrics(self.request.tree.model(self.request.model), made)
         except DovetailError:
             return None
 
@@ -243,7 +248,7 @@ class _Rebuild:
         def make(settings: Settings) -> str | None:
             shown = " ".join(f"{name}={value}" for name, value in settings.items() if value)
             self.tell(f"running {first.stage} with {shown or 'the settings of this machine'}")
-            return _md5(self.copy, first.path) if self._again(first.stage, settings) else None
+            return self._digest(first.path) if self._again(first.stage, settings) else None
 
         question = Question(first.stage, first.expected, first.actual, recorded, here, self.settings)
         return by_settings(question, make)
@@ -257,7 +262,7 @@ class _Rebuild:
         self.tell(f"running {name} once more: does it make the same bytes twice?")
         if not self._again(name):
             return False
-        return all(_md5(self.copy, o.path) == o.actual for o in outputs if o.stage == name)
+        return all(self._digest(o.path) == o.actual for o in outputs if o.stage == name)
 
     def _again(self, name: str, settings: Settings | None = None) -> bool:
         """Run the stage once more; whether it came to its end."""
@@ -275,9 +280,10 @@ def _is_inside(ref: FileRef) -> bool:
     return not Path(ref.path).is_absolute() and not ref.path.startswith("../")
 
 
-def _md5(tree: Workspace, path: str) -> str | None:
+def _md5(tree: Workspace, ref: FileRef) -> str | None:
+    """The digest of what lies at the path of `ref`, as the DVC that recorded `ref` gives it."""
     try:
-        return tree.storage.hash(path).md5
+        return tree.storage.hash(ref.path, by_dvc_2=ref.by_dvc_2).md5
     except MissingFile:
         return None
 

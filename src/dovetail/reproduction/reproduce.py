@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -148,8 +148,11 @@ def reproduce(
                 tree = _tree(workspace, original)
                 if request.fresh_env and tree.environment is None:
                     raise UserError(f"{tree.where} has no {PINS}", f"dovetail reproduce {ref}, without --fresh-env")
+                lineage = replace(
+                    original.lineage, stages=tuple(tree.records[stage.name] for stage in original.lineage.stages)
+                )  # the same, with what DVC says of its own digests
                 wanted = RebuildRequest(
-                    tree, original.model, original.lineage, original.packages, request.fresh_env, original.value
+                    tree, original.model, lineage, original.packages, request.fresh_env, original.value
                 )
                 result = rebuild(workspace, wanted, tell)
             except RebuildImpossible as impossible:

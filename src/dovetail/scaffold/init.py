@@ -16,7 +16,7 @@ from dovetail.models.unsupported import SUFFIXES as UNSUPPORTED_SUFFIXES
 from dovetail.registration import probe, script_uris
 from dovetail.repo.dvc_files import is_in
 from dovetail.repo.dvc_values import RECEIPTS, Model, Out
-from dovetail.repo.tree import MODEL_SUFFIXES
+from dovetail.repo.saved_model import SUFFIXES as MODEL_SUFFIXES
 from dovetail.repo.workspace import Workspace
 from dovetail.scaffold.yaml_section import add_entry, add_lines
 from dovetail.tracking.connection import Tracking

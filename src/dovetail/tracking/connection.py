@@ -17,6 +17,7 @@ from dovetail.tracking.relocate import former_roots, relocate
 from dovetail.tracking.store import SQLITE, Store
 
 ENV_TRACKING_URI = "MLFLOW_TRACKING_URI"
+_DRIVERS = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # module → package
 _SECONDS = 5  # for a server's first answer
 
 
@@ -90,10 +91,14 @@ class Tracking:
             with self.store() as store:
                 yield store
             return
-        with tempfile.TemporaryDirectory() as folder, _translated(self.uri):
+        uri = self.uri  # before MLflow is told another, which it exports to the environment
+        with tempfile.TemporaryDirectory() as folder, _translated(uri):
             store = _connect(Path(folder), f"{SQLITE}{Path(folder).resolve()}/mlflow.db")
-            store.uri = self.uri
-            yield store
+            store.uri = uri
+            try:
+                yield store
+            finally:
+                _tell_mlflow(uri)
 
 
 def import_mlflow() -> None:
@@ -154,14 +159,25 @@ def _connect(root: Path, uri: str) -> Store:
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the migrations of a new store are no news to a user
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints the error that is translated here
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
+    _tell_mlflow(uri)
     if uri.startswith("http"):
         _ask(uri)
     with chdir(root):  # where MLflow puts the default experiment of a new store
         _create_sqlite(uri)
-        client = mlflow.MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        try:
+            client = mlflow.MlflowClient(uri)
+            client.search_experiments(max_results=1)
+        except ModuleNotFoundError as error:
+            what = f"MLflow at {_without_secrets(uri)}: {error.name}, which asks this database, is not installed"
+            package = _DRIVERS.get(error.name or "", error.name)
+            raise StoreError(what, f"python -m pip install {package}, then the same again") from error
     return Store(client, root, uri)
+
+
+def _tell_mlflow(uri: str) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
 
 
 def _check_artifacts(root: Path) -> None:

@@ -74,6 +74,7 @@ def save(folder: Path, content: ModelContent, logged: LoggedModel) -> None:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(written)
     copy(content.file, folder / _DATA / content.file.name)
+    truths = [column["name"] for column in (content.card or {}).get("inputs", ()) if column.get("boolean")]
     described = {
         **template.described,
         "artifact_path": logged.location,
@@ -81,7 +82,8 @@ def save(folder: Path, content: ModelContent, logged: LoggedModel) -> None:
         "model_id": logged.model_id,
         "run_id": logged.run_id,
         "utc_time_created": str(datetime.now(UTC).replace(tzinfo=None)),  # as MLflow writes it
-        "metadata": {tag_keys.MODEL_MD5: content.md5, tag_keys.PICKLE_ALLOW: list(content.allow)},
+        "metadata": {tag_keys.MODEL_MD5: content.md5, tag_keys.PICKLE_ALLOW: list(content.allow)}
+        | ({tag_keys.BOOLEANS: truths} if truths else {}),
         "model_size_bytes": template.described.get("model_size_bytes", 0) + content.file.stat().st_size,
     }
     (folder / MLMODEL_FILE_NAME).write_text(yaml.dump(described, Dumper=_Dumper), encoding="utf-8")

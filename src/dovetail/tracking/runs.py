@@ -66,6 +66,7 @@ class RunDetails:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     params: Mapping[str, str]
+    started: int = 0  # in milliseconds since the epoch; of a run that `sync` made, when its commit was made
 
     @property
     def model_md5(self) -> str | None:
@@ -294,6 +295,6 @@ def _run(entity: Any) -> Run:
 
 
 def _details(run: Any) -> RunDetails:
-    return RunDetails(
-        run.info.run_id, run.info.lifecycle_stage == "active", run.data.tags, run.data.metrics, run.data.params
-    )
+    info, data = run.info, run.data
+    active = info.lifecycle_stage == "active"
+    return RunDetails(info.run_id, active, data.tags, data.metrics, data.params, info.start_time or 0)

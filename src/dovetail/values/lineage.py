@@ -18,11 +18,16 @@ CODE_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file or folder with the digest that DVC gave it; `path` is relative to the repository's root."""
+    """A file or folder with the digest that DVC gave it; `path` is relative to the repository's root.
+
+    Attributes:
+        by_dvc_2: Whether DVC 2 digested it, which took the line ends of text files as Unix has them.
+    """
 
     path: str
     md5: str
     size: int | None = None
+    by_dvc_2: bool = field(default=False, compare=False)
 
     @property
     def is_code(self) -> bool:

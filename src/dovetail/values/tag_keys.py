@@ -31,6 +31,7 @@ MONITOR_TIME = "dovetail.monitor.time"
 MONITOR_RUN = "dovetail.monitor.run"
 SIGNATURE = "dovetail.signature"
 PICKLE_ALLOW = ALLOW_KEY
+BOOLEANS = "dovetail.booleans"  # in MLmodel: the columns of numbers that stand for true and false
 ONNX = "dovetail.onnx"
 ONNX_MD5 = "dovetail.onnx.md5"
 PACKAGE = "dovetail.package"  # the digest of all that the version's package consists of

@@ -14,7 +14,7 @@ from stages.common.errors import StageError
 from stages.modelling import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 _EXAMPLE_ROWS = 5
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # another one each time
@@ -23,10 +23,13 @@ _NAMES = {"sklearn": "scikit-learn"}  # modules that are named otherwise than th
 _ALSO = {"skrub": "pandas"}  # works on frames, though its pickle does not say so
 
 
-def describe(model: Any, modules: "Iterable[str]", train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
+def describe(
+    model: Any, modules: "Iterable[str]", train: pd.DataFrame, test: pd.DataFrame, booleans: "Collection[str]" = ()
+) -> dict[str, Any]:
     """The card: task, inputs in the model's order, output, an example with its answers, packages to unpickle with.
 
-    A missing value is null. `modules` are those that the model's pickle names.
+    A missing value is null. `modules` are those that the model's pickle names; `booleans` are columns of true and
+    false: those that the model gets as numbers, for some are missing, are marked.
 
     Raises:
         StageError: the two parts disagree about a column.
@@ -41,6 +44,7 @@ def describe(model: Any, modules: "Iterable[str]", train: pd.DataFrame, test: pd
         "steps": steps(model),
         "inputs": [
             {"name": name, "dtype": table.dtype_name(every[name].dtype), "nullable": bool(nullable[name])}
+            | ({"boolean": True} if name in booleans and every[name].dtype.kind == "f" else {})
             for name in every.columns
         ],
         "output": {"dtype": table.dtype_name(predicted.dtype)},

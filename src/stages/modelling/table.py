@@ -86,6 +86,12 @@ def _refuse_infinity(path: Path, name: str, column: "pd.Series[Any]") -> None:
     )
 
 
+def booleans(*paths: Path) -> set[str]:
+    """The columns that hold true and false in one of the parts, also where estimators get them as 1.0, 0.0 and NaN."""
+    fields = (field for path in paths for field in read_schema(path))
+    return {field.name for field in fields if pa.types.is_boolean(field.type)}
+
+
 def dtype_name(dtype: Any) -> str:
     """`float64`, `int64`, `bool`, `datetime` or `str`."""
     return _NAMES.get(dtype.kind, "str")

@@ -25,6 +25,7 @@ from dovetail.serving.protocol.json_body import ARRAY
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 from dovetail.system import sandbox
+from dovetail.values.tag_keys import BOOLEANS
 
 LOADERS = ("joblib_model", "native_model")
 _EXAMPLE = "serving_input_example.json"
@@ -90,6 +91,7 @@ class ServedModel:
         methods = [name for name in METHODS if hasattr(self.model, name)]
         described = {key: json.loads(about["signature"][key]) for key in ("inputs", "outputs")
                      if (about.get("signature") or {}).get(key)}  # fmt: skip
+        described["booleans"] = (about.get("metadata") or {}).get(BOOLEANS) or []
         self.signature = Signature.of(described, methods)
         self._names = pd.Index([column.name for column in self.signature.columns or ()])  # takes longer than a tree
         self._types = {column.name: column.type for column in self.signature.columns or ()}
@@ -100,7 +102,7 @@ class ServedModel:
         self._forest: forest_predictor.ForestPredictor | None = None
         self.about = {
             "inputs": described.get("inputs"), "outputs": described.get("outputs"), "methods": methods,
-            "example": read_example(self._example),
+            "booleans": described["booleans"], "example": read_example(self._example),
         }  # fmt: skip
         self._compiled, not_compiled = _open(folder / compiled_model.FILE, onnx) if onnx else (None, None)
         self._say(not_compiled)

@@ -123,6 +123,8 @@ def _form(form: str, settings: Settings, signature: Signature) -> dict[str, Any]
 
 def _value(column: Column) -> dict[str, Any]:
     schema = _TYPES[column.type]
+    if column.boolean:  # numbers, too, as the model gets them
+        return {"anyOf": [_TYPES["boolean"], schema, {"type": "null"}]}
     if column.required or column.type not in _NULL_TOO:
         return schema
     return {"anyOf": [schema, {"type": "null"}]}

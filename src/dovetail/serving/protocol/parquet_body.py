@@ -82,7 +82,8 @@ def _check_type(name: str, found: Any, column: Column | None) -> None:
         fits = is_plain
     else:
         by_type = {"string": is_text, "boolean": types.is_boolean(inner), "datetime": is_time or is_text}
-        fits = by_type.get(column.type, is_number) or types.is_null(inner)
+        fits = by_type.get(column.type, is_number or (column.boolean and types.is_boolean(inner)))
+        fits = fits or types.is_null(inner)
     if not fits:
         expected = column.expected if column else "plain values"
         raise Refused(

@@ -24,16 +24,21 @@ _SHOWN = 40  # characters of a value that an error repeats
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the signature; `type` is MLflow's: double, float, long, integer, string, boolean, datetime."""
+    """A column of the signature; `type` is MLflow's: double, float, long, integer, string, boolean, datetime.
+
+    `boolean` says that its numbers stand for true and false: some were missing where the model was trained.
+    """
 
     name: str
     type: str
     required: bool
+    boolean: bool = False
 
     @property
     def expected(self) -> str:
         """What its values are, in words."""
-        return _SAID.get(self.type, self.type) + ("" if self.required or self.type in _INTEGERS else " or null")
+        said = _SAID["boolean"] if self.boolean else _SAID.get(self.type, self.type)
+        return said + ("" if self.required or self.type in _INTEGERS else " or null")
 
     def check(self, values: list[Any]) -> list[Any]:
         """The values as the model gets them; missing numbers are None.
@@ -48,6 +53,8 @@ class Column:
         if self.type in _NUMBERS:
             if kinds <= {float, int, _NONE}:
                 return values
+            if self.boolean and kinds <= {bool, float, int, _NONE}:
+                return [float(value) if isinstance(value, bool) else value for value in values]
         elif self.type in _INTEGERS:
             if kinds <= {int, float}:
                 return self._integers(values)
@@ -77,7 +84,7 @@ class Column:
         right = allowed.get(self.type, (int, float))
         null_too = self.type not in _INTEGERS and (self.type != "boolean" or not self.required)
         for row, value in enumerate(values):
-            fits = isinstance(value, right) and (bool in right or not isinstance(value, bool))
+            fits = isinstance(value, right) and (bool in right or self.boolean or not isinstance(value, bool))
             if not fits and not (value is None and null_too):
                 return self._reject(row, value)
         return self._reject(0, values[0])
@@ -118,19 +125,19 @@ class Signature:
 
     @classmethod
     def of(cls, described: Mapping[str, Any], methods: Sequence[str]) -> "Signature":
-        """From what MLflow wrote: `inputs` and `outputs` are lists of {type, name, required}.
+        """From what MLflow wrote: `inputs` and `outputs` are lists of {type, name, required}, `booleans` one of names.
 
         Raises:
             ValueError: when it has columns of a kind that is not served: tensors, arrays, objects.
         """
-        inputs, outputs = described.get("inputs"), described.get("outputs")
+        inputs, outputs, truths = described.get("inputs"), described.get("outputs"), described.get("booleans") or ()
         for column in inputs or ():
             if column["type"] not in _SAID or "name" not in column:
                 raise ValueError(f"a column of type {column['type']} is not served; use mlflow models serve")
         return cls(
             columns=None
             if inputs is None
-            else tuple(Column(c["name"], c["type"], c.get("required", True)) for c in inputs),
+            else tuple(Column(c["name"], c["type"], c.get("required", True), c["name"] in truths) for c in inputs),
             output=outputs[0]["type"] if outputs and len(outputs) == 1 else None,
             methods=tuple(methods),
         )
