@@ -132,17 +132,19 @@ def apply(store: Store, projection: Projection) -> Registration:
 
 def record(store: Store, projection: Projection) -> Registration:
     """Make the run and the version. An experiment makes a run alone: a sweep of fifty must not make fifty versions."""
+    live = live_runs.find(store, projection)
+    projection = projection.with_stages_computing(live_runs.computing(live))
     model, tags = projection.model, projection.provenance.tags()
     experiment = projection.provenance.experiment
     place = store.experiment(model.name)
     found = store.find_run(place, projection.lineage.fingerprint)
-    run = live_runs.choose(store, projection, found)
+    run = live_runs.choose(store, projection, live, found)
     if run is not None and found is None:
         run = store.adopt_run(run, tags)
     if run is None:
         name = experiment or f"{model.name}-{projection.lineage.fingerprint[:8]}"
         run = store.create_run(place, name, tags, projection.run.time)
-    live_runs.gather(store, projection, run, created=not run.complete)
+    live_runs.gather(store, projection, live, run, created=not run.complete)
     model_id = None
     if not run.complete:
         store.fill_run(run, projection.run)

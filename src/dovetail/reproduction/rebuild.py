@@ -21,7 +21,7 @@ from dovetail.reproduction.fresh_environment import build_environment
 from dovetail.reproduction.impossible import RebuildImpossible, missing
 from dovetail.reproduction.recorded import Recorded
 from dovetail.reproduction.verdict import Cause, ChangedInput, Output, RebuildResult
-from dovetail.values import computing, environment
+from dovetail.values import computing, environment, stage_settings
 from dovetail.values.environment import PINS, Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, flatten
 
@@ -237,8 +237,8 @@ class _Rebuild:
 
     def _by_settings(self, first: Output) -> Cause | None:
         """Whether threads or a kernel make the difference; the stage is run under others to know."""
-        recorded = self.request.packages.computing if self.request.packages else {}
-        here = computing.of_machine()
+        facts = self.request.packages.computing if self.request.packages else {}
+        recorded, here = stage_settings.of_stage(facts, first.stage), computing.of_machine()
 
         def make(settings: Settings) -> str | None:
             shown = " ".join(f"{name}={value}" for name, value in settings.items() if value)

@@ -14,7 +14,7 @@ from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, 
 from dovetail.tracking.model_package import LoggedModel, ModelContent
 from dovetail.tracking.package_digest import package_digest
 from dovetail.tracking.run_content import LINEAGE_FILE, RunContent, dataset_inputs, params, read_lineage
-from dovetail.values import tag_keys
+from dovetail.values import stage_settings, tag_keys
 from dovetail.values.lineage import Lineage
 
 if TYPE_CHECKING:
@@ -44,12 +44,14 @@ class LiveRun:
     Attributes:
         is_adopted: Whether it is a model's run.
         parent: The id of the run that it is shown below.
+        computing: What the script's process said that it computes with.
     """
 
     run: Run
     execution: str | None
     is_adopted: bool
     parent: str | None
+    computing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_loose(self) -> bool:
@@ -111,7 +113,13 @@ class Runs(StoreClient):
         """The finished runs that scripts opened in the stage with these inputs, oldest first."""
         found = self._search(tag_keys.DVC_INPUTS, inputs, self._runs_tagged, self._values_of_tag)
         return [
-            LiveRun(_run(run), tags.get(tag_keys.DVC_EXECUTION), tag_keys.FINGERPRINT in tags, tags.get(_PARENT))
+            LiveRun(
+                _run(run),
+                tags.get(tag_keys.DVC_EXECUTION),
+                tag_keys.FINGERPRINT in tags,
+                tags.get(_PARENT),
+                stage_settings.said(tags.get(tag_keys.COMPUTING)),
+            )
             for run, tags in ((run, run.data.tags) for run in found)
             if run.info.status == "FINISHED" or tag_keys.MODEL_MD5 in tags  # or adopted in part
         ]

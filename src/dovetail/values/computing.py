@@ -14,7 +14,7 @@ from typing import Any
 
 MACHINE, CORES, CPU = "machine", "cores", "cpu"
 BLAS_KERNEL, BLAS_THREADS, OPENMP_THREADS = "blas.kernel", "blas.threads", "openmp.threads"
-_VARIABLE = "variable."
+VARIABLE = "variable."
 VARIABLES = (
     "ARROW_USER_SIMD_LEVEL", "BLIS_NUM_THREADS", "GOTO_NUM_THREADS", "JOBLIB_MULTIPROCESSING", "JOBLIB_START_METHOD",
     "LOKY_MAX_CPU_COUNT", "MKL_CBWR", "MKL_DYNAMIC", "MKL_NUM_THREADS", "NPY_DISABLE_CPU_FEATURES",
@@ -27,13 +27,13 @@ _FEATURES = frozenset({
     "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_bf16", "amx_tile", "asimd",
     "sve",
 })  # fmt: skip
-_LINE = re.compile(r"^# computing ([\w.]+): (.*)$", re.MULTILINE)
+_LINE = re.compile(r"^# computing (.+?): (.*)$", re.MULTILINE)
 
 
 def of_machine() -> dict[str, str]:
     """What this process can say without importing anything: the machine, its cores, and the variables that are set."""
     found = {MACHINE: platform.machine(), CORES: str(_cores()), CPU: " ".join(sorted(_features()))}
-    variables = {f"{_VARIABLE}{name}": os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    variables = {f"{VARIABLE}{name}": os.environ[name] for name in VARIABLES if os.environ.get(name)}
     return {key: value for key, value in found.items() if value} | variables
 
 
@@ -87,12 +87,21 @@ def settings(recorded: Mapping[str, str], here: Mapping[str, str]) -> dict[str, 
     return found | _variables(recorded)
 
 
+def elsewhere(recorded: Mapping[str, str], here: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """What `of_machine` says otherwise here than is recorded, with both values; empty where nothing is recorded."""
+    if MACHINE not in recorded:
+        return {}
+    keys = sorted({*_of_machine(recorded), *_of_machine(here)})
+    pairs = {key: (recorded.get(key, ""), here.get(key, "")) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def _of_machine(facts: Mapping[str, str]) -> Iterable[str]:
-    return (key for key in facts if key in (MACHINE, CORES, CPU) or key.startswith(_VARIABLE))
+    return (key for key in facts if key in (MACHINE, CORES, CPU) or key.startswith(VARIABLE))
 
 
 def _variables(facts: Mapping[str, str]) -> dict[str, str]:
-    return {key.removeprefix(_VARIABLE): value for key, value in facts.items() if key.startswith(_VARIABLE)}
+    return {key.removeprefix(VARIABLE): value for key, value in facts.items() if key.startswith(VARIABLE)}
 
 
 # OpenBLAS's names of its kernels for x86-64, and the features that each needs; it runs none that a CPU has not.
