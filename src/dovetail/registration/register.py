@@ -11,6 +11,7 @@ from typing import Any
 from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
 from dovetail.gates.gate_verdict import Verdict
+from dovetail.models.value import same_value
 from dovetail.registration import live_runs, loading, probe, script_uris
 from dovetail.registration.projection import Projection, project
 from dovetail.repo.workspace import Workspace
@@ -160,7 +161,8 @@ def record(store: Store, projection: Projection) -> Registration:
                 store.skip_numbers(model.name, projection.number)
             allowed = {tag_keys.PICKLE_ALLOW: ",".join(projection.artifact.allow)} if projection.artifact.allow else {}
             version, created = store.create_version(model.name, model_id, run, tags | allowed, model.desc), True
-        elif version.value is None and projection.provenance.value:  # registered before values had a digest
+        elif same_value(version.value, projection.provenance.value) is None and projection.provenance.value:
+            # Registered before values had a digest, or with one of another form.
             store.tag_version(version, {tag_keys.MODEL_VALUE: projection.provenance.value})
         verdict = compile_version(store, version, projection)
     return Registration(

@@ -2,7 +2,7 @@
 
 import getpass
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dovetail.models.reader import kind_of
 from dovetail.tracking import artifacts, model_package
 from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, pages
+from dovetail.tracking.found_runs import LiveRun, Run, RunDetails
 from dovetail.tracking.model_package import LoggedModel, ModelContent
 from dovetail.tracking.package_digest import package_digest
 from dovetail.tracking.run_content import LINEAGE_FILE, RunContent, dataset_inputs, params, read_lineage
@@ -24,55 +25,6 @@ _OF_MODELS = {"mlflow.experimentKind": "custom_model_development"}  # else MLflo
 _BATCH_METRICS, _BATCH_PARAMS = 900, 100  # that one log_batch call may carry
 _PAGE = 1000  # runs that are read at once, a quarter of a second
 _PARENT = "mlflow.parentRunId"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run found by its fingerprint; one that is not `complete` was interrupted."""
-
-    id: str
-    complete: bool
-    experiment: str
-    ended: int | None = None  # when the script that opened it ended; None: Dovetail opened it
-    new: Any = field(default=None, compare=False, repr=False)  # as MLflow has just made it: it holds nothing yet
-
-
-@dataclass(frozen=True, slots=True)
-class LiveRun:
-    """A run that a script opened inside a stage, and the execution of the stage that it belongs to.
-
-    Attributes:
-        is_adopted: Whether it is a model's run.
-        parent: The id of the run that it is shown below.
-        computing: What the script's process said that it computes with.
-    """
-
-    run: Run
-    execution: str | None
-    is_adopted: bool
-    parent: str | None
-    computing: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_loose(self) -> bool:
-        """Whether it is neither a model's run nor shown below another one."""
-        return not self.is_adopted and self.parent is None
-
-
-@dataclass(frozen=True, slots=True)
-class RunDetails:
-    """What MLflow shows of a run; one that is not `active` was deleted and can still be restored."""
-
-    id: str
-    active: bool
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-    params: Mapping[str, str]
-
-    @property
-    def model_md5(self) -> str | None:
-        """The digest of the model that the run made."""
-        return self.tags.get(tag_keys.MODEL_MD5)
 
 
 class Runs(StoreClient):
