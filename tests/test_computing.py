@@ -105,6 +105,9 @@ def test_a_stage_that_moves_with_threads_is_told_where_none_gives_the_recorded_b
 def test_a_stage_that_nothing_moves_has_another_cause():
     assert by_settings(question(), lambda _: "a") is None
     assert by_settings(question(), lambda _: None) is None  # it failed under each
+    elsewhere = by_settings(question(recorded={**RECORDED, "machine": "aarch64"}), lambda _: "a")
+    assert elsewhere.kind == "machine"
+    assert "it was computed on aarch64, this is x86_64" in elsewhere.detail
 
 
 @pytest.mark.parametrize(
