@@ -15,7 +15,9 @@ RECORDED = {
 
 
 def test_this_process_says_what_it_computes_with(monkeypatch):
-    import sklearn.ensemble  # noqa: F401  (loads BLAS and OpenMP)
+    from sklearn.ensemble import RandomForestClassifier  # loads BLAS and OpenMP, too
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
 
     monkeypatch.setenv("OMP_DYNAMIC", "false")
     facts = computing.of_process(type("Model", (), {"n_jobs": 3})())
@@ -24,6 +26,9 @@ def test_this_process_says_what_it_computes_with(monkeypatch):
     assert int(facts["openmp.threads"].split(",")[0]) >= 1
     assert facts["variable.OMP_DYNAMIC"] == "false"
     assert facts["joblib.n_jobs"] == "3"
+    assert facts["joblib.backend"] == "loky"
+    search = GridSearchCV(make_pipeline(RandomForestClassifier(n_jobs=4)), {}, n_jobs=2)
+    assert computing.of_process(search)["joblib.n_jobs"] == "2, 4"
     assert "openblas" not in facts["blas.library"] or facts["blas.kernel"]
 
 
@@ -50,8 +55,9 @@ def test_another_machine_is_set_as_it_was_recorded():
     here = {**HERE, "variable.OMP_NUM_THREADS": "1", "variable.RAYON_NUM_THREADS": "1"}
     assert computing.settings(RECORDED, here) == {
         "OMP_NUM_THREADS": "8", "OPENBLAS_NUM_THREADS": "8", "OPENBLAS_CORETYPE": "Haswell", "MKL_CBWR": "AVX2",
-        "RAYON_NUM_THREADS": None,
+        "POLARS_MAX_THREADS": "8", "RAYON_NUM_THREADS": "8",
     }  # fmt: skip
+    assert computing.settings({**RECORDED, "cores": "2"}, here)["RAYON_NUM_THREADS"] is None
 
 
 @pytest.mark.parametrize(

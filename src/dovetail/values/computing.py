@@ -8,12 +8,14 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 MACHINE, CORES, CPU = "machine", "cores", "cpu"
 BLAS_KERNEL, BLAS_THREADS, OPENMP_THREADS = "blas.kernel", "blas.threads", "openmp.threads"
+JOBLIB_BACKEND, JOBLIB_JOBS = "joblib.backend", "joblib.n_jobs"
 VARIABLE = "variable."
 VARIABLES = (
     "ARROW_USER_SIMD_LEVEL", "BLIS_NUM_THREADS", "GOTO_NUM_THREADS", "JOBLIB_MULTIPROCESSING", "JOBLIB_START_METHOD",
@@ -22,6 +24,7 @@ VARIABLES = (
     "OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "PYTHONHASHSEED", "RAYON_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )  # fmt: skip
+_AS_MANY_AS_CORES = ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS")  # that threads are, where nobody sets them
 # What numpy, OpenBLAS and compilers choose other code for.
 _FEATURES = frozenset({
     "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_bf16", "amx_tile", "asimd",
@@ -49,9 +52,23 @@ def of_process(model: Any = None) -> dict[str, str]:
         found.setdefault(f"{kind}.threads", set()).add(str(library["num_threads"]))
         if library.get("architecture"):
             found.setdefault(f"{kind}.kernel", set()).add(library["architecture"])
-    jobs = getattr(model, "n_jobs", None)
-    shown = {key: ", ".join(sorted(values)) for key, values in found.items()}
-    return of_machine() | shown | ({"joblib.n_jobs": str(jobs)} if jobs is not None else {})
+    found[JOBLIB_JOBS] = set(_jobs(model))
+    if "joblib" in sys.modules:
+        from joblib.parallel import get_active_backend
+
+        found[JOBLIB_BACKEND] = {type(get_active_backend()[0]).__name__.removesuffix("Backend").lower()}
+    return of_machine() | {key: ", ".join(sorted(values)) for key, values in found.items() if values}
+
+
+def _jobs(model: Any) -> Iterator[str]:
+    """The `n_jobs` of an estimator and of those in it, where one is set."""
+    try:
+        params = {"n_jobs": getattr(model, "n_jobs", None), **model.get_params()}
+    except Exception:  # noqa: BLE001  (no estimator, or one with ways of its own)
+        params = {"n_jobs": getattr(model, "n_jobs", None)}
+    for key, value in params.items():
+        if key.rpartition("__")[2] == "n_jobs" and value is not None:
+            yield str(value)
 
 
 def text(facts: Mapping[str, str]) -> str:
@@ -81,6 +98,8 @@ def settings(recorded: Mapping[str, str], here: Mapping[str, str]) -> dict[str, 
         found["OMP_NUM_THREADS"] = threads
     if (threads := recorded.get(BLAS_THREADS, "")).isdigit():
         found["OPENBLAS_NUM_THREADS"] = threads
+    if recorded.get(CORES, here.get(CORES)) != here.get(CORES):
+        found |= dict.fromkeys(_AS_MANY_AS_CORES, recorded[CORES])
     kernel = recorded.get(BLAS_KERNEL, "")
     if kernel and "openblas" in recorded.get("blas.library", "") and can_use(kernel, here):
         found["OPENBLAS_CORETYPE"] = kernel

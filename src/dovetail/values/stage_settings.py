@@ -14,7 +14,14 @@ from dovetail.values.lineage import StageRecord
 
 REPRODUCIBLE = "reproducible"  # the param of a stage that fixes its own threads and kernels
 _STAGE = "stage."
-_OWN = (computing.MACHINE, computing.CORES, computing.BLAS_KERNEL, computing.BLAS_THREADS, computing.OPENMP_THREADS)
+_OWN = (
+    computing.MACHINE,
+    computing.CORES,
+    computing.BLAS_KERNEL,
+    computing.BLAS_THREADS,
+    computing.OPENMP_THREADS,
+    computing.JOBLIB_BACKEND,
+)
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _END = re.compile(r"[;&|()<>]+")
 
