@@ -210,10 +210,13 @@ class Runs(StoreClient):
 
     def text(self, run_id: str, path: str) -> str | None:
         """A text artifact of the run, if it is there."""
-        from mlflow.artifacts import load_text
-
         with none_if_missing():
-            return str(load_text(f"{self._client.get_run(run_id).info.artifact_uri}/{path}"))
+            location = str(self._client.get_run(run_id).info.artifact_uri)
+            if (folder := artifacts.local(location)) and (folder / path).is_file():
+                return (folder / path).read_text()
+            from mlflow.artifacts import load_text
+
+            return str(load_text(f"{location}/{path}"))
         return None
 
     def lineage(self, run_id: str) -> Lineage | None:
@@ -233,13 +236,16 @@ class Runs(StoreClient):
 
     def stored_md5(self, run_id: str, path: str) -> str | None:
         """The digest of the bytes that the registry would serve for the model file `path`, computed from its bytes."""
-        from mlflow.artifacts import download_artifacts
-
         outputs = self._client.get_run(run_id).outputs
         for output in outputs.model_outputs if outputs else ():
             with none_if_missing():
                 location = self._client.get_logged_model(output.model_id).artifact_location
-                return md5(download_artifacts(f"{location}/data/{Path(path).name}"))
+                name = Path(path).name
+                if (folder := artifacts.local(location)) and (folder / "data" / name).is_file():
+                    return md5(str(folder / "data" / name))
+                from mlflow.artifacts import download_artifacts
+
+                return md5(download_artifacts(f"{location}/data/{name}"))
         return None
 
 
