@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dovetail.registration import probe
 from dovetail.registration.remembered import Remembered
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store, Version
@@ -33,6 +32,8 @@ def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = Fa
             continue
         if store.served_md5(version) != version.md5:
             continue
+        from dovetail.registration import probe  # a tenth of a second, for what is to be read only
+
         with store.model_file(version) as file:
             found = probe.refusal(file, allow) if file else probe.Refusal()
         if found.why or found.name:
