@@ -153,6 +153,9 @@ def test_a_stage_has_what_it_sets_itself_before_what_holds_for_all():
     own = stage_settings.of_stage(facts, "sub dir/dvc.yaml:train@a:b")
     assert own == {**shared, "variable.NPY_DISABLE_CPU_FEATURES": "A B", "variable.OMP_NUM_THREADS": "1"}
     assert stage_settings.of_stage(facts, "same") == shared
+    elsewhere = {"machine": "x86_64", "cores": "1", "cpu": "sse4_2"}
+    assert computing.unavailable(stage_settings.of_stage(facts, "fixed"), elsewhere) == ""
+    assert "kernel Haswell" in computing.unavailable(stage_settings.of_stage(facts, "free"), elsewhere)
     assert [stage_settings.fixes_its_own(facts, name) for name in ("fixed", "free", "plain")] == [True, False, False]
 
 

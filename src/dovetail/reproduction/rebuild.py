@@ -113,7 +113,7 @@ class _Rebuild:
             seconds=seconds,
             frozen=self.frozen,
             settings=self.settings,
-            unavailable=self._unavailable() if first else "",
+            unavailable=self._unavailable(first.stage) if first else "",
         )
 
     def _refuse_writing_outside(self) -> None:
@@ -248,8 +248,9 @@ class _Rebuild:
         question = Question(first.stage, first.expected, first.actual, recorded, here, self.settings)
         return by_settings(question, make)
 
-    def _unavailable(self) -> str:
-        recorded = self.request.packages.computing if self.request.packages else {}
+    def _unavailable(self, stage: str) -> str:
+        facts = self.request.packages.computing if self.request.packages else {}
+        recorded = stage_settings.of_stage(facts, stage)
         return computing.unavailable(recorded, computing.of_machine()) if recorded else ""
 
     def _repeats(self, name: str, outputs: Sequence[Output]) -> bool:

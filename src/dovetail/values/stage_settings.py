@@ -46,13 +46,19 @@ def of_stages(
 
 
 def of_stage(facts: Mapping[str, str], stage: str) -> dict[str, str]:
-    """What is recorded of one stage: what holds for all, and its own before it."""
+    """What is recorded of one stage: what holds for all, and its own before it.
+
+    For a stage that fixes its own settings what holds for all is the machine alone.
+    """
     shared = {key: value for key, value in facts.items() if not key.startswith(_STAGE)}
     try:
         words = shlex.split(facts.get(f"{_STAGE}{stage}", ""))
     except ValueError:  # written by somebody else
         return shared
-    return shared | {key: value for key, _, value in (word.partition("=") for word in words)}
+    own = {key: value for key, _, value in (word.partition("=") for word in words)}
+    if own.get(REPRODUCIBLE) == "true":
+        shared = {key: value for key, value in shared.items() if key in (computing.MACHINE, computing.CORES)}
+    return shared | own
 
 
 def fixes_its_own(facts: Mapping[str, str], stage: str) -> bool:
