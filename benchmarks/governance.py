@@ -25,7 +25,7 @@ def promoted(bench: Bench) -> Path:
         params.write_text(params.read_text().replace("n_estimators: 100", f"n_estimators: {trees}"))
         bench.run(clone, "dvc", "repro", f"register@{MODEL}")
         bench.run(clone, "git", "add", "-A")
-        bench.run(clone, "git", "commit", "-qm", f"{trees} trees")
+        bench.run(clone, "git", "commit", "--allow-empty", "-qm", f"{trees} trees")
     bench.run(clone, "dovetail", "promote", MODEL, "--version", "1")
     return clone
 

@@ -36,7 +36,7 @@ def promoted(bench: Bench) -> Path:
     clone = bench.clone(this_tree(bench))
     bench.run(clone, "dvc", "repro", f"register@{MODEL}")
     bench.run(clone, "git", "add", "-A")
-    bench.run(clone, "git", "commit", "-qm", "served")
+    bench.run(clone, "git", "commit", "--allow-empty", "-qm", "served")
     bench.run(clone, "dovetail", "promote", MODEL)
     return clone
 

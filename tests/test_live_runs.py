@@ -238,3 +238,18 @@ def test_killed_while_it_adopts_it_goes_on_with_the_same_run(small):
         len(small.store().client.get_metric_history(run.info.run_id, "accuracy")) == 4
     )  # three points and the last word
     assert small.store().counts() == (1, 1)
+
+
+def test_what_a_stage_sets_for_itself_is_recorded_of_that_stage(small):
+    tracking(small, LIVE).replace(
+        "train.py", "import json", "import os\nos.environ['RAYON_NUM_THREADS'] = '3'\nimport json"
+    )
+    small.replace("dvc.yaml", "cmd: python train.py", "cmd: MKL_CBWR=AVX2 python train.py")
+    small.run("dvc", "repro", "-q", POLARS_MAX_THREADS="2")
+    found = small.json("lineage", "m")["environment"]["computing"]
+    assert found["variable.POLARS_MAX_THREADS"] == "2"
+    assert {"variable.MKL_CBWR=AVX2", "variable.RAYON_NUM_THREADS=3"} <= set(found["stage.train"].split())
+    assert "POLARS" not in found["stage.train"]
+    shown = small.run("dovetail", "lineage", "m").stdout
+    assert f"computed on {found['machine']}, {found['cores']} cores, BLAS" in shown
+    assert "    with MKL_CBWR=AVX2 RAYON_NUM_THREADS=3" in shown

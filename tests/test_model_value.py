@@ -9,9 +9,12 @@ from types import FunctionType, ModuleType
 import joblib
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import (
+    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     RandomForestRegressor,
@@ -24,7 +27,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from dovetail.joblib_model import read
@@ -144,13 +147,18 @@ def models():
         "network": MLPRegressor(hidden_layer_sizes=(4,), max_iter=5, random_state=0).fit(A, b),
         "words": make_pipeline(CountVectorizer(), LogisticRegression()).fit(text, [0, 1, 0, 1] * 10),
         "mixed": make_pipeline(encoded, LogisticRegression()).fit(mixed, y),
+        "function": make_pipeline(FunctionTransformer(np.log1p), GaussianNB()).fit(X, y),
+        "calibrated": CalibratedClassifierCV(GaussianNB(), method="isotonic", cv=2).fit(X, y),
+        "sparse": KNeighborsClassifier(algorithm="brute").fit(csr_matrix(X), y),
+        "balls": KNeighborsClassifier(algorithm="ball_tree").fit(X[:40], y[:40]),
+        "seeded": GradientBoostingRegressor(n_estimators=2, random_state=np.random.RandomState(3)).fit(A, b),
         "stack": StackingClassifier([("b", GaussianNB()), ("l", LogisticRegression())], cv=2).fit(X, y),
     }
 
 
 def places(thing, seen, way=()):
     """Every place below an object that can be changed: the holder and its key."""
-    if id(thing) in seen or isinstance(thing, type | FunctionType | ModuleType):
+    if id(thing) in seen or isinstance(thing, type | FunctionType | ModuleType | np.ufunc):
         return
     seen.add(id(thing))
     if isinstance(thing, dict):
@@ -212,6 +220,8 @@ def test_no_mutated_model_has_the_value_of_the_model():
                 setattr(holder, key, other)
         except AttributeError:  # a constant of a compiled class
             continue
+        if name == "calibrated" and written(mutant) == written(copy.deepcopy(model)):
+            continue  # made anew when it is read: no file keeps it
         tried += 1
         kinds.add((name, key))
         assert value_digest(mutant) != before, (name, key, held, other)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -140,6 +142,26 @@ def test_it_is_rebuilt_under_the_threads_that_were_recorded(registered):
     assert answer["settings"]["OMP_NUM_THREADS"] == "3"
     assert "computed as recorded: OMP_NUM_THREADS=3" in registered.run("dovetail", "reproduce", "m/2").stdout
     assert registered.json("reproduce", "m/2", OMP_NUM_THREADS="1")["verdict"] == "identical"
+
+
+def test_on_another_architecture_it_says_which_digests_differ_and_why(registered):
+    """The stage computes otherwise where SIMULATED is not what it was, as another CPU does."""
+    code = 'import os\nw += float(os.environ.get("SIMULATED", 0)) / 100'
+    trained(registered, code, "rows_ = rows", "rows_ = w")
+    registered.run("dvc", "repro", "-q", "-f", "train", "register", SIMULATED="1")
+    registered.commit("made on aarch64")
+    run_id = registered.store().versions()[1].run_id
+    (recorded,) = registered.root.glob(f"mlruns/*/{run_id}/artifacts/environment.txt")
+    recorded.write_text(re.sub("# computing machine: .*", "# computing machine: aarch64", recorded.read_text()))
+    answer = registered.json("reproduce", "m/2", code=1)
+    differing = {output["path"] for output in answer["outputs"] if not output["identical"]}
+    assert differing == {"out/m.joblib", "out/metrics.json", "out/plots"}
+    why = f"it was computed on aarch64, this is {platform.machine()}: the last bits of numbers can differ"
+    assert answer["unavailable"] == why
+    assert (answer["cause"]["kind"], why in answer["cause"]["detail"]) == ("machine", True)
+    said = registered.run("dovetail", "reproduce", "m/2", code=1).stdout
+    assert said.count(why) == 1
+    assert all(path in said for path in differing)
 
 
 @pytest.mark.parametrize(

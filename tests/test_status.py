@@ -44,3 +44,50 @@ def test_before_any_dvc_lock_is_committed(small):
     (model,) = small.json("status", code=1)["models"]
     assert model["workspace"]["committed"] is False
     assert small.json("sync")["versions"]["created"] == 1
+
+
+def test_data_written_otherwise_are_told_from_data_of_other_values(small):
+    small.write(
+        "clean.py", "import pandas\npandas.read_csv('data.csv').to_parquet('clean.parquet', compression='snappy')\n"
+    )
+    small.replace("train.py", "w = yaml", "import pandas; pandas.read_parquet('clean.parquet')\nw = yaml")
+    clean = "stages:\n  clean: {cmd: python clean.py, deps: [clean.py, data.csv], outs: [clean.parquet]}\n"
+    small.replace("dvc.yaml", "stages:\n", clean)
+    small.replace("dvc.yaml", "deps: [train.py, data.csv]", "deps: [train.py, clean.parquet]")
+    small.run("dvc", "repro", "-q")
+    small.commit("registered")
+    assert small.json("status")["models"][0]["notes"] == []
+
+    small.replace("clean.py", "snappy", "gzip")
+    small.write("params.yaml", "train: {w: 8}\n")
+    small.run("dvc", "repro", "-q")
+    small.commit("written otherwise")
+    small.run("dovetail", "promote", "m", "--version", "1", "--to", "production", code=None)
+    (note,) = small.json("status")["models"][0]["notes"]
+    assert note["what"].endswith("(@production): clean.parquet (the same table, written otherwise)")
+    assert note["next"] == "dovetail diff m@production workspace:m"
+    small.run(*note["next"].split())
+
+    (small.root / "data.csv").unlink()
+    small.write("data.csv", "a,b\n1,2\n3,5\n")
+    (changed, _) = small.json("status")["models"][0]["notes"]
+    assert changed == {"what": "changed since the model was made: data.csv (other values)", "next": "dvc repro"}
+    small.run("dvc", "repro", "-q")
+    small.commit("other values")
+    (note,) = small.json("status")["models"][0]["notes"]
+    assert note["what"].endswith("(@production): data.csv (other values), clean.parquet (other values)")
+
+
+def test_a_version_computed_under_other_settings_is_said_in_one_line_unless_its_stage_fixes_them(small):
+    small.run("dvc", "repro", "-q", OMP_NUM_THREADS="2")
+    (note,) = small.json("status")["models"][0]["notes"]
+    said = "version 1 (@staging) was computed under other settings than this machine has now: OMP_NUM_THREADS 2 → none"
+    assert note == {"what": said, "next": "dovetail reproduce m@staging"}
+    assert f"  {said}; see: dovetail reproduce m@staging" in small.run("dovetail", "status").stdout
+    assert small.json("status", OMP_NUM_THREADS="2")["models"][0]["notes"] == []
+
+    small.write("params.yaml", "reproducible: true\ntrain: {w: 8}\n")
+    small.replace("dvc.yaml", "params: [train]", "params: [train, reproducible]")
+    small.run("dvc", "repro", "-q", OMP_NUM_THREADS="2")
+    small.commit("reproducible")
+    assert small.json("status")["models"][0]["notes"] == []

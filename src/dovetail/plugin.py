@@ -16,7 +16,7 @@ from mlflow.tracking.context.abstract_context import RunContextProvider
 from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
 from dovetail.tracking.connection import ENV_TRACKING_URI, tracking_uri
 from dovetail.tracking.store import SOURCE_TYPE
-from dovetail.values import tag_keys
+from dovetail.values import computing, stage_settings, tag_keys
 from dovetail.values.lineage import FileRef
 
 if ENV_STAGE in os.environ and ENV_ROOT in os.environ:
@@ -45,6 +45,7 @@ class DvcRunContext(RunContextProvider):
             tag_keys.GIT_COMMIT: commit.sha if commit else None,
             tag_keys.DVC_INPUTS: _inputs(os.environ[ENV_STAGE], Path.cwd()),
             tag_keys.DVC_EXECUTION: _execution(),
+            tag_keys.COMPUTING: _computing(),
         }
         return {key: value for key, value in known.items() if value}
 
@@ -61,6 +62,14 @@ def _inputs(stage: str, folder: Path) -> str | None:
     except DovetailError:
         return None  # a script that tracks is not to fail for it
     return record.inputs if record else None
+
+
+def _computing() -> str | None:
+    """What this very process computes with, which a stage may have set itself."""
+    try:
+        return stage_settings.saying(computing.of_process())
+    except ImportError:  # without threadpoolctl, which comes with scikit-learn
+        return None
 
 
 @cache

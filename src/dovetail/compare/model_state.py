@@ -111,7 +111,7 @@ class _Reader:
     def _store(self) -> Store:
         if not self._tracking.exists:
             raise UnknownReference("there is no MLflow store here to ask for versions and runs", "dovetail sync")
-        return self._stack.enter_context(self._tracking.store())
+        return self._stack.enter_context(self._tracking.reading())
 
     def named(self, text: str) -> ModelState | None:
         """The state that `text` names; None where it is a revision without a model."""

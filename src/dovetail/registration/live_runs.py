@@ -1,12 +1,24 @@
 """The runs that scripts opened in a model's stages: which one is the model's, which ones are shown below it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dovetail.registration.projection import Projection
 from dovetail.tracking.store import LiveRun, Run, Store
 
+LiveRuns = Mapping[str, Sequence[LiveRun]]  # by the stage that a script opened them in, oldest first
 
-def choose(store: Store, projection: Projection, found: Run | None) -> Run | None:
+
+def find(store: Store, projection: Projection) -> LiveRuns:
+    """The runs that scripts opened in the stages upstream of the model."""
+    return {stage.name: store.live_runs(stage.inputs) for stage in projection.lineage.stages}
+
+
+def computing(live: LiveRuns) -> dict[str, Mapping[str, str]]:
+    """What the last process of each stage said that it computes with."""
+    return {stage: runs[-1].computing for stage, runs in live.items() if runs}
+
+
+def choose(store: Store, projection: Projection, live: LiveRuns, found: Run | None) -> Run | None:
     """The run of the script that made the model, if there is none by fingerprint yet; else `found`.
 
     The last execution of the stage made the bytes in the workspace. If it opened one run, that is the model's. If it
@@ -16,7 +28,7 @@ def choose(store: Store, projection: Projection, found: Run | None) -> Run | Non
     maker = projection.lineage.maker
     if found or maker is None:
         return found
-    current = _last_execution([one for one in store.live_runs(maker.inputs) if one.is_loose])
+    current = _last_execution([one for one in live[maker.name] if one.is_loose])
     if len(current) == 1:
         return current[0].run
     file, md5 = projection.artifact.file, projection.lineage.artifact.md5
@@ -25,7 +37,7 @@ def choose(store: Store, projection: Projection, found: Run | None) -> Run | Non
     return logged[0] if len(logged) == 1 else None
 
 
-def gather(store: Store, projection: Projection, run: Run, *, created: bool) -> None:
+def gather(store: Store, projection: Projection, found: LiveRuns, run: Run, *, created: bool) -> None:
     """Show below `run` what scripts opened in the stages upstream of the model; repeats go to MLflow's trash.
 
     `created` says that the run was made or adopted just now, or was never finished. A stage that makes another model
@@ -34,7 +46,7 @@ def gather(store: Store, projection: Projection, run: Run, *, created: bool) -> 
     for stage in projection.lineage.stages:
         is_maker, is_shared = stage == projection.lineage.maker, stage.name in projection.makers
         if is_maker or not is_shared:
-            live = store.live_runs(stage.inputs)
+            live = found[stage.name]
             loose = [one for one in live if one.is_loose and one.run.id != run.id]
             current = _current(live, loose, run, made_now=created, is_maker=is_maker)
             for one in loose:

@@ -9,15 +9,13 @@ import os
 import site
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from dovetail.registration import probe
+from dovetail.registration.remembered import Remembered
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store, Version
 
-_FILE = ".dvc/tmp/dovetail-models-that-load.json"  # DVC's temporary folder, which git ignores
-_MOST = 1000  # entries; the oldest go
+_KEPT = "models-that-load"
 
 
 def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = False) -> Iterator[tuple[Version, str]]:
@@ -30,10 +28,12 @@ def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = Fa
         if version.number not in named or version.md5 is None:
             continue
         allow = tuple(filter(None, version.allow.split(",")))
-        if not anew and _key(version.md5, allow) in _remembered(workspace):
+        if not anew and _key(version.md5, allow) in Remembered(workspace.root, _KEPT).all():
             continue
         if store.served_md5(version) != version.md5:
             continue
+        from dovetail.registration import probe  # a tenth of a second, for what is to be read only
+
         with store.model_file(version) as file:
             found = probe.refusal(file, allow) if file else probe.Refusal()
         if found.why or found.name:
@@ -43,25 +43,8 @@ def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = Fa
 
 
 def remember(workspace: Workspace, md5: str, allow: tuple[str, ...]) -> None:
-    """Keep in mind that the model of these bytes loads and predicts here; where nothing can be written, it is not."""
-    known = [key for key in _remembered(workspace) if key != _key(md5, allow)]
-    file = workspace.root / _FILE
-    written = file.with_name(f"{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        written.write_text(json.dumps([*known[1 - _MOST :], _key(md5, allow)]))
-        written.replace(file)
-    except OSError:
-        with suppress(OSError):
-            written.unlink(missing_ok=True)
-
-
-def _remembered(workspace: Workspace) -> list[str]:
-    try:
-        known = json.loads((workspace.root / _FILE).read_text())
-    except (OSError, ValueError):
-        return []
-    return [key for key in known if isinstance(key, str)] if isinstance(known, list) else []
+    """Keep in mind that the model of these bytes loads and predicts here."""
+    Remembered(workspace.root, _KEPT).add(_key(md5, allow), answer=True)
 
 
 def _key(md5: str, allow: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from dovetail.repo.tree import Tree
 from dovetail.tracking.model_package import ModelContent
 from dovetail.tracking.run_content import ENVIRONMENT_FILE, LINEAGE_FILE
 from dovetail.tracking.store import RunContent
-from dovetail.values import computing, environment
+from dovetail.values import computing, environment, stage_settings
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import STAGING
@@ -40,6 +40,7 @@ class Projection:
     number: int | None  # of the version, if it was promoted under one
     to_compile: to_onnx.CompileRequest | None = None  # where dvc.yaml asks for it
     makers: frozenset[str] = frozenset()  # names of the stages upstream that make other models
+    computing: Mapping[str, str] = field(default_factory=dict)  # what this machine computes with, and what stages set
 
     @property
     def earns_staging(self) -> bool:
@@ -54,9 +55,17 @@ class Projection:
         """The same, with what this machine computes with: it stands beside the packages."""
         if not facts or ENVIRONMENT_FILE not in self.run.texts:
             return self
-        texts = {**self.run.texts, ENVIRONMENT_FILE: self.run.texts[ENVIRONMENT_FILE] + computing.text(facts)}
+        packages = self.run.texts[ENVIRONMENT_FILE].removesuffix(computing.text(self.computing))
+        texts = {**self.run.texts, ENVIRONMENT_FILE: packages + computing.text(facts)}
         provenance = replace(self.provenance, computing_md5=computing.digest(facts))
-        return replace(self, provenance=provenance, run=replace(self.run, texts=texts))
+        return replace(self, provenance=provenance, run=replace(self.run, texts=texts), computing=facts)
+
+    def with_stages_computing(self, said: Mapping[str, Mapping[str, str]]) -> "Projection":
+        """The same, with what single stages set for themselves; `said` is what their processes said, by their name."""
+        if not self.computing:
+            return self
+        own = stage_settings.of_stages(self.lineage.stages, self.computing, said)
+        return self.with_computing({**self.computing, **own})
 
 
 def project(tree: Tree, model: Model, folder: Path) -> Projection:

@@ -11,6 +11,7 @@ from typing import Any
 from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
 from dovetail.gates.gate_verdict import Verdict
+from dovetail.models.value import same_value
 from dovetail.registration import live_runs, loading, probe, script_uris
 from dovetail.registration.projection import Projection, project
 from dovetail.repo.workspace import Workspace
@@ -132,17 +133,19 @@ def apply(store: Store, projection: Projection) -> Registration:
 
 def record(store: Store, projection: Projection) -> Registration:
     """Make the run and the version. An experiment makes a run alone: a sweep of fifty must not make fifty versions."""
+    live = live_runs.find(store, projection)
+    projection = projection.with_stages_computing(live_runs.computing(live))
     model, tags = projection.model, projection.provenance.tags()
     experiment = projection.provenance.experiment
     place = store.experiment(model.name)
     found = store.find_run(place, projection.lineage.fingerprint)
-    run = live_runs.choose(store, projection, found)
+    run = live_runs.choose(store, projection, live, found)
     if run is not None and found is None:
         run = store.adopt_run(run, tags)
     if run is None:
         name = experiment or f"{model.name}-{projection.lineage.fingerprint[:8]}"
         run = store.create_run(place, name, tags, projection.run.time)
-    live_runs.gather(store, projection, run, created=not run.complete)
+    live_runs.gather(store, projection, live, run, created=not run.complete)
     model_id = None
     if not run.complete:
         store.fill_run(run, projection.run)
@@ -158,7 +161,8 @@ def record(store: Store, projection: Projection) -> Registration:
                 store.skip_numbers(model.name, projection.number)
             allowed = {tag_keys.PICKLE_ALLOW: ",".join(projection.artifact.allow)} if projection.artifact.allow else {}
             version, created = store.create_version(model.name, model_id, run, tags | allowed, model.desc), True
-        elif version.value is None and projection.provenance.value:  # registered before values had a digest
+        elif same_value(version.value, projection.provenance.value) is None and projection.provenance.value:
+            # Registered before values had a digest, or with one of another form.
             store.tag_version(version, {tag_keys.MODEL_VALUE: projection.provenance.value})
         verdict = compile_version(store, version, projection)
     return Registration(

@@ -1,10 +1,11 @@
 """Where git, DVC and MLflow stand, model by model, and where they disagree."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
-from dovetail.registration import loading
+from dovetail.registration import loading, notes
 from dovetail.registration.alias_check import Disagreement, disagreements, next_command, unfit
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
@@ -63,6 +64,7 @@ class ModelStatus:
     staging: AliasedVersion
     production: AliasedVersion
     problems: tuple[Finding, ...]
+    notes: tuple[Finding, ...] = ()  # what is to be known and is no problem
 
     @property
     def in_sync(self) -> bool:
@@ -78,6 +80,7 @@ class ModelStatus:
             PRODUCTION: self.production.as_json(),
             "in_sync": self.in_sync,
             "problems": [problem.as_json("what", "next") for problem in self.problems],
+            "notes": [note.as_json("what", "next") for note in self.notes],
         }
 
 
@@ -122,7 +125,13 @@ def _model(
     versions = store.versions(model.name)
     aliases = store.aliases(model.name)
     staging, production = (_aliased(versions, aliases, alias) for alias in (STAGING, PRODUCTION))
-    here = _workspace(workspace, store.uri, versions, model, problems)
+    lineage = _lineage(workspace, model, problems)
+    here = WorkspaceModel()
+    if lineage:
+        version = next((v.number for v in versions if v.md5 == lineage.artifact.md5), None)
+        if version is None:
+            problems.append(_unregistered(workspace, store.uri, model, lineage))
+        here = _workspace(workspace, lineage, version, problems)
     if here.version is not None and staging.md5 not in (None, here.md5):
         problems.append(
             _problem(
@@ -141,7 +150,27 @@ def _model(
         for version, why in loading.unreadable(workspace, store, model.name)
     ]
     problems += [_problem(found.why, next_command(workspace, found)) for found in moved if found.model == model.name]
-    return ModelStatus(model.name, here, staging, production, tuple(problems))
+    told = _notes(workspace, store, lineage, list(notes.named(versions, aliases)))
+    return ModelStatus(model.name, here, staging, production, tuple(problems), tuple(told))
+
+
+def _notes(
+    workspace: Workspace, store: Store, lineage: Lineage | None, named: list[notes.NamedVersion]
+) -> Iterator[Finding]:
+    if lineage:
+        yield from notes.of_data(workspace, lineage)
+    for one in named:
+        if lineage:
+            yield from notes.since(workspace, store, lineage, one)
+        yield from notes.elsewhere(store, one)
+
+
+def _lineage(workspace: Workspace, model: Model, problems: list[Finding]) -> Lineage | None:
+    try:
+        return workspace.tree.lineage(model)
+    except (MissingFile, StaleLock) as error:
+        problems.append(_problem(error.message, error.next_command))
+        return None
 
 
 def _aliased(versions: list[Version], aliases: dict[str, int], alias: str) -> AliasedVersion:
@@ -149,26 +178,18 @@ def _aliased(versions: list[Version], aliases: dict[str, int], alias: str) -> Al
     return AliasedVersion(number, next((v.md5 for v in versions if v.number == number), None))
 
 
-def _workspace(
-    workspace: Workspace, uri: str, versions: list[Version], model: Model, problems: list[Finding]
-) -> WorkspaceModel:
-    try:
-        lineage = workspace.tree.lineage(model)
-    except (MissingFile, StaleLock) as error:
-        problems.append(_problem(error.message, error.next_command))
-        return WorkspaceModel()
-    md5 = lineage.artifact.md5
-    version = next((v.number for v in versions if v.md5 == md5), None)
-    if version is None:
-        what, following = "the workspace's model is no registered version", f"dovetail register {model.name}"
-        if _is_registered_elsewhere(workspace, model, lineage):
-            what = f"{model.receipt} says that the model is registered, and MLflow at {uri} does not have it: so "
-            what, following = what + "`dvc repro` does nothing", "dovetail sync"
-        problems.append(_problem(what, following))
+def _workspace(workspace: Workspace, lineage: Lineage, version: int | None, problems: list[Finding]) -> WorkspaceModel:
     committed = bool(workspace.commits_with(lineage.kept.md5, experiments=False))
     if not committed:
         problems.append(_problem("dvc.lock with this model is in no commit", "git add -A && git commit"))
-    return WorkspaceModel(md5, version, committed, _pushed(workspace, lineage, problems))
+    return WorkspaceModel(lineage.artifact.md5, version, committed, _pushed(workspace, lineage, problems))
+
+
+def _unregistered(workspace: Workspace, uri: str, model: Model, lineage: Lineage) -> Finding:
+    if not _is_registered_elsewhere(workspace, model, lineage):
+        return _problem("the workspace's model is no registered version", f"dovetail register {model.name}")
+    what = f"{model.receipt} says that the model is registered, and MLflow at {uri} does not have it: so "
+    return _problem(what + "`dvc repro` does nothing", "dovetail sync")
 
 
 def _is_registered_elsewhere(workspace: Workspace, model: Model, lineage: Lineage) -> bool:

@@ -31,8 +31,13 @@ def _upward(up: dict[str, Any]) -> Iterator[str]:
         refs = f"  ({', '.join(commit['refs'])})" if commit["refs"] else ""
         yield f"├─ commit {commit['sha'][:_SHORT]} {day} {commit['author']}: {commit['summary']}{refs}"
     available = {entry["md5"]: entry["available"] for entry in up["data"]}
+    computing = up["environment"]["computing"]
+    if computing:
+        yield f"├─ computed on {_computed(computing)}"
     for stage in reversed(up["stages"]):
         yield f"├─ {stage['name']}  {'; '.join(line.strip() for line in stage['cmd'].splitlines() if line.strip())}"
+        if own := computing.get(f"stage.{stage['name']}"):
+            yield f"│    with {own.replace('variable.', '')}"
         for key, value in stage["params"].items():
             yield f"│    param {key} = {value}"
         for dep in stage["deps"]:
@@ -45,6 +50,19 @@ def _upward(up: dict[str, Any]) -> Iterator[str]:
     }  # others are of other stages, or nested
     shown = [f"{key} {value:.4g}" for key, value in (plain or up["metrics"]).items()]
     yield f"└─ {', '.join(shown) or 'no metrics'}"
+
+
+def _computed(facts: dict[str, str]) -> str:
+    """`x86_64, 2 cores, BLAS SkylakeX on 2 threads, OpenMP on 2 threads, OMP_NUM_THREADS=2`, as far as it is known."""
+    blas = " ".join(filter(None, ["BLAS", facts.get("blas.kernel")]))
+    shown = [
+        facts.get("machine"),
+        f"{facts['cores']} cores" if "cores" in facts else None,
+        f"{blas} on {facts['blas.threads']} threads" if "blas.threads" in facts else None,
+        f"OpenMP on {facts['openmp.threads']} threads" if "openmp.threads" in facts else None,
+        *(f"{key.partition('.')[2]}={value}" for key, value in facts.items() if key.startswith("variable.")),
+    ]
+    return ", ".join(filter(None, shown))
 
 
 def _downward(down: dict[str, Any]) -> Iterator[str]:

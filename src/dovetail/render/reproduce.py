@@ -22,14 +22,7 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     if answer["outputs"]:
         took = sum(stage["seconds"] for stage in answer["stages"])
         yield f"  {same} of {len(answer['outputs'])} outputs identical; {len(answer['stages'])} stages ran {took:.1f} s"
-    same_value = [output["path"] for output in answer["outputs"] if output["same_value"]]
-    if same_value:
-        yield f"  other bytes, the same value: {', '.join(same_value)}"
-    if first := answer["first_difference"]:
-        digests = f"{_digest(first['expected'])} → {_digest(first['actual'])}"
-        yield f"  first different: {first['path']} of {first['stage']}  {digests}"
-    for metric in (answer["metrics"] or {}).get("changed", ()):
-        yield f"  metric {metric['name']} {metric['expected']} → {metric['actual']}"
+    yield from _differences(answer)
     if cause := answer["cause"]:
         yield f"  {cause['kind']}: {cause['detail']}; next: {cause['next']}"
     for change in answer["inputs"]:
@@ -37,10 +30,25 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     yield from (f"  {name} is frozen: its recorded outputs were taken" for name in answer["frozen"])
     if settings := {name: value for name, value in answer["settings"].items() if value}:
         yield f"  computed as recorded: {' '.join(f'{name}={value}' for name, value in settings.items())}"
-    if answer["unavailable"]:
+    if answer["unavailable"] and answer["unavailable"] not in (answer["cause"] or {}).get("detail", ""):
         yield f"  {answer['unavailable']}"
     yield f"  environment: {_environment(answer['environment'])}"
     yield from (f"  {problem}" for problem in answer["problems"])
+
+
+def _differences(answer: dict[str, Any]) -> Iterator[str]:
+    same_value = [output["path"] for output in answer["outputs"] if output["same_value"]]
+    if same_value:
+        yield f"  other bytes, the same value: {', '.join(same_value)}"
+    if first := answer["first_difference"]:
+        digests = f"{_digest(first['expected'])} → {_digest(first['actual'])}"
+        yield f"  first different: {first['path']} of {first['stage']}  {digests}"
+    also = [output for output in answer["outputs"] if not output["identical"]][1:]
+    if also:
+        shown = (f"{one['path']} {_digest(one['expected'])} → {_digest(one['actual'])}" for one in also)
+        yield f"  also different: {', '.join(shown)}"
+    for metric in (answer["metrics"] or {}).get("changed", ()):
+        yield f"  metric {metric['name']} {metric['expected']} → {metric['actual']}"
 
 
 def _environment(environment: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def status(answer: dict[str, Any]) -> str:
-    """A line for each model and one for each problem."""
+    """A line for each model, one for each problem and one for each note."""
     lines = []
     for model in answer["models"]:
         here = model["workspace"]
@@ -13,4 +13,5 @@ def status(answer: dict[str, Any]) -> str:
         aliases = [f"@{alias} {model[alias]['version'] or 'none'}" for alias in ("staging", "production")]
         lines.append(f"{model['model']}: workspace {', '.join([state, *marks])} · {' · '.join(aliases)}")
         lines += [f"  {problem['what']}; next: {problem['next']}" for problem in model["problems"]]
+        lines += [f"  {note['what']}; see: {note['next']}" for note in model["notes"]]
     return "\n".join(lines) or "no models are declared; next: dovetail init"

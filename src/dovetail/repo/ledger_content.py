@@ -7,6 +7,7 @@ where the lines that DVC writes do not say it.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import yaml
 
@@ -16,11 +17,14 @@ from dovetail.repo.git import Git
 from dovetail.repo.git_values import Tag
 from dovetail.repo.ledger import UNASSIGN, Event, Ledger, read
 from dovetail.values.documents import load_yaml
+from dovetail.values.lineage import PARAMS_FILE
 
 BytesAt = Callable[[str, str], str]  # model and commit → md5; raises UnknownModel, MissingFile where there is none
 Object = tuple[str, str] | None  # type and full name; None where git lacks it
 _OTHERS = ("\n    cmd:", "\n    deps:", "\n    params:")  # the sections of a stage beside its outs
 _DIGEST = re.compile(r"[0-9a-f]{32}(?=\n|\Z)")
+_ASKED = ("^{commit}", ":./dvc.lock", ":./dvc.yaml", f":./{PARAMS_FILE}")  # of each tagged commit; the last may lack
+_VALUE = re.compile(r"\$\{([\w.]+)\}")
 _SHORT = 8  # characters of a digest that people compare
 
 
@@ -39,7 +43,7 @@ def read_checked(git: Git, bytes_at: BytesAt, tags: Sequence[Tag] | None = None)
 def _contradicted(git: Git, bytes_at: BytesAt, events: Sequence[Event]) -> dict[Event, str]:
     asked = [event for event in events if event.kind != UNASSIGN]
     commits = list(dict.fromkeys(event.tag.commit for event in asked))
-    found = [git.objects(f"{sha}{what}" for sha in commits) for what in ("^{commit}", ":./dvc.lock", ":./dvc.yaml")]
+    found = [git.objects(f"{sha}{what}" for sha in commits) for what in _ASKED]
     blobs = dict(zip(commits, zip(*found, strict=True), strict=True))
     locks = _digests_in_locks(git, asked, blobs)
     recorded: dict[tuple[str, str], str] = {}  # model and commit → md5, or what is wrong with the commit
@@ -60,12 +64,13 @@ def _contradicted(git: Git, bytes_at: BytesAt, events: Sequence[Event]) -> dict[
 
 def _digests_in_locks(git: Git, events: Sequence[Event], blobs: Mapping[str, Sequence[Object]]) -> dict[Event, str]:
     """What the dvc.lock at each event's commit says of the model, where the lines that DVC writes say it."""
-    here = [event for event in events if all(blobs[event.tag.commit])]
-    names = {event: [found[1] for found in blobs[event.tag.commit] if found] for event in here}
-    pipelines = dict(git.blobs(dict.fromkeys(names[event][2] for event in here)))
+    here = [event for event in events if all(blobs[event.tag.commit][:3])]
+    names = {event: [found[1] if found else "" for found in blobs[event.tag.commit]] for event in here}
+    read = dict(git.blobs(dict.fromkeys(name for event in here for name in names[event][2:] if name)))
+    texts = {name: content.decode(errors="replace") for name, content in read.items()}
     wanted: dict[str, dict[str, list[Event]]] = {}  # by the blob of dvc.lock and the path in it
     for event in here:
-        if path := _path(pipelines[names[event][2]].decode(errors="replace"), event.model):
+        if path := _path(texts[names[event][2]], event.model, texts.get(names[event][3], "")):
             wanted.setdefault(names[event][1], {}).setdefault(path, []).append(event)
     found: dict[Event, str] = {}
     for blob, content in git.blobs(wanted):
@@ -97,15 +102,30 @@ def _problem(event: Event, recorded: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _path(pipeline: str, model: str) -> str | None:
-    """The path of the model in the text of the root's dvc.yaml, as dvc.lock has it; None where DVC is to be asked."""
+def _path(pipeline: str, model: str, params: str) -> str | None:
+    """The path of the model in the text of the root's dvc.yaml, as dvc.lock has it; None where DVC is to be asked.
+
+    `${…}` in it is a value of the text of params.yaml, where dvc.yaml brings no values of its own.
+    """
     if "wdir" in pipeline:  # then dvc.lock's paths start elsewhere
         return None
     try:
-        path = load_yaml(pipeline)["artifacts"][model]["path"]
+        declared = load_yaml(pipeline)
+        path = declared["artifacts"][model]["path"]
+        if "${" in path and "vars" not in declared and "\\" not in path:
+            path = _VALUE.sub(lambda found: _value(load_yaml(params), found[1]), path)
     except (yaml.YAMLError, ValueError, RecursionError, KeyError, TypeError):
         return None
     return path if isinstance(path, str) and join("", path) == path and "${" not in path else None
+
+
+def _value(params: Any, key: str) -> str:
+    """The text under a dotted key; what is no text, DVC writes in its own way."""
+    for part in key.split("."):
+        params = params[part]
+    if not isinstance(params, str):
+        raise TypeError
+    return params
 
 
 def _md5(lock: str, path: str) -> str | None:

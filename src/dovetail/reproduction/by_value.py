@@ -9,7 +9,7 @@ from typing import Any
 
 from dovetail.errors import MissingFile
 from dovetail.models.reader import read
-from dovetail.models.value import NoValueError, value_digest
+from dovetail.models.value import NoValueError, same_value, value_digest
 from dovetail.system.processes import NoAnswer, silence, start_worker
 from dovetail.values.table_value import table_digest
 from dovetail.values.tables import frame, has_frame
@@ -73,9 +73,9 @@ def _compare(pair: ModelPair) -> Sameness:
         rebuilt = _read(pair.rebuilt, pair.allow)
         recorded = _read(pair.recorded, pair.allow) if pair.recorded else None
         value = recorded[1] if recorded else pair.value
+        same = same_value(value, rebuilt[1])
     except Exception:  # noqa: BLE001  (a model can raise anything)
         return Sameness()
-    same = None if value is None or rebuilt[1] is None else value == rebuilt[1]
     if same or recorded is None:
         return Sameness(same)
     try:

@@ -11,7 +11,7 @@ Settings = Mapping[str, str | None]  # variables of the environment; None: unset
 _SECONDS = 600  # after which no further variant is tried
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _KERNEL = "OPENBLAS_CORETYPE"
-THREADS, KERNEL = "threads", "kernel"
+THREADS, KERNEL, MACHINE = "threads", "kernel", "machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,9 @@ class Question:
 
 
 def by_settings(question: Question, make: Callable[[Settings], str | None]) -> Cause | None:
-    """The cause, if it is threads or a kernel; `make` runs the stage and gives the digest of that output.
+    """The cause, if it is threads, a kernel or another kind of machine.
+
+    `make` runs the stage and gives the digest of that output.
 
     The variant that gives the recorded bytes is named; where none does and some differ, what they differ by is.
     """
@@ -52,11 +54,12 @@ def by_settings(question: Question, make: Callable[[Settings], str | None]) -> C
             moved.append(kind)
         if time.monotonic() - start > _SECONDS:
             break
+    why = computing.unavailable(question.recorded, question.here) if question.recorded else ""
     if not moved:
-        return None
+        detail = f"{question.stage} makes the same bytes under every setting of this machine, and {why}"
+        return Cause(MACHINE, detail, "the same again on such a machine") if why else None
     what = {THREADS: "number of threads", KERNEL: "kernel of BLAS"}[moved[0]]
     known = "" if question.recorded else ", and which was used is not recorded"
-    why = computing.unavailable(question.recorded, question.here) if question.recorded else ""
     return Cause(
         moved[0],
         f"{question.stage} makes other bytes with another {what}{known}" + (f"; {why}" if why else ""),

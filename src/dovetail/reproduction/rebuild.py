@@ -21,7 +21,7 @@ from dovetail.reproduction.fresh_environment import build_environment
 from dovetail.reproduction.impossible import RebuildImpossible, missing, not_run_by_dvc_3
 from dovetail.reproduction.recorded import Recorded
 from dovetail.reproduction.verdict import Cause, ChangedInput, Output, RebuildResult
-from dovetail.values import computing, environment
+from dovetail.values import computing, environment, stage_settings
 from dovetail.values.environment import PINS, Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, flatten
 
@@ -113,7 +113,7 @@ class _Rebuild:
             seconds=seconds,
             frozen=self.frozen,
             settings=self.settings,
-            unavailable=self._unavailable() if first else "",
+            unavailable=self._unavailable(first.stage) if first else "",
         )
 
     def _refuse_writing_outside(self) -> None:
@@ -242,8 +242,8 @@ class _Rebuild:
 
     def _by_settings(self, first: Output) -> Cause | None:
         """Whether threads or a kernel make the difference; the stage is run under others to know."""
-        recorded = self.request.packages.computing if self.request.packages else {}
-        here = computing.of_machine()
+        facts = self.request.packages.computing if self.request.packages else {}
+        recorded, here = stage_settings.of_stage(facts, first.stage), computing.of_machine()
 
         def make(settings: Settings) -> str | None:
             shown = " ".join(f"{name}={value}" for name, value in settings.items() if value)
@@ -253,8 +253,9 @@ class _Rebuild:
         question = Question(first.stage, first.expected, first.actual, recorded, here, self.settings)
         return by_settings(question, make)
 
-    def _unavailable(self) -> str:
-        recorded = self.request.packages.computing if self.request.packages else {}
+    def _unavailable(self, stage: str) -> str:
+        facts = self.request.packages.computing if self.request.packages else {}
+        recorded = stage_settings.of_stage(facts, stage)
         return computing.unavailable(recorded, computing.of_machine()) if recorded else ""
 
     def _repeats(self, name: str, outputs: Sequence[Output]) -> bool:

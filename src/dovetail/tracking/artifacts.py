@@ -6,8 +6,20 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from dovetail.tracking.client import md5, none_if_missing
+
+
+def local(location: str) -> Path | None:
+    """The path of an artifact address that is one of this machine, told without MLflow; None where MLflow has to."""
+    parts = urlsplit(location)
+    if parts.query or parts.fragment or parts.netloc:
+        return None
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return Path(location) if location.startswith("/") and not parts.scheme else None
 
 
 @contextmanager

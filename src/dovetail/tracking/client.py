@@ -1,6 +1,7 @@
 """MLflow's client as both halves of a store use it: paged searches, missing things, a cache of what is missing."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,11 @@ class StoreClient:
         self.uri = uri
         self._missing: dict[str, KnownMissing] | None = None
         self._packages: dict[str, str] = {}  # of the logged models written here, by their ids: not to be read again
+
+    @property
+    def client(self) -> Any:
+        """MLflow's client."""
+        return self._client
 
     @contextmanager
     def remembering_missing(self) -> Iterator[None]:
@@ -58,15 +64,19 @@ class StoreClient:
 @contextmanager
 def none_if_missing() -> Iterator[None]:
     """Go on after the block when MLflow or its artifact store does not have what was asked for."""
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
-            raise
     except FileNotFoundError:
         pass
+    except Exception as error:
+        missing = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+        if not (isinstance(error, raised_by("mlflow.exceptions", "MlflowException")) and error.error_code in missing):
+            raise
+
+
+def raised_by(module: str, name: str) -> Any:
+    """The class of another library's errors, to be looked for; of none while nobody has imported the library."""
+    return getattr(sys.modules.get(module), name, ())
 
 
 def pages(search: Callable[..., Any], **question: Any) -> Iterator[Any]:

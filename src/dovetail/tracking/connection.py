@@ -13,11 +13,19 @@ from typing import Any
 
 from dovetail.errors import ForeignStore, StoreError, one_line
 from dovetail.system.disk import says_full
+from dovetail.tracking.client import raised_by
 from dovetail.tracking.relocate import former_roots, relocate
+from dovetail.tracking.sqlite_reader import reader
 from dovetail.tracking.store import SQLITE, Store
 
 ENV_TRACKING_URI = "MLFLOW_TRACKING_URI"
 _DRIVERS = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # module → package
+# What MLflow and what it is made of raise.
+_FOREIGN = (
+    ("mlflow.exceptions", "MlflowException"),
+    ("requests.exceptions", "RequestException"),
+    ("sqlalchemy.exc", "SQLAlchemyError"),
+)
 _SECONDS = 5  # for a server's first answer
 
 
@@ -82,12 +90,19 @@ class Tracking:
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
-        """The store; where there is none an empty one, for commands that look, which leave no store behind.
+        """The store for commands that only look: an SQLite file is read without MLflow as far as that goes.
+
+        Where there is no store it is an empty one, and none is left behind.
 
         Raises:
             ForeignStore, StoreError: as `store` does.
         """
         if self.exists:
+            with _translated(self.uri):
+                looking = self._store is None and _look(self.root, self.uri)
+                if looking:
+                    yield looking
+                    return
             with self.store() as store:
                 yield store
             return
@@ -180,6 +195,18 @@ def _tell_mlflow(uri: str) -> None:
     mlflow.set_tracking_uri(uri)  # MLflow's registry resolves models:/ through this global only
 
 
+def _look(root: Path, uri: str) -> Store | None:
+    """The store read without MLflow; None where it has to be asked."""
+    if not uri.startswith(SQLITE):
+        return None
+    client: Any = reader(Path(uri.removeprefix(SQLITE)), lambda: _connect(root, uri).client)
+    if client is None:
+        return None
+    _check_root(root, uri)
+    _check_artifacts(root)
+    return Store(client, root, uri)
+
+
 def _check_artifacts(root: Path) -> None:
     """See that what lies where MLflow keeps its files is a folder that can be read: a file would be read as no files.
 
@@ -194,14 +221,13 @@ def _check_artifacts(root: Path) -> None:
 
 @contextmanager
 def _translated(uri: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, RequestException, OSError) as error:
-        raise _refused(uri, error) from error
+    except Exception as error:
+        others = (raised_by(*each) for each in _FOREIGN)
+        if isinstance(error, sqlite3.Error | OSError) or any(isinstance(error, other) for other in others):
+            raise _refused(uri, error) from error
+        raise
 
 
 def _refused(uri: str, error: Exception) -> StoreError:

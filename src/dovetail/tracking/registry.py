@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.tracking import artifacts, model_package, package_parts
 from dovetail.tracking.client import StoreClient, md5, none_if_missing, pages
+from dovetail.tracking.found_runs import Run
 from dovetail.tracking.model_package import LoggedModel, ModelContent, columns_of
 from dovetail.tracking.package_digest import MLMODEL, package_digest
-from dovetail.tracking.runs import Run
 from dovetail.values import tag_keys
 
 if TYPE_CHECKING:

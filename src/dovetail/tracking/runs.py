@@ -2,7 +2,7 @@
 
 import getpass
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from dovetail.models.reader import kind_of
 from dovetail.tracking import artifacts, model_package
 from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, pages
+from dovetail.tracking.found_runs import LiveRun, Run, RunDetails
 from dovetail.tracking.model_package import LoggedModel, ModelContent
 from dovetail.tracking.package_digest import package_digest
 from dovetail.tracking.run_content import LINEAGE_FILE, RunContent, dataset_inputs, params, read_lineage
-from dovetail.values import tag_keys
+from dovetail.values import stage_settings, tag_keys
 from dovetail.values.lineage import Lineage
 
 if TYPE_CHECKING:
@@ -24,54 +25,6 @@ _OF_MODELS = {"mlflow.experimentKind": "custom_model_development"}  # else MLflo
 _BATCH_METRICS, _BATCH_PARAMS = 900, 100  # that one log_batch call may carry
 _PAGE = 1000  # runs that are read at once, a quarter of a second
 _PARENT = "mlflow.parentRunId"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run found by its fingerprint; one that is not `complete` was interrupted."""
-
-    id: str
-    complete: bool
-    experiment: str
-    ended: int | None = None  # when the script that opened it ended; None: Dovetail opened it
-    new: Any = field(default=None, compare=False, repr=False)  # as MLflow has just made it: it holds nothing yet
-
-
-@dataclass(frozen=True, slots=True)
-class LiveRun:
-    """A run that a script opened inside a stage, and the execution of the stage that it belongs to.
-
-    Attributes:
-        is_adopted: Whether it is a model's run.
-        parent: The id of the run that it is shown below.
-    """
-
-    run: Run
-    execution: str | None
-    is_adopted: bool
-    parent: str | None
-
-    @property
-    def is_loose(self) -> bool:
-        """Whether it is neither a model's run nor shown below another one."""
-        return not self.is_adopted and self.parent is None
-
-
-@dataclass(frozen=True, slots=True)
-class RunDetails:
-    """What MLflow shows of a run; one that is not `active` was deleted and can still be restored."""
-
-    id: str
-    active: bool
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-    params: Mapping[str, str]
-    started: int = 0  # in milliseconds since the epoch; of a run that `sync` made, when its commit was made
-
-    @property
-    def model_md5(self) -> str | None:
-        """The digest of the model that the run made."""
-        return self.tags.get(tag_keys.MODEL_MD5)
 
 
 class Runs(StoreClient):
@@ -112,7 +65,13 @@ class Runs(StoreClient):
         """The finished runs that scripts opened in the stage with these inputs, oldest first."""
         found = self._search(tag_keys.DVC_INPUTS, inputs, self._runs_tagged, self._values_of_tag)
         return [
-            LiveRun(_run(run), tags.get(tag_keys.DVC_EXECUTION), tag_keys.FINGERPRINT in tags, tags.get(_PARENT))
+            LiveRun(
+                _run(run),
+                tags.get(tag_keys.DVC_EXECUTION),
+                tag_keys.FINGERPRINT in tags,
+                tags.get(_PARENT),
+                stage_settings.said(tags.get(tag_keys.COMPUTING)),
+            )
             for run, tags in ((run, run.data.tags) for run in found)
             if run.info.status == "FINISHED" or tag_keys.MODEL_MD5 in tags  # or adopted in part
         ]
@@ -251,10 +210,13 @@ class Runs(StoreClient):
 
     def text(self, run_id: str, path: str) -> str | None:
         """A text artifact of the run, if it is there."""
-        from mlflow.artifacts import load_text
-
         with none_if_missing():
-            return str(load_text(f"{self._client.get_run(run_id).info.artifact_uri}/{path}"))
+            location = str(self._client.get_run(run_id).info.artifact_uri)
+            if (folder := artifacts.local(location)) and (folder / path).is_file():
+                return (folder / path).read_text()
+            from mlflow.artifacts import load_text
+
+            return str(load_text(f"{location}/{path}"))
         return None
 
     def lineage(self, run_id: str) -> Lineage | None:
@@ -274,13 +236,16 @@ class Runs(StoreClient):
 
     def stored_md5(self, run_id: str, path: str) -> str | None:
         """The digest of the bytes that the registry would serve for the model file `path`, computed from its bytes."""
-        from mlflow.artifacts import download_artifacts
-
         outputs = self._client.get_run(run_id).outputs
         for output in outputs.model_outputs if outputs else ():
             with none_if_missing():
                 location = self._client.get_logged_model(output.model_id).artifact_location
-                return md5(download_artifacts(f"{location}/data/{Path(path).name}"))
+                name = Path(path).name
+                if (folder := artifacts.local(location)) and (folder / "data" / name).is_file():
+                    return md5(str(folder / "data" / name))
+                from mlflow.artifacts import download_artifacts
+
+                return md5(download_artifacts(f"{location}/data/{name}"))
         return None
 
 

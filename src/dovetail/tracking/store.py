@@ -6,11 +6,12 @@ from typing import Any
 
 from dovetail.tracking import monitoring_runs, trash
 from dovetail.tracking.client import SQLITE
+from dovetail.tracking.found_runs import LiveRun, Run, RunDetails
 from dovetail.tracking.model_package import columns_of
 from dovetail.tracking.monitoring_runs import MonitoredVersion
 from dovetail.tracking.registry import Registry, Version
 from dovetail.tracking.run_content import SOURCE_TYPE, RunContent
-from dovetail.tracking.runs import LiveRun, Run, RunDetails, Runs
+from dovetail.tracking.runs import Runs
 from dovetail.tracking.trash import TrashItem
 
 __all__ = [

@@ -8,13 +8,15 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 MACHINE, CORES, CPU = "machine", "cores", "cpu"
 BLAS_KERNEL, BLAS_THREADS, OPENMP_THREADS = "blas.kernel", "blas.threads", "openmp.threads"
-_VARIABLE = "variable."
+JOBLIB_BACKEND, JOBLIB_JOBS = "joblib.backend", "joblib.n_jobs"
+VARIABLE = "variable."
 VARIABLES = (
     "ARROW_USER_SIMD_LEVEL", "BLIS_NUM_THREADS", "GOTO_NUM_THREADS", "JOBLIB_MULTIPROCESSING", "JOBLIB_START_METHOD",
     "LOKY_MAX_CPU_COUNT", "MKL_CBWR", "MKL_DYNAMIC", "MKL_NUM_THREADS", "NPY_DISABLE_CPU_FEATURES",
@@ -22,18 +24,19 @@ VARIABLES = (
     "OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "PYTHONHASHSEED", "RAYON_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )  # fmt: skip
+_AS_MANY_AS_CORES = ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS")  # that threads are, where nobody sets them
 # What numpy, OpenBLAS and compilers choose other code for.
 _FEATURES = frozenset({
     "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_bf16", "amx_tile", "asimd",
     "sve",
 })  # fmt: skip
-_LINE = re.compile(r"^# computing ([\w.]+): (.*)$", re.MULTILINE)
+_LINE = re.compile(r"^# computing (.+?): (.*)$", re.MULTILINE)
 
 
 def of_machine() -> dict[str, str]:
     """What this process can say without importing anything: the machine, its cores, and the variables that are set."""
     found = {MACHINE: platform.machine(), CORES: str(_cores()), CPU: " ".join(sorted(_features()))}
-    variables = {f"{_VARIABLE}{name}": os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    variables = {f"{VARIABLE}{name}": os.environ[name] for name in VARIABLES if os.environ.get(name)}
     return {key: value for key, value in found.items() if value} | variables
 
 
@@ -49,9 +52,23 @@ def of_process(model: Any = None) -> dict[str, str]:
         found.setdefault(f"{kind}.threads", set()).add(str(library["num_threads"]))
         if library.get("architecture"):
             found.setdefault(f"{kind}.kernel", set()).add(library["architecture"])
-    jobs = getattr(model, "n_jobs", None)
-    shown = {key: ", ".join(sorted(values)) for key, values in found.items()}
-    return of_machine() | shown | ({"joblib.n_jobs": str(jobs)} if jobs is not None else {})
+    found[JOBLIB_JOBS] = set(_jobs(model))
+    if "joblib" in sys.modules:
+        from joblib.parallel import get_active_backend
+
+        found[JOBLIB_BACKEND] = {type(get_active_backend()[0]).__name__.removesuffix("Backend").lower()}
+    return of_machine() | {key: ", ".join(sorted(values)) for key, values in found.items() if values}
+
+
+def _jobs(model: Any) -> Iterator[str]:
+    """The `n_jobs` of an estimator and of those in it, where one is set."""
+    try:
+        params = {"n_jobs": getattr(model, "n_jobs", None), **model.get_params()}
+    except Exception:  # noqa: BLE001  (no estimator, or one with ways of its own)
+        params = {"n_jobs": getattr(model, "n_jobs", None)}
+    for key, value in params.items():
+        if key.rpartition("__")[2] == "n_jobs" and value is not None:
+            yield str(value)
 
 
 def text(facts: Mapping[str, str]) -> str:
@@ -81,18 +98,29 @@ def settings(recorded: Mapping[str, str], here: Mapping[str, str]) -> dict[str, 
         found["OMP_NUM_THREADS"] = threads
     if (threads := recorded.get(BLAS_THREADS, "")).isdigit():
         found["OPENBLAS_NUM_THREADS"] = threads
+    if recorded.get(CORES, here.get(CORES)) != here.get(CORES):
+        found |= dict.fromkeys(_AS_MANY_AS_CORES, recorded[CORES])
     kernel = recorded.get(BLAS_KERNEL, "")
     if kernel and "openblas" in recorded.get("blas.library", "") and can_use(kernel, here):
         found["OPENBLAS_CORETYPE"] = kernel
     return found | _variables(recorded)
 
 
+def elsewhere(recorded: Mapping[str, str], here: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """What `of_machine` says otherwise here than is recorded, with both values; empty where nothing is recorded."""
+    if MACHINE not in recorded:
+        return {}
+    keys = sorted({*_of_machine(recorded), *_of_machine(here)})
+    pairs = {key: (recorded.get(key, ""), here.get(key, "")) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def _of_machine(facts: Mapping[str, str]) -> Iterable[str]:
-    return (key for key in facts if key in (MACHINE, CORES, CPU) or key.startswith(_VARIABLE))
+    return (key for key in facts if key in (MACHINE, CORES, CPU) or key.startswith(VARIABLE))
 
 
 def _variables(facts: Mapping[str, str]) -> dict[str, str]:
-    return {key.removeprefix(_VARIABLE): value for key, value in facts.items() if key.startswith(_VARIABLE)}
+    return {key.removeprefix(VARIABLE): value for key, value in facts.items() if key.startswith(VARIABLE)}
 
 
 # OpenBLAS's names of its kernels for x86-64, and the features that each needs; it runs none that a CPU has not.

@@ -19,6 +19,7 @@ DVC_EXPERIMENT = "dovetail.dvc.experiment"
 DVC_INPUTS = "dovetail.dvc.inputs"
 DVC_EXECUTION = "dovetail.dvc.execution"
 ENV_MD5 = "dovetail.env.md5"
+COMPUTING = "dovetail.computing"  # on a run that a script opened: what its process computed with
 COMPUTING_MD5 = "dovetail.computing.md5"  # of the machine, libraries, threads and variables in environment.txt
 SKIPPED = "dovetail.skipped"  # on a version that was made to use up its number, and deleted
 REPRODUCE_VERDICT = "dovetail.reproduce.verdict"

@@ -1,0 +1,146 @@
+"""What to know of a model's versions besides where they stand: data of other bytes, and another machine's settings.
+
+None of it is wrong, so none of it is a problem. It costs `status` no import: tables are read once, and only where
+digests differ; what this machine computes with is asked of the operating system.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dovetail.errors import DovetailError, MissingFile
+from dovetail.registration.remembered import Remembered
+from dovetail.repo.workspace import Workspace
+from dovetail.tracking.run_content import ENVIRONMENT_FILE
+from dovetail.tracking.store import Store, Version
+from dovetail.values import computing, stage_settings
+from dovetail.values.finding import Finding
+from dovetail.values.lineage import FileRef, Lineage
+
+_LARGEST = 64 << 20  # bytes of a table that is read here; `diff` reads any
+_MOST = 3  # files that are named
+
+
+@dataclass(frozen=True, slots=True)
+class NamedVersion:
+    """A version and the aliases that name it."""
+
+    version: Version
+    aliases: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"version {self.version.number} ({', '.join(f'@{alias}' for alias in self.aliases)})"
+
+
+def named(versions: Iterable[Version], aliases: Mapping[str, int]) -> Iterator[NamedVersion]:
+    """The versions that an alias names."""
+    for version in versions:
+        if own := tuple(sorted(alias for alias, number in aliases.items() if number == version.number)):
+            yield NamedVersion(version, own)
+
+
+def of_data(workspace: Workspace, lineage: Lineage) -> Iterator[Finding]:
+    """What the model in the workspace was made of and is not that any more."""
+    changed = []
+    for ref in (ref for ref, role in lineage.data.items() if role == "source"):
+        try:
+            here = workspace.tree.file(ref.path)
+        except MissingFile:
+            continue  # DVC brings it back when it is asked for
+        if here.md5 != ref.md5:
+            changed.append(_said(workspace, ref, here))
+    if changed:
+        yield Finding("warning", f"changed since the model was made: {_listed(changed)}", "", "dvc repro")
+
+
+def since(workspace: Workspace, store: Store, lineage: Lineage, one: NamedVersion) -> Iterator[Finding]:
+    """How the data of the workspace's model differ from those of the version, where that has other bytes."""
+    if one.version.md5 == lineage.artifact.md5 or (before := store.lineage(one.version.run_id)) is None:
+        return
+    then = {ref.path: ref for ref in before.data}
+    pairs = [(then[ref.path], ref) for ref in lineage.data if ref.path in then and then[ref.path].md5 != ref.md5]
+    if pairs:
+        changed = _listed([_said(workspace, *pair) for pair in pairs])
+        ref = f"{lineage.model}@{one.aliases[0]}"
+        yield Finding("warning", f"data since {one}: {changed}", "", f"dovetail diff {ref} workspace:{lineage.model}")
+
+
+def elsewhere(store: Store, one: NamedVersion) -> Iterator[Finding]:
+    """Whether the version was computed under other settings than this machine's now, unless its stage fixes its own."""
+    facts = computing.parse(store.text(one.version.run_id, ENVIRONMENT_FILE) or "")
+    here = computing.of_machine()
+    changed = computing.elsewhere(facts, here)
+    if not changed or _is_fixed(store, one, facts, here):
+        return
+    what = "; ".join(_change(key, *pair) for key, pair in changed.items())
+    ref = f"{one.version.model}@{one.aliases[0]}"
+    yield Finding(
+        "warning",
+        f"{one} was computed under other settings than this machine has now: {what}",
+        "",
+        f"dovetail reproduce {ref}",
+    )
+
+
+def _is_fixed(store: Store, one: NamedVersion, facts: Mapping[str, str], here: Mapping[str, str]) -> bool:
+    """Whether the stage that made the version fixes its own settings, and this machine has what it needs."""
+    if facts[computing.MACHINE] != here.get(computing.MACHINE):
+        return False
+    made = store.lineage(one.version.run_id)
+    return bool(made and made.maker and stage_settings.fixes_its_own(facts, made.maker.name))
+
+
+def _change(key: str, then: str, now: str) -> str:
+    if key != computing.CPU:
+        return f"{key.removeprefix(computing.VARIABLE)} {then or 'none'} → {now or 'none'}"
+    lost, new = (" ".join(sorted(set(a.split()) - set(b.split()))) for a, b in ((then, now), (now, then)))
+    return " and ".join(filter(None, [lost and f"cpu without {lost}", new and f"cpu with {new}"]))
+
+
+def _said(workspace: Workspace, then: FileRef, now: FileRef) -> str:
+    words = {True: "the same table, written otherwise", False: "other values", None: "other bytes"}
+    return f"{now.path} ({words[_same(workspace, then, now)]})"
+
+
+def _listed(changed: list[str]) -> str:
+    more = [f"{len(changed) - _MOST} more"] if len(changed) > _MOST else []
+    return ", ".join([*changed[:_MOST], *more])
+
+
+def _same(workspace: Workspace, then: FileRef, now: FileRef) -> bool | None:
+    """Whether both say the same; None where they are no tables, or one is not here or too large to be read now."""
+    digests = [_value(workspace, ref) for ref in (then, now)]
+    return None if None in digests else digests[0] == digests[1]
+
+
+def _value(workspace: Workspace, ref: FileRef) -> str | None:
+    """The digest of what the table says. The same bytes under one name are read once."""
+    key = f"{ref.md5}{Path(ref.path).suffix}"
+    kept = Remembered(workspace.root, "table-values")
+    known = kept.all()
+    if key in known:
+        return str(known[key])
+    file = _bytes(workspace, ref)
+    if file is None or file.stat().st_size > _LARGEST:
+        return None
+    from dovetail.values.table_value import table_digest
+
+    try:
+        value = table_digest(file, ref.path)
+    except MissingFile:
+        return None
+    if value is not None:
+        kept.add(key, value)
+    return value
+
+
+def _bytes(workspace: Workspace, ref: FileRef) -> Path | None:
+    """The file's bytes in DVC's cache or in the working tree; nothing is fetched."""
+    if ref.is_folder:
+        return None
+    if cached := workspace.storage.cached(ref.md5):
+        return cached
+    try:
+        return workspace.root / ref.path if workspace.storage.hash(ref.path).md5 == ref.md5 else None
+    except DovetailError:
+        return None

@@ -1,0 +1,57 @@
+"""Runs as a store shows them: found by fingerprint, opened by a script, with all that is known of one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dovetail.values import tag_keys
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run found by its fingerprint; one that is not `complete` was interrupted."""
+
+    id: str
+    complete: bool
+    experiment: str
+    ended: int | None = None  # when the script that opened it ended; None: Dovetail opened it
+    new: Any = field(default=None, compare=False, repr=False)  # as MLflow has just made it: it holds nothing yet
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """A run that a script opened inside a stage, and the execution of the stage that it belongs to.
+
+    Attributes:
+        is_adopted: Whether it is a model's run.
+        parent: The id of the run that it is shown below.
+        computing: What the script's process said that it computes with.
+    """
+
+    run: Run
+    execution: str | None
+    is_adopted: bool
+    parent: str | None
+    computing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it is neither a model's run nor shown below another one."""
+        return not self.is_adopted and self.parent is None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetails:
+    """What MLflow shows of a run; one that is not `active` was deleted and can still be restored."""
+
+    id: str
+    active: bool
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    started: int = 0  # in milliseconds since the epoch; of a run that `sync` made, when its commit was made
+
+    @property
+    def model_md5(self) -> str | None:
+        """The digest of the model that the run made."""
+        return self.tags.get(tag_keys.MODEL_MD5)
