@@ -8,6 +8,7 @@ DovetailError               names the thing, its value and the next command
 │   ├── UnknownReference    a REF that names nothing
 │   ├── MissingFile         a declared file is not there
 │   ├── StaleLock           the workspace is not what dvc.lock records
+│   ├── MissingPackage      what an extra of dovetail-ml brings is not installed
 │   ├── PipelineFailed      a stage refused the rows that were added
 │   └── NothingBehind       a rollback without a step to go back
 ├── Interrupted             exit code 130: somebody asked it to end
@@ -81,6 +82,10 @@ class MissingFile(UserError):
 
 class StaleLock(UserError):
     """The workspace is not what dvc.lock records."""
+
+
+class MissingPackage(UserError):
+    """What an extra of dovetail-ml brings is not installed."""
 
 
 class PipelineFailed(UserError):

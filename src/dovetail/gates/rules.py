@@ -242,7 +242,7 @@ def _champion(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         return
     limit = f"not worse by more than {gate['margin']:g} at {gate['confidence']:.0%}"
     if compared.champion is None:
-        yield yes(CHAMPION, limit, "there is no champion yet")
+        yield yes(CHAMPION, limit, "it is the champion" if compared.is_champion else "there is no champion yet")
         return
     against = f"version {compared.champion}"
     force = "dovetail promote … --force --reason '…'"

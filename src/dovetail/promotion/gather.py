@@ -27,6 +27,7 @@ class Candidate:
         gates: The gates that are set there.
         champion: The version that it would replace.
         allowed_later: Names that HEAD allows and the version's own commit does not; `gates` has them.
+        is_champion: Whether the alias names it already.
     """
 
     subject: TrackedModel
@@ -34,6 +35,7 @@ class Candidate:
     gates: Mapping[str, Mapping[str, Any]]
     champion: TrackedModel | None
     allowed_later: tuple[str, ...] = ()
+    is_champion: bool = False
 
     def gate(self, kind: str) -> dict[str, Any]:
         """The settings of one kind of gate."""
@@ -112,7 +114,7 @@ def _compared(
     workspace: Workspace, candidate: Candidate, tests: TestSet | str, ours: TrialResult, theirs: TrialResult | None
 ) -> Compared:
     if candidate.champion is None or theirs is None:
-        return Compared(None)
+        return Compared(None, is_champion=candidate.is_champion)
     number = candidate.champion.version
     if isinstance(tests, str):
         return Compared(number, unknown=tests)

@@ -1,10 +1,11 @@
 """Where git, DVC and MLflow stand, model by model, and where they disagree."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
-from dovetail.registration import loading
+from dovetail.registration import loading, workspace_check
 from dovetail.registration.alias_check import Disagreement, disagreements, next_command, unfit
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
@@ -12,7 +13,7 @@ from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store, Version
 from dovetail.values.documents import Unreadable, load_document
 from dovetail.values.finding import Finding
-from dovetail.values.lineage import Lineage
+from dovetail.values.lineage import Lineage, closure
 from dovetail.values.reference import PRODUCTION, STAGING
 
 
@@ -111,8 +112,14 @@ def status(workspace: Workspace, tracking: Tracking, request: StatusRequest = St
     models = workspace.tree.declared.models
     with tracking.reading() as store:
         moved = list(disagreements(workspace, store, set(models)))
+        mistyped = workspace.pipeline.unknown_inputs()
         unfit_tags = [(name, _problem(one.what, one.next)) for name, one in unfit(workspace, store, set(models))]
-        return StatusAnswer(tuple(_model(workspace, store, model, moved, unfit_tags) for model in models.values()))
+        return StatusAnswer(
+            tuple(
+                _model(workspace, store, model, moved, [*unfit_tags, *_of_models(workspace, models, mistyped)])
+                for model in models.values()
+            )
+        )
 
 
 def _model(
@@ -122,14 +129,9 @@ def _model(
     versions = store.versions(model.name)
     aliases = store.aliases(model.name)
     staging, production = (_aliased(versions, aliases, alias) for alias in (STAGING, PRODUCTION))
-    here = _workspace(workspace, store.uri, versions, model, problems)
-    if here.version is not None and staging.md5 not in (None, here.md5):
-        problems.append(
-            _problem(
-                f"the workspace is version {here.version}, @{STAGING} is version {staging.version}",
-                f"dovetail register {model.name} (its gates may keep @{STAGING} where it is)",
-            )
-        )
+    staged = next((version for version in versions if version.number == staging.version), None)
+    here, found = _workspace(workspace, store.uri, versions, staged, model)
+    problems += found
     for alias, number in aliases.items():
         if all(version.number != number for version in versions):
             problems.append(_problem(f"@{alias} names version {number}, which does not exist", "dovetail sync"))
@@ -144,19 +146,28 @@ def _model(
     return ModelStatus(model.name, here, staging, production, tuple(problems))
 
 
+def _of_models(
+    workspace: Workspace, models: Mapping[str, Model], mistyped: list[tuple[str, Finding]]
+) -> Iterator[tuple[str, Finding]]:
+    """What stages read and nobody has, with the models that they make; as far as dvc.lock does not say, with all."""
+    for name, model in models.items() if mistyped else ():
+        stages = {stage.name for stage in closure(workspace.tree.records, [model.path, *model.beside])}
+        yield from ((name, found) for address, found in mistyped if address in stages or not stages)
+
+
 def _aliased(versions: list[Version], aliases: dict[str, int], alias: str) -> AliasedVersion:
     number = aliases.get(alias)
     return AliasedVersion(number, next((v.md5 for v in versions if v.number == number), None))
 
 
 def _workspace(
-    workspace: Workspace, uri: str, versions: list[Version], model: Model, problems: list[Finding]
-) -> WorkspaceModel:
+    workspace: Workspace, uri: str, versions: list[Version], staged: Version | None, model: Model
+) -> tuple[WorkspaceModel, list[Finding]]:
     try:
         lineage = workspace.tree.lineage(model)
     except (MissingFile, StaleLock) as error:
-        problems.append(_problem(error.message, error.next_command))
-        return WorkspaceModel()
+        return WorkspaceModel(), [_problem(error.message, error.next_command)]
+    problems = []
     md5 = lineage.artifact.md5
     version = next((v.number for v in versions if v.md5 == md5), None)
     if version is None:
@@ -165,10 +176,13 @@ def _workspace(
             what = f"{model.receipt} says that the model is registered, and MLflow at {uri} does not have it: so "
             what, following = what + "`dvc repro` does nothing", "dovetail sync"
         problems.append(_problem(what, following))
+    elif found := workspace_check.behind_or_ahead(workspace, model, lineage, version, staged):
+        problems.append(found)
+    problems += workspace_check.changed_sources(workspace, lineage)
     committed = bool(workspace.commits_with(lineage.kept.md5, experiments=False))
     if not committed:
         problems.append(_problem("dvc.lock with this model is in no commit", "git add -A && git commit"))
-    return WorkspaceModel(md5, version, committed, _pushed(workspace, lineage, problems))
+    return WorkspaceModel(md5, version, committed, _pushed(workspace, lineage, problems)), problems
 
 
 def _is_registered_elsewhere(workspace: Workspace, model: Model, lineage: Lineage) -> bool:

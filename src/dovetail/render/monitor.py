@@ -41,7 +41,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     yield from (f"  {note}" for note in answer["notes"])
     reference = answer["reference"]
     yield f"  compared with {reference['path']} (md5 {reference['md5'][:8]}, {reference['rows']:,} rows)"
-    yield f"  run {answer['run_id']}" + (f", page {answer['page']}" if answer["page"] else "")
+    kept = f"run {answer['run_id']}" if answer["run_id"] else "nothing was served since then: nothing is kept in MLflow"
+    yield f"  {kept}" + (f", page {answer['page']}" if answer["page"] else "")
 
 
 def _row(column: dict[str, Any]) -> tuple[str, ...]:

@@ -18,7 +18,12 @@ def promotion(answer: dict[str, Any]) -> str:
     else:
         names = ", ".join(gate["name"] for gate in failed)
         end = f"{name} stays {answer['from'] or 'nothing'}: version {answer['version']} does not pass {names}"
-    return "\n".join([*gates_table(answer["gates"]), end])
+    return "\n".join([chosen(answer), *gates_table(answer["gates"]), end])
+
+
+def chosen(answer: dict[str, Any]) -> str:
+    """Which version it is about, and why that one."""
+    return f"{answer['model']}/{answer['version']} ({answer['chosen']}) → @{answer['alias']}"
 
 
 def gates_table(gates: list[dict[str, Any]]) -> list[str]:

@@ -17,15 +17,8 @@ from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
 
-MODEL_SUFFIXES = (
-    ".joblib",
-    ".pkl",
-    ".pickle",
-    ".skops",
-    ".cbm",
-    ".onnx",
-    ".ubj",
-)  # by which a model is found in a folder
+# By which a model is found in a folder.
+MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle", ".skops", ".cbm", ".onnx", ".ubj")
 
 
 class Tree(ABC):
@@ -201,7 +194,7 @@ class Tree(ABC):
             if any(ref.overlaps(path) for path in shown) and (actual := self.file(ref.path).md5) != ref.md5:
                 raise StaleLock(
                     f"{ref.path} (md5 {actual}) is not what {where} records ({ref.md5})",
-                    f"{remedy} (or, to take the recorded file back: dvc checkout {ref.path})",
+                    f"{remedy}, or to take the recorded file back: {self.taking_back(ref)}",
                 )
         recorded = {out.path for out in outs}
         for path, stage in self.declared.outs.items():
@@ -209,6 +202,12 @@ class Tree(ABC):
                 raise StaleLock(
                     f"{path} is made by the stage {stage}, which dvc.lock does not record", f"dvc repro {stage}"
                 )
+
+    def taking_back(self, ref: FileRef) -> str:
+        """The command that takes back the file that is recorded: DVC's, but for what only git keeps."""
+        outs = [out for stage in self._pipeline.stages for out in stage.outs if out.path == ref.path]
+        is_kept = all(out.cached for out in outs) or not self.in_git(ref.path)
+        return f"dvc checkout --force {ref.path}" if is_kept else f"git checkout -- {ref.path}"
 
     def _loose(self, paths: frozenset[str], model: Model, stages: Sequence[StageRecord]) -> tuple[FileRef, ...]:
         """Those of `paths` that the register stage reads and that a script outside the pipeline wrote."""
