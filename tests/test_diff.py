@@ -274,12 +274,12 @@ def test_where_several_models_are_declared_one_has_to_be_named(two_models):
 @pytest.mark.parametrize(
     ("refs", "says"),
     [
-        (["nothing"], "'nothing' names no model (declared: m), revision or experiment"),
-        (["v9:m"], "git knows no revision 'v9'; experiments: nine"),
+        (["nothing"], "no model or revision 'nothing'; it has: m, "),
+        (["v9:m"], "git has no revision 'v9'; it has: workspace, HEAD, nine, main"),
         (["m/7"], "m has no version 7; it has: 1"),
-        (["m@production"], "there is: m@staging"),
-        (["HEAD:other"], "declares no model 'other'; there are: m"),
-        (["HEAD~2:m", "HEAD:m/1"], "names no model"),
+        (["m@production"], "m has no alias 'production'; it has: staging"),
+        (["HEAD:other"], "has no model 'other'; it has: m"),
+        (["HEAD~2:m", "HEAD:m/1"], "no model or revision"),
     ],
 )
 def test_what_is_unknown_is_said_in_one_line(history, refs, says):

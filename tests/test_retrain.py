@@ -406,7 +406,7 @@ def test_rows_that_do_not_fit_are_refused_before_anything_runs(fed, tmp_path, te
         ("{labels: b}", "unknown keys .'labels'.; next: use into, columns, label"),
         ("{columns: b}", "columns is 'b'"),
         ("{label: c}", "does not have: c; next: use a, b"),
-        ("{into: other.csv}", "m reads no raw table other.csv; there are: data.csv"),
+        ("{into: other.csv}", "m has no raw table 'other.csv'; it has: data.csv"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(fed, tmp_path, setting, said):

@@ -107,18 +107,19 @@ class Repository:
         reason: str = "",
         force: bool = False,
         dry_run: bool = False,
+        new_alias: bool = False,
         trust: str | Path | None = None,
     ) -> "PromoteAnswer":
         """Let the alias `to` name a version if its gates pass: tag in git, then MLflow.
 
-        The digests of what was promoted are written to the file `trust`, for servers without the repository.
+        An alias that no model ever had is refused, unless `new_alias` says that it is meant. The digests of what was
+        promoted are written to the file `trust`, for servers without the repository.
         """
         from dovetail.promotion.promote import PromoteRequest, promote
         from dovetail.serving.trust_file import TrustRequest, write_trust
 
-        answer = self._call(
-            promote, PromoteRequest(model, version, alias=to, reason=reason, force=force, dry_run=dry_run)
-        )
+        request = PromoteRequest(model, version, to, reason, force=force, dry_run=dry_run, new_alias=new_alias)
+        answer = self._call(promote, request)
         if trust and answer.promoted and not dry_run:
             self._call(write_trust, TrustRequest(model, to, Path(trust)))
         return answer

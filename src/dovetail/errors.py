@@ -6,6 +6,7 @@ DovetailError               names the thing, its value and the next command
 │   ├── UnknownModel        no such model is declared
 │   ├── UnknownStage        no such stage is in dvc.yaml
 │   ├── UnknownReference    a REF that names nothing
+│   │   └── UnknownAlias    an alias that nobody ever used
 │   ├── MissingFile         a declared file is not there
 │   ├── StaleLock           the workspace is not what dvc.lock records
 │   ├── MissingPackage      what an extra of dovetail-ml brings is not installed
@@ -74,6 +75,10 @@ class UnknownStage(UserError):
 
 class UnknownReference(UserError):
     """A REF that names nothing: no model, version, run, commit or data."""
+
+
+class UnknownAlias(UnknownReference):
+    """An alias that nobody ever used, and that is none of the usual ones."""
 
 
 class MissingFile(UserError):

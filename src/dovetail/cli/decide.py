@@ -95,6 +95,7 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 @click.option("--reason", default="", help="Why; kept in the tag.")
 @click.option("--force", is_flag=True, help="Against its gates; needs --reason, and shows for ever.")
 @click.option("--dry-run", is_flag=True, help="Run the gates and change nothing.")
+@click.option("--yes", "new_alias", is_flag=True, help="Take an alias that no model ever had, without asking.")
 @click.option(
     "--trust",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -104,13 +105,19 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 @json_option
 def promote(as_json: bool, trust: Path | None, **options: Any) -> None:  # noqa: FBT001
     """Let an alias name a version of MODEL if its gates pass: tag in git, then MLflow. Exit code 1 if they do not."""
+    from dovetail.errors import UnknownAlias
     from dovetail.promotion.promote import PromoteRequest
     from dovetail.promotion.promote import promote as library_call
     from dovetail.render.promote import promotion
     from dovetail.serving.trust_file import TrustRequest, write_trust
 
     with opened() as (workspace, tracking):
-        answer = library_call(workspace, tracking, PromoteRequest(**options))
+        try:
+            answer = library_call(workspace, tracking, PromoteRequest(**options))
+        except UnknownAlias as error:
+            if as_json or not sys.stdin.isatty() or not click.confirm(f"{error.message}. Take the new one?"):
+                raise
+            answer = library_call(workspace, tracking, PromoteRequest(**options | {"new_alias": True}))
         if trust and answer.promoted and not answer.dry_run:
             write_trust(workspace, tracking, TrustRequest(answer.model, answer.alias, trust))
     show(answer.as_json(), as_json=as_json, text=promotion)

@@ -18,6 +18,7 @@ from dovetail.tracking.run_content import ENVIRONMENT_FILE
 from dovetail.tracking.store import Store
 from dovetail.values.environment import Environment, pinned
 from dovetail.values.lineage import Lineage
+from dovetail.values.names import unknown
 from dovetail.values.reference import ByAlias, ByCommit, ByDigest, ByPath, ByRun, ByVersion, Reference, parse
 from dovetail.values.tag_keys import shown_name
 
@@ -128,10 +129,13 @@ class _Reader:
         except UnknownReference as error:
             if not isinstance(reference, ByPath | ByDigest):
                 return self.tracked(text, reference)
-            raise UnknownReference(
-                f"{text!r} names no model (declared: {', '.join(models) or 'none'}), revision or experiment",
-                "git log --oneline --all; dvc exp list; dovetail status",
-            ) from error
+            known = [
+                *self._workspace.tree.declared.models,
+                *self._workspace.git.experiments(),
+                *self._workspace.git.names(),
+            ]
+            what = unknown("this repository", "model or revision", text, known)
+            raise UnknownReference(what, "dovetail list, or: git log --oneline --all") from error
         return None
 
     def revision(self, rev: str, model: str, text: str | None = None) -> ModelState:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from dovetail.errors import UserError
+from dovetail.promotion.known_names import check_named
 from dovetail.repo.ledger import Event
 from dovetail.repo.workspace import Workspace
 
@@ -99,12 +100,13 @@ def history(workspace: Workspace, request: HistoryRequest) -> HistoryAnswer:
 
     Raises:
         UnknownModel: when it has no event, and dvc.yaml does not declare it.
+        UnknownAlias: when it never had an alias of that name, which is no usual one.
         UserError: when `at` is no time.
     """
     ledger = workspace.read_ledger()
-    if not ledger.told(request.model):
-        workspace.tree.model(request.model)  # a model that is declared and was never promoted has no events
     events = ledger.told(request.model, request.alias)
+    if not events:
+        check_named(workspace, ledger, request.model, request.alias)
     if request.at is not None:
         moment = _seconds(request.at)
         aliases = dict.fromkeys(event.alias for event in events)

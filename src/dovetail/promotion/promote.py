@@ -14,6 +14,7 @@ from dovetail.gates.gate_verdict import Verdict
 from dovetail.promotion import widening
 from dovetail.promotion.choice import champion_number, choose
 from dovetail.promotion.gather import Candidate, gather
+from dovetail.promotion.known_names import check_alias
 from dovetail.registration.resolve import TrackedModel, commit_of, resolve
 from dovetail.repo import ledger
 from dovetail.repo.ledger import FORCE, PROMOTE, Ledger, Note
@@ -29,6 +30,7 @@ class PromoteRequest:
     """Which version `alias` is to name: `version`, else that of the workspace's model, else `staging`.
 
     `reason` is kept in the tag. `force` promotes against the gates and needs a reason; `dry_run` only runs the gates.
+    `new_alias` takes an alias that no model ever had.
     """
 
     model: str
@@ -37,6 +39,7 @@ class PromoteRequest:
     reason: str = ""
     force: bool = False
     dry_run: bool = False
+    new_alias: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -127,6 +130,7 @@ def promote(workspace: Workspace, tracking: Tracking, request: PromoteRequest) -
     the promotion. A model of the workspace that is not registered yet is registered first.
 
     Raises:
+        UnknownAlias: when no model ever had the alias, and it is not said to be a new one.
         UserError: when there is no such version, or `force` is set without a reason.
         StaleLock: when no version is named and the workspace is not what dvc.lock records.
         Overtaken: when the alias moved while the gates ran; nothing has changed then.
@@ -137,6 +141,8 @@ def promote(workspace: Workspace, tracking: Tracking, request: PromoteRequest) -
         raise UserError("--force without a reason", f"dovetail promote {request.model} --force --reason '…'")
     workspace.tree.model(request.model)
     with tracking.store() as store:
+        if not request.new_alias:
+            check_alias(workspace, store, request.model, request.alias)
         chosen = choose(workspace, tracking, store, request.model, request.version, dry_run=request.dry_run)
         plan = _plan(workspace, store, chosen.version, request)
         tag, already = None, _is_named(workspace, plan, request)

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from dovetail.repo.sources import Sources
 from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
+from dovetail.values.names import unknown
 
 # By which a model is found in a folder.
 MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle", ".skops", ".cbm", ".onnx", ".ubj")
@@ -127,10 +127,8 @@ class Tree(ABC):
             UnknownModel: naming the models that there are.
         """
         if name not in self.declared.models:
-            known = ", ".join(self.declared.models) or "none"
-            close = get_close_matches(name, self.declared.models, n=1)
-            following = f"did you mean {close[0]}?" if close else "add it under `artifacts:` in dvc.yaml"
-            raise UnknownModel(f"dvc.yaml of {self.where} declares no model {name!r}; there are: {known}", following)
+            following = "dovetail list" if self.declared.models else "add it under `artifacts:` in dvc.yaml"
+            raise UnknownModel(unknown(f"dvc.yaml of {self.where}", "model", name, self.declared.models), following)
         return self.declared.models[name]
 
     def lineage(self, model: Model) -> Lineage:

@@ -193,7 +193,7 @@ def _plan(
     """
     commit = workspace.git.commit(request.base)
     if commit is None:
-        raise UnknownReference(f"git knows no revision {request.base!r}", "git log --oneline --all")
+        raise workspace.unknown_revision(request.base)
     tree = workspace.at(commit)
     model = tree.model(request.model)
     name = branches.branch_name(model.name, now)
