@@ -263,12 +263,14 @@ def test_two_models_can_be_compared_and_it_says_so(two_models):
     assert two_models.json("diff", "HEAD:m", "workspace")["b"]["model"] == "m"
 
 
-def test_where_several_models_are_declared_one_has_to_be_named(two_models):
-    done = two_models.run("dovetail", "diff", "HEAD", code=2)
-    assert done.stderr == (
-        "dovetail: no model is named, and dvc.yaml declares: m, twin; next: name one on either side: "
-        "dovetail diff HEAD:twin\n"
-    )
+def test_where_several_models_are_declared_and_none_is_named_it_goes_over_all(two_models):
+    answer = two_models.json("diff", "HEAD")  # where twin is not declared yet
+    assert [(one["a"]["ref"], one["b"]["ref"]) for one in answer["models"]] == [("HEAD:m", "workspace:m")]
+    assert [one["what"] for one in answer["problems"]] == ["twin"]
+    two_models.commit("both")
+    answer = two_models.json("diff", "HEAD")
+    assert [one["b"]["ref"] for one in answer["models"]] == ["workspace:m", "workspace:twin"]
+    assert two_models.run("dovetail", "diff", "HEAD", "--markdown").stdout.count("<!-- dovetail diff") == 2
 
 
 @pytest.mark.parametrize(

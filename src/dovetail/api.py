@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from dovetail.cleanup.gc import GcAnswer
     from dovetail.compare.diff import DiffAnswer
+    from dovetail.compare.diffs import DiffsAnswer
     from dovetail.doctor.doctor import DoctorAnswer
     from dovetail.doctor.trace_stage import TraceAnswer
     from dovetail.monitoring.monitor import MonitorAnswer
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from dovetail.promotion.rollback import RollbackAnswer
     from dovetail.promotion.write_off import WriteOffAnswer
     from dovetail.registration.lineage import LineageAnswer
+    from dovetail.registration.list_models import ListAnswer
     from dovetail.registration.register import RegisterAnswer
+    from dovetail.registration.show import ShowAnswer
     from dovetail.registration.status import StatusAnswer
     from dovetail.registration.sync import SyncAnswer
     from dovetail.reproduction.reproduce import ReproduceAnswer
@@ -66,11 +69,23 @@ class Repository:
 
         return self._call(init, InitRequest(model, path, write=yes))
 
-    def status(self) -> "StatusAnswer":
-        """Each model: workspace, staging, production, and where they disagree."""
+    def status(self, model: str | None = None) -> "StatusAnswer":
+        """Each model, or one: workspace, staging, production, and where they disagree."""
         from dovetail.registration.status import StatusRequest, status
 
-        return self._call(status, StatusRequest())
+        return self._call(status, StatusRequest(model))
+
+    def list(self, model: str | None = None) -> "ListAnswer":
+        """Each model, or one with the metrics of its versions: versions and aliases."""
+        from dovetail.registration.list_models import ListRequest, list_models
+
+        return self._call(list_models, ListRequest(model))
+
+    def show(self, ref: str) -> "ShowAnswer":
+        """One version or run: metrics, gates, aliases, promotions, what made it."""
+        from dovetail.registration.show import ShowRequest, show
+
+        return self._call(show, ShowRequest(ref))
 
     def lineage(self, ref: str) -> "LineageAnswer":
         """What made `ref` (a model, version, run, commit:model); for a data path or md5, what was made of it."""
@@ -78,9 +93,10 @@ class Repository:
 
         return self._call(lineage, LineageRequest(ref))
 
-    def diff(self, a: str | None = None, b: str = "workspace") -> "DiffAnswer":
-        """What differs from `a` (default: production, else staging) to `b`."""
-        from dovetail.compare.diff import DiffRequest, diff
+    def diff(self, a: str | None = None, b: str = "workspace") -> "DiffAnswer | DiffsAnswer":
+        """What differs from `a` (default: production, else staging) to `b`; of every model where neither names one."""
+        from dovetail.compare.diff import DiffRequest
+        from dovetail.compare.diffs import diff
 
         return self._call(diff, DiffRequest(a, b))
 
@@ -107,18 +123,18 @@ class Repository:
         reason: str = "",
         force: bool = False,
         dry_run: bool = False,
-        new_alias: bool = False,
+        yes: bool = False,
         trust: str | Path | None = None,
     ) -> "PromoteAnswer":
         """Let the alias `to` name a version if its gates pass: tag in git, then MLflow.
 
-        An alias that no model ever had is refused, unless `new_alias` says that it is meant. The digests of what was
+        An alias that no model ever had is refused, unless `yes` says that it is meant. The digests of what was
         promoted are written to the file `trust`, for servers without the repository.
         """
         from dovetail.promotion.promote import PromoteRequest, promote
         from dovetail.serving.trust_file import TrustRequest, write_trust
 
-        request = PromoteRequest(model, version, to, reason, force=force, dry_run=dry_run, new_alias=new_alias)
+        request = PromoteRequest(model, version, to, reason, force=force, dry_run=dry_run, new_alias=yes)
         answer = self._call(promote, request)
         if trust and answer.promoted and not dry_run:
             self._call(write_trust, TrustRequest(model, to, Path(trust)))

@@ -3,11 +3,16 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dovetail.cli.completion import ALIAS, MODEL
 from dovetail.cli.options import json_option, opened, show
+from dovetail.cli.progress import progress
+
+if TYPE_CHECKING:
+    from dovetail.gates.gate_verdict import Verdict
 
 
 @click.command()
@@ -75,7 +80,7 @@ def new(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", type=MODEL)
 @json_option
 def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
     """Show models of the workspace (default: all) in MLflow: run, version, `staging`."""
@@ -89,9 +94,9 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option("--version", type=int, help="The version; default: that of the workspace's model, else @staging.")
-@click.option("--to", "alias", default="production", show_default=True, help="The alias to move.")
+@click.option("--to", "alias", default="production", show_default=True, type=ALIAS, help="The alias to move.")
 @click.option("--reason", default="", help="Why; kept in the tag.")
 @click.option("--force", is_flag=True, help="Against its gates; needs --reason, and shows for ever.")
 @click.option("--dry-run", is_flag=True, help="Run the gates and change nothing.")
@@ -111,13 +116,18 @@ def promote(as_json: bool, trust: Path | None, **options: Any) -> None:  # noqa:
     from dovetail.render.promote import promotion
     from dovetail.serving.trust_file import TrustRequest, write_trust
 
-    with opened() as (workspace, tracking):
+    with opened() as (workspace, tracking), progress() as telling:
+
+        def decided(verdict: "Verdict") -> None:
+            telling.passing(f"{'pass' if verdict.passed else 'FAIL'}  {verdict.name}")
+
         try:
-            answer = library_call(workspace, tracking, PromoteRequest(**options))
+            answer = library_call(workspace, tracking, PromoteRequest(**options), decided=decided)
         except UnknownAlias as error:
             if as_json or not sys.stdin.isatty() or not click.confirm(f"{error.message}. Take the new one?"):
                 raise
-            answer = library_call(workspace, tracking, PromoteRequest(**options | {"new_alias": True}))
+            options["new_alias"] = True
+            answer = library_call(workspace, tracking, PromoteRequest(**options), decided=decided)
         if trust and answer.promoted and not answer.dry_run:
             write_trust(workspace, tracking, TrustRequest(answer.model, answer.alias, trust))
     show(answer.as_json(), as_json=as_json, text=promotion)
@@ -125,8 +135,8 @@ def promote(as_json: bool, trust: Path | None, **options: Any) -> None:  # noqa:
 
 
 @click.command()
-@click.argument("model")
-@click.option("--to", "alias", default="production", show_default=True, help="The alias to move back.")
+@click.argument("model", type=MODEL)
+@click.option("--to", "alias", default="production", show_default=True, type=ALIAS, help="The alias to move back.")
 @click.option("--reason", default="", help="Why; kept in the tag.")
 @json_option
 def rollback(as_json: bool, **options: Any) -> None:  # noqa: FBT001
@@ -141,7 +151,7 @@ def rollback(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 
 
 @click.command("write-off")
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("rev", required=False)
 @click.option("--reason", default="", help="Why; kept in the tags. Needed.")
 @json_option

@@ -90,6 +90,25 @@ def read_states(workspace: Workspace, tracking: Tracking, a: str | None, b: str)
         return first, second or reader.revision(b, model)
 
 
+def names_no_model(workspace: Workspace, a: str | None, b: str) -> bool:
+    """Whether both sides are revisions alone.
+
+    Raises:
+        UnknownReference: when one of them is neither a revision nor a model.
+    """
+    models = frozenset(workspace.tree.declared.models)
+    for text in (one for one in (a, b) if one):
+        reference = parse(text, models)
+        known = isinstance(reference, ByVersion | ByAlias) and reference.model in models
+        if known or isinstance(reference, ByCommit | ByRun) or text.startswith("models:/"):
+            return False
+        try:
+            workspace.tree_of(text)
+        except UnknownReference:  # the comparison says which name it is that nothing has
+            return False
+    return True
+
+
 def _only_model(workspace: Workspace, rev: str | None) -> str:
     models = list(workspace.tree.declared.models)
     if len(models) == 1:

@@ -1,6 +1,6 @@
 """The evidence about a version: where it comes from, how it behaves, how it compares with the champion."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,8 +42,10 @@ class Candidate:
         return rules.settings(self.gates, kind)
 
 
-def gather(workspace: Workspace, store: Store, candidate: Candidate) -> Evidence:
-    """Everything that the gates may ask about the candidate.
+def gather(
+    workspace: Workspace, store: Store, candidate: Candidate, known: Callable[[Evidence], None] = lambda _: None
+) -> Evidence:
+    """Everything that the gates may ask about the candidate; `known` is given what there is of it so far.
 
     Candidate and champion are tried at the same time, each in a process of its own; git and DVC are asked meanwhile.
 
@@ -55,13 +57,15 @@ def gather(workspace: Workspace, store: Store, candidate: Candidate) -> Evidence
     tests = test_set.find(workspace, subject.lineage, inputs, candidate.gate(rules.CHAMPION)["target"])
     started = _start(workspace, store, candidate, subject, tests)
     champion_started = _start(workspace, store, candidate, champion, tests) if champion else None
-    known = store.version(subject.model, subject.version or 0)
-    comes_from = origin(workspace, subject.lineage, candidate.commit, known.reproduced if known else None)
+    evidence = Evidence(subject.run.metrics, has_signature=bool(inputs))
+    known(evidence)
+    version = store.version(subject.model, subject.version or 0)
+    comes_from = origin(workspace, subject.lineage, candidate.commit, version.reproduced if version else None)
+    evidence = replace(evidence, origin=comes_from)
+    known(evidence)
     ours = _result(started)
-    return Evidence(
-        metrics=subject.run.metrics,
-        has_signature=bool(inputs),
-        origin=comes_from,
+    evidence = replace(
+        evidence,
         served=replace(
             started[0],
             refused=ours.refused,
@@ -72,8 +76,12 @@ def gather(workspace: Workspace, store: Store, candidate: Candidate) -> Evidence
             allowed_later=candidate.allowed_later,
             allowed_by=workspace.tree.commit.sha if candidate.allowed_later and workspace.tree.commit else None,
         ),
-        compared=_compared(workspace, candidate, tests, ours, _result(champion_started) if champion_started else None),
         slices=_slices(candidate, tests, ours),
+    )
+    known(evidence)
+    return replace(
+        evidence,
+        compared=_compared(workspace, candidate, tests, ours, _result(champion_started) if champion_started else None),
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -123,8 +123,16 @@ class Plan:
         return self.evidence.served.stored_package if self.evidence.served else None
 
 
-def promote(workspace: Workspace, tracking: Tracking, request: PromoteRequest) -> PromoteAnswer:
+def promote(
+    workspace: Workspace,
+    tracking: Tracking,
+    request: PromoteRequest,
+    *,
+    decided: Callable[[Verdict], None] = lambda _: None,
+) -> PromoteAnswer:
     """Run the gates on a version and, if they pass or `force` is set, let the alias name it.
+
+    `decided` is given the verdict of each gate as soon as there is one.
 
     The evidence is stored first, then the tag is made, then the alias moves: after a kill in between, `sync` completes
     the promotion. A model of the workspace that is not registered yet is registered first.
@@ -144,7 +152,7 @@ def promote(workspace: Workspace, tracking: Tracking, request: PromoteRequest) -
         if not request.new_alias:
             check_alias(workspace, store, request.model, request.alias)
         chosen = choose(workspace, tracking, store, request.model, request.version, dry_run=request.dry_run)
-        plan = _plan(workspace, store, chosen.version, request)
+        plan = _plan(workspace, store, chosen.version, request, decided)
         tag, already = None, _is_named(workspace, plan, request)
         if request.dry_run or plan.commit is None:
             pass
@@ -159,7 +167,13 @@ def promote(workspace: Workspace, tracking: Tracking, request: PromoteRequest) -
     return _answer(plan, request, tag, chosen.why, already=already)
 
 
-def _plan(workspace: Workspace, store: Store, version: TrackedModel, request: PromoteRequest) -> Plan:
+def _plan(
+    workspace: Workspace,
+    store: Store,
+    version: TrackedModel,
+    request: PromoteRequest,
+    decided: Callable[[Verdict], None],
+) -> Plan:
     tags = workspace.ledger
     commit = commit_of(workspace, version.lineage)
     tree = workspace.at(commit) if commit else workspace.tree
@@ -169,7 +183,16 @@ def _plan(workspace: Workspace, store: Store, version: TrackedModel, request: Pr
     replaced = number not in (None, version.version)
     champion = resolve(workspace, store, ByVersion(request.model, number)) if number and replaced else None
     candidate = Candidate(version, commit, gates, champion, later, is_champion=number == version.version)
-    evidence = gather(workspace, store, candidate)
+    told: set[str] = set()
+
+    def known(evidence: Evidence) -> None:
+        for verdict in rules.evaluate(gates, evidence):
+            if verdict.name not in told:
+                told.add(verdict.name)
+                decided(verdict)
+
+    evidence = gather(workspace, store, candidate, known)
+    known(evidence)
     sha = (_tagged(workspace, tags, version) or commit.sha) if commit else None
     return Plan(candidate, sha, tags, evidence, rules.evaluate(gates, evidence))
 

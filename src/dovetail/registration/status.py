@@ -19,7 +19,9 @@ from dovetail.values.reference import PRODUCTION, STAGING
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """Every model that dvc.yaml declares."""
+    """Every model that dvc.yaml declares, or one of them."""
+
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,16 @@ class StatusAnswer:
         return {"models": [model.as_json() for model in self.models]}
 
 
-def status(workspace: Workspace, tracking: Tracking, request: StatusRequest = StatusRequest()) -> StatusAnswer:  # noqa: ARG001  (the shape of every verb)
+def status(workspace: Workspace, tracking: Tracking, request: StatusRequest = StatusRequest()) -> StatusAnswer:
     """Compare the workspace, the registry's versions and the aliases of each model.
 
     Raises:
         StoreError: when MLflow does not answer.
+        UnknownModel: when dvc.yaml declares no such model.
         UserError: when dvc.yaml or dvc.lock cannot be read.
     """
-    models = workspace.tree.declared.models
+    asked = request.model
+    models = {asked: workspace.tree.model(asked)} if asked else workspace.tree.declared.models
     with tracking.reading() as store:
         moved = list(disagreements(workspace, store, set(models)))
         mistyped = workspace.pipeline.unknown_inputs()

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dovetail.render.columns import wrapped
+
 
 def status(answer: dict[str, Any]) -> str:
     """A line for each model and one for each problem."""
@@ -12,5 +14,5 @@ def status(answer: dict[str, Any]) -> str:
         marks = [name for name in ("committed", "pushed") if here[name]]
         aliases = [f"@{alias} {model[alias]['version'] or 'none'}" for alias in ("staging", "production")]
         lines.append(f"{model['model']}: workspace {', '.join([state, *marks])} · {' · '.join(aliases)}")
-        lines += [f"  {problem['what']}; next: {problem['next']}" for problem in model["problems"]]
+        lines += [wrapped(f"  {problem['what']}; next: {problem['next']}", 4) for problem in model["problems"]]
     return "\n".join(lines) or "no models are declared; next: add one under `artifacts:` in dvc.yaml"
