@@ -10,16 +10,21 @@ export DVC_NO_ANALYTICS := true
 
 env: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+# The environment's commands name its folder: one that was moved or copied is made anew.
+$(VENV)/.installed: requirements.lock pyproject.toml $(if $(findstring |$(CURDIR)|,|$(shell cat $(VENV)/.installed 2> /dev/null)|),,moved)
+	test "$$(cat $@ 2> /dev/null)" = "$(CURDIR)" || rm -rf $(VENV)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m ensurepip --upgrade > /dev/null
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(shell sed -n 's/^uv==//p' requirements.lock)
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
-	touch $@
+	echo "$(CURDIR)" > $@
+
+.PHONY: moved
+moved:
 
 repro: env  ## the whole pipeline: clean data, trained models, and what MLflow shows of them
-	dvc repro
+	dvc repro || { dovetail status; exit 1; }
 
 record: repro  ## after a change of the stages or of params.yaml: dvc.lock and metrics as a fresh clone makes them
 	dvc repro --quiet --single-item --force register

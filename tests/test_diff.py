@@ -264,23 +264,25 @@ def test_two_models_can_be_compared_and_it_says_so(two_models):
     assert two_models.json("diff", "HEAD:m", "workspace")["b"]["model"] == "m"
 
 
-def test_where_several_models_are_declared_one_has_to_be_named(two_models):
-    done = two_models.run("dovetail", "diff", "HEAD", code=2)
-    assert done.stderr == (
-        "dovetail: no model is named, and dvc.yaml declares: m, twin; next: name one on either side: "
-        "dovetail diff HEAD:twin\n"
-    )
+def test_where_several_models_are_declared_and_none_is_named_it_goes_over_all(two_models):
+    answer = two_models.json("diff", "HEAD")  # where twin is not declared yet
+    assert [(one["a"]["ref"], one["b"]["ref"]) for one in answer["models"]] == [("HEAD:m", "workspace:m")]
+    assert [one["what"] for one in answer["problems"]] == ["twin"]
+    two_models.commit("both")
+    answer = two_models.json("diff", "HEAD")
+    assert [one["b"]["ref"] for one in answer["models"]] == ["workspace:m", "workspace:twin"]
+    assert two_models.run("dovetail", "diff", "HEAD", "--markdown").stdout.count("<!-- dovetail diff") == 2
 
 
 @pytest.mark.parametrize(
     ("refs", "says"),
     [
-        (["nothing"], "'nothing' names no model (declared: m), revision or experiment"),
-        (["v9:m"], "git knows no revision 'v9'; experiments: nine"),
+        (["nothing"], "no model or revision 'nothing'; it has: m, "),
+        (["v9:m"], "git has no revision 'v9'; it has: workspace, HEAD, nine, main"),
         (["m/7"], "m has no version 7; it has: 1"),
-        (["m@production"], "there is: m@staging"),
-        (["HEAD:other"], "declares no model 'other'; there are: m"),
-        (["HEAD~2:m", "HEAD:m/1"], "names no model"),
+        (["m@production"], "m has no alias 'production'; it has: staging"),
+        (["HEAD:other"], "has no model 'other'; it has: m"),
+        (["HEAD~2:m", "HEAD:m/1"], "no model or revision"),
     ],
 )
 def test_what_is_unknown_is_said_in_one_line(history, refs, says):

@@ -55,7 +55,7 @@ def newcomer(tmp_path):
         command.unlink()
         command.write_text(f'#!/bin/sh\nexec {os.environ[commands.SHIMS]}/{name} "$@"\n')
         command.chmod(0o755)
-    (project.root / ".venv/.installed").touch()
+    (project.root / ".venv/.installed").write_text(f"{project.root}\n")
     return project
 
 

@@ -85,11 +85,11 @@ def test_for_people_it_is_a_tree_and_a_diagram(registered):
 @pytest.mark.parametrize(
     ("ref", "says"),
     [
-        ("nothing", "models: m; data: data.csv"),
+        ("nothing", "no model or data 'nothing'; it has: m, data.csv"),
         ("m/7", "m has no version 7; it has: 1"),
-        ("m@production", "there is: m@staging"),
+        ("m@production", "m has no alias 'production'; it has: staging"),
         ("runs:/abc", "has no run 'abc'"),
-        ("v9:m", "git knows no revision 'v9'"),
+        ("v9:m", "git has no revision 'v9'; it has: workspace, HEAD, main"),
         ("0" * 32, "knows md5"),
     ],
 )

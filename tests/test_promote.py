@@ -82,7 +82,7 @@ def test_a_version_is_tagged_once_however_many_commits_hold_it(made):
     made.write("dvc.lock", lock.replace("schema:", "# written again\nschema:"))
     made.commit("the same model in another commit")
     assert made.json("promote", "m")["already"] is True
-    assert made.json("promote", "m", "--to", "live")["tag"] == "m#live#2"
+    assert made.json("promote", "m", "--to", "live", "--yes")["tag"] == "m#live#2"
     assert ours(made) == ["m#live#2", "m#production#1", "m@v2.0.0"]
 
 
@@ -284,7 +284,7 @@ def test_an_assignment_by_plain_gto_is_followed_and_shown_as_made_without_gates(
     (event,) = made.json("history", "m")["events"]
     assert (event["kind"], event["semver"], event["evidence"]) == ("assign", "v0.3.1", {})
     assert "made without gates" in made.run("dovetail", "history", "m").stdout
-    assert made.json("promote", "m", "--to", "live")["tag"] == "m#live#2"
+    assert made.json("promote", "m", "--to", "live", "--yes")["tag"] == "m#live#2"
     assert ours(made) == ["m#live#2", "m#prod#1", "m@v0.3.1"]  # their version number is kept
     made.run("gto", "deprecate", "m", "v0.3.1", "prod")
     assert made.json("sync")["aliases"] == [{"model": "m", "alias": "prod", "from": 2, "to": None}]
@@ -354,13 +354,15 @@ def test_history_and_rollback_need_neither_dvc_nor_mlflow(small):
     code = """
 import sys
 from dovetail.cli import main
-for command in ("history", "rollback"):
+for command, code in (("history", 0), ("rollback", 2)):
     try:
         main([command, "m"])
     except SystemExit as end:
-        assert end.code == 2, end.code
+        assert end.code == code, end.code
 print([name for name in ("dvc", "mlflow") if name in sys.modules])
 """
+    small.run("git", "tag", "-a", "-m", "one", "m@v1.0.0")
+    small.run("git", "tag", "-a", "-m", "one", "m#staging#1")
     done = small.run(sys.executable, "-c", code)
     assert "m@production has nothing behind: no tag names it" in done.stderr
     assert done.stdout.splitlines()[-1] == "[]"

@@ -193,7 +193,7 @@ def test_what_cannot_be_registered_is_refused_in_one_line_and_mlflow_is_untouche
 def test_an_error_is_one_json_document_when_asked_for(small):
     answer = small.json("register", "nope", code=2)
     assert answer["error"]["kind"] == "UnknownModel"
-    assert "there are: m" in answer["error"]["message"]
+    assert "it has: m" in answer["error"]["message"]
 
 
 def test_outside_a_repository_the_next_command_is_named(tmp_path, small):

@@ -292,7 +292,7 @@ def test_an_experiments_run_is_rebuilt_too(registered):
 @pytest.mark.parametrize(
     ("ref", "says"),
     [
-        ("v9:m", "git knows no revision 'v9'"),
+        ("v9:m", "git has no revision 'v9'"),
         ("HEAD:x", "no model 'x'"),
         ("workspace:m", "no commit"),
         ("m", "dovetail sync"),

@@ -147,6 +147,11 @@ def test_one_at_a_time_with_a_pause_and_no_row_twice(retrained):
     early = project.json("retrain", "m", "--with", "../new.csv", code=1)
     assert first["commit"][:8] in early["refused"]
     assert "--pause 0" in early["next"][0]
+    lacking = project.json("retrain", "m", "--with", "none.csv", code=2)["error"]
+    assert lacking["message"] == "none.csv is not there"
+    problems = {one["what"]: one["next"] for one in project.json("status", code=1)["models"][0]["problems"]}
+    ahead = f"the workspace is version 1, @staging is version 2, made on {first['branch']}"
+    assert problems[ahead] == f"git merge {first['branch']} && dvc checkout"
     again = project.json("retrain", "m", "--with", "../new.csv", "--pause", "0", code=1)
     assert first["branch"] in again["refused"]
     project.run("git", "merge", "-q", first["branch"])
@@ -401,7 +406,7 @@ def test_rows_that_do_not_fit_are_refused_before_anything_runs(fed, tmp_path, te
         ("{labels: b}", "unknown keys .'labels'.; next: use into, columns, label"),
         ("{columns: b}", "columns is 'b'"),
         ("{label: c}", "does not have: c; next: use a, b"),
-        ("{into: other.csv}", "m reads no raw table other.csv; there are: data.csv"),
+        ("{into: other.csv}", "m has no raw table 'other.csv'; it has: data.csv"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(fed, tmp_path, setting, said):

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from dovetail.cleanup.gc import GcAnswer
     from dovetail.cluster.repro import ReproAnswer
     from dovetail.compare.diff import DiffAnswer
+    from dovetail.compare.diffs import DiffsAnswer
     from dovetail.doctor.doctor import DoctorAnswer
     from dovetail.doctor.trace_stage import TraceAnswer
     from dovetail.monitoring.monitor import MonitorAnswer
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from dovetail.promotion.rollback import RollbackAnswer
     from dovetail.promotion.write_off import WriteOffAnswer
     from dovetail.registration.lineage import LineageAnswer
+    from dovetail.registration.list_models import ListAnswer
     from dovetail.registration.register import RegisterAnswer
+    from dovetail.registration.show import ShowAnswer
     from dovetail.registration.status import StatusAnswer
     from dovetail.registration.sync import SyncAnswer
     from dovetail.reproduction.reproduce import ReproduceAnswer
@@ -67,11 +70,23 @@ class Repository:
 
         return self._call(init, InitRequest(model, path, write=yes))
 
-    def status(self) -> "StatusAnswer":
-        """Each model: workspace, staging, production, and where they disagree."""
+    def status(self, model: str | None = None) -> "StatusAnswer":
+        """Each model, or one: workspace, staging, production, and where they disagree."""
         from dovetail.registration.status import StatusRequest, status
 
-        return self._call(status, StatusRequest())
+        return self._call(status, StatusRequest(model))
+
+    def list(self, model: str | None = None) -> "ListAnswer":
+        """Each model, or one with the metrics of its versions: versions and aliases."""
+        from dovetail.registration.list_models import ListRequest, list_models
+
+        return self._call(list_models, ListRequest(model))
+
+    def show(self, ref: str) -> "ShowAnswer":
+        """One version or run: metrics, gates, aliases, promotions, what made it."""
+        from dovetail.registration.show import ShowRequest, show
+
+        return self._call(show, ShowRequest(ref))
 
     def lineage(self, ref: str) -> "LineageAnswer":
         """What made `ref` (a model, version, run, commit:model); for a data path or md5, what was made of it."""
@@ -79,9 +94,10 @@ class Repository:
 
         return self._call(lineage, LineageRequest(ref))
 
-    def diff(self, a: str | None = None, b: str = "workspace") -> "DiffAnswer":
-        """What differs from `a` (default: production, else staging) to `b`."""
-        from dovetail.compare.diff import DiffRequest, diff
+    def diff(self, a: str | None = None, b: str = "workspace") -> "DiffAnswer | DiffsAnswer":
+        """What differs from `a` (default: production, else staging) to `b`; of every model where neither names one."""
+        from dovetail.compare.diff import DiffRequest
+        from dovetail.compare.diffs import diff
 
         return self._call(diff, DiffRequest(a, b))
 
@@ -108,18 +124,19 @@ class Repository:
         reason: str = "",
         force: bool = False,
         dry_run: bool = False,
+        yes: bool = False,
         trust: str | Path | None = None,
     ) -> "PromoteAnswer":
         """Let the alias `to` name a version if its gates pass: tag in git, then MLflow.
 
-        The digests of what was promoted are written to the file `trust`, for servers without the repository.
+        An alias that no model ever had is refused, unless `yes` says that it is meant. The digests of what was
+        promoted are written to the file `trust`, for servers without the repository.
         """
         from dovetail.promotion.promote import PromoteRequest, promote
         from dovetail.serving.trust_file import TrustRequest, write_trust
 
-        answer = self._call(
-            promote, PromoteRequest(model, version, alias=to, reason=reason, force=force, dry_run=dry_run)
-        )
+        request = PromoteRequest(model, version, to, reason, force=force, dry_run=dry_run, new_alias=yes)
+        answer = self._call(promote, request)
         if trust and answer.promoted and not dry_run:
             self._call(write_trust, TrustRequest(model, to, Path(trust)))
         return answer

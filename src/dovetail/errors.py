@@ -6,8 +6,10 @@ DovetailError               names the thing, its value and the next command
 │   ├── UnknownModel        no such model is declared
 │   ├── UnknownStage        no such stage is in dvc.yaml
 │   ├── UnknownReference    a REF that names nothing
+│   │   └── UnknownAlias    an alias that nobody ever used
 │   ├── MissingFile         a declared file is not there
 │   ├── StaleLock           the workspace is not what dvc.lock records
+│   ├── MissingPackage      what an extra of dovetail-ml brings is not installed
 │   ├── PipelineFailed      a stage refused the rows that were added
 │   └── NothingBehind       a rollback without a step to go back
 ├── Interrupted             exit code 130: somebody asked it to end
@@ -75,12 +77,20 @@ class UnknownReference(UserError):
     """A REF that names nothing: no model, version, run, commit or data."""
 
 
+class UnknownAlias(UnknownReference):
+    """An alias that nobody ever used, and that is none of the usual ones."""
+
+
 class MissingFile(UserError):
     """A declared file is not there, or cannot be read as what it is."""
 
 
 class StaleLock(UserError):
     """The workspace is not what dvc.lock records."""
+
+
+class MissingPackage(UserError):
+    """What an extra of dovetail-ml brings is not installed."""
 
 
 class PipelineFailed(UserError):

@@ -1,6 +1,6 @@
 """One clean-up across DVC's cache, its remote and MLflow's trash: planned, shown, and deleted when asked to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -94,8 +94,14 @@ class _Plan:
     warnings: Sequence[Finding]
 
 
-def gc(workspace: Workspace, tracking: Tracking, request: GcRequest = GcRequest()) -> GcAnswer:
-    """What nothing needs any more; with `force` it is deleted.
+def gc(
+    workspace: Workspace,
+    tracking: Tracking,
+    request: GcRequest = GcRequest(),
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> GcAnswer:
+    """What nothing needs any more; with `force` it is deleted. `tell` hears what is being done.
 
     Interrupted, nothing that is needed is lost, and running it again goes on.
 
@@ -109,12 +115,15 @@ def gc(workspace: Workspace, tracking: Tracking, request: GcRequest = GcRequest(
         if request.force:
             stack.enter_context(write_lock(tracking.root))
             stack.enter_context(workspace.locked())
+        tell("asking MLflow")
         store = stack.enter_context(tracking.store()) if tracking.exists else None
+        tell("looking at what branches, tags, experiments, versions and aliases need, and at what is there")
         before = git_refs(workspace.git) if request.force else []
         plan = _plan(workspace, store, request)
         while request.force and before != (before := git_refs(workspace.git)):  # a tag was made or fetched meanwhile
             plan = _plan(workspace, store, request)
         if request.force:
+            tell(f"deleting {sum(map(len, plan.objects.values())) + len(plan.trash)} objects")
             _carry_out(plan, store)
     return GcAnswer(
         keep=tuple(plan.keep),

@@ -3,13 +3,15 @@
 import atexit
 import gc
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dovetail.cli.decide import init, new, promote, register, rollback, write_off
-from dovetail.cli.look import diff, history, lineage, status
+from dovetail.cli.examples import examples
+from dovetail.cli.look import diff, history, lineage, list_models, show_version, status
 from dovetail.cli.maintain import clean_up, doctor, sync
 from dovetail.cli.options import JSON
 from dovetail.cli.run import monitor, repro, reproduce, retrain, serve
@@ -18,9 +20,27 @@ from dovetail.system.disk import disk_errors
 
 __all__ = ["main"]
 
+GROUPS = {
+    "Look": (list_models, show_version, status, lineage, diff, history),
+    "Decide": (init, new, register, promote, rollback, write_off),
+    "Repair": (sync, doctor, clean_up),
+    "Run": (repro, reproduce, serve, monitor, retrain),
+}
+
 
 class _Commands(click.Group):
     """The one place where a known error becomes one line and an exit code."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands by what they are for."""
+        width = max(len(name) for name in self.commands)
+        for title, commands in GROUPS.items():
+            rows = [
+                ((one.name or "").ljust(width), one.get_short_help_str(formatter.width - width - 6)) for one in commands
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+        del ctx
 
     def invoke(self, ctx: click.Context) -> Any:
         # What imports make is no garbage: looking for it, now and at the end, is a quarter of a short command's time.
@@ -40,18 +60,25 @@ class _Commands(click.Group):
             ctx.exit(error.exit_code)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=examples(""))
 @click.version_option(package_name="dovetail-ml", message="%(version)s")
 @click.option("--traceback", is_flag=True, help="Show where a known error was raised.")
-def main(traceback: bool) -> None:  # noqa: FBT001  (read from the context above; click passes flags so)
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Colour pass and FAIL; auto: on a terminal, unless NO_COLOR is set.",
+)
+@click.pass_context
+def main(ctx: click.Context, /, color: str, **_: bool) -> None:
     """The joint between DVC and MLflow.
 
     Exit codes: 0 done, 1 the answer is no, 2 you must change something, 3 something outside failed.
     """
+    wanted = {"auto": None, "always": True, "never": False}[color]
+    ctx.color = False if wanted is None and os.environ.get("NO_COLOR") else wanted
 
 
-for _command in (
-    init, new, register, sync, status, doctor, lineage, promote, rollback, write_off, history, diff, clean_up,
-    repro, reproduce, serve, retrain, monitor,
-):  # fmt: skip
+for _command in (command for group in GROUPS.values() for command in group):
+    _command.epilog = examples(_command.name or "")
     main.add_command(_command)

@@ -3,11 +3,16 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dovetail.cli.completion import ALIAS, MODEL
 from dovetail.cli.options import json_option, opened, show
+from dovetail.cli.progress import progress
+
+if TYPE_CHECKING:
+    from dovetail.gates.gate_verdict import Verdict
 
 
 @click.command()
@@ -75,7 +80,7 @@ def new(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", type=MODEL)
 @json_option
 def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
     """Show models of the workspace (default: all) in MLflow: run, version, `staging`."""
@@ -89,12 +94,13 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option("--version", type=int, help="The version; default: that of the workspace's model, else @staging.")
-@click.option("--to", "alias", default="production", show_default=True, help="The alias to move.")
+@click.option("--to", "alias", default="production", show_default=True, type=ALIAS, help="The alias to move.")
 @click.option("--reason", default="", help="Why; kept in the tag.")
 @click.option("--force", is_flag=True, help="Against its gates; needs --reason, and shows for ever.")
 @click.option("--dry-run", is_flag=True, help="Run the gates and change nothing.")
+@click.option("--yes", "new_alias", is_flag=True, help="Take an alias that no model ever had, without asking.")
 @click.option(
     "--trust",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -104,13 +110,24 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 @json_option
 def promote(as_json: bool, trust: Path | None, **options: Any) -> None:  # noqa: FBT001
     """Let an alias name a version of MODEL if its gates pass: tag in git, then MLflow. Exit code 1 if they do not."""
+    from dovetail.errors import UnknownAlias
     from dovetail.promotion.promote import PromoteRequest
     from dovetail.promotion.promote import promote as library_call
     from dovetail.render.promote import promotion
     from dovetail.serving.trust_file import TrustRequest, write_trust
 
-    with opened() as (workspace, tracking):
-        answer = library_call(workspace, tracking, PromoteRequest(**options))
+    with opened() as (workspace, tracking), progress() as telling:
+
+        def decided(verdict: "Verdict") -> None:
+            telling.passing(f"{'pass' if verdict.passed else 'FAIL'}  {verdict.name}")
+
+        try:
+            answer = library_call(workspace, tracking, PromoteRequest(**options), decided=decided)
+        except UnknownAlias as error:
+            if as_json or not sys.stdin.isatty() or not click.confirm(f"{error.message}. Take the new one?"):
+                raise
+            options["new_alias"] = True
+            answer = library_call(workspace, tracking, PromoteRequest(**options), decided=decided)
         if trust and answer.promoted and not answer.dry_run:
             write_trust(workspace, tracking, TrustRequest(answer.model, answer.alias, trust))
     show(answer.as_json(), as_json=as_json, text=promotion)
@@ -118,8 +135,8 @@ def promote(as_json: bool, trust: Path | None, **options: Any) -> None:  # noqa:
 
 
 @click.command()
-@click.argument("model")
-@click.option("--to", "alias", default="production", show_default=True, help="The alias to move back.")
+@click.argument("model", type=MODEL)
+@click.option("--to", "alias", default="production", show_default=True, type=ALIAS, help="The alias to move back.")
 @click.option("--reason", default="", help="Why; kept in the tag.")
 @json_option
 def rollback(as_json: bool, **options: Any) -> None:  # noqa: FBT001
@@ -134,7 +151,7 @@ def rollback(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 
 
 @click.command("write-off")
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("rev", required=False)
 @click.option("--reason", default="", help="Why; kept in the tags. Needed.")
 @json_option

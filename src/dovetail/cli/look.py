@@ -5,25 +5,55 @@ from typing import Any
 
 import click
 
+from dovetail.cli.completion import ALIAS, MODEL, REF
 from dovetail.cli.options import json_option, opened, show
 
 
-@click.command()
+@click.command("list")
+@click.argument("model", required=False, type=MODEL)
 @json_option
-def status(as_json: bool) -> None:  # noqa: FBT001
-    """Each model: workspace, staging, production, and where they disagree. Exit code 1 if they do."""
+def list_models(model: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """The models with their versions and aliases; of MODEL each version with its metrics."""
+    from dovetail.registration.list_models import ListRequest
+    from dovetail.registration.list_models import list_models as library_call
+    from dovetail.render.list_models import models
+
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, ListRequest(model))
+    show(answer.as_json(), as_json=as_json, text=models)
+
+
+@click.command("show")
+@click.argument("ref", type=REF)
+@json_option
+def show_version(ref: str, as_json: bool) -> None:  # noqa: FBT001
+    """REF (a model, version, run, commit:model) on one screen: metrics, gates, aliases, promotions, what made it."""
+    from dovetail.registration.show import ShowRequest
+    from dovetail.registration.show import show as library_call
+    from dovetail.render.show import version
+
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, ShowRequest(ref))
+    show(answer.as_json(), as_json=as_json, text=version)
+
+
+@click.command()
+@click.argument("model", required=False, type=MODEL)
+@json_option
+def status(model: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """Each model, or MODEL: workspace, staging, production, and where they disagree. Exit code 1 if they do."""
     from dovetail.registration.status import StatusRequest
     from dovetail.registration.status import status as library_call
     from dovetail.render.status import status as text
 
     with opened() as (workspace, tracking):
-        answer = library_call(workspace, tracking, StatusRequest())
+        answer = library_call(workspace, tracking, StatusRequest(model))
     show(answer.as_json(), as_json=as_json, text=text)
     sys.exit(0 if answer.in_sync else 1)
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", type=REF)
 @click.option("--mermaid", is_flag=True, help="Answer with a Mermaid diagram, for pasting.")
 @json_option
 def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
@@ -39,8 +69,8 @@ def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
 
 
 @click.command()
-@click.argument("a", required=False, metavar="[A]")
-@click.argument("b", default="workspace", metavar="[B]")
+@click.argument("a", required=False, metavar="[A]", type=REF)
+@click.argument("b", default="workspace", metavar="[B]", type=REF)
 @click.option("--markdown", is_flag=True, help="Answer with Markdown, for a comment on a pull request.")
 @json_option
 def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa: FBT001
@@ -48,22 +78,23 @@ def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa:
 
     Each is a model (iris, iris@production, iris/3), a run (runs:/ID) or a revision, with or without a model (main,
     HEAD~1:iris): one of git's, an experiment's name, or `workspace`, which is what dvc.lock records of the files that
-    lie there. Without A it is production, else staging; without B the workspace. Data with the same md5 is not read;
-    data that changed is, and fetched for it where it is not in the cache.
+    lie there. Without A it is production, else staging; without B the workspace; where neither names a model, each of
+    them. Data with the same md5 is not read; data that changed is, and fetched for it where it is not in the cache.
     """
     from dovetail.compare.diff import DiffRequest
-    from dovetail.compare.diff import diff as library_call
+    from dovetail.compare.diffs import diff as library_call
     from dovetail.render.diff import text
     from dovetail.render.diff_markdown import markdown as comment
+    from dovetail.render.diffs import each
 
     with opened() as (workspace, tracking):
         answer = library_call(workspace, tracking, DiffRequest(a, b))
-    show(answer.as_json(), as_json=as_json, text=comment if markdown else text)
+    show(answer.as_json(), as_json=as_json, text=each(comment if markdown else text))
 
 
 @click.command()
-@click.argument("model")
-@click.option("--alias", help="Only this alias; default: all.")
+@click.argument("model", type=MODEL)
+@click.option("--alias", type=ALIAS, help="Only this alias; default: all.")
 @click.option("--at", metavar="TIME", help="Only what was named then: a date or a time in ISO format.")
 @json_option
 def history(as_json: bool, **options: Any) -> None:  # noqa: FBT001

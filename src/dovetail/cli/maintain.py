@@ -5,11 +5,15 @@ from typing import Any
 
 import click
 
-from dovetail.cli.options import count, json_option, opened, show
+from dovetail.cli.completion import STAGE
+from dovetail.cli.options import json_option, opened, show
+from dovetail.cli.progress import progress
 
 
 @click.command()
-@click.option("--trace", "stage", metavar="STAGE", help="Run STAGE in a copy; tell what it uses and does not declare.")
+@click.option(
+    "--trace", "stage", metavar="STAGE", type=STAGE, help="Run STAGE in a copy; tell what it uses and does not declare."
+)
 @json_option
 def doctor(stage: str | None, as_json: bool) -> None:  # noqa: FBT001
     """What is broken or risky, each with the command that repairs it. Exit code 1 if something is."""
@@ -37,8 +41,9 @@ def sync(everything: bool, repair: bool, as_json: bool) -> None:  # noqa: FBT001
     from dovetail.registration.sync import sync as library_call
     from dovetail.render.sync import synced
 
-    with opened() as (workspace, tracking):
-        answer = library_call(workspace, tracking, SyncRequest(everything, repair), progress=count)
+    with opened() as (workspace, tracking), progress() as telling:
+        telling("asking git, DVC and MLflow what there is")
+        answer = library_call(workspace, tracking, SyncRequest(everything, repair), progress=telling.count)
     show(answer.as_json(), as_json=as_json, text=synced)
     sys.exit(1 if answer.problems else 0)
 
@@ -55,6 +60,6 @@ def clean_up(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     from dovetail.cleanup.gc import gc as library_call
     from dovetail.render.gc import gc as text
 
-    with opened() as (workspace, tracking):
-        answer = library_call(workspace, tracking, GcRequest(**options))
+    with opened() as (workspace, tracking), progress() as telling:
+        answer = library_call(workspace, tracking, GcRequest(**options), tell=telling)
     show(answer.as_json(), as_json=as_json, text=text)

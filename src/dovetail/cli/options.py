@@ -1,4 +1,4 @@
-"""What commands share: `--json`, showing an answer, telling how far long work is."""
+"""What commands share: `--json`, showing an answer."""
 
 import json
 import sys
@@ -56,18 +56,10 @@ def opened() -> "Iterator[tuple[Workspace, Tracking]]":
         yield workspace, Tracking(workspace.store_root)
 
 
-def progress(message: str) -> None:
-    """What long work is at, on a terminal."""
-    if sys.stderr.isatty():
-        click.echo(f"{message} …", err=True)
-
-
-def count(done: int, total: int) -> None:
-    """A line on a terminal that is written over; nothing in a pipe."""
-    if sys.stderr.isatty():
-        click.echo(f"\r{done} of {total}" if done < total else "\r\033[K", err=True, nl=False)
-
-
 def show(content: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     """Print an answer: the JSON document, or what `text` makes of it."""
-    click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json else text(content))
+    if as_json:
+        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        return
+    # With --color always to Python's own stream: colorama, which DVC's dependencies put around it, takes colours out.
+    click.echo(text(content), file=sys.__stdout__ if click.get_current_context().color else None)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dovetail.cli.options import json_option, opened, progress, serve_options, show
+from dovetail.cli.completion import MODEL, REF
+from dovetail.cli.options import json_option, opened, serve_options, show
+from dovetail.cli.progress import progress
 from dovetail.serving.settings import ServeOptions
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", type=REF)
 @click.option("--fresh-env", is_flag=True, help="Build the environment from the commit's requirements.lock first.")
 @json_option
 def reproduce(as_json: bool, **options: Any) -> None:  # noqa: FBT001
@@ -24,14 +26,14 @@ def reproduce(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     from dovetail.reproduction.reproduce import ReproduceRequest
     from dovetail.reproduction.reproduce import reproduce as library_call
 
-    with opened() as (workspace, tracking):
-        answer = library_call(workspace, tracking, ReproduceRequest(**options), tell=progress)
+    with opened() as (workspace, tracking), progress() as telling:
+        answer = library_call(workspace, tracking, ReproduceRequest(**options), tell=telling)
     show(answer.as_json(), as_json=as_json, text=reproduced)
     sys.exit(0 if answer.reproduced else 1)
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", type=REF)
 @serve_options
 def serve(ref: str, **options: Any) -> None:
     """Serve REF (iris: its production, iris@staging, iris/3) and follow the alias when it moves.
@@ -45,7 +47,7 @@ def serve(ref: str, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option("--with", "data", required=True, metavar="DATA", help="A file of labelled rows, or the word feedback.")
 @click.option("--into", metavar="PATH", help="The raw table that gets the rows, where there are several.")
 @click.option("--from", "base", default="HEAD", show_default=True, metavar="REV", help="The commit to begin with.")
@@ -69,14 +71,14 @@ def retrain(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     from dovetail.retraining.retrain import RetrainRequest
     from dovetail.retraining.retrain import retrain as library_call
 
-    with opened() as (workspace, tracking):
-        answer = library_call(workspace, tracking, RetrainRequest(**options), tell=progress)
+    with opened() as (workspace, tracking), progress() as telling:
+        answer = library_call(workspace, tracking, RetrainRequest(**options), tell=telling)
     show(answer.as_json(), as_json=as_json, text=retrained)
     sys.exit(1 if answer.refused or answer.passed is False else 0)
 
 
 @click.command()
-@click.argument("ref")
+@click.argument("ref", type=REF)
 @click.option("--since", default="7d", show_default=True, help="From when on: 7d, 12h or 30m ago, or a time (ISO).")
 @click.option("--min-rows", default=100, show_default=True, type=click.IntRange(2), help="Fewer rows tell nothing.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the page to this file, too.")

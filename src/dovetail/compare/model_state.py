@@ -18,6 +18,7 @@ from dovetail.tracking.run_content import ENVIRONMENT_FILE
 from dovetail.tracking.store import Store
 from dovetail.values.environment import Environment, pinned
 from dovetail.values.lineage import Lineage
+from dovetail.values.names import unknown
 from dovetail.values.reference import ByAlias, ByCommit, ByDigest, ByPath, ByRun, ByVersion, Reference, parse
 from dovetail.values.tag_keys import shown_name
 
@@ -89,6 +90,25 @@ def read_states(workspace: Workspace, tracking: Tracking, a: str | None, b: str)
         return first, second or reader.revision(b, model)
 
 
+def names_no_model(workspace: Workspace, a: str | None, b: str) -> bool:
+    """Whether both sides are revisions alone.
+
+    Raises:
+        UnknownReference: when one of them is neither a revision nor a model.
+    """
+    models = frozenset(workspace.tree.declared.models)
+    for text in (one for one in (a, b) if one):
+        reference = parse(text, models)
+        known = isinstance(reference, ByVersion | ByAlias) and reference.model in models
+        if known or isinstance(reference, ByCommit | ByRun) or text.startswith("models:/"):
+            return False
+        try:
+            workspace.tree_of(text)
+        except UnknownReference:  # the comparison says which name it is that nothing has
+            return False
+    return True
+
+
 def _only_model(workspace: Workspace, rev: str | None) -> str:
     models = list(workspace.tree.declared.models)
     if len(models) == 1:
@@ -128,10 +148,13 @@ class _Reader:
         except UnknownReference as error:
             if not isinstance(reference, ByPath | ByDigest):
                 return self.tracked(text, reference)
-            raise UnknownReference(
-                f"{text!r} names no model (declared: {', '.join(models) or 'none'}), revision or experiment",
-                "git log --oneline --all; dvc exp list; dovetail status",
-            ) from error
+            known = [
+                *self._workspace.tree.declared.models,
+                *self._workspace.git.experiments(),
+                *self._workspace.git.names(),
+            ]
+            what = unknown("this repository", "model or revision", text, known)
+            raise UnknownReference(what, "dovetail list, or: git log --oneline --all") from error
         return None
 
     def revision(self, rev: str, model: str, text: str | None = None) -> ModelState:

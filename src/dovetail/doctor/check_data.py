@@ -84,5 +84,10 @@ def unkept_sources(workspace: Workspace) -> Iterator[Finding]:
             )
 
 
+def unknown_inputs(workspace: Workspace) -> Iterator[Finding]:
+    """Params and files that stages read and nobody has: a name that was mistyped, most often."""
+    yield from (finding for _, finding in workspace.pipeline.unknown_inputs())
+
+
 def _tracked(path: str, tracked: set[str]) -> bool:
     return path in tracked or any(file.startswith(f"{path}/") for file in tracked)

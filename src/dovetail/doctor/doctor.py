@@ -21,6 +21,7 @@ from dovetail.values.finding import Finding
 
 CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
     check_locks.stale_locks,
+    check_data.unknown_inputs,
     check_data.missing_objects,
     check_data.unkept_sources,
     check_data.unpushed_objects,

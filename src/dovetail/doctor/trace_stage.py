@@ -22,6 +22,7 @@ from dovetail.repo.dvc_values import Stage
 from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
 from dovetail.repo.workspace import Workspace
 from dovetail.values.finding import Finding
+from dovetail.values.names import unknown
 
 # Nobody's dependency: what git, DVC, Python and MLflow keep for themselves.
 _FOLDERS = frozenset({".git", ".dvc", "__pycache__", "mlruns", ".venv", "site-packages"})
@@ -92,7 +93,7 @@ def trace(workspace: Workspace, request: TraceRequest) -> TraceAnswer:
 def _step(workspace: Workspace, name: str) -> Stage:
     stages = {step.name: step for step in workspace.pipeline.stages if step.commands}
     if name not in stages:
-        raise UnknownStage(f"dvc.yaml has no stage {name!r}; it has: {', '.join(stages) or 'none'}", "dvc stage list")
+        raise UnknownStage(unknown("dvc.yaml", "stage", name, stages), "dvc stage list")
     return stages[name]
 
 

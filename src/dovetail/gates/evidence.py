@@ -84,6 +84,7 @@ class Compared:
         difference, low, high: Candidate minus champion, positive where the candidate is better, with its interval.
         error: Why they could not be compared.
         unknown: What is not known that a comparison needs; no fault of either.
+        is_champion: Whether the alias names the candidate itself.
     """
 
     champion: int | None
@@ -95,6 +96,7 @@ class Compared:
     high: float = 0.0
     error: str = ""
     unknown: str = ""
+    is_champion: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dovetail.errors import UserError
 from dovetail.gates import baseline_gate
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.gate_verdict import Verdict, no, yes
+from dovetail.values.names import unknown
 
 DATA, SIGNATURE, SLICES = "data", "signature", "slices"
 PROVENANCE, PICKLE, SERVING, CHAMPION = "provenance", "pickle", "serving", "champion"
@@ -70,8 +71,8 @@ def settings(gates: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, Any
 def _refuse_unknown(name: str, gate: Any, known: tuple[str, ...]) -> None:
     if not isinstance(gate, Mapping):
         raise UserError(f"gate {name!r} is {gate!r}", f"write it as {name}: {{{known[0] if known else 'column'}: …}}")
-    if unknown := sorted(map(str, set(gate) - set(known))):
-        raise UserError(f"gate {name!r} has unknown keys {unknown}", f"use {', '.join(known)} in its `gates` entry")
+    for key in sorted(map(str, set(gate) - set(known))):
+        raise UserError(unknown(f"gate {name!r}", "key", key, known), "correct its `gates` entry")
     for key in () if name == SLICES else sorted(set(_NUMBERS) & set(gate)):
         if gate[key] is not None and type(gate[key]) not in (int, float):
             raise UserError(f"gate '{name}.{key}' is {gate[key]!r}", "write a number there")
@@ -88,8 +89,7 @@ def _bounds(name: str, gate: Mapping[str, Any], metrics: Mapping[str, float]) ->
     for key, bound in bounds.items():
         limit = f"{metric} {'≥' if key == 'min' else '≤'} {bound}"
         if value is None:
-            there = ", ".join(metrics) or "none"
-            yield no(name, limit, f"no metric {metric!r}; there are: {there}", "correct the gate's name")
+            yield no(name, limit, unknown("the evaluation", "metric", metric, metrics), "correct the gate's name")
         else:
             passed = value >= bound if key == "min" else value <= bound
             following = "" if passed else "improve the model, or move the gate in git"
@@ -242,7 +242,7 @@ def _champion(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         return
     limit = f"not worse by more than {gate['margin']:g} at {gate['confidence']:.0%}"
     if compared.champion is None:
-        yield yes(CHAMPION, limit, "there is no champion yet")
+        yield yes(CHAMPION, limit, "it is the champion" if compared.is_champion else "there is no champion yet")
         return
     against = f"version {compared.champion}"
     force = "dovetail promote … --force --reason '…'"

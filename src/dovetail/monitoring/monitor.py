@@ -111,11 +111,13 @@ def monitor(
 ) -> MonitorAnswer:
     """Compare what a version answered with what it was trained and tested on.
 
-    The numbers and the page are kept in MLflow, the verdict is tagged on the version. `baselines` has what earlier
+    The numbers and the page are kept in MLflow, the verdict is tagged on the version; where nothing was served in the
+    time asked for, nothing is kept. `baselines` has what earlier
     calls compared with; the baseline is read where it lacks the version, and added.
 
     Raises:
         UserError: when the reference names no version, or `since` no time.
+        MissingFile: when nothing that the model answered was ever logged.
         OutsideError: when MLflow or the training data is not available.
     """
     baselines = {} if baselines is None else baselines
@@ -125,6 +127,10 @@ def monitor(
         raise StoreError(f"there is no MLflow store at {tracking.uri}", "dovetail sync")
     with tracking.store() as store:
         subject, version = _version(workspace, store, request.ref)
+        with _log_of(tracking.root, subject.model) as folder:
+            if not folder.exists() or not any(folder.iterdir()):
+                what = f"nothing that {subject.model} answered was ever logged: there is no prediction log in {folder}"
+                raise MissingFile(what, f"dovetail serve {subject.model}")
         observed = MonitoredVersion(subject.model, version, subject.lineage.artifact.md5)
         key = f"{observed.model}/{version} {observed.md5}"
         if key not in baselines:
@@ -134,13 +140,19 @@ def monitor(
             found = assess(baselines[key], folder, Window(since, now, version), request.min_rows)
         answer = _answer(observed, baselines[key], found, since, now)
         html = page(answer.as_json(), found.pairs)
-        run_id = store.observe(observed, _metrics(found), now.timestamp())
-        store.write_text(run_id, PAGE, html)
-        if registered := store.version(subject.model, version):
-            store.tag_version(registered, Monitoring(found.verdict, _iso(now), run_id).tags())
+        run_id = _keep(store, observed, found, html, now) if found.rows else None
     if request.html:
         _write(request.html, html)
     return replace(answer, run_id=run_id, page=str(request.html) if request.html else None)
+
+
+def _keep(store: Store, observed: MonitoredVersion, found: Assessment, html: str, now: datetime) -> str:
+    """Keep numbers and page in the version's monitoring run, and tag the verdict on the version. Returns the run."""
+    run_id = store.observe(observed, _metrics(found), now.timestamp())
+    store.write_text(run_id, PAGE, html)
+    if registered := store.version(observed.model, observed.version):
+        store.tag_version(registered, Monitoring(found.verdict, _iso(now), run_id).tags())
+    return run_id
 
 
 def moment(text: str, now: datetime) -> datetime:

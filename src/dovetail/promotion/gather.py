@@ -1,6 +1,6 @@
 """The evidence about a version: where it comes from, how it behaves, how it compares with the champion."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ class Candidate:
         gates: The gates that are set there.
         champion: The version that it would replace.
         allowed_later: Names that HEAD allows and the version's own commit does not; `gates` has them.
+        is_champion: Whether the alias names it already.
     """
 
     subject: TrackedModel
@@ -34,14 +35,17 @@ class Candidate:
     gates: Mapping[str, Mapping[str, Any]]
     champion: TrackedModel | None
     allowed_later: tuple[str, ...] = ()
+    is_champion: bool = False
 
     def gate(self, kind: str) -> dict[str, Any]:
         """The settings of one kind of gate."""
         return rules.settings(self.gates, kind)
 
 
-def gather(workspace: Workspace, store: Store, candidate: Candidate) -> Evidence:
-    """Everything that the gates may ask about the candidate.
+def gather(
+    workspace: Workspace, store: Store, candidate: Candidate, known: Callable[[Evidence], None] = lambda _: None
+) -> Evidence:
+    """Everything that the gates may ask about the candidate; `known` is given what there is of it so far.
 
     Candidate and champion are tried at the same time, each in a process of its own; git and DVC are asked meanwhile.
 
@@ -53,13 +57,15 @@ def gather(workspace: Workspace, store: Store, candidate: Candidate) -> Evidence
     tests = test_set.find(workspace, subject.lineage, inputs, candidate.gate(rules.CHAMPION)["target"])
     started = _start(workspace, store, candidate, subject, tests)
     champion_started = _start(workspace, store, candidate, champion, tests) if champion else None
-    known = store.version(subject.model, subject.version or 0)
-    comes_from = origin(workspace, subject.lineage, candidate.commit, known.reproduced if known else None)
+    evidence = Evidence(subject.run.metrics, has_signature=bool(inputs))
+    known(evidence)
+    version = store.version(subject.model, subject.version or 0)
+    comes_from = origin(workspace, subject.lineage, candidate.commit, version.reproduced if version else None)
+    evidence = replace(evidence, origin=comes_from)
+    known(evidence)
     ours = _result(started)
-    return Evidence(
-        metrics=subject.run.metrics,
-        has_signature=bool(inputs),
-        origin=comes_from,
+    evidence = replace(
+        evidence,
         served=replace(
             started[0],
             refused=ours.refused,
@@ -70,8 +76,12 @@ def gather(workspace: Workspace, store: Store, candidate: Candidate) -> Evidence
             allowed_later=candidate.allowed_later,
             allowed_by=workspace.tree.commit.sha if candidate.allowed_later and workspace.tree.commit else None,
         ),
-        compared=_compared(workspace, candidate, tests, ours, _result(champion_started) if champion_started else None),
         slices=_slices(candidate, tests, ours),
+    )
+    known(evidence)
+    return replace(
+        evidence,
+        compared=_compared(workspace, candidate, tests, ours, _result(champion_started) if champion_started else None),
     )
 
 
@@ -112,7 +122,7 @@ def _compared(
     workspace: Workspace, candidate: Candidate, tests: TestSet | str, ours: TrialResult, theirs: TrialResult | None
 ) -> Compared:
     if candidate.champion is None or theirs is None:
-        return Compared(None)
+        return Compared(None, is_champion=candidate.is_champion)
     number = candidate.champion.version
     if isinstance(tests, str):
         return Compared(number, unknown=tests)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from dovetail.errors import UserError
+from dovetail.promotion.known_names import check_named
 from dovetail.repo.ledger import Event
 from dovetail.repo.workspace import Workspace
 
@@ -77,10 +78,11 @@ class HistoryEvent:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class HistoryAnswer:
-    """The events of a model, newest first."""
+    """The events of a model, newest first; with `at` what was named at that time."""
 
     model: str
     events: tuple[HistoryEvent, ...]
+    at: str | None = None
 
     def __repr__(self) -> str:
         last = f", last {self.events[0].tag}" if self.events else ""
@@ -88,7 +90,7 @@ class HistoryAnswer:
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `dovetail history --json`."""
-        return {"model": self.model, "events": [event.as_json() for event in self.events]}
+        return {"model": self.model, "at": self.at, "events": [event.as_json() for event in self.events]}
 
 
 def history(workspace: Workspace, request: HistoryRequest) -> HistoryAnswer:
@@ -97,15 +99,14 @@ def history(workspace: Workspace, request: HistoryRequest) -> HistoryAnswer:
     With `at` only what was named at that time: the whole day of a date counts; a time without a zone is local.
 
     Raises:
-        UserError: when the model has no event, or `at` is no time.
+        UnknownModel: when it has no event, and dvc.yaml does not declare it.
+        UnknownAlias: when it never had an alias of that name, which is no usual one.
+        UserError: when `at` is no time.
     """
     ledger = workspace.read_ledger()
     events = ledger.told(request.model, request.alias)
     if not events:
-        known = ", ".join(sorted({event.model for event in ledger.events})) or "none"
-        what = f"{request.model}@{request.alias}" if request.alias else request.model
-        raise UserError(f"no tag says that {what} was ever promoted; models with a history: {known}",
-                        f"dovetail promote {request.model}, or: git fetch --tags")  # fmt: skip
+        check_named(workspace, ledger, request.model, request.alias)
     if request.at is not None:
         moment = _seconds(request.at)
         aliases = dict.fromkeys(event.alias for event in events)
@@ -116,7 +117,8 @@ def history(workspace: Workspace, request: HistoryRequest) -> HistoryAnswer:
     for event in ledger.of(request.model):
         before[event] = last.get(event.alias)
         last[event.alias] = event.version
-    return HistoryAnswer(request.model, tuple(_event(event, before.get(event)) for event in reversed(events)))
+    told = tuple(_event(event, before.get(event)) for event in reversed(events))
+    return HistoryAnswer(request.model, told, request.at)
 
 
 def _event(event: Event, before: int | None) -> HistoryEvent:

@@ -2,28 +2,27 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from dovetail.errors import DovetailError, MissingFile, Overtaken, StaleLock, StoreError, UnknownReference, UserError
+from dovetail.errors import DovetailError, Overtaken, StoreError, UserError
 from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.gate_verdict import Verdict
 from dovetail.promotion import widening
+from dovetail.promotion.choice import champion_number, choose
 from dovetail.promotion.gather import Candidate, gather
-from dovetail.registration.alias_check import command_for_missing, md5_of
-from dovetail.registration.register import RegisterRequest, register
+from dovetail.promotion.known_names import check_alias
 from dovetail.registration.resolve import TrackedModel, commit_of, resolve
 from dovetail.repo import ledger_write
-from dovetail.repo.dvc_values import Model
 from dovetail.repo.ledger import FORCE, PROMOTE, Ledger, Note
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
-from dovetail.values.reference import PRODUCTION, STAGING, ByAlias, ByVersion
+from dovetail.values.reference import PRODUCTION, ByVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,7 @@ class PromoteRequest:
     """Which version `alias` is to name: `version`, else that of the workspace's model, else `staging`.
 
     `reason` is kept in the tag. `force` promotes against the gates and needs a reason; `dry_run` only runs the gates.
+    `new_alias` takes an alias that no model ever had.
     """
 
     model: str
@@ -39,6 +39,7 @@ class PromoteRequest:
     reason: str = ""
     force: bool = False
     dry_run: bool = False
+    new_alias: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,6 +53,7 @@ class PromoteAnswer:
         passed: Whether every gate passed; `forced` if it was promoted although one did not.
         tag: The tag that says so.
         gates: The verdict of each gate.
+        chosen: Why it was this version: it was asked for, is the workspace's, or is what `staging` names.
     """
 
     model: str
@@ -66,6 +68,7 @@ class PromoteAnswer:
     already: bool
     tag: str | None
     gates: tuple[Verdict, ...]
+    chosen: str = ""
 
     def __repr__(self) -> str:
         outcome = "promoted" if self.promoted else "not changed" if self.passed else "refused"
@@ -77,6 +80,7 @@ class PromoteAnswer:
             "model": self.model,
             "alias": self.alias,
             "version": self.version,
+            "chosen": self.chosen,
             "from": self.before,
             "to": self.version,
             "commit": self.commit,
@@ -119,14 +123,24 @@ class Plan:
         return self.evidence.served.stored_package if self.evidence.served else None
 
 
-def promote(workspace: Workspace, tracking: Tracking, request: PromoteRequest) -> PromoteAnswer:
+def promote(
+    workspace: Workspace,
+    tracking: Tracking,
+    request: PromoteRequest,
+    *,
+    decided: Callable[[Verdict], None] = lambda _: None,
+) -> PromoteAnswer:
     """Run the gates on a version and, if they pass or `force` is set, let the alias name it.
+
+    `decided` is given the verdict of each gate as soon as there is one.
 
     The evidence is stored first, then the tag is made, then the alias moves: after a kill in between, `sync` completes
     the promotion. A model of the workspace that is not registered yet is registered first.
 
     Raises:
+        UnknownAlias: when no model ever had the alias, and it is not said to be a new one.
         UserError: when there is no such version, or `force` is set without a reason.
+        StaleLock: when no version is named and the workspace is not what dvc.lock records.
         Overtaken: when the alias moved while the gates ran; nothing has changed then.
         TagRefused: when git cannot make the tag; nothing has changed then.
         StoreError: when MLflow does not answer; the message says whether the tag is made.
@@ -135,78 +149,52 @@ def promote(workspace: Workspace, tracking: Tracking, request: PromoteRequest) -
         raise UserError("--force without a reason", f"dovetail promote {request.model} --force --reason '…'")
     workspace.tree.model(request.model)
     with tracking.store() as store:
-        version = _version(workspace, tracking, store, request)
-        plan = _plan(workspace, store, version, request)
+        if not request.new_alias:
+            check_alias(workspace, store, request.model, request.alias)
+        chosen = choose(workspace, tracking, store, request.model, request.version, dry_run=request.dry_run)
+        plan = _plan(workspace, store, chosen.version, request, decided)
         tag, already = None, _is_named(workspace, plan, request)
         if request.dry_run or plan.commit is None:
             pass
         elif already:
-            assert version.version is not None
-            store.set_alias(request.model, request.alias, version.version)  # an interruption may have left it behind
+            assert chosen.version.version is not None
+            store.set_alias(
+                request.model, request.alias, chosen.version.version
+            )  # an interruption may have left it behind
         elif plan.passed or request.force:
             with write_lock(tracking.root):
                 tag = _carry_out(workspace, store, plan, plan.commit, request)
-    return _answer(plan, request, tag, already=already)
+    return _answer(plan, request, tag, chosen.why, already=already)
 
 
-def _version(workspace: Workspace, tracking: Tracking, store: Store, request: PromoteRequest) -> TrackedModel:
-    """The version asked for, else that of the workspace's model, registered if it is not, else `staging`."""
-    if request.version is not None:
-        return resolve(workspace, store, ByVersion(request.model, request.version))
-    model = workspace.tree.model(request.model)
-    try:
-        md5 = workspace.tree.lineage(model).artifact.md5
-    except (MissingFile, StaleLock) as error:
-        return _staged(workspace, store, model, error)
-    found = store.find_version(model.name, md5)
-    if found is None and request.dry_run:
-        raise UnknownReference(f"the workspace's {model.name} is no version yet", f"dovetail register {model.name}")
-    if found is None:
-        register(workspace, tracking, RegisterRequest((model.name,)))
-        found = store.find_version(model.name, md5)
-        assert found is not None  # this is no experiment
-    return resolve(workspace, store, ByVersion(model.name, found.number))
-
-
-def _staged(workspace: Workspace, store: Store, model: Model, why: DovetailError) -> TrackedModel:
-    try:
-        return resolve(workspace, store, ByAlias(model.name, STAGING))
-    except UnknownReference:
-        raise why from None
-
-
-def _plan(workspace: Workspace, store: Store, version: TrackedModel, request: PromoteRequest) -> Plan:
+def _plan(
+    workspace: Workspace,
+    store: Store,
+    version: TrackedModel,
+    request: PromoteRequest,
+    decided: Callable[[Verdict], None],
+) -> Plan:
     tags = workspace.ledger
     commit = commit_of(workspace, version.lineage)
     tree = workspace.at(commit) if commit else workspace.tree
     gates = tree.model(request.model).gates
     gates, later = widening.widened(workspace, request.model, gates) if commit else (gates, ())
-    candidate = Candidate(version, commit, gates, _champion(workspace, store, version, request), later)
-    evidence = gather(workspace, store, candidate)
+    number = champion_number(workspace, store, request.model, request.alias)
+    replaced = number not in (None, version.version)
+    champion = resolve(workspace, store, ByVersion(request.model, number)) if number and replaced else None
+    candidate = Candidate(version, commit, gates, champion, later, is_champion=number == version.version)
+    told: set[str] = set()
+
+    def known(evidence: Evidence) -> None:
+        for verdict in rules.evaluate(gates, evidence):
+            if verdict.name not in told:
+                told.add(verdict.name)
+                decided(verdict)
+
+    evidence = gather(workspace, store, candidate, known)
+    known(evidence)
     sha = (_tagged(workspace, tags, version) or commit.sha) if commit else None
     return Plan(candidate, sha, tags, evidence, rules.evaluate(gates, evidence))
-
-
-def _champion(
-    workspace: Workspace, store: Store, candidate: TrackedModel, request: PromoteRequest
-) -> TrackedModel | None:
-    """The version that the candidate would replace: by the ledger; where that says nothing, by MLflow's alias.
-
-    Raises:
-        UnknownReference: when MLflow does not have the version that the ledger names.
-    """
-    name = (request.model, request.alias)
-    number = store.aliases(request.model).get(request.alias)
-    if name in workspace.ledger.aliases:
-        event = workspace.ledger.aliases[name]
-        version = store.find_version(request.model, md5_of(workspace, event)) if event else None
-        if event and version is None:
-            what = f"{event.tag.name} names a version of {request.model} that MLflow does not have"
-            raise UnknownReference(what, command_for_missing(workspace, event))
-        number = version.number if version else None
-    if number is None or number == candidate.version:
-        return None
-    return resolve(workspace, store, ByVersion(request.model, number))
 
 
 def _tagged(workspace: Workspace, tags: Ledger, candidate: TrackedModel) -> str | None:
@@ -275,7 +263,7 @@ def _in_tag(verdict: Verdict) -> Mapping[str, Any]:
     return {key: value for key, value in verdict.as_json().items() if key in ("name", "passed", "value", "limit")}
 
 
-def _answer(plan: Plan, request: PromoteRequest, tag: str | None, *, already: bool) -> PromoteAnswer:
+def _answer(plan: Plan, request: PromoteRequest, tag: str | None, chosen: str, *, already: bool) -> PromoteAnswer:
     champion = plan.candidate.champion
     event = plan.ledger.current(request.model, request.alias)
     return PromoteAnswer(
@@ -291,4 +279,5 @@ def _answer(plan: Plan, request: PromoteRequest, tag: str | None, *, already: bo
         already=already,
         tag=tag or (event.tag.name if already and event else None),
         gates=tuple(plan.verdicts),
+        chosen=chosen,
     )

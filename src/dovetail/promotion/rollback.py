@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dovetail.errors import DovetailError, NothingBehind
+from dovetail.promotion.known_names import check_named
 from dovetail.repo.ledger import ROLLBACK, Event, Note
 from dovetail.repo.ledger_write import write
 from dovetail.repo.workspace import Workspace
@@ -72,6 +73,8 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
     with write_lock(tracking.root):
         ledger = workspace.read_ledger()  # anew, under the lock
         current, previous = ledger.current(model, alias), ledger.previous(model, alias)
+        if current is None:
+            check_named(workspace, ledger, model, alias)
         if previous is None or current is None:
             named = f"only {current.tag.name} ever named it" if current else "no tag names it"
             raise NothingBehind(f"{model}@{alias} has nothing behind: {named}", f"dovetail history {model}")

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from time import time as now
 from typing import Any
 
-from dovetail.errors import DovetailError, UnknownReference, UserError
+from dovetail.errors import DovetailError, UserError
+from dovetail.promotion.known_names import check_named
 from dovetail.registration.alias_check import is_out_of_reach, md5_of
 from dovetail.repo.ledger import Event, Ledger
 from dovetail.repo.tag_names import parse_name
@@ -98,12 +99,13 @@ def _commit(workspace: Workspace, ledger: Ledger, request: WriteOffRequest) -> s
     if request.rev is None:
         event = ledger.current(request.model, PRODUCTION)
         if event is None:
+            check_named(workspace, ledger, request.model, PRODUCTION)
             what = f"no tag says what {request.model}@{PRODUCTION} names, and no other commit is given"
             raise UserError(what, f"dovetail history {request.model}")
         return event.tag.commit
     commit = workspace.git.commit(request.rev)
     if commit is None:
-        raise UnknownReference(f"git knows no revision {request.rev!r}", "git tag")
+        raise workspace.unknown_revision(request.rev)
     return commit.sha
 
 

@@ -14,6 +14,7 @@ from dovetail.tracking.store import RunDetails, Store
 from dovetail.values import tag_keys
 from dovetail.values.environment import Environment, pinned
 from dovetail.values.lineage import Lineage
+from dovetail.values.names import unknown
 from dovetail.values.reference import ByDigest, ByPath, parse
 
 
@@ -183,5 +184,5 @@ def _current(workspace: Workspace, path: str) -> tuple[str, str]:
     except DovetailError as error:
         made = {out.path for record in workspace.tree.records.values() for out in record.outs}
         sources = sorted({ref.path for ref in refs if not ref.is_code} - made)
-        known = f"models: {', '.join(workspace.tree.declared.models) or 'none'}; data: {', '.join(sources) or 'none'}"
-        raise UnknownReference(f"{path!r} names neither a model nor data here; {known}", "dovetail status") from error
+        what = unknown("this repository", "model or data", path, [*workspace.tree.declared.models, *sources])
+        raise UnknownReference(what, "dovetail list") from error

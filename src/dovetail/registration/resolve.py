@@ -8,7 +8,8 @@ from dovetail.repo.workspace import Workspace
 from dovetail.tracking.run_content import LINEAGE_FILE
 from dovetail.tracking.store import RunDetails, Store
 from dovetail.values.lineage import Lineage
-from dovetail.values.reference import PRODUCTION, STAGING, ByAlias, ByCommit, ByRun, ByVersion, Reference
+from dovetail.values.names import unknown
+from dovetail.values.reference import PRODUCTION, STAGING, STANDARD, ByAlias, ByCommit, ByRun, ByVersion, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,15 @@ def resolve(workspace: Workspace, store: Store, reference: Reference) -> Tracked
         number = _aliased(store, reference)
         reference = ByVersion(reference.model, number)
     if not isinstance(reference, ByVersion):
-        raise UnknownReference(f"{reference} names data, not a model", "dovetail lineage, for data")
+        models = [*workspace.tree.declared.models, *store.models()]
+        raise UnknownReference(unknown("this repository", "model", str(reference), models), "dovetail list")
     known = store.version(reference.model, reference.version)
     run = store.run(known.run_id) if known else None
     if known is None or run is None:
-        numbers = ", ".join(str(v.number) for v in store.versions(reference.model)) or "none"
-        raise UnknownReference(
-            f"{reference.model} has no version {reference.version}; it has: {numbers}", "dovetail sync"
-        )
+        _check_model(store, reference.model)
+        numbers = [version.number for version in store.versions(reference.model)]
+        what = unknown(reference.model, "version", reference.version, numbers)
+        raise UnknownReference(what, f"dovetail list {reference.model}" if numbers else "dovetail sync")
     return TrackedModel(known.model, known.number, run, _recorded(store, run))
 
 
@@ -56,12 +58,22 @@ def _aliased(store: Store, reference: ByAlias) -> int:
     for alias in (reference.alias,) if reference.alias else (PRODUCTION, STAGING):
         if alias in aliases:
             return aliases[alias]
-    there = ", ".join(f"{reference.model}@{alias}" for alias in aliases) or "no alias of it"
-    wanted = f"@{reference.alias}" if reference.alias else f"neither @{PRODUCTION} nor @{STAGING}"
-    raise UnknownReference(
-        f"{reference.model} has {wanted if not reference.alias else 'no ' + wanted}; there is: {there}",
-        f"dovetail register {reference.model}",
-    )
+    _check_model(store, reference.model)
+    wanted = reference.alias or f"{PRODUCTION} or {STAGING}"
+    what = unknown(reference.model, "alias", wanted, aliases)
+    following = f"dovetail promote {reference.model}" + (f" --to {wanted}" if wanted in STANDARD[1:] else "")
+    raise UnknownReference(what, following if wanted in STANDARD or not reference.alias else "dovetail list")
+
+
+def _check_model(store: Store, name: str) -> None:
+    """Check that MLflow has a model of that name.
+
+    Raises:
+        UnknownReference: naming those that it has.
+    """
+    models = store.models()
+    if name not in models:
+        raise UnknownReference(unknown("MLflow", "model", name, models), "dovetail list" if models else "dovetail sync")
 
 
 def _of_commit(workspace: Workspace, store: Store, reference: ByCommit) -> TrackedModel:

@@ -1,11 +1,11 @@
 """Where git, DVC and MLflow stand, model by model, and where they disagree."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
-from dovetail.registration import loading, notes
+from dovetail.registration import loading, notes, workspace_check
 from dovetail.registration.alias_check import Disagreement, disagreements, next_command, unfit
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
@@ -13,13 +13,15 @@ from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store, Version
 from dovetail.values.documents import Unreadable, load_document
 from dovetail.values.finding import Finding
-from dovetail.values.lineage import Lineage
+from dovetail.values.lineage import Lineage, closure
 from dovetail.values.reference import PRODUCTION, STAGING
 
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """Every model that dvc.yaml declares."""
+    """Every model that dvc.yaml declares, or one of them."""
+
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +106,26 @@ class StatusAnswer:
         return {"models": [model.as_json() for model in self.models]}
 
 
-def status(workspace: Workspace, tracking: Tracking, request: StatusRequest = StatusRequest()) -> StatusAnswer:  # noqa: ARG001  (the shape of every verb)
+def status(workspace: Workspace, tracking: Tracking, request: StatusRequest = StatusRequest()) -> StatusAnswer:
     """Compare the workspace, the registry's versions and the aliases of each model.
 
     Raises:
         StoreError: when MLflow does not answer.
+        UnknownModel: when dvc.yaml declares no such model.
         UserError: when dvc.yaml or dvc.lock cannot be read.
     """
-    models = workspace.tree.declared.models
+    asked = request.model
+    models = {asked: workspace.tree.model(asked)} if asked else workspace.tree.declared.models
     with tracking.reading() as store:
         moved = list(disagreements(workspace, store, set(models)))
+        mistyped = workspace.pipeline.unknown_inputs()
         unfit_tags = [(name, _problem(one.what, one.next)) for name, one in unfit(workspace, store, set(models))]
-        return StatusAnswer(tuple(_model(workspace, store, model, moved, unfit_tags) for model in models.values()))
+        return StatusAnswer(
+            tuple(
+                _model(workspace, store, model, moved, [*unfit_tags, *_of_models(workspace, models, mistyped)])
+                for model in models.values()
+            )
+        )
 
 
 def _model(
@@ -125,20 +135,9 @@ def _model(
     versions = store.versions(model.name)
     aliases = store.aliases(model.name)
     staging, production = (_aliased(versions, aliases, alias) for alias in (STAGING, PRODUCTION))
+    staged = next((version for version in versions if version.number == staging.version), None)
     lineage = _lineage(workspace, model, problems)
-    here = WorkspaceModel()
-    if lineage:
-        version = next((v.number for v in versions if v.md5 == lineage.artifact.md5), None)
-        if version is None:
-            problems.append(_unregistered(workspace, store.uri, model, lineage))
-        here = _workspace(workspace, lineage, version, problems)
-    if here.version is not None and staging.md5 not in (None, here.md5):
-        problems.append(
-            _problem(
-                f"the workspace is version {here.version}, @{STAGING} is version {staging.version}",
-                f"dovetail register {model.name} (its gates may keep @{STAGING} where it is)",
-            )
-        )
+    here = _workspace(workspace, store.uri, versions, staged, model, lineage, problems) if lineage else WorkspaceModel()
     for alias, number in aliases.items():
         if all(version.number != number for version in versions):
             problems.append(_problem(f"@{alias} names version {number}, which does not exist", "dovetail sync"))
@@ -173,12 +172,35 @@ def _lineage(workspace: Workspace, model: Model, problems: list[Finding]) -> Lin
         return None
 
 
+def _of_models(
+    workspace: Workspace, models: Mapping[str, Model], mistyped: list[tuple[str, Finding]]
+) -> Iterator[tuple[str, Finding]]:
+    """What stages read and nobody has, with the models that they make; as far as dvc.lock does not say, with all."""
+    for name, model in models.items() if mistyped else ():
+        stages = {stage.name for stage in closure(workspace.tree.records, [model.path, *model.beside])}
+        yield from ((name, found) for address, found in mistyped if address in stages or not stages)
+
+
 def _aliased(versions: list[Version], aliases: dict[str, int], alias: str) -> AliasedVersion:
     number = aliases.get(alias)
     return AliasedVersion(number, next((v.md5 for v in versions if v.number == number), None))
 
 
-def _workspace(workspace: Workspace, lineage: Lineage, version: int | None, problems: list[Finding]) -> WorkspaceModel:
+def _workspace(  # noqa: PLR0913, PLR0917
+    workspace: Workspace,
+    uri: str,
+    versions: list[Version],
+    staged: Version | None,
+    model: Model,
+    lineage: Lineage,
+    problems: list[Finding],
+) -> WorkspaceModel:
+    version = next((v.number for v in versions if v.md5 == lineage.artifact.md5), None)
+    if version is None:
+        problems.append(_unregistered(workspace, uri, model, lineage))
+    elif found := workspace_check.behind_or_ahead(workspace, model, lineage, version, staged):
+        problems.append(found)
+    problems += workspace_check.changed_sources(workspace, lineage)
     committed = bool(workspace.commits_with(lineage.kept.md5, experiments=False))
     if not committed:
         problems.append(_problem("dvc.lock with this model is in no commit", "git add -A && git commit"))

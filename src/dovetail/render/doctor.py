@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dovetail.render.columns import wrapped
+
 
 def doctor(answer: dict[str, Any]) -> str:
     """A block for each problem, the broken before the risky."""
@@ -11,4 +13,5 @@ def doctor(answer: dict[str, Any]) -> str:
 
 
 def _block(problem: dict[str, Any]) -> str:
-    return f"{problem['severity']}: {problem['what']}\n  {problem['why']}\n  next: {problem['next']}"
+    first = wrapped(f"{problem['severity']}: {problem['what']}", 4)
+    return "\n".join([first, wrapped(f"  {problem['why']}", 4), wrapped(f"  next: {problem['next']}", 4)])

@@ -22,4 +22,6 @@ def events(answer: dict[str, Any]) -> str:
             f"{event['time'][:16].replace('T', ' ')}  {event['kind']:8}  @{event['alias']} {version}{was}  "
             f"{event['actor']}  {event['tag']}" + "".join(f"\n    {part}" for part in parts)
         )
-    return "\n".join(lines) or "nothing was named then"
+    model = answer["model"]
+    never = f"no tag here names a version of {model}; next: dovetail promote {model}, or: git fetch --tags"
+    return "\n".join(lines) or ("nothing was named then" if answer["at"] else never)

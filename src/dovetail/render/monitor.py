@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from dovetail.render.columns import table
+
 _SMALL = 1e-6  # below it numbers are not told apart
 
 
@@ -29,19 +31,18 @@ def verdict(answer: dict[str, Any]) -> str:
 def _lines(answer: dict[str, Any]) -> Iterator[str]:
     yield verdict(answer)
     rows = [("", "", "PSI", "p", "missing", "unseen", ""), *map(_row, _compared(answer))]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]) - 1)]
-    for mark, name, *numbers, reason in rows:
-        cells = [cell.rjust(width) for cell, width in zip(numbers, widths[2:], strict=True)]
-        yield "  ".join(["", mark.ljust(widths[0]), name.ljust(widths[1]), *cells, reason]).rstrip()
+    for shown in table(rows, indent=2):
+        yield from shown
     if metric := answer["metric"]:
         reason = f"; {metric['reason']}" if metric["reason"] and not metric["drifted"] else ""
         mark = "DRIFT" if metric["drifted"] else ""
         beside = f"{_interval(metric['served'])} served, {_interval(metric['test'])} on the test set{reason}"
-        yield "  ".join(["", mark.ljust(widths[0]), f"{metric['name']}: {beside}"])
+        yield "  ".join(["", mark.ljust(max(len(row[0]) for row in rows)), f"{metric['name']}: {beside}"])
     yield from (f"  {note}" for note in answer["notes"])
     reference = answer["reference"]
     yield f"  compared with {reference['path']} (md5 {reference['md5'][:8]}, {reference['rows']:,} rows)"
-    yield f"  run {answer['run_id']}" + (f", page {answer['page']}" if answer["page"] else "")
+    kept = f"run {answer['run_id']}" if answer["run_id"] else "nothing was served since then: nothing is kept in MLflow"
+    yield f"  {kept}" + (f", page {answer['page']}" if answer["page"] else "")
 
 
 def _row(column: dict[str, Any]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dovetail.render.columns import table, wrapped
+
 
 def promotion(answer: dict[str, Any]) -> str:
     """The gates as a table, then what came of it."""
@@ -18,19 +20,21 @@ def promotion(answer: dict[str, Any]) -> str:
     else:
         names = ", ".join(gate["name"] for gate in failed)
         end = f"{name} stays {answer['from'] or 'nothing'}: version {answer['version']} does not pass {names}"
-    return "\n".join([*gates_table(answer["gates"]), end])
+    return "\n".join([chosen(answer), *gates_table(answer["gates"]), end])
 
 
-def gates_table(gates: list[dict[str, Any]]) -> list[str]:
+def chosen(answer: dict[str, Any]) -> str:
+    """Which version it is about, and why that one."""
+    return f"{answer['model']}/{answer['version']} ({answer['chosen']}) → @{answer['alias']}"
+
+
+def gates_table(gates: list[dict[str, Any]], *, indent: int = 0) -> list[str]:
     """A line for each gate, and for one that says no another with what to do."""
     rows = [("pass" if gate["passed"] else "FAIL", gate["name"], gate["limit"], gate["detail"]) for gate in gates]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     lines = []
-    for gate, row in zip(gates, rows, strict=True):
-        lines.append(
-            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
-        )
-        lines += [] if gate["passed"] else [f"      next: {gate['next']}"]
+    for gate, shown in zip(gates, table(rows, indent=indent), strict=True):
+        lines += shown
+        lines += [] if gate["passed"] else [wrapped(f"{' ' * indent}      next: {gate['next']}", indent + 8)]
     return lines
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dovetail.render.columns import wrapped
+
 
 def status(answer: dict[str, Any]) -> str:
     """A line for each model, one for each problem and one for each note."""
@@ -12,6 +14,6 @@ def status(answer: dict[str, Any]) -> str:
         marks = [name for name in ("committed", "pushed") if here[name]]
         aliases = [f"@{alias} {model[alias]['version'] or 'none'}" for alias in ("staging", "production")]
         lines.append(f"{model['model']}: workspace {', '.join([state, *marks])} · {' · '.join(aliases)}")
-        lines += [f"  {problem['what']}; next: {problem['next']}" for problem in model["problems"]]
-        lines += [f"  {note['what']}; see: {note['next']}" for note in model["notes"]]
+        lines += [wrapped(f"  {problem['what']}; next: {problem['next']}", 4) for problem in model["problems"]]
+        lines += [wrapped(f"  {note['what']}; see: {note['next']}", 4) for note in model["notes"]]
     return "\n".join(lines) or "no models are declared; next: dovetail init"

@@ -119,6 +119,10 @@ class Git:
                 return cls(folder)
         raise NotARepository(f"{here} is in no DVC repository", "git init && dvc init")
 
+    def names(self) -> list[str]:
+        """The short names of branches and tags, those of remotes last."""
+        return self._refs_in("%(refname:short)", "refs/heads", "refs/tags", "refs/remotes").split()
+
     def reaches(self, sha: str) -> bool:
         """Whether the commit is in the history of HEAD."""
         return self.find("merge-base", "--is-ancestor", sha, "HEAD") is not None

@@ -9,6 +9,8 @@ from dovetail.repo import dvc_yaml
 from dovetail.repo.dvc_repo import DvcRepo, of_dvc
 from dovetail.repo.dvc_values import Declared, Stage
 from dovetail.repo.storage import Storage
+from dovetail.repo.unknown_inputs import unknown_inputs
+from dovetail.values.finding import Finding
 from dovetail.values.lineage import StageRecord
 
 if TYPE_CHECKING:
@@ -63,6 +65,15 @@ class Pipeline:
         """
         with self._dvc.asked():
             return dvc_yaml.stages(self._dvc.opened)
+
+    def unknown_inputs(self) -> list[tuple[str, Finding]]:
+        """What stages read and nobody has, each with the stage's address.
+
+        Raises:
+            UserError: when a dvc.yaml or params file cannot be read.
+        """
+        with self._dvc.asked():
+            return list(unknown_inputs(self._dvc.opened))
 
     def params(self, stage: Stage) -> dict[str, Any]:
         """The values of the stage's params as they are in the params files now.

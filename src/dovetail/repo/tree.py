@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from dovetail.repo.sources import Sources
 from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
+from dovetail.values.names import unknown
 
 
 class Tree(ABC):
@@ -133,10 +133,8 @@ class Tree(ABC):
             UnknownModel: naming the models that there are.
         """
         if name not in self.models:
-            known = ", ".join(self.models) or "none"
-            close = get_close_matches(name, self.models, n=1)
-            following = f"did you mean {close[0]}?" if close else self._remedy_for_unknown(name)
-            raise UnknownModel(f"dvc.yaml of {self.where} declares no model {name!r}; there are: {known}", following)
+            following = "dovetail list" if self.models else self._remedy_for_unknown(name)
+            raise UnknownModel(unknown(f"dvc.yaml of {self.where}", "model", name, self.models), following)
         return self.models[name]
 
     def lineage(self, model: Model) -> Lineage:
@@ -200,7 +198,7 @@ class Tree(ABC):
             if any(ref.overlaps(path) for path in shown) and not self._is_as_recorded(ref):
                 raise StaleLock(
                     f"{ref.path} (md5 {self.file(ref.path).md5}) is not what {where} records ({ref.md5})",
-                    f"{remedy} (or, to take the recorded file back: dvc checkout {ref.path})",
+                    f"{remedy}, or to take the recorded file back: {self.taking_back(ref)}",
                 )
         recorded = {out.path for out in outs}
         for path, stage in self.declared.outs.items():
@@ -212,6 +210,12 @@ class Tree(ABC):
     def _is_as_recorded(self, ref: FileRef) -> bool:
         """Whether the file or folder that lies in this tree is the one that DVC recorded."""
         return self.file(ref.path).md5 == ref.md5
+
+    def taking_back(self, ref: FileRef) -> str:
+        """The command that takes back the file that is recorded: DVC's, but for what only git keeps."""
+        outs = [out for stage in self._pipeline.stages for out in stage.outs if out.path == ref.path]
+        is_kept = all(out.cached for out in outs) or not self.in_git(ref.path)
+        return f"dvc checkout --force {ref.path}" if is_kept else f"git checkout -- {ref.path}"
 
     def _loose(self, paths: frozenset[str], model: Model, stages: Sequence[StageRecord]) -> tuple[FileRef, ...]:
         """Those of `paths` that the register stage reads and that a script outside the pipeline wrote."""

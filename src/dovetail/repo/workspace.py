@@ -26,6 +26,7 @@ from dovetail.repo.tag_names import artifact_name
 from dovetail.repo.tree import Tree
 from dovetail.repo.working_tree import WorkingTree
 from dovetail.system.disk import refused
+from dovetail.values.names import unknown
 
 WORKSPACE = "workspace"  # DVC's own word for the working tree where a revision is asked for
 
@@ -103,8 +104,12 @@ class Workspace:
         experiments = self.git.experiments()
         if rev in experiments and (commit := self.git.commit(experiments[rev])):
             return self.at(commit, rev)
-        known = f"; experiments: {', '.join(experiments)}" if experiments else ""
-        raise UnknownReference(f"git knows no revision {rev!r}{known}", "git log --oneline --all")
+        raise self.unknown_revision(rev)
+
+    def unknown_revision(self, rev: str) -> UnknownReference:
+        """The error for a revision that git does not have."""
+        known = [WORKSPACE, "HEAD", *self.git.experiments(), *self.git.names()]
+        return UnknownReference(unknown("git", "revision", rev, known), "git log --oneline --all")
 
     @cached_property
     def ledger(self) -> Ledger:

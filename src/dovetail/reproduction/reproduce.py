@@ -29,6 +29,7 @@ from dovetail.tracking.store import Store, Version
 from dovetail.values.environment import PINS, Environment, pinned
 from dovetail.values.finding import Finding
 from dovetail.values.lineage import Lineage
+from dovetail.values.names import unknown
 from dovetail.values.reference import ByCommit, ByDigest, ByPath, parse
 from dovetail.values.tag_keys import FINGERPRINT, GIT_COMMIT, MODEL_VALUE, Reproduction
 
@@ -195,8 +196,7 @@ def _original(workspace: Workspace, tracking: Tracking, text: str) -> _Original:
         models = store.models()
         reference = parse(text, frozenset(models))
         if isinstance(reference, ByPath | ByDigest):
-            known = ", ".join(models) or "none"
-            raise UnknownReference(f"{text!r} names no registered model; there are: {known}", "dovetail status")
+            raise UnknownReference(unknown("MLflow", "model", text, models), "dovetail list")
         named = resolve(workspace, store, reference)
         check_ledger(workspace, store, reference, named)
         packages = store.text(named.run.id, ENVIRONMENT_FILE)

@@ -17,6 +17,7 @@ from dovetail.retraining.append_rows import append_rows, write_rows
 from dovetail.retraining.new_rows import NewRows, digest
 from dovetail.retraining.raw_tables import GIT, RawTable
 from dovetail.retraining.remove_stage import remove_stage
+from dovetail.retraining.stages_told import stages_told
 from dovetail.system.processes import deferred
 from dovetail.values.lineage import FileRef, Lineage
 
@@ -65,7 +66,8 @@ def run_pipeline(workspace: Workspace, plan: RetrainPlan, store: str, tell: Call
         added = _write(plan, place)
         pipeline, registration = _commands(plan, place, added)
         tell(f"running the pipeline upstream of {plan.model.name}")
-        _run(place, pipeline, plan)
+        with stages_told(place.root / "dvc.lock", tell):
+            _run(place, pipeline, plan)
         # From here to the branch an interruption waits: an alias must not move for what no commit holds.
         with deferred():
             tell(f"registering {plan.model.name}")

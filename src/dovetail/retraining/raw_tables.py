@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dovetail.errors import UserError
 from dovetail.repo.revision import Revision
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
+from dovetail.values.names import unknown
 from dovetail.values.tables import is_table
 
 GIT, DVC, STAGE = "git", "dvc", "stage"
@@ -41,13 +42,14 @@ def choose_table(tables: Sequence[RawTable], into: str | None, model: str) -> Ra
     Raises:
         UserError: naming those that there are, or why no rows can be added to it.
     """
-    paths = ", ".join(sorted(table.ref.path for table in tables))
+    paths = sorted(table.ref.path for table in tables)
     if not tables:
         raise UserError(f"{model} reads no table that rows can be added to", f"dovetail lineage {model}")
     found = [table for table in tables if into in (None, table.ref.path)]
     if len(found) != 1:
-        what = f"{model} reads no raw table {into}" if into else f"{model} reads several raw tables"
-        raise UserError(f"{what}; there are: {paths}", f"dovetail retrain {model} --with … --into PATH")
+        several = f"{model} reads several raw tables; there are: {', '.join(paths)}"
+        what = unknown(model, "raw table", into, paths) if into else several
+        raise UserError(what, f"dovetail retrain {model} --with … --into PATH")
     (table,) = found
     if table.origin:
         raise UserError(

@@ -17,7 +17,7 @@ from dovetail.retraining.new_rows import FEEDBACK, Target, card_of, from_file, f
 from dovetail.retraining.pipeline_run import RetrainedBranch, RetrainPlan, run_pipeline
 from dovetail.retraining.raw_tables import choose_table, raw_tables, tables_in
 from dovetail.retraining.refusal import Refusal, nothing_new, too_early
-from dovetail.retraining.table_shape import shape_of
+from dovetail.retraining.table_shape import check_there, shape_of
 from dovetail.serving.log.location import log_folder
 from dovetail.system.locks import exclusive
 from dovetail.system.processes import interruptible
@@ -163,6 +163,8 @@ def _retrain(
     now, plan = datetime.now(UTC), None
     try:
         with interruptible():
+            if request.data != FEEDBACK:
+                check_there(Path(request.data))
             if not request.dry_run and (refusal := too_early(workspace.git, request.model, request.pause, now)):
                 return _refused(request, None, 0, refusal)
             plan, before = _plan(workspace, tracking, request, now)
@@ -191,7 +193,7 @@ def _plan(
     """
     commit = workspace.git.commit(request.base)
     if commit is None:
-        raise UnknownReference(f"git knows no revision {request.base!r}", "git log --oneline --all")
+        raise workspace.unknown_revision(request.base)
     tree = workspace.at(commit)
     model = tree.model(request.model)
     name = branches.branch_name(model.name, now)

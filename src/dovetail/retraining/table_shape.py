@@ -57,6 +57,16 @@ def _readable_as(kind: str) -> pa.DataType:
     return pa.float64() if pa.types.is_integer(found) else pa.string() if pa.types.is_null(found) else found
 
 
+def check_there(file: Path) -> None:
+    """Check that there is such a file.
+
+    Raises:
+        MissingFile: when there is none.
+    """
+    if not file.is_file():
+        raise MissingFile(f"{file} is not there", "give the path of a file, or the word feedback")
+
+
 def read(file: Path, shape: Shape, names: Mapping[str, str]) -> pa.Table:
     """The rows in `file`, columns renamed by `names`, in the types of `shape` where the file has none of its own.
 
@@ -66,8 +76,7 @@ def read(file: Path, shape: Shape, names: Mapping[str, str]) -> pa.Table:
     """
     if not is_table(file.name):
         raise UserError(f"{file} is no table by its name", "give it as .csv, .tsv, .parquet, .jsonl or .ndjson")
-    if not file.is_file():
-        raise MissingFile(f"{file} is not there", "give the path of a file, or the word feedback")
+    check_there(file)
     columns = open_table(file, str(file)).columns
     raw_names = {name: _raw_name(name, columns, shape, names) for name in columns}
     try:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dovetail.errors import NotARepository, UserError
+from dovetail.errors import MissingPackage, NotARepository, UserError
 from dovetail.repo.git import Git
 from dovetail.serving.log.location import log_folder
 from dovetail.serving.settings import ENV_TOKENS, ServeOptions, Settings
@@ -27,9 +27,14 @@ def serve(request: ServeRequest, tell: Callable[[str], None]) -> None:
 
     Raises:
         UserError: when `ref` names something that is not served, or it would listen to the network without a token.
+        MissingPackage: when what `dovetail-ml[serve]` brings is not installed.
         OutsideError: when the port is taken, or there is nothing to serve.
     """
-    from dovetail.serving.http.server import run
+    try:
+        from dovetail.serving.http.server import run
+    except ModuleNotFoundError as error:
+        what = f"serving needs the package {error.name}, which is not installed"
+        raise MissingPackage(what, "pip install 'dovetail-ml[serve]'") from error
 
     run(settings(request), tell)
 

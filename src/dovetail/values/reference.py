@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 PRODUCTION, STAGING = "production", "staging"  # the aliases that a bare reference means, in this order
+STANDARD = (PRODUCTION, STAGING, "champion", "challenger", "candidate", "canary", "shadow")  # nobody mistypes these
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from dovetail.serving.engine.kept_copies import VersionCopy, keep, name_of
 from dovetail.serving.trust import Trust, Vouched
 from dovetail.tracking.connection import has_store, import_mlflow, open_store, tracking_uri
 from dovetail.tracking.store import SQLITE, Store, Version
-from dovetail.values.reference import PRODUCTION
+from dovetail.values.names import unknown
+from dovetail.values.reference import PRODUCTION, STANDARD
 
 _LATER = 5.0  # seconds until a version that could not be brought is tried again
 _SETTLING = 3.0  # seconds in which the alias may follow its tag: a promotion writes the tag first
@@ -124,14 +125,26 @@ class AliasWatch:
         else:
             version = store.version(self._model, self._number or 0)
         if version is None:
-            promote = f"dovetail promote {self._model}" + (f" --to {self._alias}" if self._alias != PRODUCTION else "")
-            raise UnknownReference(f"{self._what} names no version", promote if self._alias else "dovetail status")
+            raise self._unknown(store)
         if version.md5 is None:
             raise UnknownReference(
                 f"{self._what} is version {version.number}, which Dovetail did not register",
                 f"mlflow models serve -m models:/{self._what}",
             )
         return version, version.md5
+
+    def _unknown(self, store: Store) -> UnknownReference:
+        models = store.models()
+        if self._model not in models:
+            return UnknownReference(unknown("MLflow", "model", self._model, models), "dovetail list")
+        if self._alias is None:
+            numbers = [version.number for version in store.versions(self._model)]
+            return UnknownReference(unknown(self._model, "version", self._number, numbers), "dovetail list")
+        promote = f"dovetail promote {self._model}" + (f" --to {self._alias}" if self._alias != PRODUCTION else "")
+        known = store.aliases(self._model)
+        return UnknownReference(
+            unknown(self._model, "alias", self._alias, known), promote if self._alias in STANDARD else "dovetail list"
+        )
 
     def store_file(self) -> int | None:
         """Which file the SQLite store is; None for a server, or while there is none."""

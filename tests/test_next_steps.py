@@ -1,0 +1,208 @@
+"""Every `next:` is typed: after it, the same command does not say the same again."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EDITOR = "sed -i 1s/^/message/"
+
+
+def edited_metric(project):
+    project.replace("out/metrics.json", "0.7", "0.9")
+
+
+def changed_source(project):
+    project.write("data.csv", "a,b\n1,2\n3,4\n5,6\n")
+
+
+def another(project):
+    project.write("params.yaml", "train: {w: 8}\n")
+    project.run("dvc", "repro", "-q", "train")
+
+
+def another_version(project):
+    project.write("params.yaml", "train: {w: 8}\n")
+    project.run("dvc", "repro", "-q")
+
+
+def version_on_a_branch(project):
+    project.run("git", "switch", "-qc", "retrain/m/now")
+    another_version(project)
+    project.commit("another")
+    project.run("git", "switch", "-q", "main")
+    project.run("dvc", "checkout", "-q")
+
+
+def taken_back_in_git(project):
+    another_version(project)
+    project.commit("another")
+    project.run("git", "revert", "--no-edit", "HEAD")
+    project.run("dvc", "checkout", "-q")
+
+
+def no_model(project):
+    (project.root / "out/m.joblib").unlink()
+
+
+def no_store(project):
+    shutil.copytree(project.root / "mlruns/receipts", project.root / "receipts")
+    shutil.rmtree(project.root / "mlruns")
+    (project.root / "mlflow.db").unlink()
+    (project.root / "mlruns").mkdir()
+    (project.root / "receipts").rename(project.root / "mlruns/receipts")
+
+
+def unpushed(project):
+    project.run("dvc", "remote", "add", "-q", "-d", "store", str(project.root.parent / "remote"))
+
+
+def moved_by_hand(project):
+    project.store().client.set_registered_model_alias("m", "production", 1)
+
+
+def moved_against_the_ledger(project):
+    project.run("dovetail", "promote", "m")
+    project.store().client.delete_registered_model_alias("m", "production")
+
+
+def nothing(project):
+    del project
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is broken, which command says so and in which words; which of the alternatives of `next` is typed."""
+
+    broken: object
+    command: str
+    said: str
+    alternative: int = 0
+
+
+CASES = [
+    Case(edited_metric, "status", "out/metrics.json (md5"),
+    Case(edited_metric, "status", "out/metrics.json (md5", 1),
+    Case(edited_metric, "promote m", "out/metrics.json (md5"),
+    Case(changed_source, "status", "data.csv (md5"),
+    Case(changed_source, "status", "data.csv (md5", 1),
+    Case(another, "status", "is no registered version"),
+    Case(another, "promote m --dry-run", "is no version yet"),
+    Case(another_version, "status", "is in no commit"),
+    Case(another_version, "promote m", "no commit holds it"),
+    Case(version_on_a_branch, "status", "made on retrain/m/now"),
+    Case(taken_back_in_git, "status", "the workspace is version 1, @staging is version 2"),
+    Case(no_model, "status", "out/m.joblib is not there"),
+    Case(no_store, "status", "does not have it"),
+    Case(unpushed, "status", "not in the remote"),
+    Case(moved_by_hand, "status", "it was moved by hand"),
+    Case(moved_against_the_ledger, "status", "names nothing in MLflow"),
+    Case(nothing, "history m", "no tag here names"),
+]
+
+
+def following(output, said):
+    """The alternatives of the `next:` that stands behind the words, or in the line below."""
+    lines = output.splitlines()
+    number = next(number for number, line in enumerate(lines) if said in line)
+    found = re.search(r"next: (.*)", "\n".join(lines[number : number + 2]))[1]
+    return [re.sub(r"^to [^:]+: ", "", one) for one in re.split(r", or:? |; or ", found)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.broken.__name__}-{case.command}-{case.alternative}")
+def test_what_comes_next_ends_what_was_said(registered, case):
+    case.broken(registered)
+    before = registered.run("dovetail", *case.command.split(), code=None)
+    said = before.stdout + before.stderr
+    assert case.said in said
+    command = following(said, case.said)[case.alternative]
+    registered.run("bash", "-c", command, GIT_EDITOR=EDITOR)
+    after = registered.run("dovetail", *case.command.split(), code=None)
+    assert case.said not in after.stdout + after.stderr, command
+    assert after.returncode in (0, 1)
+
+
+def test_a_model_that_its_gates_keep_from_staging_is_told_so_and_no_command_that_changes_nothing(registered):
+    registered.write("params.yaml", "train: {w: 3}\n")
+    registered.run("dvc", "repro", "-q")
+    registered.commit("worse")
+    (model,) = registered.json("status", code=1)["models"]
+    (problem,) = model["problems"]
+    assert "does not pass accuracy" in problem["what"]
+    assert "dovetail register" not in problem["next"]
+    registered.replace("dvc.yaml", "min: 0.5", "min: 0.1")
+    registered.run("dvc", "repro", "-q", "-f", "register")
+    registered.commit("the gate is moved")
+    assert registered.json("status")["models"][0]["staging"]["version"] == 2
+
+
+def test_promote_says_first_which_version_it_took_and_why(registered):
+    def first():
+        return registered.run("dovetail", "promote", "m").stdout.splitlines()[0]
+
+    assert first() == "m/1 (the workspace's model) → @production"
+    no_model(registered)
+    assert first().startswith("m/1 (@staging, for out/m.joblib is not there) → @production")
+    answer = registered.json("promote", "m", "--version", "1")
+    assert answer["chosen"] == "the version asked for"
+    assert [gate["detail"] for gate in answer["gates"] if gate["name"] == "champion"] == ["it is the champion"]
+
+
+def test_promote_refuses_a_workspace_that_is_not_what_dvc_recorded(registered):
+    changed_source(registered)  # the model in the workspace is still the one recorded
+    assert registered.json("promote", "m", "--dry-run")["version"] == 1
+    edited_metric(registered)
+    error = registered.json("promote", "m", code=2)["error"]
+    assert error["kind"] == "StaleLock"
+    assert "dovetail promote m --version N" in error["next"]
+    assert registered.store().aliases() == {"m": {"staging": 1}}
+
+
+def test_a_model_that_was_never_promoted_has_an_empty_history(registered):
+    assert registered.json("history", "m") == {"model": "m", "at": None, "events": []}
+    assert registered.json("history", "mm", code=2)["error"]["kind"] == "UnknownModel"
+
+
+def test_monitoring_what_was_never_served_is_no_answer_and_leaves_no_run(registered):
+    error = registered.json("monitor", "m", code=2)["error"]
+    assert (error["kind"], error["next"]) == ("MissingFile", "dovetail serve m")
+    assert len(registered.store().runs()) == 1
+
+
+def test_what_a_stage_reads_and_nobody_has_is_said_in_our_words_with_what_was_meant(registered):
+    registered.replace("params.yaml", "train:", "trian:")
+    registered.replace("dvc.yaml", "train.py, data.csv]", "train.py, dta.csv]")
+    found = {one["what"]: one["next"] for one in registered.json("status", code=1)["models"][0]["problems"]}
+    assert found["train reads train, which is not in params.yaml, which has trian there"] == "rename trian to train"
+    assert found["train reads dta.csv, which is not there and which no stage makes"] == "name data.csv instead"
+    assert "train reads train, which is" in registered.run("dovetail", "doctor", code=1).stdout
+    registered.run("git", "checkout", "-q", ".")
+    assert registered.json("status")["models"][0]["problems"] == []
+
+
+def test_an_environment_that_was_moved_or_copied_is_made_anew(tmp_path):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    mark = tmp_path / ".venv/.installed"
+    mark.parent.mkdir()
+
+    def planned(place):
+        mark.write_text(f"{place}\n")
+        return subprocess.run(["make", "-n", "env"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert "rm -rf .venv" not in planned(tmp_path)
+    assert "rm -rf .venv" in planned("/where/it/was")
+
+
+def test_serving_without_its_packages_names_the_extra(registered, tmp_path):
+    stub = "raise ModuleNotFoundError(\"No module named 'uvicorn'\", name='uvicorn')\n"
+    (tmp_path / "stubs").mkdir()
+    (tmp_path / "stubs/uvicorn.py").write_text(stub)
+    done = registered.run("dovetail", "serve", "m", code=2, plain=True, PYTHONPATH=str(tmp_path / "stubs"))
+    assert done.stderr == (
+        "dovetail: serving needs the package uvicorn, which is not installed; next: pip install 'dovetail-ml[serve]'\n"
+    )
