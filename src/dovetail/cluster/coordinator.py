@@ -13,7 +13,8 @@ from queue import SimpleQueue
 from dovetail.cluster.order import Order
 from dovetail.cluster.outcome import StageOutcome
 from dovetail.cluster.workers import HERE, Workers
-from dovetail.repo.dag import Course, Dag, Step
+from dovetail.repo.dag import Dag
+from dovetail.repo.dag_step import Course, Step
 from dovetail.repo.stage_task import StageRun
 
 
@@ -61,8 +62,7 @@ class Coordinator:
                 else:
                     self._take(step, said)
         finally:
-            self._dag.write_lock()
-            self._dag.order_lock()
+            self._dag.finish()
         for name in self._order.left:
             self._note(StageOutcome(name, "skipped"))
         return [self._outcomes[name] for name in self._steps]

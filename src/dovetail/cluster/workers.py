@@ -14,7 +14,8 @@ from time import monotonic
 from dovetail.cluster.lane import SITE, UNSEEN
 from dovetail.cluster.pool import Pool, amount, open_pool
 from dovetail.cluster.stage_process import Died, StageProcess
-from dovetail.repo.dag import Dag, Step
+from dovetail.repo.dag import Dag
+from dovetail.repo.dag_step import Step
 from dovetail.repo.single_stage import run_in_place
 from dovetail.repo.snapshot import Snapshot, packed, take_snapshot
 from dovetail.repo.stage_task import StageRun

@@ -3,9 +3,8 @@
 import logging
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext
-from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import Busy
 from dovetail.repo import git_command
+from dovetail.repo.dag_step import Course, Step, name_of
 from dovetail.repo.dvc_repo import DvcRepo
+from dovetail.repo.plan_order import PlanOrder
 from dovetail.repo.single_stage import digests
 from dovetail.repo.snapshot import Snapshot
 from dovetail.repo.stage_task import StageTask
@@ -27,56 +28,6 @@ _LOCK_SECONDS = 60
 _SENT = 64 * 2**20  # bytes of outputs that DVC does not cache; a stage that reads more runs here
 
 
-class Course(Enum):
-    """What is to be done with a stage whose inputs are there."""
-
-    UNCHANGED = "unchanged"
-    RESTORE = "restore"  # DVC's run-cache has it
-    HERE = "here"  # it must not run elsewhere
-    AWAY = "away"
-
-
-class Step:
-    """A stage of the plan.
-
-    Attributes:
-        address: DVC's address of it.
-        name: Its name in its dvc.yaml; None of a .dvc file.
-        place: Its number in the plan.
-        upstream: The addresses of the steps that it waits for.
-        resources: What its `meta: {resources: …}` asks for.
-    """
-
-    def __init__(self, stage: "Stage", upstream: Iterable[str], place: int, *, force: bool) -> None:
-        self.stage = stage
-        self.place = place
-        self.force = force
-        self.address: str = stage.addressing
-        self.name = name_of(stage)
-        self.upstream = tuple(upstream)
-        self.resources: Mapping[str, Any] = self.meta.get("resources") or {}
-
-    @property
-    def ignores(self) -> set[Path]:
-        """The .gitignore files in which DVC names its outputs."""
-        return {Path(out.fspath).parent / ".gitignore" for out in self.stage.outs}
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """What the user wrote under the stage's `meta`."""
-        return self.stage.meta if isinstance(self.stage.meta, dict) else {}
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
-
-
-def name_of(stage: "Stage") -> str | None:
-    """Its name in a dvc.yaml; None of a .dvc file."""
-    name: str | None = getattr(stage, "name", None)
-    return name
-
-
 class Dag:
     """The steps of a repository's working tree, asked and changed from one thread.
 
@@ -88,8 +39,7 @@ class Dag:
         self._dvc = dvc
         self.steps: list[Step] = []
         self._unwritten: set[str] = set()
-        self._order: dict[str, list[str]] = {}
-        self._ignored: dict[Path, str] = {}
+        self._order = PlanOrder(())
 
     @property
     def _repo(self) -> "Repo":
@@ -109,10 +59,7 @@ class Dag:
         inside = Path.cwd().resolve().is_relative_to(self._dvc.root.resolve())
         with nullcontext() if inside else chdir(self._dvc.root), self._dvc.asked():
             self._repo.reproduce(list(targets) or None, single_item=single_item, force=force, repro_fn=note)
-            for step in self.steps:
-                if step.name and step.stage.path not in self._order:
-                    recorded = step.stage.dvcfile.lockfile_contents.get("stages") or {}
-                    self._order[step.stage.path] = list(recorded)
+            self._order = PlanOrder(self.steps)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -151,24 +98,9 @@ class Dag:
         told.setLevel(logging.ERROR)
         try:
             with chdir(self._dvc.root), context():  # DVC makes paths of the current folder
-                self._ignored = {file: _text(file) for step in self.steps for file in step.ignores}
                 yield
         finally:
             told.setLevel(level)
-
-    def _order_ignored(self, step: Step) -> None:
-        """Let the lines that are new in .gitignore stand in the order of the plan: steps end in any order."""
-        for file in step.ignores:
-            now, before = _text(file), self._ignored[file]
-            new = now.removeprefix(before).splitlines(keepends=True)
-            ordered = sorted(new, key=lambda line: self._places.get(str(file.parent) + line.strip(), -1))
-            if now.startswith(before) and ordered != new:
-                file.write_text(before + "".join(ordered), encoding="utf-8")
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        outs = (out.fspath for step in self.steps for out in step.stage.outs)
-        return {path: place for place, path in enumerate(outs)}
 
     def course(self, step: Step) -> Course:
         """What is to be done with a step whose upstream steps are done.
@@ -225,7 +157,7 @@ class Dag:
             except RunCacheNotFoundError:
                 return False
             stage.run()
-            self._order_ignored(step)
+            self._order.order_ignored(step)
         self._unwritten.add(step.address)
         return True
 
@@ -236,7 +168,7 @@ class Dag:
         with self._locked():
             if entry:  # a .dvc file says for itself what it is now
                 StageLoader.fill_from_lock(step.stage, dict(entry))
-            self._order_ignored(step)
+            self._order.order_ignored(step)
 
     def task(self, step: Step, snapshot: Snapshot) -> StageTask:
         """The step for a worker; `course` has just said that it runs away."""
@@ -281,22 +213,15 @@ class Dag:
                 stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
         self._unwritten.clear()
 
-    def order_lock(self) -> None:
-        """Let the entries that are new in dvc.lock stand in the order of the plan, whoever was first."""
-        from dvc.utils.serialize import load_yaml, modify_yaml
+    def finish(self) -> None:
+        """Write what is left to be written to dvc.lock, and let it stand there in the order of the plan.
 
-        for path, before in self._order.items():
-            lock = Path(path).with_suffix(".lock")
-            if not lock.is_file():
-                continue
-            now = list(load_yaml(str(lock)).get("stages") or {})
-            planned = [step.name for step in self.steps if step.stage.path == path]
-            ordered = [name for name in dict.fromkeys([*before, *planned, *now]) if name in now]
-            if ordered != now:
-                with modify_yaml(str(lock)) as content:
-                    entries = dict(content["stages"])
-                    content["stages"].clear()
-                    content["stages"].update((name, entries[name]) for name in ordered)
+        Raises:
+            UserError: when it cannot be written.
+        """
+        self.write_lock()
+        with self._locked():
+            self._order.order_lock()
 
     @cached_property
     def _known(self) -> frozenset[str]:

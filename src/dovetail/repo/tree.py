@@ -284,10 +284,8 @@ class Tree(ABC):
 
     def plots(self, model: Model, lineage: Lineage, folder: Path) -> dict[str, Path]:
         """The plots that the stages of `lineage` made or that lie beside the model, by their path in the repository."""
-        refs = [
-            *self._made(self.declared.plots, lineage, files=False),
-            *self._loose(self.declared.plots, model, lineage.stages),
-        ]
+        plots = self.declared.plots
+        refs = [*self._made(plots, lineage, files=False), *self._loose(plots, model, lineage.stages)]
         return {ref.path: self.as_file(ref, folder) for ref in refs}
 
     def parsed(self, ref: FileRef) -> Any:

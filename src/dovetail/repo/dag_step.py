@@ -1,0 +1,55 @@
+"""A stage of a plan, and what can be done with it."""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dvc.stage import Stage
+
+
+class Course(Enum):
+    """What is to be done with a stage whose inputs are there."""
+
+    UNCHANGED = "unchanged"
+    RESTORE = "restore"  # DVC's run-cache has it
+    HERE = "here"  # it must not run elsewhere
+    AWAY = "away"
+
+
+class Step:
+    """A stage of the plan.
+
+    Attributes:
+        address: DVC's address of it.
+        name: Its name in its dvc.yaml; None of a .dvc file.
+        place: Its number in the plan.
+        upstream: The addresses of the steps that it waits for.
+        resources: What its `meta: {resources: …}` asks for.
+    """
+
+    def __init__(self, stage: "Stage", upstream: Iterable[str], place: int, *, force: bool) -> None:
+        self.stage = stage
+        self.place = place
+        self.force = force
+        self.address: str = stage.addressing
+        self.name = name_of(stage)
+        self.upstream = tuple(upstream)
+        self.resources: Mapping[str, Any] = self.meta.get("resources") or {}
+
+    @property
+    def ignores(self) -> set[Path]:
+        """The .gitignore files in which DVC names its outputs."""
+        return {Path(out.fspath).parent / ".gitignore" for out in self.stage.outs}
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the user wrote under the stage's `meta`."""
+        return self.stage.meta if isinstance(self.stage.meta, dict) else {}
+
+
+def name_of(stage: "Stage") -> str | None:
+    """Its name in a dvc.yaml; None of a .dvc file."""
+    name: str | None = getattr(stage, "name", None)
+    return name
