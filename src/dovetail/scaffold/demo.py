@@ -171,9 +171,8 @@ class _Demo:
         with self._server() as address:
             header = ",".join(_COLUMNS)
             one = f"{header}\n181.5,7.2,red\n"
-            self._tell(
-                f"$ curl -s {address}/invocations -H 'Content-Type: text/csv' --data-binary $'{header}\\n181.5,7.2,red'"
-            )
+            self._tell(f"$ curl -s {address}/invocations -H 'Content-Type: text/csv' \\")
+            self._tell(f"      --data-binary $'{header}\\n181.5,7.2,red'")
             prediction = _post(address, one)
             self._tell(f"    {prediction}")
             rows = [f"{weight + 60:.1f},{firmness},{colour}" for weight, firmness, colour, _ in _apples(_ASKED, seed=1)]
