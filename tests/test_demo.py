@@ -1,19 +1,39 @@
-"""`dovetail demo`: a table becomes a project, a staged model, a promoted and watched one, as a user would type it."""
+"""`dovetail demo`: a table becomes a project, a staged model, a promoted and watched one, as a user would type it.
+
+What it leaves is the project of the reference's examples.
+"""
 
 import json
+import shlex
+import sys
+from types import SimpleNamespace
 
 import pytest
-from project import Project
+from project import ROOT, Project, isolate
 
+from dovetail.cli import main
 from dovetail.errors import UserError
 from dovetail.scaffold import demo
 
+sys.path.insert(0, str(ROOT / "scripts"))
+import reference
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """What the demo said, and the project that it left."""
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(tmp_path_factory, patch)
+        folder = tmp_path_factory.mktemp("demo")
+        here = Project(folder, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9/nobody"})  # not the demo's store
+        said = here.run("dovetail", "demo", "--into", "played").stdout
+    reference.write_labelled(folder / "played/apples")
+    return SimpleNamespace(said=said, project=Project(folder / "played/apples"))
+
 
 @pytest.mark.slow
-def test_the_demo_plays_the_tour_and_says_what_happens(tmp_path):
-    here = Project(tmp_path, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9/nobody"})  # not its store
-    said = here.run("dovetail", "demo", "--into", "played").stdout
-    made = Project(tmp_path / "played/apples")
+def test_the_demo_plays_the_tour_and_says_what_happens(played):
+    said, made = played.said, played.project
     commands = [line.split()[1:3] for line in said.splitlines() if line.startswith("$ ")]
     assert commands == [
         ["dovetail", "new"], ["dvc", "repro"], ["git", "add"], ["git", "commit"], ["dovetail", "status"],
@@ -25,7 +45,7 @@ def test_the_demo_plays_the_tour_and_says_what_happens(tmp_path):
         "      DRIFT  weight (g) ", "    apples/1 @production @staging", f"  cd {made.root}",
     ):  # fmt: skip
         assert f"\n{line}" in said, line
-    assert max(len(line) for line in said.splitlines() if str(tmp_path) not in line) <= 120
+    assert max(len(line) for line in said.splitlines() if str(made.root.parent) not in line) <= 120
     assert "weight (g)" in (made.root / "build/drift.html").read_text()
     (model,) = made.json("status")["models"]
     assert (model["production"]["version"], model["staging"]["version"], model["in_sync"]) == (1, 1, True)
@@ -34,6 +54,37 @@ def test_the_demo_plays_the_tour_and_says_what_happens(tmp_path):
     assert "data/raw/apples.csv.dvc" in made.run("git", "ls-files").stdout
     assert made.run("dvc", "data", "status", "--json").stdout.strip() in ("{}", "")
     assert made.run("git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_reference_run(played):
+    """Those of a server are read by its parser: the demo started one."""
+    for name, said in reference.texts()["commands"].items():
+        codes = {2} if said.get("refused") else {1} if said.get("drifts") else {0}
+        for example in said["examples"]:
+            words = shlex.split(example)
+            command = main.commands[words[1]]
+            command.make_context(words[1], words[2:])
+            assert command.name == name
+            if not said.get("runs_on") and name != "demo":
+                done = played.project.run(*words, code=None)
+                assert done.returncode in codes, f"{example}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.slow
+def test_the_answers_of_the_reference_have_those_keys(played):
+    """After the examples; what is shown of a list is an entry of it."""
+    shapes = json.loads(reference.SHAPES.read_text())
+    assert list(shapes) == list(reference.ANSWERS)
+    for typed in ("status", "history apples", "lineage data/raw/apples.csv", "init"):
+        answer = json.loads(played.project.run("dovetail", *shlex.split(typed), "--json", code=None).stdout)
+        assert reference.shape(answer).split(",")[0] == shapes[typed].split(",")[0]
+
+
+def test_the_reference_is_what_the_code_says():
+    """Else: python scripts/reference.py."""
+    for name, text in reference.pages().items():
+        assert (reference.FOLDER / name).read_text() == text, name
 
 
 def test_the_demo_says_which_extras_it_lacks(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from dovetail.cli import main
 from dovetail.values import tag_keys
 from stages.common.params import Params
 
-ANSWERS = (ROOT / "docs/reference/answers.md").read_text()
+REFERENCE = (ROOT / "docs/reference/commands.md").read_text()
 NAMED_IN_EXAMPLES = ("pets", "NAME")
 
 COMMANDS = [(None, main), *main.commands.items()]
@@ -21,10 +21,10 @@ COMMANDS = [(None, main), *main.commands.items()]
 @pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name or "dovetail" for name, _ in COMMANDS])
 def test_every_command_and_every_flag_has_help_and_is_in_the_reference(name, command):
     assert command.help
-    assert name is None or f"`dovetail {name}" in ANSWERS
+    assert name is None or f"\n### {name}\n" in REFERENCE
     for option in (p for p in command.params if isinstance(p, click.Option)):
         assert option.help
-        assert f"{max(option.opts, key=len)}" in ANSWERS
+        assert f"`{max(option.opts, key=len)}" in REFERENCE or f" {max(option.opts, key=len)} " in REFERENCE
 
 
 def test_the_make_targets_that_are_named_exist_and_each_is_explained():

@@ -241,7 +241,7 @@ def _apples(count: int, seed: int) -> Iterator[tuple[float, float, str, str]]:
 def _write_apples(file: Path) -> None:
     draw = random.Random(2)  # noqa: S311
     with file.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out, delimiter=";", lineterminator="\n")
+        writer = csv.writer(out, lineterminator="\n")
         writer.writerow(("label", *_COLUMNS, "sort"))
         for number, (weight, firmness, colour, sort) in enumerate(_apples(_ROWS, seed=0)):
             shown = "NA" if draw.random() < 0.05 else firmness  # noqa: PLR2004  (as tables are)
