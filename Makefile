@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)# DVC runs the stages with whatever `python` comes first
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro record unchanged test quick check bench ui env compare staging deploy retrain lock clean
+.PHONY: repro record unchanged test quick check bench ui docs env compare staging deploy retrain lock clean
 .DEFAULT_GOAL := repro
 
 env: $(VENV)/.installed
@@ -50,6 +50,13 @@ bench: env  ## every benchmark: ratios against a named peer, in one run
 
 ui: env  ## MLflow's UI on what `make repro` made
 	mlflow ui
+
+docs: env  ## the documentation site in build/docs, its reference made from the code, in an environment of its own
+	python scripts/reference.py
+	test -x $(BIN)/../docs/bin/sphinx-build || $(BIN)/python -m venv --without-pip $(VENV)/docs
+	uv pip sync --quiet --python $(VENV)/docs/bin/python requirements-docs.lock
+	rm -rf build/docs build/docs-source && mkdir -p build && cp -r docs build/docs-source
+	$(VENV)/docs/bin/sphinx-build -W --keep-going --quiet -b html build/docs-source build/docs
 
 # The three steps of CI/CD, plain commands that any CI can run; .github/workflows/ calls them.
 MODELS ?= iris penguins diabetes

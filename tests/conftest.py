@@ -16,15 +16,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Fixtures that stand for a project; a test that uses one of them starts commands.
 PROJECTS = {
-    "_small_template", "_registered_template", "_judged_template", "_retrained", "adopted", "estate", "made", "project",
-    "promoted", "reproduced", "served",
+    "_small_template", "_registered_template", "_judged_template", "_retrained", "adopted", "estate", "made", "played",
+    "project", "promoted", "reproduced", "served",
 }  # fmt: skip
 
 
 # Files whose fixtures are dear and made once for the file: their tests all go to one worker, and first.
 TOGETHER = {
-    "test_gc.py", "test_named_breakage.py", "test_reference_project.py", "test_retrain.py", "test_serving.py",
-    "test_serving_bad_input.py", "test_serving_faults.py", "test_serving_onnx.py", "test_unusable_files.py",
+    "test_demo.py", "test_gc.py", "test_named_breakage.py", "test_reference_project.py", "test_retrain.py",
+    "test_serving.py", "test_serving_bad_input.py", "test_serving_faults.py", "test_serving_onnx.py",
+    "test_unusable_files.py",
 }  # fmt: skip
 
 

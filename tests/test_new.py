@@ -1,7 +1,6 @@
-"""A project of its own from a data file, in one command, and a staged model in two."""
+"""A project of its own from a data file; test_demo.py goes on with one."""
 
 import gzip
-import json
 import re
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from project import ROOT, Project
+from project import ROOT
 
 from dovetail.errors import OutsideError, UserError
 from dovetail.scaffold.inferred import infer
@@ -35,24 +34,6 @@ def rows():
             "y": np.where((size > 0) == (colour == "red"), "yes", "no"),
         }
     )
-
-
-@pytest.mark.slow
-def test_a_csv_becomes_a_staged_model_in_two_commands(tmp_path):
-    rows().to_csv(tmp_path / "Strange data.csv", index=False, na_rep="NA", sep=";")
-    here = Project(tmp_path)
-    answer = here.json("new", "made", "--data", "Strange data.csv", "--target", "y")
-    assert (answer["model"], answer["rows"], answer["committed"]) == ("strange_data", ROWS, True)
-    made = Project(tmp_path / "made")
-    made.run("dvc", "repro", "-q")
-    made.commit("trained")
-    (model,) = made.json("status")["models"]
-    assert (model["staging"]["version"], model["in_sync"]) == (1, True)
-    assert made.json("doctor")["problems"] == []
-    assert json.loads((made.root / "metrics/strange_data.json").read_text())["accuracy"] > 0.7
-    assert "data/raw/strange_data.csv.dvc" in made.run("git", "ls-files").stdout
-    assert made.run("dvc", "data", "status", "--json").stdout.strip() in ("{}", "")
-    made.run("dovetail", "promote", "strange_data")
 
 
 def params_of(tmp_path, table, target, name="data.csv", **how):

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dovetail.cli.decide import init, new, promote, register, rollback, write_off
+from dovetail.cli.decide import demo, init, new, promote, register, rollback, write_off
 from dovetail.cli.examples import examples
 from dovetail.cli.look import diff, history, lineage, list_models, show_version, status
 from dovetail.cli.maintain import clean_up, doctor, sync
@@ -24,7 +24,7 @@ GROUPS = {
     "Look": (list_models, show_version, status, lineage, diff, history),
     "Decide": (init, new, register, promote, rollback, write_off),
     "Repair": (sync, doctor, clean_up),
-    "Run": (repro, reproduce, serve, monitor, retrain),
+    "Run": (demo, repro, reproduce, serve, monitor, retrain),
 }
 
 

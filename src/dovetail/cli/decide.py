@@ -80,6 +80,25 @@ def new(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 
 
 @click.command()
+@click.option(
+    "--into",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where the project goes; default: a new temporary folder.",
+)
+@json_option
+def demo(folder: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Play the tour in two minutes, with commentary: a project made, trained, promoted, served, watched, explained."""
+    from dovetail.scaffold.demo import DemoRequest
+    from dovetail.scaffold.demo import demo as library_call
+
+    answer = library_call(DemoRequest(folder), tell=(lambda _: None) if as_json else click.echo)
+    if as_json:
+        show(answer.as_json(), as_json=True, text=str)
+
+
+@click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...", type=MODEL)
 @json_option
 def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001

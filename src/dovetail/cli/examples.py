@@ -38,6 +38,10 @@ _EXAMPLES = {
     "sync": (("dovetail sync", "what HEAD's history says"), ("dovetail sync --all --repair", "all of it")),
     "doctor": (("dovetail doctor", "what is broken or risky?"), ("dovetail doctor --trace train", "what does it use?")),
     "gc": (("dovetail gc", "what is needed by nothing?"), ("dovetail gc --cloud --force", "delete it")),
+    "demo": (
+        ("dovetail demo", "the tour in two minutes, with commentary"),
+        ("dovetail demo --into ../wine", "keep its project there"),
+    ),
     "repro": (
         ("dovetail repro", "as dvc repro does, stages side by side"),
         ("dovetail repro train --workers 4 --dry", "what would run?"),

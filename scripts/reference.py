@@ -1,0 +1,290 @@
+"""The reference in docs/reference, made from the code: commands, answers, tags, gates, params, the Python API.
+
+    python scripts/reference.py                  writes the pages
+    python scripts/reference.py --answers FOLDER  before that, records the shape of each JSON answer anew, in the project
+                                                 that `dovetail demo --into FOLDER` left there
+
+What the code does not say itself, such as examples, stands in docs/reference/texts.yaml. tests/test_reference_pages.py
+holds that the pages are those that this script writes, and runs the examples.
+"""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+import dovetail
+from dovetail import errors
+from dovetail.cli import main
+from dovetail.gates import rules
+from dovetail.values import tag_keys
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs/reference"
+SHAPES = FOLDER / "answers.json"
+GROUPS = {
+    "begin": "Begin: a project, an adoption",
+    "look": "Look: nothing changes",
+    "decide": "Decide: what MLflow's registry names",
+    "repair": "Repair and clean up",
+    "run": "Run stages and models",
+}
+# The answers whose shape is recorded, by what is typed after `dovetail`; in the demo's project, in this order.
+ANSWERS = (
+    "init", "status", "register", "lineage apples@production", "lineage data/raw/apples.csv", "diff apples/1 HEAD",
+    "promote apples --to shadow", "history apples", "doctor", "sync", "gc", "reproduce apples/1", "monitor apples",
+    "retrain apples --with ../labelled.csv --dry-run",
+)  # fmt: skip
+_OPEN = {
+    "params",
+    "metrics",
+    "packages",
+    "available",
+    "evidence",
+    "computing",
+    "settings",
+}  # their keys are the project's
+_NOTE = "<!-- Made by scripts/reference.py; do not edit. -->\n\n"
+
+
+def texts() -> Any:
+    """What stands beside the code."""
+    return yaml.safe_load((FOLDER / "texts.yaml").read_text(encoding="utf-8"))
+
+
+def pages() -> dict[str, str]:
+    """Each page's text by its name."""
+    said = texts()
+    made = {
+        "commands.md": "\n".join(_commands(said["commands"])),
+        "answers.md": "\n".join(_answers()),
+        "tags.md": "\n".join(_tags(said["tags"])),
+        "gates.md": "\n".join(_gates(said["gates"])),
+        "params.md": "\n".join(_params()),
+        "python.md": "\n".join(_python()),
+    }
+    return {name: _NOTE + text.rstrip() + "\n" for name, text in made.items()}
+
+
+def _commands(said: Mapping[str, Any]) -> Iterator[str]:
+    _same(set(said), set(main.commands), "commands")
+    yield "# Commands\n"
+    yield (
+        "Every command answers on standard output, explains itself with `--help`, and ends with an [exit code](answers.md#exit-codes). "
+        "The examples are those of the project that `dovetail demo` makes, and a test runs them.\n"
+    )
+    yield "`dovetail --version` says which version this is. `dovetail --traceback COMMAND …` shows where a known error was raised.\n"
+    yield "A **REF** names a model's state: `apples` (its production, else staging), `apples@production`, `apples/3`,"
+    yield "`models:/apples@production`, `runs:/ID`, a git revision with a model (`v1.2:apples`, `HEAD~1:apples`); for data a path or an md5.\n"
+    yield "| command | what it does |\n| --- | --- |"
+    for group in GROUPS:
+        for name in _of(said, group):
+            first = (main.commands[name].help or "").split("\n\n")[0].replace("\n", " ")
+            yield f"| [`{name}`](#{name}) | {first} |"
+    for group, title in GROUPS.items():
+        yield f"\n## {title}"
+        for name in _of(said, group):
+            yield from _command(name, main.commands[name], said[name])
+
+
+def _of(said: Mapping[str, Any], group: str) -> list[str]:
+    return [name for name, entry in said.items() if entry["group"] == group]
+
+
+def _command(name: str, command: click.Command, said: Mapping[str, Any]) -> Iterator[str]:
+    context = click.Context(command, info_name=f"dovetail {name}")
+    yield f"\n### {name}\n\n```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
+    yield f"{inspect.cleandoc(command.help or '')}\n"
+    examples = said["examples"]
+    language = "sh" if said.get("runs_on") or name == "demo" else "bash"
+    yield f"```{language}\n" + "\n".join(examples) + "\n```\n"
+    if "more" in said:
+        yield said["more"]
+    yield "| option | |\n| --- | --- |"
+    for option in (p for p in command.params if isinstance(p, click.Option)):
+        spelled = max(option.opts, key=len)
+        value = "" if option.is_flag else f" {option.make_metavar(context)}"
+        default = option.default
+        shown = f" Default: {default}." if option.show_default and default not in (None, ()) else ""
+        yield f"| `{spelled}{value}` | {option.help}{shown} |"
+
+
+def _answers() -> Iterator[str]:
+    shapes = json.loads(SHAPES.read_text(encoding="utf-8"))
+    yield "# Answers\n"
+    yield "With `--json` standard output is one JSON document and nothing else, also on failure. Keys stay; new ones may come. `…` are"
+    yield "the project's own keys. The shapes are recorded from real answers, and a test compares them.\n"
+    for typed in ANSWERS:
+        yield f"`dovetail {typed} --json`\n\n```text\n{shapes[typed]}\n```\n"
+    yield "`dovetail monitor … --watch SECONDS --json` prints such a document on a line for each look.\n"
+    yield '## Failures\n\n```text\n{"error": {"kind", "message", "next"}}\n```\n'
+    yield "An error is one line that names the thing, its value and the next command. `kind` is one of:\n"
+    tree = inspect.cleandoc(errors.__doc__ or "").split("\n\n", 1)[1]
+    yield f"```text\n{tree}\n```\n"
+    yield "## Exit codes\n\n| code | meaning |\n| --- | --- |"
+    yield "| 0 | done |"
+    yield "| 1 | the answer is no: problems were found, sides disagree, a gate refused, a version was not reproduced, or what is served has drifted |"
+    yield "| 2 | you must change something: a name, a file, a key |"
+    yield "| 3 | something outside failed: MLflow did not answer, another process held the lock |"
+    yield "| 130 | `dovetail reproduce` or `dovetail retrain` was interrupted |"
+
+
+def shape(answer: Any, key: str = "", depth: int = 0) -> str:
+    """The keys of a document, as text; a list shows its richest entry."""
+    pad = "  " * (depth + 1)
+    if isinstance(answer, list):
+        inner = max((shape(one, key, depth) for one in answer), key=len, default="")
+        return f"[{inner}]"
+    if not isinstance(answer, dict):
+        return ""
+    if key in _OPEN:
+        return "{…}"
+    parts = [f"{name}: {inner}" if (inner := shape(value, name, depth + 1)) else name for name, value in answer.items()]
+    flat = "{" + ", ".join(parts) + "}"
+    if len(flat) + 2 * depth <= 100 and "\n" not in flat:  # noqa: PLR2004  (fits a page)
+        return flat
+    lines, line = [], ""
+    for part in parts:
+        if line and ("\n" in part or len(line) + len(part) > 96 - 2 * depth):
+            lines.append(line)
+            line = ""
+        line += f"{part}, "
+    return "{\n" + "\n".join(f"{pad}{one.rstrip()}" for one in [*lines, line.rstrip(", ")]) + "\n" + "  " * depth + "}"
+
+
+def record(project: Path) -> None:
+    """Ask every command of ANSWERS in the demo's project, and keep the shapes."""
+    write_labelled(project)
+    shapes = {}
+    for typed in ANSWERS:
+        done = subprocess.run(
+            ["dovetail", *typed.split(), "--json"], cwd=project, capture_output=True, text=True, check=False
+        )
+        shapes[typed] = shape(json.loads(done.stdout))
+        sys.stdout.write(f"{typed}: exit code {done.returncode}\n")
+    SHAPES.write_text(json.dumps(shapes, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_labelled(project: Path) -> None:
+    """Labelled rows for `retrain`: the demo's own under other ids."""
+    header, *rows = (project.parent / "apples.csv").read_text(encoding="utf-8").splitlines()
+    new = [row.replace("A-", "B-").replace(",NA,", ",6.5,") for row in rows[:60]]
+    (project.parent / "labelled.csv").write_text("\n".join([header, *new]) + "\n", encoding="utf-8")
+
+
+def _tags(said: Mapping[str, str]) -> Iterator[str]:
+    written = {
+        f"{value}<path>" if value == tag_keys.DATA_PREFIX else value
+        for name, value in vars(tag_keys).items()
+        if name.isupper() and str(value).startswith("dovetail.")
+    }
+    _same(set(said), written, "tags")
+    yield "# Tags\n"
+    yield "Every run and every version carries these tags (those of `reproduce` only once it was). They are the link to git and DVC, and it"
+    yield "is content, not an id.\n"
+    yield "| tag | what it says |\n| --- | --- |"
+    for name, meaning in said.items():
+        yield f"| `{name}` | {meaning.strip()} |"
+    yield "\nFor example ``mlflow.search_runs(search_all_experiments=True, filter_string=\"tags.`dovetail.model.md5` = '…'\")``."
+
+
+def _gates(said: Mapping[str, Any]) -> Iterator[str]:
+    _same(set(said), {"metric", *rules.KINDS}, "gates")
+    yield "# Gates\n"
+    yield "What a version must meet. They stand beside the model, in `params.yaml`, and are versioned with it. When they are asked, and by"
+    yield "whom: [promotion](../promotion.md#gates).\n"
+    yield "| gate | asked | what it holds |\n| --- | --- | --- |"
+    for name, gate in said.items():
+        shown = "*a metric*" if name == "metric" else f"`{name}`"
+        yield f"| {shown} | {gate['asked']} | {gate['holds'].strip()} |"
+    yield "\n## Keys and defaults\n\n```yaml\ngates:"
+    yield f"  accuracy: {_flow(rules.BOUNDS)}  # or any other metric's name"
+    for name, keys in rules.KINDS.items():
+        yield f"  {name}: {f'{{column: {_flow(rules.SLICE)}}}' if name == rules.SLICES else _flow(keys)}"
+    yield "```"
+
+
+def _flow(keys: Mapping[str, Any]) -> str:
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items()}
+    return yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=1000).strip()
+
+
+def _params() -> Iterator[str]:
+    schema = json.loads((ROOT / "params.schema.json").read_text(encoding="utf-8"))
+    yield "# params.yaml\n"
+    yield "What a project of Dovetail's stages says: this repository, and one that `dovetail new` made. `params.schema.json` lets an editor"
+    yield "complete and check it; a misspelt key stops the pipeline with the place, the value and what is allowed there.\n"
+    yield "## The file\n"
+    yield from _keys(schema)
+    for name, block in schema["$defs"].items():
+        yield f"\n## {name}\n\n{block.get('description', '')}\n"
+        yield from _keys(block)
+
+
+def _keys(block: Mapping[str, Any]) -> Iterator[str]:
+    required = block.get("required", [])
+    yield "| key | type | default | |\n| --- | --- | --- | --- |"
+    for name, key in block.get("properties", {}).items():
+        default = "required" if name in required else f"`{json.dumps(key['default'])}`" if "default" in key else ""
+        yield f"| `{name}` | {_type(key)} | {default} | {key.get('description', '')} |"
+    if isinstance(extra := block.get("additionalProperties"), dict) and extra:
+        yield f"| *any other* | {_type(extra)} | | |"
+
+
+def _type(key: Mapping[str, Any]) -> str:  # noqa: PLR0911  (a kind a line)
+    """A JSON schema's type in words, blocks as links."""
+    if "$ref" in key:
+        name = key["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in key:
+        return " or ".join(_type(one) for one in key["anyOf"] if one.get("type") != "null")
+    if "enum" in key:
+        return " or ".join(f"`{value}`" for value in key["enum"])
+    if "const" in key:
+        return f"`{key['const']}`"
+    kind = str(key.get("type", "anything"))
+    if kind == "array":
+        return f"list of {_type(key.get('items', {}))}"
+    if kind == "object" and isinstance(values := key.get("additionalProperties"), dict) and values:
+        return f"mapping to {_type(values)}"
+    return {"object": "mapping", "string": "text"}.get(kind, kind)
+
+
+def _python() -> Iterator[str]:
+    yield "# Python API\n"
+    yield "The verbs of the command line as methods, with the same answers: frozen dataclasses whose `as_json()` is the document of `--json`.\n"
+    yield "```python\nimport dovetail\n\nwith dovetail.open() as repository:\n    print(repository.status().in_sync)\n```\n"
+    yield "Errors are `dovetail.DovetailError`s: `message`, `next_command`, `exit_code`, `kind`.\n"
+    for name in ("open", "new"):
+        yield from _function(f"dovetail.{name}", getattr(dovetail, name))
+    yield f"## dovetail.Repository\n\n{inspect.cleandoc(dovetail.Repository.__doc__ or '')}\n"
+    for name, method in inspect.getmembers(dovetail.Repository, inspect.isfunction):
+        if not name.startswith("_"):
+            yield from _function(f"Repository.{name}", method, "###")
+
+
+def _function(name: str, function: Any, heading: str = "##") -> Iterator[str]:
+    signature = re.sub(r"'(\w+)'", r"\1", str(inspect.signature(function))).replace("self, ", "").replace("self", "")
+    signature = re.sub(r"<function [^>]*>", "...", re.sub(r"(?:\w+\.)+(\w+)", r"\1", signature))
+    yield f"{heading} {name}\n\n```python\n{name}{signature}\n```\n\n{inspect.cleandoc(function.__doc__ or '')}\n"
+
+
+def _same(said: set[str], there: set[str], what: str) -> None:
+    if missing := sorted(there - said):
+        raise SystemExit(f"docs/reference/texts.yaml says nothing of the {what} {', '.join(missing)}")
+    if gone := sorted(said - there):
+        raise SystemExit(f"docs/reference/texts.yaml speaks of {what} that are gone: {', '.join(gone)}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--answers"]:
+        record(Path(sys.argv[2]) / "apples")
+    for page, text in pages().items():
+        (FOLDER / page).write_text(text, encoding="utf-8")

@@ -1,0 +1,72 @@
+"""The documents' commands run, in the order of the page, and print what the page shows."""
+
+import pytest
+from documents import (
+    DOCUMENTS,
+    FENCED,
+    assert_shows,
+    blocks,
+    clone_with_environment,
+    commands_of,
+    folder_with_commands,
+    follow,
+)
+from project import ROOT
+
+README = ["README.md"]
+REFERENCE_PROJECT = [
+    "docs/tutorials/tour.md",
+    "docs/howto/somebody-moved-an-alias.md",
+    "docs/howto/mlflow-is-lost.md",
+]  # each goes on where the one before it ended
+NOT_RUN = {  # the kinds of `sh` blocks, by what stands in them
+    "an installation": "pip install",
+    "a server of yours": "mlflow.example.org",
+    "files of yours": "labelled.csv",
+    "a folder of your server": "/srv/iris",
+    "a server that goes on": "dovetail serve iris ",
+}
+
+
+@pytest.mark.slow
+def test_the_first_five_minutes_run_and_print_what_the_readme_shows(tmp_path):
+    newcomer = folder_with_commands(tmp_path / "newcomer")
+    elsewhere = clone_commands()
+    follow(newcomer, README, tmp_path, without=elsewhere)
+
+
+@pytest.mark.slow
+def test_the_tour_of_the_reference_project_runs_and_prints_what_it_shows(tmp_path):
+    printed = follow(clone_with_environment(tmp_path / "dovetail"), REFERENCE_PROJECT, tmp_path)
+    assert '"alias":"staging","version":"2"' in "".join(printed.split())  # what the UI was asked
+
+
+def clone_commands():
+    """The blocks of the README that stand at the beginning of the tour, where they are run: they need a clone."""
+    return [block for block in commands_of("README.md") if block in commands_of("docs/tutorials/tour.md")]
+
+
+def test_every_block_of_commands_is_run_or_is_of_a_kind_that_cannot_be():
+    run = {block for page in README + REFERENCE_PROJECT for block in commands_of(page)}
+    for file in DOCUMENTS:
+        path = file.relative_to(ROOT)
+        if path.as_posix() == "docs/reference/commands.md":  # test_demo.py runs these
+            continue
+        assert [block for block in commands_of(path) if block not in run] == [], path
+        for language, block in blocks(path):
+            assert language not in ("console", "shell")
+            assert language != "sh" or any(mark in block for mark in NOT_RUN.values()), f"{path}: {block}"
+
+
+def test_no_indented_block_hides_commands():
+    for file in DOCUMENTS:
+        assert [
+            indent for indent, language, _ in FENCED.findall(file.read_text()) if indent and language == "bash"
+        ] == []
+
+
+def test_what_a_page_shows_is_compared_and_not_merely_printed():
+    assert_shows("a\nrun 0123abcd made\nx   y\n", "run 6443966f made\n…\nx y\n")
+    for shown in ("run 6443966f present", "x z", "x y\na"):
+        with pytest.raises(AssertionError):
+            assert_shows("a\nrun 0123abcd made\nx y\n", shown)
