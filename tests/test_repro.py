@@ -1,15 +1,17 @@
 """`dovetail repro`: what `dvc repro` makes, byte for byte, on several workers, whatever dies meanwhile."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from pipelines import SHAPES
-from project import Project
+from project import Project, free_port
 
 import dovetail
 from dovetail.cluster.order import Order
@@ -279,6 +281,84 @@ def test_what_cannot_be_reached_is_one_line(repository, options, said):
     assert done.stderr.count("\n") == 1
     assert "; next: " in done.stderr
     assert not started(repository)
+
+
+@contextmanager
+def cluster(folder, *wrapped):
+    """A Dask scheduler and workers of one thread, each started by a command line in place of `wrapped`'s `{}`."""
+    port, folder = free_port(), folder / "cluster"
+    (folder / "logs").mkdir(parents=True)
+    address = f"tcp://127.0.0.1:{port}"
+    lines = [f"dask scheduler --host 127.0.0.1 --port {port} --no-dashboard"]
+    lines += [form.format(f"exec dask worker {address} --nthreads 1 --no-dashboard --no-nanny") for form in wrapped]
+    started = []
+    try:
+        for number, line in enumerate(lines):
+            place = folder / str(number)
+            place.mkdir()
+            with (folder / "logs" / str(number)).open("w") as log:
+                started.append(
+                    subprocess.Popen(["sh", "-c", line], cwd=place, stdout=log, stderr=log, start_new_session=True)
+                )
+        wait_for(lambda: all("Registered to" in (folder / "logs" / str(n)).read_text() for n in range(1, len(lines))))
+        yield address, started[1:]
+    finally:
+        for process in started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.slow
+def test_on_a_cluster_another_worker_takes_what_a_killed_one_had(repository, tmp_path):
+    repository.write("dvc.yaml", independent("a", "b").replace("stage.py a", "stage.py a go"))
+    with cluster(tmp_path, "{}", "{}") as (address, workers):
+        running = subprocess.Popen(["dovetail", "repro", "--cluster", address, "--json"], cwd=repository.root,
+                                   stdout=subprocess.PIPE, text=True)  # fmt: skip
+        wait_for(lambda: started(repository, "a") == 1)
+        child = next(repository.runs.glob("a-*")).name.removeprefix("a-")
+        above = [int(child)]
+        while above[-1] > 1:
+            above.append(int(Path(f"/proc/{above[-1]}/stat").read_text().rpartition(") ")[2].split()[1]))
+        victim = next(worker for worker in workers if worker.pid in above)
+        victim.kill()
+        wait_for(lambda: started(repository, "a") == 2 and not Path(f"/proc/{child}").exists(), 60)
+        (repository.runs / "go").touch()
+        answer = json.loads(running.communicate(timeout=60)[0])
+    assert running.returncode == 0
+    assert {stage["how"] for stage in answer["stages"]} == {"ran"}
+    assert all(stage["worker"].startswith("tcp://") for stage in answer["stages"])
+    assert started(repository, "b") == 1
+    assert (repository.root / "a.out").read_text() == "a"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["uncached metrics", "folders as outs", "dvc add"])
+def test_a_worker_that_does_not_see_the_repository_works_by_way_of_the_remote(shape, tmp_path):
+    root = tmp_path / "side"
+    apart = f"unshare -m sh -c 'mount -t tmpfs none {root} && {{}}'"
+    root.mkdir()
+    if subprocess.run(apart.format("true"), shell=True, check=False, capture_output=True).returncode:
+        pytest.skip("no folder can be hidden from a process here")
+    files, commands = SHAPES[shape]
+    plain, side = Project(tmp_path / "plain"), Project(root)
+    plain.root.mkdir()
+    for project in (plain, side):
+        project.run("git", "init", "-q")
+        project.run("dvc", "init", "-q")
+        project.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+        for path, text in files.items():
+            project.write(path, text)
+        for command in commands:
+            project.run(*command)
+    with cluster(tmp_path, apart) as (address, _):
+        answer = side.json("repro", "--cluster", address)
+    plain.run("dvc", "repro")
+    assert made(side.root) == made(plain.root)
+    assert run_cache(side.root) == run_cache(plain.root)
+    ran = [stage["worker"] for stage in answer["stages"] if stage["how"] == "ran"]
+    assert ran
+    assert all(worker.startswith("tcp://") for worker in ran)
 
 
 def test_an_order_names_each_once_after_what_it_waits_for_and_first_what_the_plan_names_first():

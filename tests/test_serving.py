@@ -366,7 +366,7 @@ def test_without_a_token_nobody_elsewhere_may_ask(project):
 def test_what_cannot_be_served_is_said_in_one_line(project):
     unknown = project.run("dovetail", "serve", "m@canary", code=2)
     assert unknown.stderr.splitlines() == [
-        "dovetail: m has no alias 'canary'; it has: production; next: dovetail promote m --to canary"
+        "dovetail: m has no alias 'canary'; it has: production, staging; next: dovetail promote m --to canary"
     ]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -39,6 +39,7 @@ class Coordinator:
         self._outcomes: dict[str, StageOutcome] = {}
         self._told: SimpleQueue[tuple[Step, str | StageRun]] = SimpleQueue()
         self._away = 0
+        self._declined: dict[str, str] = {}  # why no worker could run a step
         self._here: deque[Step] = deque()
         self._busy = False
         self._stopped = False
@@ -102,16 +103,18 @@ class Coordinator:
             if self._workers.another(step, run):
                 self._send(step)
             else:
+                self._declined[step.address] = run.unusable
                 self._here.append(step)
             return
         if run.failed:
             how = "failed"
         elif run.worker == HERE:
             self._dag.done_here(step, run.entry or {})
-        elif not self._dag.restore(step, run.entry):
+        elif not self._dag.restore(step, run.entry, pull=self._workers.packed):
             self._here.append(step)  # an input was changed here meanwhile, or its bytes are gone
             return
-        self._done(StageOutcome(step.address, how, run.worker, run.seconds, run.output, run.failed))
+        why = run.failed or self._declined.get(step.address, "")
+        self._done(StageOutcome(step.address, how, run.worker, run.seconds, run.output, why))
 
     def _done(self, outcome: StageOutcome) -> None:
         self._note(outcome)

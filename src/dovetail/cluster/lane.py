@@ -28,7 +28,7 @@ def run_task(task: StageTask, name: str) -> StageRun:
     snapshot = task.snapshot
     if not (snapshot.is_seen or snapshot.pack):
         return StageRun(unusable=UNSEEN, worker=name)
-    place = Path.cwd() / "dovetail" / COPIES if snapshot.pack else snapshot.root / ".dvc" / "tmp" / COPIES
+    place = Path.cwd() / "dovetail-work" / COPIES if snapshot.pack else snapshot.root / ".dvc" / "tmp" / COPIES
     try:
         with held_folder(place) as folder:
             run = _run(task, folder)

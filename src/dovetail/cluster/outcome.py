@@ -11,7 +11,7 @@ class StageOutcome:
     Attributes:
         how: unchanged, restored (from the run-cache), ran, failed, skipped because of a failure, or would run.
         worker: Where it ran, for how many `seconds`, and what it printed.
-        why: Of a failure.
+        why: It failed, was skipped, or ran here although a worker could have run it.
     """
 
     stage: str

@@ -30,7 +30,7 @@ class StageProcess:
     def __init__(self) -> None:
         """Started at once: DVC is imported while the first question is thought of."""
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import main; main()"],
+            [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 

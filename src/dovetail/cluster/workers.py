@@ -26,13 +26,17 @@ _ATTEMPTS = 3  # of a stage whose workers die
 
 
 class Workers:
-    """Stages under way; of each the caller is told, in another thread, who has begun it and what came of it."""
+    """Stages under way; of each the caller is told, in another thread, who has begun it and what came of it.
+
+    Attributes:
+        packed: Whether a worker does not see the repository's folder, so that data go by DVC's remote.
+    """
 
     def __init__(self, workspace: Workspace, stack: ExitStack, workers: int | None, cluster: str | None) -> None:
         self._workspace = workspace
         self._stack = stack
         self._asked = (workers, cluster)
-        self._packed = False
+        self.packed = False
         self._attempts: Counter[str] = Counter()
         self._besides: dict[str, set[str]] = {}
         if cluster:
@@ -65,8 +69,8 @@ class Workers:
 
     def another(self, step: Step, run: StageRun) -> bool:
         """Whether to ask a worker once more for a step that this one could not run."""
-        if run.unusable == UNSEEN and not self._packed:
-            self._packed = True
+        if run.unusable == UNSEEN and not self.packed:
+            self.packed = True
             self.__dict__.pop("_snapshot", None)
             return True
         self._attempts[step.address] += 1
@@ -108,7 +112,7 @@ class Workers:
     def _snapshot(self) -> Snapshot:
         """The working tree as it was when the first step was sent away."""
         taken = take_snapshot(self._workspace.root, self._folder)
-        if self._packed:
+        if self.packed:
             return replace(taken, pack=packed(taken))
         site = self._workspace.scratch / SITE
         return replace(taken, settings=self._workspace.storage.sharing(self._folder, site))

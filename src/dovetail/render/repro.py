@@ -61,6 +61,8 @@ def _lines(outcome: Any) -> list[str]:
         return [f"{outcome.stage}: skipped" + (f", {outcome.why}" if outcome.why else "")]
     said = f"FAILED, {outcome.why}" if outcome.how == "failed" else "ran"
     place = "" if outcome.worker == "here" else f" on {outcome.worker}"
+    if outcome.how == "ran" and outcome.why:
+        place = f" here ({outcome.why})"
     first = f"{outcome.stage}: {said}{place}, {outcome.seconds:.1f} s"
     return [first, *(f"  │ {line}" for line in outcome.output.splitlines())]
 

@@ -15,7 +15,7 @@ from dovetail.repo import git_command
 from dovetail.repo.dag_step import Course, Step, name_of
 from dovetail.repo.dvc_repo import DvcRepo
 from dovetail.repo.plan_order import PlanOrder
-from dovetail.repo.single_stage import digests
+from dovetail.repo.single_stage import digests, outputs
 from dovetail.repo.snapshot import Snapshot
 from dovetail.repo.stage_task import StageTask
 
@@ -39,6 +39,7 @@ class Dag:
         self._dvc = dvc
         self.steps: list[Step] = []
         self._unwritten: set[str] = set()
+        self._pushed: set[str | None] = set()
         self._order = PlanOrder(())
 
     @property
@@ -138,8 +139,10 @@ class Dag:
                     found.append(step.address)
         return found
 
-    def restore(self, step: Step, entry: Mapping[str, Any] | None = None) -> bool:
+    def restore(self, step: Step, entry: Mapping[str, Any] | None = None, *, pull: bool = False) -> bool:
         """Check out what the run-cache has of the step, or what `entry` says that it made; False where it cannot be.
+
+        With `pull` the bytes are brought from the remote.
 
         Raises:
             UserError: when DVC refuses what it reads.
@@ -153,6 +156,9 @@ class Dag:
                 if entry is not None:
                     StageLoader.fill_from_lock(stage, dict(entry))
                     stage.cmd_changed = False
+                    if pull:
+                        for objects in outputs(self._repo, entry, stage.wdir):
+                            self._repo.cloud.pull(objects)
                 self._repo.stage_cache.restore(stage, dry=True)
             except RunCacheNotFoundError:
                 return False
@@ -183,6 +189,8 @@ class Dag:
                 files.update(self._contents(out))
                 continue
             needs.append(read)
+            if snapshot.pack:
+                self._push(out)
             if name_of(producer):
                 lock.setdefault(str(Path(path).with_suffix(".lock")), {}).update(to_lockfile(producer))
             else:
@@ -197,6 +205,13 @@ class Dag:
             digests(step.stage),
             step.force,
         )
+
+    def _push(self, out: "Output") -> None:
+        if out.hash_info.value not in self._pushed:
+            with self._locked():
+                for database, objects in out.get_used_objs().items():
+                    self._repo.cloud.push(objects, odb=database)
+            self._pushed.add(out.hash_info.value)
 
     def write_lock(self) -> None:
         """Write what steps made to dvc.lock; DVC, which reads and writes the whole file, is given many at once.
@@ -226,9 +241,8 @@ class Dag:
     @cached_property
     def _known(self) -> frozenset[str]:
         """The files that git keeps, or would add, and their folders."""
-        listed = git_command.plumb(
-            self._dvc.root, ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "."], {}
-        )
+        asked = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", ".")
+        listed = git_command.plumb(self._dvc.root, asked, {})
         files = [Path(name) for name in os.fsdecode(listed).split("\0")]
         return frozenset(path.as_posix() for file in files for path in (file, *file.parents))
 
@@ -246,14 +260,12 @@ class Dag:
 
     def _can_be_sent(self, step: Step) -> bool:
         """Whether a copy can have all that the step reads."""
-        if sum(out.meta.size or 0 for out, _ in self._outs_read(step) if not out.use_cache) > _SENT:
+        outs = self._outs_read(step)
+        if sum(out.meta.size or 0 for out, _ in outs if not out.use_cache) > _SENT:
             return False
-        made = {read for _, read in self._outs_read(step)}
-        for dep in step.stage.deps:
-            path = self._path(dep.fs_path)
-            if path not in self._known and not any(read == path or read.startswith(f"{path}/") for read in made):
-                return False
-        return True
+        made = [Path(read) for _, read in outs]
+        paths = (self._path(dep.fs_path) for dep in step.stage.deps)
+        return all(path in self._known or any(read.is_relative_to(path) for read in made) for path in paths)
 
     def _outs_read(self, step: Step) -> list[tuple["Output", str]]:
         """The outputs of other stages, and .dvc files, that the step reads, each with the path to check out."""

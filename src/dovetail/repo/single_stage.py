@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,9 @@ def run_in_copy(root: Path, task: StageTask) -> StageRun:
             return StageRun(unusable=f"a clean copy of {other[0]} differs: git ignores part of it")
         run = run_here(repo, task.address, force=task.force)
         if run.entry and task.snapshot.pack:
-            repo.push([task.address])
+            (stage,) = repo.stage.collect(task.address)
+            for objects in outputs(repo, run.entry, stage.wdir):
+                repo.cloud.push(objects)
     return run
 
 
@@ -78,6 +81,17 @@ def digests(stage: Any) -> dict[str, str]:
     from dvc.dependency import ParamsDependency
 
     return {dep.def_path: dep.hash_info.value for dep in stage.deps if not isinstance(dep, ParamsDependency)}
+
+
+def outputs(repo: "Repo", entry: Mapping[str, Any], wdir: str) -> list[Any]:
+    """What DVC keeps of the outputs in an entry of dvc.lock, as it moves it: also of those that it does not cache."""
+    from dvc.stage import PipelineStage, create_stage
+    from dvc.stage.loader import StageLoader
+
+    paths = [out["path"] for out in entry.get("outs", ())]
+    made = create_stage(PipelineStage, repo=repo, path="dvc.yaml", cmd=entry["cmd"], wdir=wdir, outs=paths)
+    StageLoader.fill_from_lock(made, dict(entry))
+    return list(made.get_used_objs().values())
 
 
 def _entry(repo: "Repo", address: str) -> dict[str, Any]:
