@@ -80,7 +80,8 @@ def _commands(said: Mapping[str, Any]) -> Iterator[str]:
         "Every command answers on standard output, explains itself with `--help`, and ends with an [exit code](answers.md#exit-codes). "
         "The examples are those of the project that `dovetail demo` makes, and a test runs them.\n"
     )
-    yield "`dovetail --version` says which version this is. `dovetail --traceback COMMAND …` shows where a known error was raised.\n"
+    yield "`dovetail --version` says which version this is. `dovetail --traceback COMMAND …` shows where a known error was raised. "
+    yield "`dovetail --color always COMMAND …` (or `never`) and `NO_COLOR` decide on colour, where a terminal would not.\n"
     yield "A **REF** names a model's state: `apples` (its production, else staging), `apples@production`, `apples/3`,"
     yield "`models:/apples@production`, `runs:/ID`, a git revision with a model (`v1.2:apples`, `HEAD~1:apples`); for data a path or an md5.\n"
     yield "| command | what it does |\n| --- | --- |"

@@ -64,6 +64,7 @@ def on_a_terminal(project, *command, width=80, **env):
     mine, theirs = pty.openpty()
     subprocess.run(["stty", "cols", str(width)], stdin=theirs, check=True)
     env = {**os.environ, "PATH": commands.path(plain=True), "TERM": "xterm", **env}  # the server's streams are pipes
+    env.pop("COLUMNS", None)
     said = b""
     with subprocess.Popen(command, cwd=project.root, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as asked:
         os.close(theirs)
