@@ -35,7 +35,6 @@ WRITING = (
     ("register",),
     ("sync",),
     ("promote", "m", "--force", "--reason", "a test"),
-    ("monitor", "m/1"),
 )
 
 
