@@ -24,7 +24,6 @@ WRITING = (
     ("sync",),
     PROMOTE,
     ("rollback", "m"),
-    ("monitor", "m/1"),
     ("gc", "--force"),
     ("retrain", "m", "--with", "data.csv"),
     ("reproduce", "m/1"),
@@ -126,7 +125,7 @@ def test_on_a_full_disk_a_command_is_done_or_says_so_in_one_line_and_the_next_ru
     assert ("register",) in stopped
     assert ("reproduce", "m/1") in stopped
     assert project.json("doctor")["problems"] == []
-    assert project.store().counts() == (5, 4)  # three models, the candidate of retrain, and the run of monitor
+    assert project.store().counts() == (4, 4)  # three models, and the candidate of retrain
     assert project.store().aliases()["m"]["production"] == 1
     assert [event["kind"] for event in project.json("history", "m")["events"]] == ["rollback", "promote", "promote"]
 

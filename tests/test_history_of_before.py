@@ -70,7 +70,7 @@ def test_every_verb_reads_such_a_commit_by_todays_entry(old):
 def test_a_commit_that_never_had_the_model_names_those_that_have_it(old):
     repo = dovetail.open(old.root)
     for asked in (lambda: repo.diff("HEAD~3", "workspace"), lambda: repo.reproduce("HEAD~3:m")):
-        with pytest.raises(UnknownModel, match="declares no model 'm'") as refused:
+        with pytest.raises(UnknownModel, match="has no model 'm'") as refused:
             asked()
         found = old.run("sh", "-c", refused.value.next_command.removeprefix("a commit since: ")).stdout
         named = [line.partition(" ")[2] for line in found.splitlines()]

@@ -334,7 +334,8 @@ def test_a_value_missing_in_one_part_makes_the_column_nullable(tmp_path, part):
     pl.read_parquet(path).with_columns(hole).write_parquet(path)
     done = judge(tmp_path)
     assert done.card["inputs"][4:] == [
-        {"name": name, "dtype": "float64", "nullable": True} for name in ("petals", "big")
+        {"name": "petals", "dtype": "float64", "nullable": True},
+        {"name": "big", "dtype": "float64", "nullable": True, "boolean": True},
     ]
     assert [None, None] in [row[4:] for row in done.card["example"]["data"]]
 

@@ -21,8 +21,8 @@ def changed_sources(workspace: Workspace, lineage: Lineage) -> Iterator[Finding]
     for path, entry in tree.tracked.items():
         if any(entry.ref.overlaps(dep) for dep in used):
             with suppress(MissingFile):
-                if (actual := tree.file(path).md5) != entry.ref.md5:
-                    what = f"{path} (md5 {actual}) is not what {entry.file} records ({entry.ref.md5})"
+                if not tree.is_as_recorded(entry.ref):
+                    what = f"{path} (md5 {tree.file(path).md5}) is not what {entry.file} records ({entry.ref.md5})"
                     following = f"dvc repro, or to take the recorded file back: {tree.taking_back(entry.ref)}"
                     yield Finding("error", f"{what}, which the model is made of", "", following)
 

@@ -15,7 +15,7 @@ from dovetail.repo import git_command
 from dovetail.repo.dag_step import Course, Step, name_of
 from dovetail.repo.dvc_repo import DvcRepo
 from dovetail.repo.plan_order import PlanOrder
-from dovetail.repo.single_stage import digests, outputs
+from dovetail.repo.single_stage import digests, take_outputs
 from dovetail.repo.snapshot import Snapshot
 from dovetail.repo.stage_task import StageTask
 
@@ -148,21 +148,16 @@ class Dag:
             UserError: when DVC refuses what it reads.
         """
         from dvc.stage.cache import RunCacheNotFoundError
-        from dvc.stage.loader import StageLoader
 
         stage = step.stage
         with self._locked():
             try:
-                if entry is not None:
-                    StageLoader.fill_from_lock(stage, dict(entry))
-                    stage.cmd_changed = False
-                    if pull:
-                        for objects in outputs(self._repo, entry, stage.wdir):
-                            self._repo.cloud.pull(objects)
-                self._repo.stage_cache.restore(stage, dry=True)
+                if entry is None:
+                    stage.run()  # which finds it there
+                else:
+                    take_outputs(self._repo, stage, entry, pull=pull)
             except RunCacheNotFoundError:
                 return False
-            stage.run()
             self._order.order_ignored(step)
         self._unwritten.add(step.address)
         return True

@@ -94,6 +94,25 @@ def outputs(repo: "Repo", entry: Mapping[str, Any], wdir: str) -> list[Any]:
     return list(made.get_used_objs().values())
 
 
+def take_outputs(repo: "Repo", stage: Any, entry: Mapping[str, Any], *, pull: bool) -> None:
+    """Check out what an entry of dvc.lock says, in place of what `Stage.run` does, which digests it all anew.
+
+    Raises:
+        RunCacheNotFoundError: when DVC's cache lacks it, or an input is another one here.
+    """
+    from dvc.stage.loader import StageLoader
+
+    StageLoader.fill_from_lock(stage, dict(entry))
+    stage.cmd_changed = False
+    for objects in outputs(repo, entry, stage.wdir) if pull else ():
+        repo.cloud.pull(objects)
+    stage.remove_outs(ignore_remove=False, force=False)
+    repo.stage_cache.restore(stage)
+    stage.ignore_outs()
+    if pull:
+        repo.stage_cache.save(stage)
+
+
 def _entry(repo: "Repo", address: str) -> dict[str, Any]:
     """What dvc.lock records of the stage now; of a .dvc file, nothing."""
     from dvc.utils.serialize import load_yaml

@@ -195,7 +195,7 @@ class Tree(ABC):
         """Refuse files that are not the bytes that DVC recorded, or that DVC has not recorded yet."""
         tracked = [(entry.ref, f"dvc add {entry.ref.path}", entry.file) for entry in self.tracked.values()]
         for ref, remedy, where in [*((out, "dvc repro", "dvc.lock") for out in outs), *tracked]:
-            if any(ref.overlaps(path) for path in shown) and not self._is_as_recorded(ref):
+            if any(ref.overlaps(path) for path in shown) and not self.is_as_recorded(ref):
                 raise StaleLock(
                     f"{ref.path} (md5 {self.file(ref.path).md5}) is not what {where} records ({ref.md5})",
                     f"{remedy}, or to take the recorded file back: {self.taking_back(ref)}",
@@ -207,7 +207,7 @@ class Tree(ABC):
                     f"{path} is made by the stage {stage}, which dvc.lock does not record", f"dvc repro {stage}"
                 )
 
-    def _is_as_recorded(self, ref: FileRef) -> bool:
+    def is_as_recorded(self, ref: FileRef) -> bool:
         """Whether the file or folder that lies in this tree is the one that DVC recorded."""
         return self.file(ref.path).md5 == ref.md5
 

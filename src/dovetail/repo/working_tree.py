@@ -55,7 +55,7 @@ class WorkingTree(Tree):
     def file(self, path: str) -> FileRef:
         return self._storage.hash(path)
 
-    def _is_as_recorded(self, ref: FileRef) -> bool:
+    def is_as_recorded(self, ref: FileRef) -> bool:
         return ref.md5 in (self.file(ref.path).md5, ref.by_dvc_2 and self._storage.hash(ref.path, by_dvc_2=True).md5)
 
     def read(self, ref: FileRef) -> bytes:
