@@ -21,29 +21,29 @@ _ODD_IN_A_NAME = re.compile(r'[\[\]{}<>",:]')  # signs that LightGBM's and XGBoo
 
 
 def run(key: str, params: Params, *, train: Path, model: Path) -> None:
-    """Fit models.KEY.estimator on `train`, with what models.KEY.prepare puts before it, and write `model`.
+    """Fit models.KEY.train.estimator on `train`, with what `prepare` puts before it, and write `model`.
 
     Raises:
         StageError: the estimator, its params or the data do not do.
     """
     spec = block("models", params.models, key)
-    place = f"{PARAMS_FILE}: models.{key}"
-    estimator, _ = build(place, spec)
+    place = f"{PARAMS_FILE}: models.{key}.train"
+    estimator, _ = build(place, spec.train)
     features, target = table.read(train, spec.target, f"split@{key}")
     _check_target(train, place, spec, estimator, target)
-    is_bare = prepare(estimator, features, spec.prepare, place) is estimator
+    is_bare = prepare(estimator, features, spec.train.prepare, place) is estimator
     if is_bare and (apart := scales_apart(estimator, features)):
         print(
-            f"train@{key}: {spec.estimator} goes by scales, and {apart}; perhaps {place}.prepare: auto", file=sys.stderr
+            f"train@{key}: {spec.train.estimator} goes by scales, and {apart}; perhaps {place}.prepare: auto", file=sys.stderr
         )
     try:
-        made = fitted(place, spec, features, target)
+        made = fitted(place, spec.train, features, target)
     except StageError:
         raise
     except Exception as error:  # an estimator of any library, with params of any kind, can raise anything
         # scikit-learn checks values of params when it fits; its error for them is both a ValueError and a TypeError.
         about_params = isinstance(error, ValueError) and isinstance(error, TypeError)
-        what = f"{place}.params" if about_params else f"{place} ({spec.estimator}) cannot be fitted on {train}"
+        what = f"{place}.params" if about_params else f"{place} ({spec.train.estimator}) cannot be fitted on {train}"
         help_ = "" if about_params else _remedy(spec, features)
         kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
         raise StageError(f"{what}: {kind}{one_line(error)}{help_}") from error
@@ -53,7 +53,7 @@ def run(key: str, params: Params, *, train: Path, model: Path) -> None:
 
 def _remedy(spec: Model, features: Any) -> str:
     """What may help an estimator that cannot be fitted."""
-    if spec.prepare == "none":
+    if spec.train.prepare == "none":
         return "; perhaps prepare: auto"
     odd = [name for name in features.columns if _ODD_IN_A_NAME.search(name)]
     return f"; if it is the names, rename columns such as {odd[0]!r} in the cleaning script" if odd else ""
@@ -64,11 +64,11 @@ def _check_target(path: Path, place: str, spec: Model, estimator: Any, target: A
         if target.dtype.kind not in "if":
             kind = table.dtype_name(target.dtype)
             raise StageError(
-                f"{place}: {spec.estimator} predicts numbers, but target {spec.target!r} in {path} is {kind}"
+                f"{place}: {spec.train.estimator} predicts numbers, but target {spec.target!r} in {path} is {kind}"
             )
     elif target.dtype.kind in "fM":
         raise StageError(
-            f"{place}: {spec.estimator} predicts classes, but target {spec.target!r} in {path} is continuous "
+            f"{place}: {spec.train.estimator} predicts classes, but target {spec.target!r} in {path} is continuous "
             f"({table.dtype_name(target.dtype)}); take a regressor, or make it whole numbers or text in cleaning"
         )
     elif len(np.unique(target)) == 1:

@@ -25,9 +25,11 @@ MODEL = {
     "data": "d",
     "target": "y",
     "split": {"test_size": 0.4, "seed": 1, "stratify": False, "drop": ["t"]},
-    "estimator": "sklearn.tree.DecisionTreeClassifier",
-    "params": {"max_depth": 3, "random_state": 0},
-    "prepare": "auto",
+    "train": {
+        "estimator": "sklearn.tree.DecisionTreeClassifier",
+        "params": {"max_depth": 3, "random_state": 0},
+        "prepare": "auto",
+    },
     "gates": {"accuracy": {"min": 0.5}, "champion": {"margin": 0.1}},
 }
 TABLE = "x,t,y\n" + "".join(f"{row % 7},word{row % 3},{'ab'[row % 2]}\n" for row in range(40))

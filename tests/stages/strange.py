@@ -283,10 +283,10 @@ WHOLE = {  # an estimator with params that go with it
 }
 LIKELY = {  # places in which many values are possible
     ("models", "m", "target"): st.sampled_from(["x", "t", "y", "z"]),
-    ("models", "m", "estimator"): ESTIMATORS,
-    ("models", "m", "params"): st.just({})
+    ("models", "m", "train", "estimator"): ESTIMATORS,
+    ("models", "m", "train", "params"): st.just({})
     | st.dictionaries(st.sampled_from(["max_depth", "criterion", "class_weight", "splitter", "min_samples_leaf"]), ODD),
-    ("models", "m", "prepare"): st.sampled_from(["auto", "minimal", "none"])
+    ("models", "m", "train", "prepare"): st.sampled_from(["auto", "minimal", "none"])
     | st.lists(
         STEPS | st.builds(lambda path, given: {"estimator": path, "params": given}, STEPS, st.just({"x": 1})),
         max_size=2,
@@ -325,7 +325,7 @@ def _change_likely(draw, content):
         _set(content, path, draw(LIKELY[path]))
     if draw(st.booleans()):
         estimator, given = WHOLE[draw(st.sampled_from(sorted(WHOLE)))]
-        content["models"]["m"] |= {"estimator": estimator, "params": draw(given)}
+        content["models"]["m"]["train"] |= {"estimator": estimator, "params": draw(given)}
 
 
 def _change_any(draw, content):

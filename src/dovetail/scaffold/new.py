@@ -172,9 +172,10 @@ def _params(name: str, raw: str, target: str, data: InferredData) -> Iterator[st
     dropped = [_q(column.name) for column in data.columns if column.is_id and column.name != target]
     drop = f", drop: [{', '.join(dropped)}]" if dropped else ""
     yield f"    split: {{test_size: 0.2, seed: 42, stratify: {'auto' if data.classes else 'false'}{drop}}}"
-    yield "    prepare: auto"
-    yield f"    estimator: {data.estimator}"
-    yield "    params: {random_state: 42}"
+    yield "    train:"
+    yield f"      estimator: {data.estimator}"
+    yield "      params: {random_state: 42}"
+    yield "      prepare: auto"
     yield "    gates: {}  # besides those of every model: better than the baseline, data and commit known, it serves"
 
 

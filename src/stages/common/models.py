@@ -44,14 +44,12 @@ class Step(Block):
     params: dict[str, Any] = Field({})
 
 
-class Model(Block):
-    """One model: split → train → evaluate → register."""
+class Train(Block):
+    """What is trained. DVC follows it as a whole, so that each key besides the estimator may be left out."""
 
-    data: str = Field(description="the dataset")
-    target: str = Field(description="the column to predict")
-    split: Split
     estimator: ImportPath = Field(description="a scikit-learn compatible classifier or regressor")
     params: dict[str, Any] = Field(
+        {},
         description="the estimator's parameters; one that is an estimator itself is {estimator: path, params: {…}}. "
         "class_weight and threshold (of two classes) are for any classifier"
     )
@@ -60,4 +58,13 @@ class Model(Block):
         description="what comes before the estimator. minimal: what it cannot do without; auto: what it needs to do "
         "well, such as scaling; none; or scikit-learn compatible steps by import path",
     )
+
+
+class Model(Block):
+    """One model: split → train → evaluate → register."""
+
+    data: str = Field(description="the dataset")
+    target: str = Field(description="the column to predict")
+    split: Split
+    train: Train
     gates: Gates = Field(description="they say whether a version may become `staging`, and `production`")

@@ -35,7 +35,7 @@ def validate(place: str, spec: Model, features: Any, target: Any, groups: Any) -
     ratios = []
     try:
         for known, held in _folds(place, spec, target, groups):
-            model = fitted(place, spec, features.iloc[known], target[known])
+            model = fitted(f"{place}.train", spec.train, features.iloc[known], target[known])
             found.append(measure(predict(model, features.iloc[held], target[held])))
             ratios.append(len(held) / len(known))
     except StageError:
@@ -70,7 +70,7 @@ def _folds(place: str, spec: Model, target: Any, groups: Any) -> Iterator[tuple[
         return iter(ways.TimeSeriesSplit(folds).split(rows))  # the rows are in the order of time
     if groups is not None:
         return iter(ways.GroupKFold(folds).split(rows, groups=groups))
-    if is_classifier(build(place, spec)[0]) and np.unique(target, return_counts=True)[1].min() >= folds:
+    if is_classifier(build(f"{place}.train", spec.train)[0]) and np.unique(target, return_counts=True)[1].min() >= folds:
         return iter(
             ways.RepeatedStratifiedKFold(n_splits=folds, n_repeats=how.repeats, random_state=how.seed).split(
                 rows, target
