@@ -363,7 +363,7 @@ def test_a_threshold_decides_for_the_second_class(tmp_path):
             {"estimator": "lightgbm.LGBMClassifier"},
             r"LightGBMError: .*; if it is the names, rename columns such as",
         ),
-        (iris(), {"prepare": ["sklearn.svm.SVC"]}, r"models\.m\.train\.prepare\.0 = 'sklearn\.svm\.SVC' has no transform"),
+        (iris(), {"prepare": ["sklearn.svm.SVC"]}, r"train\.prepare\.0 = 'sklearn\.svm\.SVC' has no transform"),
         (iris(), {"prepare": ["sklearn.decomposition.PAC"]}, r"prepare\.0\.estimator = .* no PAC; did you mean PCA"),
         (
             iris(),
