@@ -179,7 +179,6 @@ def test_a_raw_file_versioned_with_dvc_add_needs_no_source(clone):
         "params.yaml", "datasets:\n", "datasets:\n  pets:\n    raw: data/raw/pets.csv\n    schema: {columns: {name: "
         "{dtype: str}, legs: {dtype: int64}}}\n    clean: {max_rejected: 0.5}\n    deliver: []\n",
     )  # fmt: skip
-    clone.write("src/stages/cleaning/pets.py", "def clean(frame):\n    return frame\n")
     clone.run("dvc", "repro", "deliver@pets")
     assert pl.read_parquet(clone.root / "data/clean/pets.parquet").rows() == [("Rex", 4), ("Tweety", 2)]
     assert pl.read_parquet(clone.root / "data/rejected/pets.parquet")["reason"].to_list() == ["name: not_nullable"]

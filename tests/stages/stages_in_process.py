@@ -54,7 +54,7 @@ def run_all(folder, *, judged):
                 stage(params)
     except StageError as error:
         message = str(error)
-        if "\n" in message and "create it, for example" not in message:
+        if "\n" in message and "write one, for example" not in message:
             return f"{reached}: several lines: {message!r}"
         return "a message without words" if len(message) < 10 else ""
     except Exception as error:  # noqa: BLE001  whatever comes is what is looked for
@@ -68,6 +68,7 @@ def run_all(folder, *, judged):
 
 def _stages(folder, key, raw, *, judged):
     parts = {name: folder / "out" / f"{name}.parquet" for name in ("train", "test")}
+    found = folder / "out" / "m.search.json"
     cleaned, model = folder / "out" / "clean.parquet", folder / "out" / "m.joblib"
     copied = folder / "out" / raw.name
     yield "ingest", lambda params: ingest.run("s", params, source=raw, raw=copied)
@@ -83,13 +84,18 @@ def _stages(folder, key, raw, *, judged):
         ),
     )
     yield "split", lambda params: split.run("m", params, clean=cleaned, **parts)
-    yield "train", lambda params: train.run("m", params, train=parts["train"], model=model)
+    yield "train", lambda params: train.run("m", params, train=parts["train"], model=model, search=found)
     if judged:
         outputs = {"metrics": "m.json", "plots": "plots", "importance": "i.csv", "card": "card.json"}
         yield (
             "evaluate",
             lambda params: evaluate.run(
-                "m", params, model=model, **parts, **{name: folder / "out" / path for name, path in outputs.items()}
+                "m",
+                params,
+                model=model,
+                search=found,
+                **parts,
+                **{name: folder / "out" / path for name, path in outputs.items()},
             ),
         )
 

@@ -291,6 +291,36 @@ LIKELY = {  # places in which many values are possible
         STEPS | st.builds(lambda path, given: {"estimator": path, "params": given}, STEPS, st.just({"x": 1})),
         max_size=2,
     ),
+    ("models", "m", "train", "search"): st.fixed_dictionaries(
+        {
+            "space": st.dictionaries(
+                st.sampled_from(
+                    [
+                        "max_depth",
+                        "criterion",
+                        "prepare",
+                        "prepare__pca__n_components",
+                        "estimator__C",
+                        "a__C",
+                        "x",
+                        "__",
+                    ]
+                ),
+                ODD
+                | st.lists(ODD, max_size=3)
+                | st.builds(lambda low, high: {"low": low, "high": high}, st.integers(-1, 5), st.floats(-1, 9))
+                | st.builds(
+                    lambda low, high, more: {"low": low, "high": high, **more},
+                    ODD,
+                    ODD,
+                    st.sampled_from([{}, {"log": True}, {"step": 1}]),
+                ),
+                max_size=3,
+            ),
+            "trials": st.integers(0, 3),
+        }
+    ),
+    ("models", "m", "split", "folds"): st.integers(1, 30),
     ("models", "m", "split", "time"): st.sampled_from(["x", "t", "y", "z"]),
     ("models", "m", "split", "group"): st.sampled_from(["x", "t", "y", "z"]),
     ("models", "m", "split", "test_size"): st.floats(0.01, 0.99),

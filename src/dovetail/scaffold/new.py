@@ -121,23 +121,11 @@ def _files(name: str, raw: str, target: str, data: InferredData) -> Iterator[tup
     packages = environment.current().packages.items()
     yield "params.yaml", "\n".join(_params(name, raw, target, data)) + "\n"
     yield "dvc.yaml", f"{template.pipeline()}\n{_artifact(name, target)}"
-    yield f"src/stages/cleaning/{name}.py", _SCRIPT
     yield PINS, "".join(f"{package}=={version}\n" for package, version in packages if package != _OURS)
     yield (
         "README.md",
         f"# {name}\n\n`dvc repro` makes the model, `mlflow ui` shows it, `dovetail promote {name}` promotes it.\n",
     )
-
-
-_SCRIPT = '''"""What happens to the rows that keep the schema, before they are split; narwhals: https://narwhals-dev.github.io."""
-
-import narwhals as nw
-
-
-def clean(frame: nw.LazyFrame) -> nw.LazyFrame:
-    """Leave them as they are."""
-    return frame
-'''
 
 
 def _params(name: str, raw: str, target: str, data: InferredData) -> Iterator[str]:
