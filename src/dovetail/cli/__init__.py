@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dovetail.cli.decide import init, new, promote, register, rollback, write_off
+from dovetail.cli.decide import add_data, add_model, init, new, promote, register, rollback, write_off
 from dovetail.cli.look import diff, history, lineage, status
 from dovetail.cli.maintain import clean_up, doctor, sync
 from dovetail.cli.options import JSON
@@ -51,7 +51,7 @@ def main(traceback: bool) -> None:  # noqa: FBT001  (read from the context above
 
 
 for _command in (
-    init, new, register, sync, status, doctor, lineage, promote, rollback, write_off, history, diff, clean_up,
-    reproduce, serve, retrain, monitor,
+    init, new, add_data, add_model, register, sync, status, doctor, lineage, promote, rollback, write_off, history,
+    diff, clean_up, reproduce, serve, retrain, monitor,
 ):  # fmt: skip
     main.add_command(_command)
