@@ -41,13 +41,13 @@ def first_party(module):
 @pytest.mark.parametrize("name", SCRIPTED)
 def test_every_file_that_a_stage_imports_is_among_its_deps_or_in_a_folder_there(name):
     deps = {ROOT / dep for dep in PIPELINE["stages"][name]["do"]["deps"] if dep.startswith("src/stages/")}
-    script = STAGES / "cleaning" / "${key}.py"
-    assert (script in deps) == (name == "clean")
+    scripts = STAGES / "cleaning"
+    assert (scripts in deps) == (name == "clean")
     files = first_party("__main__") | first_party(name)
     assert STAGES / f"{name}.py" in files
     covering = {file: {dep for dep in deps if dep == file or dep in file.parents} for file in files}
     assert [file for file, by in covering.items() if not by] == []
-    assert deps - {script} == set().union(*covering.values())  # nothing that the stage does not need
+    assert deps - {scripts} == set().union(*covering.values())  # nothing that the stage does not need
 
 
 def test_a_change_of_one_stage_alone_concerns_no_other():
@@ -121,11 +121,12 @@ def test_an_artifact_is_the_file_that_its_train_stage_writes():
         assert artifact["path"] == f"models/{name}.${{model_format}}"
 
 
-def test_every_dataset_has_its_script_and_its_raw_file_from_somewhere():
+def test_every_dataset_has_its_raw_file_from_somewhere_and_every_script_its_dataset():
     sources = {source["raw"] for kind in PARAMS["sources"].values() for source in kind.values()}
     for name, dataset in PARAMS["datasets"].items():
-        assert (STAGES / "cleaning" / f"{name}.py").is_file()
-        assert dataset["raw"] in sources or (ROOT / f"{dataset['raw']}.dvc").is_file()
+        assert dataset["raw"] in sources or (ROOT / f"{dataset['raw']}.dvc").is_file(), name
+    scripts = {script.stem for script in (STAGES / "cleaning").glob("*.py")} - {"__init__"}
+    assert scripts <= set(PARAMS["datasets"])
 
 
 @pytest.mark.parametrize(("lock", "least"), [("requirements.lock", 100), ("requirements-docs.lock", 30)])

@@ -119,6 +119,23 @@ def test_a_model_must_surely_be_better_than_its_baseline(gates, metrics, said):
         assert refused[0].next
 
 
+@pytest.mark.parametrize(
+    ("low", "more", "passed"),
+    [
+        (0.93, {}, True),  # sure by the folds, though not on the few test rows
+        (0.89, {"accuracy_low": 0.99}, False),
+        (0.93, {"search.trials": 20}, False),  # the folds chose the params: what counts is the test part
+        (0.89, {"search.trials": 20, "accuracy_low": 0.99}, True),
+    ],
+)
+def test_where_there_are_folds_their_interval_is_held_against_the_baseline(low, more, passed):
+    folds = {"validation.accuracy": 0.95, "validation.accuracy_low": low, "validation.baseline.accuracy": 0.9}
+    test = {"accuracy": 0.93, "accuracy_low": 0.85, "baseline.accuracy": 0.9}
+    (verdict,) = evaluate({}, Evidence({**test, **folds, **more}))
+    assert verdict.passed is passed
+    assert ("validation.accuracy_low" in verdict.limit) is ("search.trials" not in more)
+
+
 def test_what_was_not_asked_gives_no_verdict():
     assert [verdict.name for verdict in evaluate(ALL, Evidence(GOOD.metrics))] == ["accuracy", "rmse", "data"]
 

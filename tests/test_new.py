@@ -53,9 +53,12 @@ def test_what_was_seen_in_the_data_stands_in_params_yaml(tmp_path):
     assert [name for name, column in columns.items() if column.get("nullable")] == ["size (cm)"]
     assert params["datasets"]["data"]["clean"]["null_values"] == ["", "n/a"]
     model = params["models"]["data"]
-    assert (model["estimator"], model["split"]["drop"]) == ("sklearn.ensemble.RandomForestClassifier", ["Row id"])
+    assert (model["train"]["estimator"], model["split"]["drop"]) == (
+        "sklearn.ensemble.RandomForestClassifier",
+        ["Row id"],
+    )
     warnings = {column.name: column.warning for column in answer.columns if column.warning}
-    assert warnings == {"Row id": "another value in each row: dropped below", "version": "one value only"}
+    assert warnings == {"Row id": "another value in each row: dropped where others remain", "version": "one value only"}
     text = (tmp_path / "p/params.yaml").read_text()
     assert "  # one value only\n" in text
 

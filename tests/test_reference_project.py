@@ -81,7 +81,7 @@ def test_one_run_and_one_staged_version_for_each_model(reproduced):
     assert shown.aliases() == {name: {"staging": 1} for name in MODELS}
     iris = runs["iris"]
     assert iris.info.status == "FINISHED"
-    assert iris.data.params["models.iris.params.n_estimators"] == "100"
+    assert iris.data.params["models.iris.train.params.n_estimators"] == "100"
     assert iris.data.metrics["accuracy"] >= 0.9
     assert iris.data.metrics["accuracy_low"] < iris.data.metrics["accuracy"] < iris.data.metrics["accuracy_high"]
     assert iris.data.metrics["clean.rows_in"] == 150
@@ -136,11 +136,11 @@ def test_an_experiment_with_changed_code_and_params_runs_its_own_tree_and_is_in_
         "src/stages/train.py", "def run(", 'from pathlib import Path as _P\n\n_P("models").mkdir(exist_ok=True)\n'
         '_P("models/marker.txt").write_text(__file__)\nprint("trained by", __file__)\n\n\ndef run(',
     )  # fmt: skip
-    done = clone.run("dvc", "exp", "run", "--temp", "-S", "models.iris.params.n_estimators=50", "register@iris")
+    done = clone.run("dvc", "exp", "run", "--temp", "-S", "models.iris.train.params.n_estimators=50", "register@iris")
     trained_by = next(line for line in done.stdout.splitlines() if line.startswith("trained by"))
     assert ".dvc/tmp/exps" in trained_by
     (run,) = clone.store().runs()
-    assert run.data.params["models.iris.params.n_estimators"] == "50"
+    assert run.data.params["models.iris.train.params.n_estimators"] == "50"
     assert clone.store().versions() == []
 
 
@@ -179,7 +179,6 @@ def test_a_raw_file_versioned_with_dvc_add_needs_no_source(clone):
         "params.yaml", "datasets:\n", "datasets:\n  pets:\n    raw: data/raw/pets.csv\n    schema: {columns: {name: "
         "{dtype: str}, legs: {dtype: int64}}}\n    clean: {max_rejected: 0.5}\n    deliver: []\n",
     )  # fmt: skip
-    clone.write("src/stages/cleaning/pets.py", "def clean(frame):\n    return frame\n")
     clone.run("dvc", "repro", "deliver@pets")
     assert pl.read_parquet(clone.root / "data/clean/pets.parquet").rows() == [("Rex", 4), ("Tweety", 2)]
     assert pl.read_parquet(clone.root / "data/rejected/pets.parquet")["reason"].to_list() == ["name: not_nullable"]
@@ -191,9 +190,7 @@ def test_a_new_model_is_a_block_and_nothing_else(clone):
     data: iris
     target: species
     split: {test_size: 0.3, seed: 1}
-    estimator: sklearn.tree.DecisionTreeClassifier
-    prepare: auto
-    params: {random_state: 0}
+    train: {estimator: sklearn.tree.DecisionTreeClassifier}
     gates: {accuracy: {max: 0.1}}
 """
     clone.replace("params.yaml", "models:\n", block)

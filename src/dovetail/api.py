@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dovetail.registration.sync import SyncAnswer
     from dovetail.reproduction.reproduce import ReproduceAnswer
     from dovetail.retraining.retrain import RetrainAnswer
+    from dovetail.scaffold.add import AddAnswer
     from dovetail.scaffold.init import InitAnswer
     from dovetail.scaffold.new import NewAnswer
 
@@ -69,6 +70,24 @@ class Repository:
         from dovetail.scaffold.init import InitRequest, init
 
         return self._call(init, InitRequest(model, path, write=yes))
+
+    def add_data(self, name: str, data: str | Path, target: str | None = None, *, yes: bool = False) -> "AddAnswer":
+        """What the data file would add to params.yaml as the data set `name`, written if `yes` is set."""
+        from dovetail.repo.workspace import open_workspace
+        from dovetail.scaffold.add import AddDataRequest, add_data
+
+        with open_workspace(self.root) as workspace:
+            return add_data(workspace, AddDataRequest(name, Path(data), target, write=yes))
+
+    def add_model(
+        self, name: str, data: str, target: str | None = None, estimator: str | None = None, *, yes: bool = False
+    ) -> "AddAnswer":
+        """What a model of the data set `data` would add to params.yaml and dvc.yaml, written if `yes` is set."""
+        from dovetail.repo.workspace import open_workspace
+        from dovetail.scaffold.add import AddModelRequest, add_model
+
+        with open_workspace(self.root) as workspace:
+            return add_model(workspace, AddModelRequest(name, data, target, estimator, write=yes))
 
     def status(self, model: str | None = None) -> "StatusAnswer":
         """Each model, or one: workspace, staging, production, and where they disagree."""

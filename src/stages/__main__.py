@@ -32,11 +32,11 @@ def main(argv: list[str] | None = None) -> int:
         if params.reproducible:
             reproducible.fix()
         run = importlib.import_module(f"stages.{asked.stage}").run
-        options = [p.name for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        options = [p for p in inspect.signature(run).parameters.values() if p.kind is p.KEYWORD_ONLY]
         for option in options:
-            parser.add_argument(f"--{option}", type=Path, required=True)
+            parser.add_argument(f"--{option.name}", type=Path, required=option.default is option.empty)
         args = parser.parse_args(argv)
-        run(args.key, params, **{option: getattr(args, option) for option in options})
+        run(args.key, params, **{option.name: getattr(args, option.name) for option in options})
     except StageError as error:
         print(f"{asked.stage}@{asked.key}: {error}", file=sys.stderr)
         return error.exit_code

@@ -1,6 +1,8 @@
 """Clean one dataset: raw → rows that keep the schema → the dataset's cleaning script → typed Parquet."""
 
+import difflib
 import importlib
+import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ import narwhals as nw
 import polars as pl
 import polars.selectors as cs
 
+from stages import cleaning
 from stages.common.datasets import Dataset
 from stages.common.errors import StageError
 from stages.common.missing_words import is_missing_word
@@ -83,7 +86,7 @@ def run(key: str, params: Params, *, raw: Path, clean: Path, rejected: Path, met
 
 
 class _Script:
-    """A dataset's cleaning script, src/stages/cleaning/<dataset>.py."""
+    """A dataset's cleaning script, src/stages/cleaning/<dataset>.py; without one rows go through as they are."""
 
     def __init__(self, key: str) -> None:
         module = f"stages.cleaning.{key}"
@@ -92,7 +95,13 @@ class _Script:
             self._clean = importlib.import_module(module).clean
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and error.name == module:
-                raise StageError(f"{self.path} is missing; create it, for example:{_SKELETON}") from error
+                near = difflib.get_close_matches(
+                    key, [name for _, name, _ in pkgutil.iter_modules(cleaning.__path__)], n=1
+                )
+                meant = f"; did you mean {near[0]}.py?" if near else ""
+                print(f"clean@{key}: there is no {self.path}, so rows go through as they are{meant}")
+                self._clean = _as_they_are
+                return
             if isinstance(error, AttributeError) and not hasattr(error.obj, "clean"):
                 raise StageError(f"{self.path} has no function `clean`; write one, for example:{_SKELETON}") from error
             raise self.failed(error) from error
@@ -119,6 +128,10 @@ class _Script:
         except Exception as error:
             raise self.failed(error) from error
         return cleaned
+
+
+def _as_they_are(frame: Any) -> Any:
+    return frame
 
 
 def _from_pandas(frame: Any) -> pl.LazyFrame:

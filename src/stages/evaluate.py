@@ -1,9 +1,10 @@
 """Stage `evaluate`: the saved model on the test part → metrics, plots, importance and a card."""
 
 import csv
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from stages.common.params import PARAMS_FILE, Params, block
 from stages.evaluation import card as model_card
 from stages.evaluation import importance as columns
 from stages.evaluation import plots as model_plots
-from stages.evaluation.metrics import baseline, by_class, measure, predict, roc_curves
-from stages.evaluation.predictions import Evaluation
+from stages.evaluation.metrics import baseline, by_class, roc_curves
 from stages.modelling import model_file, table
+from stages.training.metrics import measure, predict
+from stages.training.search import best_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +37,7 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
     plots: Path,
     importance: Path,
     card: Path,
+    search: Path | None = None,
 ) -> None:
     """Load `model`, predict `test`, and write metrics, plots, importance and card once all of them are known.
 
@@ -57,11 +60,14 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
     except (ValueError, TypeError) as error:
         what = f"{PARAMS_FILE}: models.{key}: {model} cannot be evaluated on {test}"
         raise StageError(f"{what}: {' '.join(str(error).split())}") from error
+    place, searched = f"{PARAMS_FILE}: models.{key}", {}
+    if spec.train.search is not None:
+        searched = _read_search(place, search, f"train@{key}")
+        spec = spec.model_copy(update={"train": best_of(f"{place}.train", spec.train, searched)})
     validated = {}
     if spec.split.folds is not None:
         from stages.evaluation.validation import validate
 
-        place = f"{PARAMS_FILE}: models.{key}"
         validated["validation"] = validate(place, spec, seen, known, table.groups_of(train))
     if predictions.unseen:
         print(
@@ -76,12 +82,31 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
         )
     with replacing(plots) as folder:
         folder.mkdir()
-        model_plots.draw(folder, Evaluation(key, predictions, numbers, roc_curves(predictions), ranking))
+        model_plots.draw(folder, model_plots.Evaluation(key, predictions, numbers, roc_curves(predictions), ranking))
     with replacing(importance) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("feature", "importance"), *(row[:2] for row in ranking)])
-    write_json(card, about | ({"importance_left_out": left_out} if left_out else {}))
+    about |= {"importance_left_out": left_out} if left_out else {}
+    write_json(card, about | ({"search": {k: v for k, v in searched.items() if k != "chosen"}} if searched else {}))
     nested = ({"classes": classes} if classes else {}) | {"baseline": without} | validated
-    write_json(metrics, numbers | nested)
+    write_json(metrics, numbers | nested | ({"search": _summary(searched)} if searched else {}))
+
+
+def _read_search(place: str, path: Path | None, made_by: str) -> dict[str, Any]:
+    if path is None:
+        raise StageError(f"{place}.train.search: add --search and the file that train writes to evaluate in dvc.yaml")
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StageError(f"{path} is missing or broken; make it again: dvc repro -f {made_by}") from error
+    return found
+
+
+def _summary(searched: dict[str, Any]) -> dict[str, Any]:
+    """Of a search, what is a metric: the best score, the best params that are numbers, how many trials there were."""
+    best, trials = searched["best"], searched["trials"]
+    numbers = {name: value for name, value in best["params"].items() if type(value) in (int, float)}
+    failed = sum("failed" in trial for trial in trials)
+    return {"score": best["score"], "trials": len(trials), "failed": failed} | ({"params": numbers} if numbers else {})
 
 
 def _as_trained(path: Path, features: "pd.DataFrame", seen: "pd.DataFrame") -> "pd.DataFrame":

@@ -48,8 +48,8 @@ def penguins():
 def config(target="species", estimator=FOREST, split=None, prepare="minimal", given=None, **params):
     """Content of params.yaml: one model `m` of one dataset `d`; `given` are more of the estimator's params."""
     how = {"test_size": 0.2, "seed": 42, "stratify": False, **(split or {})}
-    model = {"data": "d", "target": target, "split": how, "estimator": estimator, "gates": {}}
-    model |= {"prepare": prepare, "params": params | (given or {})}
+    train = {"estimator": estimator, "prepare": prepare, "params": params | (given or {})}
+    model = {"data": "d", "target": target, "split": how, "train": train, "gates": {}}
     dataset = {
         "raw": "data/raw/d.csv",
         "schema": {"columns": {"x": {"dtype": "float64"}}},

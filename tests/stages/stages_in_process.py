@@ -25,9 +25,11 @@ MODEL = {
     "data": "d",
     "target": "y",
     "split": {"test_size": 0.4, "seed": 1, "stratify": False, "drop": ["t"]},
-    "estimator": "sklearn.tree.DecisionTreeClassifier",
-    "params": {"max_depth": 3, "random_state": 0},
-    "prepare": "auto",
+    "train": {
+        "estimator": "sklearn.tree.DecisionTreeClassifier",
+        "params": {"max_depth": 3, "random_state": 0},
+        "prepare": "auto",
+    },
     "gates": {"accuracy": {"min": 0.5}, "champion": {"margin": 0.1}},
 }
 TABLE = "x,t,y\n" + "".join(f"{row % 7},word{row % 3},{'ab'[row % 2]}\n" for row in range(40))
@@ -52,7 +54,7 @@ def run_all(folder, *, judged):
                 stage(params)
     except StageError as error:
         message = str(error)
-        if "\n" in message and "create it, for example" not in message:
+        if "\n" in message and "write one, for example" not in message:
             return f"{reached}: several lines: {message!r}"
         return "a message without words" if len(message) < 10 else ""
     except Exception as error:  # noqa: BLE001  whatever comes is what is looked for
@@ -66,6 +68,7 @@ def run_all(folder, *, judged):
 
 def _stages(folder, key, raw, *, judged):
     parts = {name: folder / "out" / f"{name}.parquet" for name in ("train", "test")}
+    found = folder / "out" / "m.search.json"
     cleaned, model = folder / "out" / "clean.parquet", folder / "out" / "m.joblib"
     copied = folder / "out" / raw.name
     yield "ingest", lambda params: ingest.run("s", params, source=raw, raw=copied)
@@ -81,13 +84,18 @@ def _stages(folder, key, raw, *, judged):
         ),
     )
     yield "split", lambda params: split.run("m", params, clean=cleaned, **parts)
-    yield "train", lambda params: train.run("m", params, train=parts["train"], model=model)
+    yield "train", lambda params: train.run("m", params, train=parts["train"], model=model, search=found)
     if judged:
         outputs = {"metrics": "m.json", "plots": "plots", "importance": "i.csv", "card": "card.json"}
         yield (
             "evaluate",
             lambda params: evaluate.run(
-                "m", params, model=model, **parts, **{name: folder / "out" / path for name, path in outputs.items()}
+                "m",
+                params,
+                model=model,
+                search=found,
+                **parts,
+                **{name: folder / "out" / path for name, path in outputs.items()},
             ),
         )
 

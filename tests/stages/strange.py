@@ -134,6 +134,7 @@ def typed_tables(draw):
 def _sheet(rows):
     written = io.BytesIO()
     with xlsxwriter.Workbook(written, {"in_memory": True, "nan_inf_to_errors": True}) as book:
+        book.set_properties({"created": DAY})  # the same bytes at any time
         page = book.add_worksheet()
         for row, cells in enumerate(rows):
             for column, cell in enumerate(cells):
@@ -283,14 +284,44 @@ WHOLE = {  # an estimator with params that go with it
 }
 LIKELY = {  # places in which many values are possible
     ("models", "m", "target"): st.sampled_from(["x", "t", "y", "z"]),
-    ("models", "m", "estimator"): ESTIMATORS,
-    ("models", "m", "params"): st.just({})
+    ("models", "m", "train", "estimator"): ESTIMATORS,
+    ("models", "m", "train", "params"): st.just({})
     | st.dictionaries(st.sampled_from(["max_depth", "criterion", "class_weight", "splitter", "min_samples_leaf"]), ODD),
-    ("models", "m", "prepare"): st.sampled_from(["auto", "minimal", "none"])
+    ("models", "m", "train", "prepare"): st.sampled_from(["auto", "minimal", "none"])
     | st.lists(
         STEPS | st.builds(lambda path, given: {"estimator": path, "params": given}, STEPS, st.just({"x": 1})),
         max_size=2,
     ),
+    ("models", "m", "train", "search"): st.fixed_dictionaries(
+        {
+            "space": st.dictionaries(
+                st.sampled_from(
+                    [
+                        "max_depth",
+                        "criterion",
+                        "prepare",
+                        "prepare__pca__n_components",
+                        "estimator__C",
+                        "a__C",
+                        "x",
+                        "__",
+                    ]
+                ),
+                ODD
+                | st.lists(ODD, max_size=3)
+                | st.builds(lambda low, high: {"low": low, "high": high}, st.integers(-1, 5), st.floats(-1, 9))
+                | st.builds(
+                    lambda low, high, more: {"low": low, "high": high, **more},
+                    ODD,
+                    ODD,
+                    st.sampled_from([{}, {"log": True}, {"step": 1}]),
+                ),
+                max_size=3,
+            ),
+            "trials": st.integers(0, 3),
+        }
+    ),
+    ("models", "m", "split", "folds"): st.integers(1, 30),
     ("models", "m", "split", "time"): st.sampled_from(["x", "t", "y", "z"]),
     ("models", "m", "split", "group"): st.sampled_from(["x", "t", "y", "z"]),
     ("models", "m", "split", "test_size"): st.floats(0.01, 0.99),
@@ -325,7 +356,7 @@ def _change_likely(draw, content):
         _set(content, path, draw(LIKELY[path]))
     if draw(st.booleans()):
         estimator, given = WHOLE[draw(st.sampled_from(sorted(WHOLE)))]
-        content["models"]["m"] |= {"estimator": estimator, "params": draw(given)}
+        content["models"]["m"]["train"] |= {"estimator": estimator, "params": draw(given)}
 
 
 def _change_any(draw, content):

@@ -142,15 +142,28 @@ def test_a_missing_file_is_refused(job):
         clean.run("d", params({"x": INT}), raw=done.folder / "gone.csv", **done.paths)
 
 
-def test_a_missing_script_is_refused_with_the_file_to_create(tmp_path):
+@pytest.mark.parametrize(("other", "hint"), [("diabetic", ""), ("dd", "; did you mean dd.py?")])
+def test_without_a_script_rows_go_through_as_they_are(tmp_path, other, hint):
     tree(tmp_path, config({"x": INT}))
-    (tmp_path / "src" / "stages" / "cleaning" / "d.py").unlink()
+    scripts = tmp_path / "src" / "stages" / "cleaning"
+    (scripts / "d.py").rename(scripts / f"{other}.py")
+    (tmp_path / "raw.csv").write_text("x,t\n1,a\n1,a\n-1,\n")
+    done = stage(tmp_path, "clean", "d", *OPTIONS)
+    assert done.stdout.startswith(
+        f"clean@d: there is no src/stages/cleaning/d.py, so rows go through as they are{hint}\n"
+    )
+    assert pl.read_parquet(tmp_path / OPTIONS[OPTIONS.index("--clean") + 1]).rows() == [(1, "a"), (1, "a"), (-1, None)]
+
+
+def test_a_script_without_its_function_is_refused_with_an_example(tmp_path):
+    tree(tmp_path, config({"x": INT}))
+    script = tmp_path / "src" / "stages" / "cleaning" / "d.py"
+    script.write_text("def cleaned(frame):\n    return frame\n")
     (tmp_path / "raw.csv").write_text("x\n1\n")
     done = stage(tmp_path, "clean", "d", *OPTIONS)
-    assert done.returncode == 2
     said, _, example = done.stderr.partition("\n")
-    assert said == "clean@d: src/stages/cleaning/d.py is missing; create it, for example:"
-    (tmp_path / "src" / "stages" / "cleaning" / "d.py").write_text(example)
+    assert said == "clean@d: src/stages/cleaning/d.py has no function `clean`; write one, for example:"
+    script.write_text(example)
     assert stage(tmp_path, "clean", "d", *OPTIONS).returncode == 0
 
 

@@ -53,7 +53,7 @@ def test_params_yaml_keeps_the_published_schema_and_the_model():
         ),
         ("seed: 42, stratify: true}", "time: day, group: id}", "time and group are two ways to split; choose one"),
         ("  iris:\n    raw", "  i.ris:\n    raw", "'i.ris' cannot be a name: .* for example i_ris"),
-        ("prepare: minimal", "prepare: minimum", "models.iris.prepare"),
+        ("prepare: minimal", "prepare: minimum", "models.penguins.train.prepare"),
         ("sources:", "sources: [", "is not YAML"),
     ],
 )

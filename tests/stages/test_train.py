@@ -126,8 +126,8 @@ def test_what_a_skops_file_cannot_hold_is_refused(tmp_path):
             r"params: unknown param 'n_estimator'; RandomForestClassifier takes: n_est",
         ),
         (iris(), {"estimator": "sklearn.ensemble.VotingClassifier"}, r"VotingClassifier rejects \{\}: .*'estimators'"),
-        (iris(), {"n_estimators": -5}, r"models\.m\.params: The 'n_estimators' parameter of .* Got -5 instead"),
-        (iris(), {"estimator": LOGISTIC, "max_iter": "many"}, r"models\.m\.params: The 'max_iter' parameter"),
+        (iris(), {"n_estimators": -5}, r"models\.m\.train\.params: The 'n_estimators' parameter of .* Got -5 instead"),
+        (iris(), {"estimator": LOGISTIC, "max_iter": "many"}, r"models\.m\.train\.params: The 'max_iter' parameter"),
         (diabetes(), {"target": "progression"}, r"predicts classes, but target 'progression' in .* is continuous"),
         (iris(), {"estimator": RIDGE}, r"predicts numbers, but target 'species' in .* is str"),
         (iris(), {"target": "kind"}, r"train\.parquet: no target column 'kind'; there are: sepal_length, "),
@@ -160,7 +160,7 @@ def test_an_estimator_of_ones_own_must_follow_scikit_learn(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     with pytest.raises(StageError, match=message):
-        build("params.yaml: models.m", params(estimator="mine.Mine").models["m"])
+        build("params.yaml: models.m.train", params(estimator="mine.Mine").models["m"].train)
     sys.modules.pop("mine", None)
 
 
@@ -190,7 +190,7 @@ def test_auto_scales_for_an_estimator_that_goes_by_scales(tmp_path, capsys):
     assert re.search(
         r"train@m: sklearn\.svm\.SVR goes by scales, and 'noise' is spread \d+ times as wide as 'narr", said
     )
-    assert "perhaps params.yaml: models.m.prepare: auto" in said
+    assert "perhaps params.yaml: models.m.train.prepare: auto" in said
     scaled = run(tmp_path, wide(), target="y", estimator=SVR, prepare="auto")
     assert "goes by scales" not in capsys.readouterr().err
     assert bare.score(features, y) < 0.2
@@ -287,7 +287,7 @@ def test_params_hold_estimators(tmp_path, name):
     estimator, given = NESTED[name]
     model = run(tmp_path, iris(), estimator=estimator, given=given)
     assert model.score(iris().drop("species").to_pandas(), iris()["species"].to_numpy()) > 0.85
-    assert params(estimator=estimator, given=given).models["m"].params == given
+    assert params(estimator=estimator, given=given).models["m"].train.params == given
 
 
 def test_a_target_can_be_transformed(tmp_path):
@@ -363,7 +363,7 @@ def test_a_threshold_decides_for_the_second_class(tmp_path):
             {"estimator": "lightgbm.LGBMClassifier"},
             r"LightGBMError: .*; if it is the names, rename columns such as",
         ),
-        (iris(), {"prepare": ["sklearn.svm.SVC"]}, r"models\.m\.prepare\.0 = 'sklearn\.svm\.SVC' has no transform"),
+        (iris(), {"prepare": ["sklearn.svm.SVC"]}, r"train\.prepare\.0 = 'sklearn\.svm\.SVC' has no transform"),
         (iris(), {"prepare": ["sklearn.decomposition.PAC"]}, r"prepare\.0\.estimator = .* no PAC; did you mean PCA"),
         (
             iris(),

@@ -7,13 +7,14 @@ import polars as pl
 import pytest
 from modelling import FOREST, LOGISTIC, RIDGE, diabetes, iris, params
 from scipy import stats
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 
 from stages import evaluate, split, train
 from stages.common.errors import StageError
-from stages.evaluation import validation
 from stages.modelling import table
+from stages.training.folds import folds
 
 
 def validated(folder, data, **kwargs):
@@ -41,6 +42,8 @@ def test_folds_are_scikit_learns_and_the_interval_is_widened_for_what_they_share
         [scores.mean() - half, scores.mean() + half]
     )
     assert found["fits"] == 10
+    guesses = cross_val_score(DummyClassifier(), features, target, cv=folds)
+    assert found["baseline"]["accuracy"] == pytest.approx(guesses.mean())
 
 
 def test_a_model_without_folds_has_no_validation(tmp_path):
@@ -80,7 +83,7 @@ def test_folds_by_group_hold_whole_groups_out(tmp_path):
 
 def test_folds_by_time_test_on_later_rows_than_they_learn_from():
     spec = params(split={"time": "day", "folds": 3}).models["m"]
-    for known, held in validation._folds("m", spec, np.zeros(40), None):  # noqa: SLF001
+    for known, held in folds(spec.split, np.zeros(40), None, is_class=False):
         assert known.max() < held.min()
 
 

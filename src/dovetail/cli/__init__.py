@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dovetail.cli.decide import demo, init, new, promote, register, rollback, write_off
+from dovetail.cli.decide import add_data, add_model, demo, init, new, promote, register, rollback, write_off
 from dovetail.cli.examples import examples
 from dovetail.cli.look import diff, history, lineage, list_models, show_version, status
 from dovetail.cli.maintain import clean_up, doctor, sync
@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 GROUPS = {
     "Look": (list_models, show_version, status, lineage, diff, history),
-    "Decide": (init, new, register, promote, rollback, write_off),
+    "Decide": (init, new, add_data, add_model, register, promote, rollback, write_off),
     "Repair": (sync, doctor, clean_up),
     "Run": (demo, repro, reproduce, serve, monitor, retrain),
 }

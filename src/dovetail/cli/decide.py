@@ -1,7 +1,7 @@
 """Commands that decide what MLflow's registry names."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,9 @@ from dovetail.cli.progress import progress
 
 if TYPE_CHECKING:
     from dovetail.gates.gate_verdict import Verdict
+
+if TYPE_CHECKING:
+    from dovetail.scaffold.add import AddAnswer
 
 
 @click.command()
@@ -77,6 +80,58 @@ def new(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     from dovetail.scaffold.new import new as library_call
 
     show(library_call(NewRequest(**options)).as_json(), as_json=as_json, text=made)
+
+
+@click.command("add-data")
+@click.argument("name")
+@click.option("--data", required=True, type=click.Path(path_type=Path), metavar="FILE", help="As for `dovetail new`.")
+@click.option("--target", metavar="COLUMN", help="What is to be predicted: rows without it may be rejected.")
+@click.option("--yes", is_flag=True, help="Write it without asking.")
+@json_option
+def add_data(yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
+    """Add a data file to this project as NAME: its block in params.yaml, with the schema that it seems to have.
+
+    The file goes to data/raw and to `dvc add`. Exit code 1 if something is missing and was not written.
+    """
+    from dovetail.scaffold.add import AddDataRequest
+    from dovetail.scaffold.add import add_data as library_call
+
+    with opened() as (workspace, _):
+        _add(lambda write: library_call(workspace, AddDataRequest(**options, write=write)), yes=yes, as_json=as_json)
+
+
+@click.command("add-model")
+@click.argument("name")
+@click.option("--data", required=True, metavar="DATASET", help="A data set of params.yaml.")
+@click.option("--target", metavar="COLUMN", help="What is to be predicted; default: that of other models of DATASET.")
+@click.option("--estimator", metavar="PATH", help="Its import path; default: one that is good without being tuned.")
+@click.option("--yes", is_flag=True, help="Write it without asking.")
+@json_option
+def add_model(yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
+    """Add a model of a data set to this project as NAME: its blocks in params.yaml and dvc.yaml. Then: dvc repro.
+
+    Exit code 1 if something is missing and was not written.
+    """
+    from dovetail.scaffold.add import AddModelRequest
+    from dovetail.scaffold.add import add_model as library_call
+
+    with opened() as (workspace, _):
+        _add(lambda write: library_call(workspace, AddModelRequest(**options, write=write)), yes=yes, as_json=as_json)
+
+
+def _add(call: "Callable[[bool], AddAnswer]", *, yes: bool, as_json: bool) -> None:
+    """Show what would be added, ask, write it."""
+    from dovetail.render.add import addition
+
+    answer = call(yes)
+    if answer.changes and not yes and not as_json and sys.stdin.isatty():
+        show(answer.as_json(), as_json=False, text=addition)
+        if click.confirm("Write this?"):
+            answer = call(True)  # noqa: FBT003
+    show(answer.as_json(), as_json=as_json, text=addition)
+    if answer.changes and not answer.written and not as_json:
+        click.echo("nothing is written; next: the same with --yes", err=True)
+    sys.exit(1 if answer.changes and not answer.written else 0)
 
 
 @click.command()

@@ -38,6 +38,14 @@ _EXAMPLES = {
     "sync": (("dovetail sync", "what HEAD's history says"), ("dovetail sync --all --repair", "all of it")),
     "doctor": (("dovetail doctor", "what is broken or risky?"), ("dovetail doctor --trace train", "what does it use?")),
     "gc": (("dovetail gc", "what is needed by nothing?"), ("dovetail gc --cloud --force", "delete it")),
+    "add-data": (
+        ("dovetail add-data pets --data pets.csv", "what would be written?"),
+        ("dovetail add-data pets --data pets.csv --target legs --yes", "and a model of it"),
+    ),
+    "add-model": (
+        ("dovetail add-model forest --data pets --target legs", "what would be written?"),
+        ("dovetail add-model forest --data pets --target legs --yes", "write it"),
+    ),
     "demo": (
         ("dovetail demo", "the tour in two minutes, with commentary"),
         ("dovetail demo --into ../wine", "keep its project there"),

@@ -24,6 +24,7 @@ from dovetail.values.environment import Environment
 from dovetail.values.lineage import Lineage
 from dovetail.values.reference import STAGING
 from dovetail.values.tag_keys import Provenance
+from dovetail.values.trials import trials_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
             artifacts=tree.plots(model, lineage, folder),
             texts=_texts(lineage, packages),
             time=tree.time,
+            trials=trials_of(card),
         ),
         artifact=ModelContent(
             file=file,

@@ -149,6 +149,7 @@ def record(store: Store, projection: Projection) -> Registration:
     model_id = None
     if not run.complete:
         store.fill_run(run, projection.run)
+        store.show_trials(run, projection.run)
         model_id = logged_model(store, run, projection)
         store.link_model(run, model_id)
         store.finish_run(run, projection.run.time)

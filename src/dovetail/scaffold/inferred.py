@@ -58,8 +58,8 @@ class InferredData:
         return f"sklearn.ensemble.{kind}{'Classifier' if self.classes else 'Regressor'}"
 
 
-def infer(file: Path, target: str) -> InferredData:
-    """Read the file.
+def infer(file: Path, target: str | None = None) -> InferredData:
+    """Read the file; without a target what its columns are, and no more.
 
     Raises:
         UserError: when it cannot be read, has no such column, or nothing can be learned of it.
@@ -77,21 +77,30 @@ def infer(file: Path, target: str) -> InferredData:
             f"{file} cannot be read as a table: {why}", "correct it, or write params.yaml by hand"
         ) from error
     names = [str(name) for name in table.columns]
-    if target not in names:
+    if target is not None and target not in names:
         raise UserError(f"{file} has no column {target!r}; it has: {', '.join(names)}", _AGAIN)
-    _check_target(file, target, table[target])
+    if target is not None:
+        _check_target(file, target, table[target])
+    elif table.empty:
+        raise UserError(f"{file} has no rows", "give it some")
     columns = tuple(_column(name, table[column]) for name, column in zip(names, table.columns, strict=True))
-    values = table[target].dropna()
-    of_text = next(column.dtype for column in columns if column.name == target) in ("str", "bool")
-    whole = str(values.dtype) == "Int64"
     return InferredData(
         rows=len(table),
         columns=columns,
         separator=separator if separator != _promised(file) else "",
         null_words=_null_words(file, separator),
-        missing=float(table[target].isna().mean()),
-        classes=of_text or (whole and values.nunique() <= _FEW),
+        missing=float(table[target].isna().mean()) if target is not None else 0.0,
+        classes=target is not None and _are_classes(table[target].dropna()),
     )
+
+
+def _are_classes(values: Any) -> bool:
+    from pandas.api import types
+
+    number = types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype)
+    if not number and not types.is_datetime64_any_dtype(values.dtype):
+        return True
+    return str(values.dtype) == "Int64" and bool(values.nunique() <= _FEW)
 
 
 def _check_target(file: Path, target: str, values: Any) -> None:
@@ -189,7 +198,7 @@ def _warnings(dtype: str, values: Any) -> Iterator[str]:
     if values.isna().mean() > 1 / 2:
         yield f"{values.isna().mean():.0%} missing"
     if dtype in ("str", "int64") and present.is_unique and len(present) > _FEW:
-        yield "another value in each row: dropped below"
+        yield "another value in each row: dropped where others remain"
     if dtype == "str":
         numbers = pd.to_numeric(present.str.replace(r"[,$€%\s]", "", regex=True), errors="coerce").notna().mean()
         if numbers > 1 / 2:

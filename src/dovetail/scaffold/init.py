@@ -5,7 +5,6 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from dovetail.repo.dvc_files import is_in
 from dovetail.repo.dvc_values import RECEIPTS, Model, Out
 from dovetail.repo.saved_model import SUFFIXES as MODEL_SUFFIXES
 from dovetail.repo.workspace import Workspace
+from dovetail.scaffold.file_change import FileChange, text_of
 from dovetail.scaffold.yaml_section import add_entry, add_lines
 from dovetail.tracking.connection import Tracking
 from dovetail.values.documents import load_yaml
@@ -35,21 +35,6 @@ class InitRequest:
     model: str | None = None
     path: str | None = None
     write: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FileChange:
-    """A file, relative to the root, as it is and as it is to be."""
-
-    path: str
-    before: str
-    after: str
-
-    def diff(self) -> str:
-        """The change as `diff -u` shows it."""
-        shown = (text.encode(errors="surrogateescape").decode(errors="replace") for text in (self.before, self.after))
-        before, after = (text.splitlines() for text in shown)
-        return "\n".join(unified_diff(before, after, f"a/{self.path}", f"b/{self.path}", lineterm=""))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,7 +81,7 @@ def init(workspace: Workspace, tracking: Tracking, request: InitRequest = InitRe
     changes = tuple(change for change in _changes(workspace, name, path, looked.allow) if change.before != change.after)
     if request.write:
         for change in changes:
-            _write(workspace.root / change.path, change.after)
+            change.write(workspace.root)
     findings = tuple(_left_to_the_user(workspace, tracking))
     return InitAnswer(name, path, changes, looked.allow, written=request.write and bool(changes), findings=findings)
 
@@ -186,7 +171,7 @@ def _changes(workspace: Workspace, name: str, path: str, allow: tuple[str, ...])
     in_yaml = stage is not None and ":" in stage.address
     dvc_yaml = stage.address.rpartition(":")[0] if stage and in_yaml else "dvc.yaml"
     folder = posixpath.dirname(dvc_yaml)
-    before = text = _text(workspace.root / dvc_yaml)
+    before = text = text_of(workspace.root / dvc_yaml)
     known = load_yaml(text) or {}
     if name not in (known.get("artifacts") or {}) and name not in workspace.tree.declared.models:
         entry = f"path: {_quoted(posixpath.relpath(path, folder or '.'))}\ntype: model"
@@ -203,7 +188,7 @@ def _changes(workspace: Workspace, name: str, path: str, allow: tuple[str, ...])
         entry = f"cmd: dovetail register {name}\ndeps: [{shown}]\nouts:\n  - {_quoted(out)}: {{cache: false}}"
         text = add_entry(text, "stages", called, entry, dvc_yaml)
     yield FileChange(dvc_yaml, before, text)
-    ignored = _text(workspace.root / ".gitignore")
+    ignored = text_of(workspace.root / ".gitignore")
     yield FileChange(".gitignore", ignored, add_lines(ignored, _IGNORED))
 
 
@@ -222,15 +207,3 @@ def _reports(workspace: Workspace, path: str) -> list[str]:
 def _quoted(value: str) -> str:
     """A path as YAML takes it in a flow sequence: quoted where it holds more than names usually do."""
     return value if re.fullmatch(r"[\w./-]+", value, re.ASCII) else json.dumps(value, ensure_ascii=False)
-
-
-def _text(file: Path) -> str:
-    """The file's text with plain line ends; bytes that are not UTF-8 come back as they were."""
-    return file.read_text(encoding="utf-8", errors="surrogateescape") if file.is_file() else ""
-
-
-def _write(file: Path, text: str) -> None:
-    """Write the text with the line ends that the file has."""
-    ends = "\r\n" if file.is_file() and b"\r\n" in file.read_bytes() else "\n"
-    with file.open("w", encoding="utf-8", errors="surrogateescape", newline=ends) as written:
-        written.write(text)

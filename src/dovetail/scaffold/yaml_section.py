@@ -21,6 +21,11 @@ def add_entry(text: str, section: str, name: str, entry: str, file: str) -> str:
     if start is None:
         body = [f"{section}:", *_block(name, entry, _DEFAULT_INDENT)]
         added = [*lines, *([""] if lines and lines[-1].strip() else []), *body]
+    elif re.fullmatch(rf"{section}\s*:\s*(\{{\s*\}})?\s*(#.*)?", lines[start]) and not (load_yaml(text) or {}).get(
+        section
+    ):
+        said = "  # " + lines[start].partition("#")[2].strip() if "#" in lines[start] else ""
+        added = [*lines[:start], f"{section}:{said}", *_block(name, entry, _DEFAULT_INDENT), *lines[start + 1 :]]
     else:
         end = _end(lines, start)
         added = [*lines[:end], *_block(name, entry, _indent(lines[start + 1 : end])), *lines[end:]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.values import tag_keys
 from dovetail.values.lineage import FileRef, Lineage
+from dovetail.values.trials import Trial
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Param
@@ -28,6 +29,7 @@ class RunContent:
     artifacts: Mapping[str, Path]  # path in the run → file or folder
     texts: Mapping[str, str]
     time: int | None  # in milliseconds since the epoch; None: now
+    trials: tuple[Trial, ...] = ()  # each shown as a run below it
 
 
 def read_lineage(text: str | None) -> Lineage | None:

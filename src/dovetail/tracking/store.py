@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dovetail.tracking import monitoring_runs, trash
+from dovetail.tracking import monitoring_runs, trash, trial_runs
 from dovetail.tracking.client import SQLITE
 from dovetail.tracking.found_runs import LiveRun, Run, RunDetails
 from dovetail.tracking.model_package import columns_of
@@ -36,6 +36,10 @@ class Store(Runs, Registry):
         run_id = monitoring_runs.run_of(self._client, self.experiment(f"{observed.model}-monitoring"), observed)
         monitoring_runs.add(self._client, run_id, metrics, time)
         return run_id
+
+    def show_trials(self, run: Run, content: RunContent) -> None:
+        """Show each trial of the model's search as a run below `run`; done again it doubles none."""
+        trial_runs.show(self._client, run.experiment, run.id, content.trials, content.time)
 
     def discarded(self, names: Iterable[str]) -> list[TrashItem]:
         """What lies in the trash of the experiments `names` and still has bytes, and uploads that never ended."""

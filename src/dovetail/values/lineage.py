@@ -114,7 +114,7 @@ class Lineage:
 
     @property
     def params(self) -> dict[str, str]:
-        """Every param that had a say, flat: `models.iris.params.n_estimators` → `100`.
+        """Every param that had a say, flat: `models.iris.train.params.n_estimators` → `100`.
 
         A key of another file than params.yaml has the file in front where two files have it: `sub/params.yaml:lr`.
         """

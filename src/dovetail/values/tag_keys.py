@@ -30,6 +30,7 @@ MONITOR_VERSION = "dovetail.monitor.version"  # on the run that a version's moni
 MONITOR_VERDICT = "dovetail.monitor.verdict"
 MONITOR_TIME = "dovetail.monitor.time"
 MONITOR_RUN = "dovetail.monitor.run"
+TRIAL = "dovetail.trial"  # its number, on the run of a trial below the model's run
 SIGNATURE = "dovetail.signature"
 PICKLE_ALLOW = ALLOW_KEY
 BOOLEANS = "dovetail.booleans"  # in MLmodel: the columns of numbers that stand for true and false

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -18,7 +19,16 @@ from stages.common.sources import Sources
 
 PARAMS_FILE = "params.yaml"
 T = TypeVar("T")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, in C where it was built
+_TAG = "<"  # begins the name that pydantic gives a kind of value, which is no place in the file
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the same, in C where it was built
+    """YAML's numbers as DVC reads them: `1e-3` is one."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 class Params(Block):
@@ -51,7 +61,7 @@ def load_params(path: Path) -> Params:
         StageError: naming the file, the key, its value and what is allowed.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  (a safe loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  (a safe loader)
     except FileNotFoundError as error:
         raise StageError(f"{path} is missing; run from the repository's root") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -74,7 +84,7 @@ def block(path: str, blocks: dict[str, T], key: str) -> T:
 
 
 def _explain(path: Path, problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
+    place = ".".join(part for part in map(str, problem["loc"]) if not part.startswith(_TAG))
     if problem["type"] == "extra_forbidden":
         allowed = _allowed_keys(problem["loc"][:-1])
         return f"{path}: unknown key {place!r} (value {problem['input']!r}); allowed there: {', '.join(allowed)}"
@@ -91,8 +101,11 @@ def _allowed_keys(loc: tuple[int | str, ...]) -> list[str]:
     schema = Params.model_json_schema(by_alias=True)
     node: dict[str, Any] = schema
     for part in loc:
+        if str(part).startswith(_TAG):
+            continue
         node = node.get("properties", {}).get(part) or node.get("additionalProperties") or node.get("items") or {}
         node = next((option for option in node.get("anyOf", ()) if option.get("type") != "null"), node)
+        node = next((option for option in node.get("oneOf", ()) if "$ref" in option), node)
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
     return list(node.get("properties", {}))

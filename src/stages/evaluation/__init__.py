@@ -1,1 +1,1 @@
-"""What `evaluate` alone uses: predictions, metrics, importance, plots and the card."""
+"""What `evaluate` alone uses: validation in folds, importance, plots and the card."""

@@ -1,5 +1,6 @@
 """The plots of a model. Same numbers, same bytes: the object API, no pyplot, no version in the file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from stages.evaluation.metrics import calibration_curves
-from stages.evaluation.predictions import Array, Evaluation, Predictions
+from stages.training.predictions import Array, Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +18,25 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _GREY, _INK = "#8a8f98", "#22262c"
 _MOST_LABELS, _MOST_BARS, _LONG = 15, 20, 28
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the plots of a model show.
+
+    Attributes:
+        name: the model's.
+        predictions: for the test part.
+        scores: its metrics by name.
+        curves: (class, false positive rates, true positive rates, area), one for each class that has a ROC curve.
+        importance: (feature, mean, standard deviation), most important first.
+    """
+
+    name: str
+    predictions: Predictions
+    scores: dict[str, Any]
+    curves: list[tuple[str, Array, Array, float]]
+    importance: list[tuple[str, float, float]]
 
 
 def draw(folder: Path, found: Evaluation) -> None:

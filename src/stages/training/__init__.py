@@ -1,1 +1,1 @@
-"""What `train` alone uses: estimators from params.yaml, what is put before them, labels that they can take."""
+"""How a model of a block is made and scored: estimators, what is put before them, labels, folds, metrics, search."""

@@ -7,7 +7,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.validation import has_fit_parameter
 
 from stages.common.errors import StageError
-from stages.common.models import Model
+from stages.common.models import Train
 from stages.training import estimator as estimators
 from stages.training import labels
 from stages.training.preparation import prepare
@@ -15,8 +15,8 @@ from stages.training.preparation import prepare
 OF_ANY_CLASSIFIER = ("class_weight", "threshold")
 
 
-def fitted(place: str, spec: Model, features: Any, target: Any) -> Any:
-    """The model of a block, fitted; the same rows give the same model.
+def fitted(place: str, spec: Train, features: Any, target: Any) -> Any:
+    """The model of a block `train`, fitted; the same rows give the same model.
 
     Raises:
         StageError: as `build` and `prepare`.
@@ -31,8 +31,8 @@ def fitted(place: str, spec: Model, features: Any, target: Any) -> Any:
     return labels.decide(made, features, target, ours["threshold"]) if "threshold" in ours else made
 
 
-def build(place: str, spec: Model) -> tuple[Any, dict[str, Any]]:
-    """The estimator that models.KEY names, and those of its params that it does not take itself.
+def build(place: str, spec: Train) -> tuple[Any, dict[str, Any]]:
+    """The estimator that models.KEY.train names, and those of its params that it does not take itself.
 
     Raises:
         StageError: the path does not import or names no classifier or regressor, or a param is unknown.
@@ -53,7 +53,7 @@ def build(place: str, spec: Model) -> tuple[Any, dict[str, Any]]:
     return estimator, ours
 
 
-def _check_ours(place: str, spec: Model, estimator: Any, ours: dict[str, Any]) -> None:
+def _check_ours(place: str, spec: Train, estimator: Any, ours: dict[str, Any]) -> None:
     if ours and not is_classifier(estimator):
         raise StageError(
             f"{place}.params.{next(iter(ours))} is for classifiers, and {spec.estimator} is none; leave it out"

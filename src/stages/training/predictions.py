@@ -1,4 +1,4 @@
-"""A model's predictions for the test part, as plain arrays: what its metrics and plots are made of."""
+"""A model's predictions for rows that it has not seen, as plain arrays: what metrics and plots are made of."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,25 +35,6 @@ class Predictions:
     def rankable(self) -> bool:
         """Whether a ROC curve exists for every class."""
         return self.scores is not None and np.unique(self.actual).tolist() == np.asarray(self.classes).tolist()
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What the plots of a model show.
-
-    Attributes:
-        name: the model's.
-        predictions: for the test part.
-        scores: its metrics by name.
-        curves: (class, false positive rates, true positive rates, area), one for each class that has a ROC curve.
-        importance: (feature, mean, standard deviation), most important first.
-    """
-
-    name: str
-    predictions: Predictions
-    scores: dict[str, Any]
-    curves: list[tuple[str, Array, Array, float]]
-    importance: list[tuple[str, float, float]]
 
 
 def one_vs_rest(predictions: Predictions) -> list[tuple[Any, Array, Array]]:

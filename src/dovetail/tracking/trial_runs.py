@@ -1,0 +1,55 @@
+"""The trials of a model's search, each a run below the model's run."""
+
+import getpass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dovetail.tracking.client import pages
+from dovetail.values import tag_keys
+from dovetail.values.trials import Trial
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_PARENT = "mlflow.parentRunId"
+_VALUE_LIMIT = 6000  # characters of a param's value
+_BATCH = 100  # params that one log_batch call may carry
+
+
+def show(client: "MlflowClient", experiment: str, parent: str, trials: Sequence[Trial], time: int | None) -> None:
+    """Make the run of each trial that has none below `parent` yet; one that an interruption left open is completed.
+
+    They have no fingerprint: none is a run of the pipeline, and what looks for those does not find them.
+    """
+    if not trials:
+        return
+    question = f"tags.`{_PARENT}` = '{parent}'"
+    there = {
+        run.data.tags[tag_keys.TRIAL]: run
+        for run in pages(client.search_runs, experiment_ids=[experiment], filter_string=question)
+        if tag_keys.TRIAL in run.data.tags
+    }
+    for trial in trials:
+        run = there.get(str(trial.number)) or _created(client, experiment, parent, trial, time)
+        if run.info.status == "RUNNING":
+            _fill(client, run, trial)
+            client.set_terminated(run.info.run_id, "FINISHED" if trial.metrics else "FAILED", run.info.start_time)
+
+
+def _created(client: "MlflowClient", experiment: str, parent: str, trial: Trial, time: int | None) -> Any:
+    from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
+
+    tags = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "dovetail register", _PARENT: parent}
+    return client.create_run(experiment, time, tags | {tag_keys.TRIAL: str(trial.number)}, f"trial {trial.number}")
+
+
+def _fill(client: "MlflowClient", run: Any, trial: Trial) -> None:
+    from mlflow.entities import Metric, Param
+
+    metrics = [
+        Metric(tag_keys.shown_name(name), value, run.info.start_time, 0) for name, value in trial.metrics.items()
+    ]
+    params = [Param(tag_keys.shown_name(name), value[:_VALUE_LIMIT]) for name, value in trial.params.items()]
+    client.log_batch(run.info.run_id, metrics=metrics)
+    for start in range(0, len(params), _BATCH):
+        client.log_batch(run.info.run_id, params=params[start : start + _BATCH])
