@@ -70,7 +70,7 @@ compare: env  ## on a pull request: the pipeline, then each model against produc
 
 staging: env  ## on main: the pipeline, each model registered, `staging` moved if its gates pass, data pushed
 	$(if $(REMOTE),dvc pull --allow-missing --quiet)
-	dvc repro
+	$(if $(WORKERS),dovetail repro --workers $(WORKERS),dvc repro)
 	$(if $(REMOTE),dvc push)
 	dovetail status || test $$? = 1
 
