@@ -166,7 +166,7 @@ def test_a_version_is_rebuilt_byte_for_byte_in_an_environment_of_its_own(reprodu
     assert [stage["name"].partition("@")[0] for stage in answer["stages"]] == [
         "fetch", "clean", "split", "train", "evaluate",
     ]  # fmt: skip
-    assert len(answer["outputs"]) == 11
+    assert len(answer["outputs"]) == 12
     assert answer["environment"]["changed"] == []
     assert {"dovetail-ml", "mlflow"} & set(answer["environment"]["unpinned"]) == {"dovetail-ml"}
     assert reproduced.run("git", "status", "--porcelain").stdout == ""
