@@ -24,6 +24,7 @@ NOT_RUN = {  # the kinds of `sh` blocks, by what stands in them
     "a server of yours": "mlflow.example.org",
     "files of yours": "labelled.csv",
     "a folder of your server": "/srv/iris",
+    "a cluster of yours": "tcp://HOST",
     "a server that goes on": "dovetail serve iris ",
 }
 

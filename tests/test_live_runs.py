@@ -252,4 +252,4 @@ def test_what_a_stage_sets_for_itself_is_recorded_of_that_stage(small):
     assert "POLARS" not in found["stage.train"]
     shown = small.run("dovetail", "lineage", "m").stdout
     assert f"computed on {found['machine']}, {found['cores']} cores, BLAS" in shown
-    assert "    with MKL_CBWR=AVX2 RAYON_NUM_THREADS=3" in shown
+    assert "    with joblib.backend=loky MKL_CBWR=AVX2 RAYON_NUM_THREADS=3" in shown
