@@ -286,6 +286,7 @@ def test_a_package_allows_its_classes_and_never_its_functions(tmp_path, monkeypa
     (tmp_path / "mine.py").write_text(
         "import os\nfrom subprocess import Popen\nclass Model:\n    pass\ndef run(*a):\n    os.system('touch ran')\n"
     )
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # another test has one of that name
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     model = crafted(Made("mine.Model", {"a": 1}))
