@@ -6,8 +6,9 @@ import pytest
 from project import Project
 
 from dovetail.repo.git import Git
-from dovetail.repo.ledger import PROMOTE, Note, read, write
+from dovetail.repo.ledger import PROMOTE, Note, read
 from dovetail.repo.ledger_content import read_checked
+from dovetail.repo.ledger_write import write
 
 GOOD, LIE = "a" * 32, "b" * 32
 LOCK = f"""schema: '2.0'

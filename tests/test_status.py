@@ -70,7 +70,7 @@ def test_data_written_otherwise_are_told_from_data_of_other_values(small):
 
     (small.root / "data.csv").unlink()
     small.write("data.csv", "a,b\n1,2\n3,5\n")
-    (changed, _) = small.json("status")["models"][0]["notes"]
+    (changed, _) = small.json("status", code=1)["models"][0]["notes"]
     assert changed == {"what": "changed since the model was made: data.csv (other values)", "next": "dvc repro"}
     small.run("dvc", "repro", "-q")
     small.commit("other values")

@@ -74,6 +74,7 @@ class Mine(BaseEstimator):
         self.num_threads = num_threads
 
 
+@pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning")  # pickle looks through all modules
 def test_what_looks_alike_and_is_not_has_another_value():
     overlapping = np.dtype({"names": ["a", "b"], "formats": ["i4", "i2"], "offsets": [0, 0]})
     text = np.dtypes.StringDType()
