@@ -159,7 +159,7 @@ def show_kills(place, quick):
                     continue
         running.wait()
         run(side, "dovetail", "repro", "--workers", "2")
-        lost += content(side) != content(plain) or any((side / ".dvc/tmp/repro").glob("*/"))
+        lost += content(side) != content(plain) or any(path.is_dir() for path in (side / ".dvc/tmp/repro").iterdir())
     print(f"{rounds} kills of coordinator and workers: {lost} left another workspace than dvc repro's")
 
 

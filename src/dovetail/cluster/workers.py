@@ -7,11 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Thread
 from time import monotonic
 
-from dovetail.cluster.lane import SITE, UNSEEN
+from dovetail.cluster.lane import COPIES, SITE, UNSEEN
 from dovetail.cluster.pool import Pool, amount, open_pool
 from dovetail.cluster.stage_process import Died, StageProcess
 from dovetail.repo.dag import Dag
@@ -20,6 +19,7 @@ from dovetail.repo.single_stage import run_in_place
 from dovetail.repo.snapshot import Snapshot, packed, take_snapshot
 from dovetail.repo.stage_task import StageRun
 from dovetail.repo.workspace import Workspace
+from dovetail.repo.worktree import held_folder, remove_leftovers
 
 HERE = "here"  # in the workspace itself
 _ATTEMPTS = 3  # of a stage whose workers die
@@ -106,7 +106,7 @@ class Workers:
 
     @cached_property
     def _folder(self) -> Path:
-        return Path(self._stack.enter_context(TemporaryDirectory(prefix="repro-", dir=self._workspace.scratch)))
+        return self._stack.enter_context(held_folder(self._workspace.scratch / COPIES))
 
     @cached_property
     def _snapshot(self) -> Snapshot:
@@ -125,5 +125,7 @@ def open_workers(workspace: Workspace, workers: int | None, cluster: str | None)
     Raises:
         UserError, OutsideError: as `open_pool`.
     """
+    if (place := workspace.scratch / COPIES).is_dir():
+        remove_leftovers(place)
     with ExitStack() as stack:
         yield Workers(workspace, stack, workers, cluster)

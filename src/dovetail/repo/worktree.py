@@ -156,7 +156,7 @@ def held_folder(place: Path) -> Iterator[Path]:
         OSError: when it cannot be made.
     """
     place.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(place)
+    remove_leftovers(place)
     folder = place / secrets.token_hex(4)
     with FileLock(_lock(folder)):  # taken before the folder is there, so that nobody takes it for a leftover
         try:
@@ -212,7 +212,8 @@ def _keep_apart(root: Path, folder: Path) -> None:
     (root / ".dvc" / "config.local").write_text(settings, encoding="utf-8")
 
 
-def _remove_leftovers(place: Path) -> None:
+def remove_leftovers(place: Path) -> None:
+    """Remove what `held_folder` made below `place` for processes that were killed."""
     for folder in (entry for entry in place.iterdir() if entry.is_dir()):
         try:
             with FileLock(_lock(folder), timeout=0):  # the lock of a killed process is free
