@@ -237,6 +237,13 @@ def test_a_killed_coordinator_leaves_no_stage_behind_and_the_next_does_not_repea
     assert [path for path in (repository.root / ".dvc/tmp/repro").iterdir() if path.is_dir()] == []
 
 
+def test_what_a_killed_dvc_left_half_written_does_not_stop_the_next(repository):
+    repository.write("dvc.yaml", independent("a"))
+    (repository.root / ".dvc/tmp").mkdir(exist_ok=True)
+    repository.write(".dvc/tmp/rwlock", '{"/some/path": {"write": {"pi')
+    assert [stage.how for stage in dovetail.open(repository.root).repro(workers=1).stages] == ["ran"]
+
+
 def test_of_two_at_once_the_second_waits_and_finds_everything_done(repository):
     repository.write("dvc.yaml", independent("a", "b").replace("stage.py a", "stage.py a go"))
     both = [subprocess.Popen(["dovetail", "repro", "--workers", "2"], cwd=repository.root) for _ in range(2)]

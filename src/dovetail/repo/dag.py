@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dovetail.errors import Busy
 from dovetail.repo import git_command
 from dovetail.repo.dag_step import Course, Step, name_of
-from dovetail.repo.dvc_repo import DvcRepo
+from dovetail.repo.dvc_repo import DvcRepo, remove_broken_rwlock
 from dovetail.repo.plan_order import PlanOrder
 from dovetail.repo.single_stage import digests, take_outputs
 from dovetail.repo.snapshot import Snapshot
@@ -56,6 +56,8 @@ class Dag:
         def note(stage: "Stage", upstream: "Sequence[Stage]", *, force: bool, **_: Any) -> None:
             self.steps.append(Step(stage, (other.addressing for other in upstream), len(self.steps), force=force))
 
+        with self._locked():
+            remove_broken_rwlock(self._dvc.root)
         # DVC takes targets, and the dvc.yaml that it takes without one, from the current folder.
         inside = Path.cwd().resolve().is_relative_to(self._dvc.root.resolve())
         with nullcontext() if inside else chdir(self._dvc.root), self._dvc.asked():

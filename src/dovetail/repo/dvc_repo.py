@@ -1,10 +1,11 @@
 """DVC's own view of a repository, opened when it is asked for the first time."""
 
+import json
 import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from traceback import walk_tb
@@ -166,3 +167,16 @@ def read_by_dvc(root: Path) -> Iterator[Path]:
         named = [name for name in _DOCUMENTS if (here / name).exists() or (here / name).is_symlink()]
         yield from (here / name for name in named)
         yield from (here / name for name in sorted({*names, *folders}) if name.endswith(".dvc"))
+
+
+def remove_broken_rwlock(root: Path) -> None:
+    """Remove DVC's list of paths at work where a killed process left it half written: DVC would read it no more.
+
+    Called under DVC's lock.
+    """
+    file = root / ".dvc" / "tmp" / "rwlock"
+    with suppress(FileNotFoundError):
+        try:
+            json.loads(file.read_text(encoding="utf-8") or "{}")
+        except ValueError:
+            file.unlink()
