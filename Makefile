@@ -24,7 +24,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml $(if $(findstring |$(CURDIR
 moved:
 
 repro: env  ## the whole pipeline: clean data, trained models, and what MLflow shows of them
-	dvc repro || { dovetail status; exit 1; }
+	$(if $(WORKERS),dovetail repro --workers $(WORKERS),dvc repro) || { dovetail status; exit 1; }
 
 record: repro  ## after a change of the stages or of params.yaml: dvc.lock and metrics as a fresh clone makes them
 	dvc repro --quiet --single-item --force register
@@ -70,7 +70,7 @@ compare: env  ## on a pull request: the pipeline, then each model against produc
 
 staging: env  ## on main: the pipeline, each model registered, `staging` moved if its gates pass, data pushed
 	$(if $(REMOTE),dvc pull --allow-missing --quiet)
-	$(if $(WORKERS),dovetail repro --workers $(WORKERS),dvc repro)
+	dvc repro
 	$(if $(REMOTE),dvc push)
 	dovetail status || test $$? = 1
 
