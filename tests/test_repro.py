@@ -121,6 +121,20 @@ stages:
     assert (started(repository, "a"), started(repository, "b")) == (2, 1)
 
 
+def test_in_a_subfolder_targets_are_what_they_are_to_dvc_there(repository):
+    repository.write("src", "1\n")
+    repository.write("dvc.yaml", "stages:\n  x: {cmd: cat sub/y > x, deps: [sub/y], outs: [x]}\n")
+    repository.write("sub/dvc.yaml", "stages:\n  w: {cmd: cat ../src > w, deps: [../src], outs: [w]}\n"
+                     "  y: {cmd: cat w > y, deps: [w], outs: [y]}\n")  # fmt: skip
+    said = repository.run("dovetail", "repro", "y", "--json", cwd=repository.root / "sub").stdout
+    ran = [stage["stage"] for stage in json.loads(said)["stages"] if stage["how"] == "ran"]
+    assert ran == ["sub/dvc.yaml:w", "sub/dvc.yaml:y"]
+    answer = dovetail.open(repository.root).repro(workers=1)
+    assert [(stage.stage, stage.how) for stage in answer.stages] == [
+        ("sub/dvc.yaml:w", "unchanged"), ("sub/dvc.yaml:y", "unchanged"), ("x", "ran"),
+    ]  # fmt: skip
+
+
 def test_what_runs_is_the_working_tree_as_it_is(repository):
     repository.write("dvc.yaml", independent("a"))
     repository.commit("one")

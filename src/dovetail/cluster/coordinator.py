@@ -58,10 +58,10 @@ class Coordinator:
                 if not (self._away or self._busy):
                     break  # a failure, and nothing that may go on
                 step, said = self._told.get()
-                if isinstance(said, str):
-                    self._begun(step.address, said)
-                else:
+                if not isinstance(said, str):
                     self._take(step, said)
+                elif step.address not in self._outcomes:  # what a worker says goes another way than its answer
+                    self._begun(step.address, said)
         finally:
             self._dag.finish()
         for name in self._order.left:

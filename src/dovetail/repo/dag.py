@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import Busy
 from dovetail.repo import git_command
-from dovetail.repo.dag_step import Course, Step, name_of
+from dovetail.repo.dag_step import Course, Step, address_of, name_of
 from dovetail.repo.dvc_repo import DvcRepo, remove_broken_rwlock
 from dovetail.repo.plan_order import PlanOrder
 from dovetail.repo.single_stage import digests, take_outputs
@@ -54,7 +54,7 @@ class Dag:
         """
 
         def note(stage: "Stage", upstream: "Sequence[Stage]", *, force: bool, **_: Any) -> None:
-            self.steps.append(Step(stage, (other.addressing for other in upstream), len(self.steps), force=force))
+            self.steps.append(Step(stage, map(address_of, upstream), len(self.steps), force=force))
 
         with self._locked():
             remove_broken_rwlock(self._dvc.root)
@@ -283,7 +283,7 @@ class Dag:
     def _outs(self) -> tuple[dict[str, "Output"], list[str]]:
         """Every output of the repository by its path, of the very stages that the steps hold; and the paths, sorted."""
         held = {step.address: step.stage for step in self.steps}
-        stages = (held.get(stage.addressing, stage) for stage in self._repo.index.stages)
+        stages = (held.get(address_of(stage), stage) for stage in self._repo.index.stages)
         outs = {self._path(out.fs_path): out for stage in stages for out in stage.outs}
         return outs, sorted(outs)
 

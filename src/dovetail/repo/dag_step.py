@@ -22,7 +22,7 @@ class Step:
     """A stage of the plan.
 
     Attributes:
-        address: DVC's address of it.
+        address: DVC's address of it, as typed at the root.
         name: Its name in its dvc.yaml; None of a .dvc file.
         place: Its number in the plan.
         upstream: The addresses of the steps that it waits for.
@@ -33,7 +33,7 @@ class Step:
         self.stage = stage
         self.place = place
         self.force = force
-        self.address: str = stage.addressing
+        self.address = address_of(stage)
         self.name = name_of(stage)
         self.upstream = tuple(upstream)
         self.resources: Mapping[str, Any] = self.meta.get("resources") or {}
@@ -47,6 +47,13 @@ class Step:
     def meta(self) -> Mapping[str, Any]:
         """What the user wrote under the stage's `meta`."""
         return self.stage.meta if isinstance(self.stage.meta, dict) else {}
+
+
+def address_of(stage: "Stage") -> str:
+    """What DVC calls it at the root: its own `addressing` is what it is called in the current folder."""
+    path = Path(stage.path).relative_to(stage.repo.root_dir).as_posix()
+    name = name_of(stage)
+    return path if name is None else name if path == "dvc.yaml" else f"{path}:{name}"
 
 
 def name_of(stage: "Stage") -> str | None:

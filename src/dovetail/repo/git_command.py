@@ -64,6 +64,8 @@ def failed(command: str, said: str) -> GitFailed:
 
 def look(said: str) -> str:
     """What to type to see why git said so."""
+    if "not a git repository" in said:
+        return "git init"
     return "df -h ." if says_full(said) else "git fsck"
 
 
