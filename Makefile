@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)# DVC runs the stages with whatever `python` comes first
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro record unchanged test quick check bench ui docs env compare staging deploy retrain lock clean
+.PHONY: repro record unchanged test s3 jupyter stack team networks quick check bench ui docs env compare staging deploy retrain lock clean
 .DEFAULT_GOAL := repro
 
 env: $(VENV)/.installed
@@ -26,19 +26,49 @@ moved:
 repro: env  ## the whole pipeline: clean data, trained models, and what MLflow shows of them
 	$(if $(WORKERS),dovetail repro --workers $(WORKERS),dvc repro) || { dovetail status; exit 1; }
 
-record: repro  ## after a change of the stages or of params.yaml: dvc.lock and metrics as a fresh clone makes them
+record: env  ## after a change of the stages or of params.yaml: dvc.lock and metrics as a fresh clone makes them
+	python scripts/stage_deps.py
+	$(MAKE) repro
 	dvc repro --quiet --single-item --force register
 
 unchanged:  ## after `repro` or `staging`: what the pipeline made is what git records
 	python scripts/unchanged.py
 
-test: env  ## every test, on two processes
-	pytest -n 2
+test: env s3 jupyter  ## every test, on two processes: first all but the long ones, then those
+	python -m compileall -q src tests  # once, also where PYTHONDONTWRITEBYTECODE is set
+	pytest -n 2 -m "not long"
+	pytest -n 2 -m long
+
+# A real S3 server and DVC's plugin for it, beside the environment: users have none of it, and tests hold what then happens.
+s3: env
+	cmp -s requirements-s3.lock $(VENV)/s3/.installed || { uv pip install --quiet --no-deps --python $(BIN)/python \
+		--target $(VENV)/s3 --requirements requirements-s3.lock && cp requirements-s3.lock $(VENV)/s3/.installed; } \
+		|| echo "the S3 server could not be installed: its tests will skip" >&2
+
+# A real Jupyter kernel, beside the environment in the same way: a notebook's answers are looked at in one.
+jupyter: env
+	cmp -s requirements-jupyter.lock $(VENV)/jupyter/.installed || { uv pip install --quiet --no-deps --python $(BIN)/python \
+		--target $(VENV)/jupyter --requirements requirements-jupyter.lock && cp requirements-jupyter.lock $(VENV)/jupyter/.installed; } \
+		|| echo "Jupyter could not be installed: its tests will skip" >&2
+
+STORE ?= build/stack
+
+stack: env $(VENV)/stack/.installed  ## a team's store on this machine: PostgreSQL, S3, a tracking server; STORE is its folder
+	python scripts/stack.py $(STORE)
+
+team: env $(VENV)/stack/.installed  ## the tests of a team's store, on a real one
+	pytest -p no:xdist tests/test_team_store.py tests/test_team_permissions.py
+
+# What the servers alone import: whoever uses the store needs neither a database's driver nor a client of S3.
+$(VENV)/stack/.installed: requirements-stack.lock $(VENV)/.installed
+	rm -rf $(@D)
+	uv pip install --quiet --no-deps --python $(BIN)/python --target $(@D) --requirements $<
+	cp $< $@
 
 quick: env  ## the tests that start no command of a project: a minute, for the inner loop
 	pytest -n 2 -m quick
 
-check: env  ## format, lint, types, the rooms and who may know whom
+check: env docs  ## format, lint, types, the rooms and who may know whom
 	ruff format --check .
 	ruff check .
 	mypy
@@ -49,7 +79,7 @@ bench: env  ## every benchmark: ratios against a named peer, in one run
 	for script in benchmarks/*.py; do python $$script || exit 1; done
 
 ui: env  ## MLflow's UI on what `make repro` made
-	mlflow ui
+	dovetail ui
 
 docs: env  ## the documentation site in build/docs, its reference made from the code, in an environment of its own
 	python scripts/reference.py
@@ -74,13 +104,11 @@ staging: env  ## on main: the pipeline, each model registered, `staging` moved i
 	$(if $(REMOTE),dvc push)
 	dovetail status || test $$? = 1
 
-deploy: env  ## on a promotion's tag, TAG=iris#production#2: MLflow's alias follows it, build/deploy gets a Dockerfile
+deploy: env  ## on a promotion's tag, TAG=iris#production#2: MLflow's alias follows it, build/deploy gets an image's files, and is built where that can be
 	$(if $(REMOTE),dvc pull --allow-missing --quiet)
 	dvc repro --quiet
 	dovetail sync
-	rm -rf build/deploy
-	tag='$(TAG)'; rest="$${tag#*\#}"; MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false mlflow models generate-dockerfile \
-		--model-uri "models:/$${tag%%\#*}@$${rest%%\#*}" --output-directory build/deploy
+	tag='$(TAG)'; rest="$${tag#*\#}"; python scripts/deploy.py "$${tag%%\#*}@$${rest%%\#*}" build/deploy
 
 # One run of a schedule, MODEL=iris. LOG is where the prediction log lies, if it is not in monitoring/ already.
 WITH ?= feedback
@@ -101,9 +129,20 @@ retrain: env  ## on a schedule: where the inputs of MODEL drift, a candidate on 
 		dovetail promote $(MODEL) --version $$(python -c '$(ASK)(a["version"])') --dry-run || test $$? = 1; } \
 		| sed 's/^/    /' > $(FOUND)/pull-request.md; }
 
+# Large, and no requirement: pip, for its wheels of PyTorch without CUDA are found where uv's are not looked for.
+NETWORKS := torch==2.13.0 tensorflow-cpu==2.21.0 statsmodels==0.15.0
+
+networks: env  ## models of PyTorch, TensorFlow and statsmodels in MLflow's folders, in an environment of their own
+	test -x $(BIN)/../networks/bin/pytest || { $(BIN)/python -m venv $(VENV)/networks \
+		&& uv pip sync --quiet --python $(VENV)/networks/bin/python requirements.lock \
+		&& uv pip install --quiet --no-deps --no-build-isolation --python $(VENV)/networks/bin/python --editable . \
+		&& $(VENV)/networks/bin/python -m ensurepip > /dev/null \
+		&& $(VENV)/networks/bin/python -m pip install --quiet --disable-pip-version-check $(NETWORKS); }
+	PATH=$(CURDIR)/$(VENV)/networks/bin:$(PATH) $(VENV)/networks/bin/python -m pytest -p no:xdist tests/test_networks.py
+
 lock: env  ## new pins, for every platform, without registry addresses
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header --no-emit-index-url \
-		--extra pipeline --extra serve --extra onnx --extra cluster --extra dev pyproject.toml --output-file requirements.lock
+		--extra pipeline --extra serve --extra onnx --extra cluster --extra delta --extra dev pyproject.toml --output-file requirements.lock
 
 clean:  ## the environment alone; data, models and MLflow's store stay
 	rm -rf $(VENV)

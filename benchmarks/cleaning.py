@@ -73,7 +73,7 @@ STAGE = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took: wall time in seconds, peak of resident memory in GB."""
+    """What a run took: wall time in seconds, and the most that one process had in memory, in GB."""
 
     seconds: float
     memory: float

@@ -6,10 +6,7 @@ The reference project and the CPU-bound stages ask for two idle cores.
 """
 
 import argparse
-import os
-import random
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -17,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import kills
 from pipeline import Bench, environment, this_tree
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -126,41 +124,7 @@ def content(folder):
 
 
 def show_kills(place, quick):
-    """Each round kills the coordinator or a stage's process group at a random moment, then lets the next run finish."""
-    rounds, drawn = (10 if quick else 200), random.Random(0)
-    chain = "".join(
-        f"  a{n}: {{cmd: sleep 0.1 && cat src > a{n}, deps: [src], outs: [a{n}]}}\n"
-        f"  b{n}: {{cmd: sleep 0.1 && cat a{n} > b{n}, deps: [a{n}], outs: [b{n}]}}\n"
-        for n in range(3)
-    )
-    every = " ".join(f"b{n}" for n in range(3))
-    join = f"  end: {{cmd: cat {every} > end, deps: [{every.replace(' ', ', ')}], outs: [end]}}\n"
-    folder = repository(place / "kills", {"dvc.yaml": f"stages:\n{chain}{join}", "src": "1\n"})
-    (plain,) = copies(folder, "plain")
-    run(plain, "dvc", "repro", "-q")
-    lost = 0
-    for number in range(rounds):
-        side = place / "kills-side"
-        shutil.rmtree(side, ignore_errors=True)
-        shutil.copytree(folder, side)
-        running = subprocess.Popen(
-            ["dovetail", "repro", "--workers", "2"], cwd=side, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(drawn.uniform(0.3, 3.0))
-        if number % 2:
-            running.kill()
-        else:
-            for child in (
-                run(side, "ps", "-o", "pid=", "--ppid", str(running.pid)).split() if running.poll() is None else ()
-            ):
-                try:
-                    os.killpg(int(child), signal.SIGKILL)
-                except OSError:
-                    continue
-        running.wait()
-        run(side, "dovetail", "repro", "--workers", "2")
-        lost += content(side) != content(plain) or any(path.is_dir() for path in (side / ".dvc/tmp/repro").iterdir())
-    print(f"{rounds} kills of coordinator and workers: {lost} left another workspace than dvc repro's")
+    kills.show_kills(place, 20 if quick else 200)
 
 
 def show_many(place, quick):
@@ -188,7 +152,7 @@ class Sleeping:  # in place of the pool: a hundred workers that answer with what
         return {"cmd": f"sleep 0.01 && cp src {task.address}", "deps": deps, "outs": outs}
     def withdraw(self): pass
     def others(self, besides): return False
-workers.Workers._pool = property(lambda self: self.__dict__.setdefault("sleeping", Sleeping()))
+workers.Workers.pool = property(lambda self: self.__dict__.setdefault("sleeping", Sleeping()))
 with open_workspace() as workspace:
     cpu = time.thread_time()
     answer = repro(workspace, ReproRequest(workers=100))

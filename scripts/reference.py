@@ -13,7 +13,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import dovetail
 from dovetail import errors
 from dovetail.cli import main
 from dovetail.gates import rules
-from dovetail.values import tag_keys
+from dovetail.values import readable_tags, tag_keys, tag_layout
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs/reference"
@@ -38,8 +38,9 @@ GROUPS = {
 }
 # The answers whose shape is recorded, by what is typed after `dovetail`; in the demo's project, in this order.
 ANSWERS = (
-    "init", "status", "register", "lineage apples@production", "lineage data/raw/apples.csv", "diff apples/1 HEAD",
+    "init", "status", "report apples", "register", "lineage apples@production", "lineage data/raw/apples.csv", "diff apples/1 HEAD",
     "promote apples --to shadow", "history apples", "doctor", "sync", "gc", "reproduce apples/1", "monitor apples",
+    "predict apples --data data/raw/apples.csv --out build/night",
     "retrain apples --with ../labelled.csv --dry-run",
 )  # fmt: skip
 _OPEN = {
@@ -51,6 +52,8 @@ _OPEN = {
     "computing",
     "settings",
 }  # their keys are the project's
+_ALSO_HIDDEN = (tag_keys.COMMITTED, tag_keys.CLAIMED, tag_keys.NOTE)
+_ELSEWHERE = (tag_keys.TURN_OWNER, tag_keys.TURN_BEAT, tag_keys.BOOLEANS)
 _NOTE = "<!-- Made by scripts/reference.py; do not edit. -->\n\n"
 
 
@@ -180,20 +183,41 @@ def write_labelled(project: Path) -> None:
     (project.parent / "labelled.csv").write_text("\n".join([header, *new]) + "\n", encoding="utf-8")
 
 
-def _tags(said: Mapping[str, str]) -> Iterator[str]:
-    written = {
-        f"{value}<path>" if value == tag_keys.DATA_PREFIX else value
-        for name, value in vars(tag_keys).items()
-        if name.isupper() and str(value).startswith("dovetail.")
-    }
-    _same(set(said), written, "tags")
+def _tags(said: Mapping[str, Any]) -> Iterator[str]:
+    hidden = [*tag_layout.TOGETHER, tag_layout.DATA, *tag_layout.ALONE.values(), *_ALSO_HIDDEN]
+    _same(set(said), {*readable_tags.KEYS, *tag_layout.PLAIN, *hidden, *_ELSEWHERE}, "tags")
+    former = {place: f"`{fact}`" for fact, place in tag_layout.ALONE.items()}
+    former[tag_layout.DATA] = f"`{tag_keys.DATA_PREFIX}<path>`, one each"
     yield "# Tags\n"
-    yield "Every run and every version carries these tags (those of `reproduce` only once it was). They are the link to git and DVC, and it"
-    yield "is content, not an id.\n"
+    yield "Runs and versions carry these tags. They are the link to git and DVC, and it is content, not an id.\n"
+    yield "## For people\n"
+    yield "First on MLflow's pages, in its lists and its filters, and kept current by `register`, `promote`, `rollback`, `monitor`,"
+    yield "`reproduce` and `sync`.\n"
+    yield from _table(said, readable_tags.KEYS)
+    yield "\n## To search for\n"
+    yield from _table(said, tag_layout.PLAIN)
+    yield "\nFor example ``mlflow.search_runs(search_all_experiments=True, filter_string=\"tags.`dovetail.model.md5` = '…'\")``.\n"
+    yield "## For Dovetail\n"
+    yield "MLflow's pages hide keys that begin with `mlflow.`; its clients show them. What is written together stands in one tag, as JSON."
+    yield "The last column is the tag of its own that the fact had in the former layout: Dovetail reads both, and"
+    yield "[`dovetail sync` turns the one into the other](../adr/0018-pages-show-names-tags-keep-facts-together.md).\n"
+    yield "| tag | field | what it says | formerly |\n| --- | --- | --- | --- |"
+    for name in hidden:
+        fields = tag_layout.TOGETHER.get(name)
+        if fields is None:
+            yield f"| `{name}` | | {said[name].strip()} | {former.get(name, '')} |"
+            continue
+        _same(set(said[name]), set(fields.values()), name)
+        for fact, field in fields.items():
+            yield f"| `{name}` | `{field}` | {said[name][field].strip()} | `{fact}` |"
+    yield "\n## Elsewhere\n"
+    yield from _table(said, _ELSEWHERE)
+
+
+def _table(said: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
     yield "| tag | what it says |\n| --- | --- |"
-    for name, meaning in said.items():
-        yield f"| `{name}` | {meaning.strip()} |"
-    yield "\nFor example ``mlflow.search_runs(search_all_experiments=True, filter_string=\"tags.`dovetail.model.md5` = '…'\")``."
+    for name in names:
+        yield f"| `{name}` | {said[name].strip()} |"
 
 
 def _gates(said: Mapping[str, Any]) -> Iterator[str]:

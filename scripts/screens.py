@@ -77,7 +77,7 @@ def mlflow(project: Path, picture: Path) -> None:
                 break
             except OSError:
                 time.sleep(0.2)
-        browser(f"{address}/#/models/apples/versions/1", picture, "1280,900", 15_000)
+        browser(f"{address}/#/models/apples/versions/1", picture, "1280,795", 15_000)  # above who made it
     finally:
         server.terminate()
         server.wait()

@@ -12,6 +12,7 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
 SERVED = {name: BIN / name for name in ("dovetail", "dvc", "gto", "mlflow", "python")} | {"killed": HERE / "killed.py"}
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SHIMS = "COMMANDS_OF_TESTS"  # the environment variable that names the shims' folder, for the workers of a run
 
 
@@ -20,7 +21,7 @@ class Commands:
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="shims-"))
-        self._servers = [self._start("commands"), self._start("stages")]
+        self._servers = [self._start(kind) for kind in ("commands", "stages", "engines")]
         text = (HERE / "shims" / "command.py").read_text()
         for name, script in SERVED.items():
             shim = self.folder / name
@@ -78,3 +79,11 @@ def path(*, plain=False):
 def killed():
     """The command that runs `dovetail …` and kills it."""
     return ["killed"] if os.environ.get(SHIMS) else [sys.executable, str(SERVED["killed"])]
+
+
+def starting(script):
+    """The command that runs a script of this environment as a plain process, but what it starts itself is served."""
+    if not os.environ.get(SHIMS):
+        return [str(BIN / script)]
+    code = "import runpy, sys; sys.executable = sys.argv.pop(1); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    return [sys.executable, "-P", "-c", code, f"{os.environ[SHIMS]}/python", str(BIN / script)]

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import commands
@@ -13,6 +14,9 @@ from project import Project, copy_of, isolate
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
+# Before numpy is imported. Several processes on few cores, each with a native thread a core, wait for one another at
+# full speed: a third of the suite's time. What concerns threads sets its own.
+os.environ.update(dict.fromkeys(commands.THREADS, "1"))
 
 # Fixtures that stand for a project; a test that uses one of them starts commands.
 PROJECTS = {
@@ -26,6 +30,17 @@ TOGETHER = {
     "test_demo.py", "test_gc.py", "test_named_breakage.py", "test_reference_project.py", "test_retrain.py",
     "test_serving.py", "test_serving_bad_input.py", "test_serving_faults.py", "test_serving_onnx.py",
     "test_unusable_files.py",
+}  # fmt: skip
+
+
+collect_ignore = [] if find_spec("torch") else ["test_networks.py"]  # `make networks` has it
+
+
+# What walks through the whole reference project, or takes half a minute for one behaviour: `make test` runs it last.
+LONG = {
+    "test_demo.py", "test_doc_commands.py", "test_notebook_kernel.py", "test_reference_project.py",
+    "test_exactly_once.py::test_eight_queued_experiments_on_four_workers_are_eight_runs",
+    "test_reproduce.py::test_on_another_architecture_it_says_which_digests_differ_and_why",
 }  # fmt: skip
 
 
@@ -66,15 +81,18 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if not (item.get_closest_marker("slow") or PROJECTS & set(item.fixturenames)):
             item.add_marker("quick")
+        if {item.path.name, f"{item.path.name}::{item.originalname}"} & LONG:
+            item.add_marker("long")
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path_factory, monkeypatch):
-    isolate(tmp_path_factory, monkeypatch)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow.set_tracking_uri exports it to whoever comes next; here from a
+    isolate(tmp_path_factory, monkeypatch)  # fixture that outlives a test, which monkeypatch would put back after each
     yield
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow.set_tracking_uri exports it to whoever comes next
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Processes that have imported once what commands need, and fork a real process for each command.
 
 One has imported MLflow, DVC and Dovetail, for the commands and the scripts of small projects. Another one has imported
-what the stages of the reference project do, once the first of them is asked for.
+what the stages of the reference project do, and a third one what the process of a served model does, each once it is
+asked for the first time.
 
 To start `dovetail status` takes two seconds, nearly all of them imports. Tests start thousands of commands, so one
 server a test run imports first and forks then. A forked command is a process like any other: its own process id,
@@ -13,21 +14,27 @@ No thread runs and no connection to a database is open when it forks: `_freeze` 
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import importlib
+import logging
 import marshal
 import os
 import pkgutil
 import random
+import runpy
 import select
 import selectors
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import types
 from dataclasses import dataclass
 from pathlib import Path
+
+import sqlalchemy
 
 # What `dovetail`, `dvc` and the stages of small projects import. Not polars: MLflow behaves differently with it.
 COMMANDS = (
@@ -48,6 +55,12 @@ STAGES = (
     "sklearn.linear_model", "sklearn.metrics", "sklearn.model_selection", "sklearn.pipeline", "sklearn.tree",
     "sqlalchemy.dialects.sqlite", "yaml",
 )  # fmt: skip
+# What the process of a served model imports.
+ENGINES = (
+    "dovetail.compiling.compiled_model", "dovetail.models.reader", "joblib", "orjson", "pandas", "pyarrow.parquet",
+    "sklearn.base", "sklearn.compose", "sklearn.dummy", "sklearn.ensemble", "sklearn.impute", "sklearn.linear_model",
+    "sklearn.pipeline", "sklearn.preprocessing", "yaml",
+)  # fmt: skip
 APART = (
     "dovetail.serving",
     "dovetail.doctor.audit_hook",
@@ -61,7 +74,8 @@ READ_ON_IMPORT = (
 SERVERS = {("mlflow", "server"), ("mlflow", "ui"), ("mlflow", "models"), ("dovetail", "serve"), ("dovetail", "ui")}
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # they wait from a fork until it is known whom they are for
 HEADER = 4  # bytes that tell a request's length
-FILES = 4  # the caller's standard streams and its folder
+FILES = 32  # the caller's standard streams, its folder, and what else it was given
+ABOVE = 256  # where a file lies until it gets the number that it has for the caller
 
 
 @dataclass
@@ -69,12 +83,17 @@ class Request:
     """A command to run, as the shim asks for it."""
 
     script: str
+    module: bool
+    imports_mlflow: bool
     arguments: list
     environment: dict
+    shims: str
+    caller: int
     umask: int
     ignored: list
     group: int
     session: int
+    given: list
     files: list
 
 
@@ -82,17 +101,17 @@ class Server:
     """Accepts requests, forks, hands back how each command ended."""
 
     def __init__(self, listener, fixed):
-        self.environment = {name: value for name, value in os.environ.items() if name not in fixed}
+        self.environment, self.fixed = {**os.environ}, fixed
         self.listener = listener
         self.selector = selectors.DefaultSelector()
         self.woken, self.waker = socket.socketpair()
         self.commands = {}  # by process id: the connection to who asked, None once it is gone
 
-    def prepare_stages(self):
-        """Import what stages need, once one of them is asked for."""
+    def prepare_later(self, names):
+        """Import what is needed, once somebody asks."""
         if sys.stdin in select.select([self.listener, sys.stdin], [], [])[0]:
             os._exit(0)
-        for name in STAGES:
+        for name in names:
             importlib.import_module(name)
         self._freeze()
 
@@ -105,6 +124,9 @@ class Server:
         for module in pkgutil.walk_packages(package.__path__, "dovetail."):
             if not module.name.startswith(APART):
                 importlib.import_module(module.name)
+        remember_migrations()
+        # Which package each module is of, which MLflow finds out for every model that it saves: half of `register`.
+        importlib.import_module("mlflow.utils.requirements_utils")._init_packages_to_modules_map()
         del sys.modules["polars"]
         assert not {"polars", "pygit2"} & set(sys.modules)  # a home, read on import
         self._freeze()
@@ -168,7 +190,7 @@ class Server:
     def _needs_own_process(self, request):
         """Whether it is a server itself, or a variable that counts on import differs from what it was for this one."""
         mine, theirs = (
-            {name: value for name, value in env.items() if name.startswith(READ_ON_IMPORT)}
+            {n: value for n, value in env.items() if n.startswith(READ_ON_IMPORT) and value != self.fixed.get(n)}
             for env in (self.environment, request.environment)
         )
         return mine != theirs or (Path(request.script).name, *request.arguments[:1]) in SERVERS
@@ -207,6 +229,36 @@ class Server:
         connection.close()
 
 
+def remember_migrations():
+    """Have MLflow's migrations run here, once; a command's new SQLite store is a copy of what came of them."""
+    alembic, mlflow = sys.modules["alembic.command"], sys.modules["mlflow.store.db.utils"]
+    migrate, engine = alembic.upgrade, sqlalchemy.create_engine("sqlite://")
+    logging.disable()
+    mlflow._initialize_tables(engine)
+    logging.disable(logging.NOTSET)
+    with contextlib.closing(engine.raw_connection()) as made:
+        migrated = made.driver_connection.serialize()
+    engine.dispose()
+
+    def upgrade(config, revision):
+        connection = config.attributes["connection"]
+        if connection.dialect.name == "sqlite" and is_new(connection):
+            with contextlib.closing(sqlite3.connect(":memory:")) as memory:
+                memory.deserialize(migrated)
+                memory.backup(connection.connection.driver_connection)
+        else:
+            migrate(config, revision)
+
+    alembic.upgrade = upgrade
+
+
+def is_new(store):
+    """Whether it has just the tables of MLflow's first version, and nothing in them."""
+    tables = sqlalchemy.inspect(store).get_table_names()
+    filled = any(store.exec_driver_sql(f"SELECT EXISTS (SELECT 1 FROM {name})").scalar() for name in tables)
+    return "alembic_version" not in tables and not filled
+
+
 def _receive(connection):
     header, files, _, _ = socket.recv_fds(connection, HEADER, FILES, socket.MSG_CMSG_CLOEXEC)
     content = b""
@@ -236,11 +288,14 @@ def become(request, fixed):
             os.setpgid(0, request.group)
     else:
         os.setsid()
-    *streams, folder = request.files
-    for number, file in enumerate(streams):
+    files = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, ABOVE) for file in request.files]
+    for file in request.files:
+        os.close(file)
+    folder, *others = files
+    for file, number in zip(others, (0, 1, 2, *request.given), strict=True):
         os.dup2(file, number)
     os.fchdir(folder)
-    for file in request.files:
+    for file in files:
         os.close(file)
     os.umask(request.umask)
     for number in request.ignored:
@@ -251,21 +306,42 @@ def become(request, fixed):
     sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
     sys.argv[:] = [request.script, *request.arguments]
     script = Path(request.script).absolute()
-    sys.path[0] = str(script if script.is_dir() else script.parent)
+    if request.module:  # by -P: no folder of its own is searched
+        del sys.path[0]
+    else:
+        sys.path[0] = str(script if script.is_dir() else script.parent)
+    if request.imports_mlflow:
+        be_a_child_of(request.caller)
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("mlflow", "dovetail")]:
+            del sys.modules[name]
+    if request.module or script.name == "dovetail":  # what it starts by this name is asked for here too
+        sys.executable = str(Path(request.shims) / "python")
     random.seed()
     sys.modules["numpy"].random.seed()
 
 
-def run(script):
-    """Run a Python script, or a folder with a `__main__.py`, as `python SCRIPT` does."""
+def be_a_child_of(caller):
+    """Have psutil say whose child this process is for its caller: the plugin looks for the `dvc` that runs a stage."""
+    process, pid = importlib.import_module("psutil._pslinux").Process, os.getpid()
+    true = process.ppid
+    process.ppid = lambda self: caller if self.pid == pid else true(self)
+
+
+def run(script, *, module):
+    """Run a Python script, or a folder with a `__main__.py`, as `python SCRIPT` does; a module as `python -m` does."""
+    main = types.ModuleType("__main__")
+    main.__builtins__ = __builtins__
+    sys.modules["__main__"] = main
+    if module:
+        if not hasattr(sys.modules.get(script), "__path__"):  # no package: something may have imported it here
+            sys.modules.pop(script, None)
+        runpy._run_module_as_main(script)
+        return 0
     file = Path(script).absolute()
     if file.is_dir():
         file /= "__main__.py"
         script = str(file)
-    main = types.ModuleType("__main__")
     main.__file__ = str(file)
-    main.__builtins__ = __builtins__
-    sys.modules["__main__"] = main
     exec(compile(file.read_bytes(), script, "exec"), main.__dict__)
     return 0
 
@@ -280,10 +356,10 @@ class Ending:
         self.code = None
         atexit.register(self.end)  # the first to be registered is the last to be called
 
-    def of(self, script):
-        """Run a script; Python itself does with its exception what it always does."""
+    def of(self, script, *, module):
+        """Run a script or a module; Python itself does with its exception what it always does."""
         try:
-            self.code = run(script)
+            self.code = run(script, module=module)
         except SystemExit as done:
             self.code = 0 if done.code is None else done.code & 0xFF if isinstance(done.code, int) else 1
             raise
@@ -304,7 +380,10 @@ if __name__ == "__main__":
     settings = {name: os.environ[name] for name in sys.argv[3:]}  # those that stages are imported under
     server = Server(socket.socket(fileno=int(sys.argv[1])), settings)
     sys.path[0] = str(Path(sys.executable).parent)  # no test's module in place of a library's
-    {"commands": server.prepare_commands, "stages": server.prepare_stages}[sys.argv[2]]()
+    if sys.argv[2] == "commands":
+        server.prepare_commands()
+    else:
+        server.prepare_later({"stages": STAGES, "engines": ENGINES}[sys.argv[2]])
     wanted = server.serve()
     become(wanted, settings)
-    ending.of(wanted.script)
+    ending.of(wanted.script, module=wanted.module)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import commands
 
-from dovetail.tracking.connection import relocate_store
+from dovetail.tracking.relocate import relocate
+from dovetail.values import tag_keys
+from dovetail.values.tag_layout import plain, stored
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = commands.BIN
@@ -92,6 +94,19 @@ class Project:
         fresh = "./" * next(_asked)
         uri = self.env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root}/{fresh}mlflow.db"
         return Shown(MlflowClient(uri, uri))
+
+
+def facts(found):
+    """What Dovetail's tags say of a run or of a version, wherever MLflow keeps it."""
+    return plain(found.data.tags if hasattr(found, "data") else found.tags)
+
+
+def retag(client, model, version, **changed):
+    """Let the tags of a version say other facts, by their names in `tag_keys`; None: say it no more."""
+    told = plain(client.get_model_version(model, str(version)).tags)
+    told |= {getattr(tag_keys, name.upper()): value for name, value in changed.items()}
+    for key, value in stored({key: value for key, value in told.items() if value is not None}).items():
+        client.set_model_version_tag(model, str(version), key, value)
 
 
 @dataclass
@@ -250,7 +265,7 @@ def copy_of(template, target):
     """A copy of what was set aside, with its store, cache and experiments; a remote it has in common with others."""
     shutil.copytree(template, target, symlinks=True)
     shutil.copytree(template.with_name("mlruns"), target / "mlruns")
-    assert relocate_store(target) == [str(template)]
+    assert relocate(target / "mlflow.db", target) == [str(template)]
     return Project(target)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
+import commands
 from project import BIN, Project, free_port
 
 FILES = {
@@ -102,15 +103,16 @@ class Answer:
 class Server:
     """A server of the project's model m."""
 
-    def __init__(self, project, *args, ref="m@production", wait=True, **env):
-        command = [BIN / "dovetail", "serve", ref, "--port", "0", "--poll", "0.2", *args]
+    def __init__(self, project, *args, ref="m@production", wait=True, patience=60, **env):
+        start = commands.starting("dovetail")
+        command = [*start, "serve", ref, "--port", "0", "--poll", "0.2", *args]
         self.process = subprocess.Popen(
             [str(part) for part in command], cwd=project.root, env={**os.environ, **project.env, **env},
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         self.said = ""
         if wait:
-            self.said = self._line(60)
+            self.said = self._line(patience)
             self.port = int(re.search(r":(\d+)$", self.said)[1])
 
     def _line(self, seconds):

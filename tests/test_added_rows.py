@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pyarrow as pa
@@ -10,9 +11,10 @@ import pytest
 
 from dovetail.errors import UserError
 from dovetail.retraining.append_rows import append_rows
-from dovetail.retraining.raw_tables import DVC, GIT, RawTable, choose_table
+from dovetail.retraining.raw_tables import DVC, GIT, RawTable, choose_table, tables_in
 from dovetail.retraining.table_shape import fit, read, shape_of
 from dovetail.values.lineage import FileRef
+from dovetail.values.reading import Reading
 
 TEXT = "id,size,when,note\n007,1,2026-01-01,\n008,2,2026-01-02,NA\n"
 
@@ -108,3 +110,58 @@ def test_of_several_tables_one_is_chosen_and_else_all_are_named():
         choose_table([one, other], None, "m")
     with pytest.raises(UserError, match=r"m reads no table that rows can be added to"):
         choose_table([], None, "m")
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+@pytest.mark.parametrize("encoding", ["windows-1252", "utf-16", "utf-8-sig"])
+def test_rows_go_over_as_the_data_set_reads_its_file(tmp_path, encoding, ending):
+    how = Reading(";", encoding, ",", ".", ("", "NA"))
+    text = "name;size;n\r\nZoë;1.234,5;NA\r\n"
+    raw, new, typed = tmp_path / f"raw.{ending}", tmp_path / "new.csv", tmp_path / "typed.parquet"
+    raw.write_bytes(gzip.compress(text.encode(encoding)) if ending.endswith("gz") else text.encode(encoding))
+    new.write_bytes("size;name;n\n2.000,5;Jürgen;NA\n".encode(encoding))
+    pd.DataFrame({"size": [0.25], "name": ["Ö"], "n": [7]}).to_parquet(typed)
+    for file in (new, typed):
+        shape = shape_of(raw, raw.name, how)
+        append_rows(raw, fit(read(file, shape, {}), shape, file.name, "name"), how)
+    content = gzip.decompress(raw.read_bytes()) if ending.endswith("gz") else raw.read_bytes()
+    assert content.decode(encoding) == text + "Jürgen;2.000,5;NA\r\nÖ;0,25;7\r\n"
+
+
+def test_a_character_that_the_file_cannot_hold_is_said_and_nothing_is_written(tmp_path):
+    raw, new, how = tmp_path / "raw.csv", tmp_path / "new.parquet", Reading(encoding="windows-1252")
+    raw.write_text("a\nö\n", encoding="windows-1252")
+    pd.DataFrame({"a": ["ж"]}).to_parquet(new)
+    shape = shape_of(raw, raw.name, how)
+    with pytest.raises(UserError, match=r"'ж' cannot be written in windows-1252, as raw.csv is; next: "):
+        append_rows(raw, fit(read(new, shape, {}), shape, new.name, None), how)
+    assert raw.read_bytes() == "a\nö\n".encode("windows-1252")
+
+
+def test_arrow_takes_rows_and_workbooks_give_them(tmp_path):
+    raw, new = tmp_path / "raw.feather", tmp_path / "new.xlsx"
+    pd.DataFrame({"n": pd.Series([1], dtype="int16"), "k": ["x"]}).to_feather(raw)
+    pd.DataFrame({"k": ["y"], "n": [2]}).to_excel(new, index=False, engine="xlsxwriter")
+    add(raw, new, "k")
+    assert pd.read_feather(raw).to_dict("list") == {"n": [1, 2], "k": ["x", "y"]}
+
+
+def test_a_workbook_gets_no_rows_and_its_message_says_what_to_do():
+    book = RawTable(FileRef("data/raw/s.xlsx", "0"), DVC, "data/raw/s.xlsx")
+    with pytest.raises(UserError, match=r"s.xlsx is a workbook, .* then: dvc add data/raw/s.xlsx && dvc repro"):
+        choose_table([book], None, "m")
+
+
+def test_a_partitioned_folder_gets_no_rows_where_none_says_which_part():
+    folder = RawTable(FileRef("data/raw/s", "0.dir"), DVC, "data/raw/s")
+    tree = SimpleNamespace(listing=lambda _: [FileRef("data/raw/s/year=2026/a.parquet", "1")], tracked={})
+    with pytest.raises(UserError, match=r"data/raw/s is partitioned by year, .* dvc add data/raw/s && dvc repro"):
+        tables_in(tree, folder)
+
+
+def test_numbers_of_another_kind_of_text_file_are_not_taken_for_thousands(tmp_path):
+    raw, new, how = tmp_path / "raw.csv", tmp_path / "new.tsv", Reading(";", decimal=",", thousands=".")
+    raw.write_text("k;x\na;1.000,5\n")
+    new.write_text("k\tx\nb\t2.500\n")
+    with pytest.raises(UserError, match=r"new.tsv may write numbers otherwise than raw.csv, .* next: give the rows"):
+        read(new, shape_of(raw, raw.name, how), {})

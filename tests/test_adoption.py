@@ -5,7 +5,7 @@ import pickle
 import shutil
 
 import pytest
-from project import Project
+from project import Project, facts
 from sklearn.dummy import DummyRegressor
 from templates import made_once
 
@@ -273,7 +273,7 @@ artifacts:
     (run,) = shown.runs()
     assert run.data.metrics == {"loss": 0.5}
     assert [f.path for f in shown.client.list_artifacts(run.info.run_id, "dvclive/plots/metrics")]
-    assert shown.versions()[0].tags["dovetail.signature"].startswith("none")
+    assert facts(shown.versions()[0])["dovetail.signature"].startswith("none")
     assert shown.aliases() == {"by-hand": {}}
     (answer,) = small.json("register")
     assert [(gate["name"], gate["passed"]) for gate in answer["gates"]] == [("signature", False)]

@@ -2,6 +2,7 @@
 
 import mlflow
 import pytest
+from project import facts
 
 import dovetail
 
@@ -27,9 +28,9 @@ def test_a_version_whose_class_a_later_commit_allows_is_promoted_loaded_and_rest
     assert "Dovetail-Allow: mine.Mine" in small.run("git", "tag", "-l", "--format=%(contents)", "m#production#1").stdout
     mlflow.set_tracking_uri(f"sqlite:///{small.root}/mlflow.db")
     assert mlflow.pyfunc.load_model("models:/m@production").predict([[0], [0]]) == [1, 1]
-    before = {int(v.version): v.tags["dovetail.package"] for v in small.store().versions()}
+    before = {int(v.version): facts(v)["dovetail.package"] for v in small.store().versions()}
     small.run("rm", "-r", "mlflow.db", "mlruns")
     small.json("sync")
     assert small.store().aliases()["m"]["production"] in (1, "1")
-    after = {int(v.version): v.tags["dovetail.package"] for v in small.store().versions()}
+    after = {int(v.version): facts(v)["dovetail.package"] for v in small.store().versions()}
     assert after[1] == before[1]

@@ -12,7 +12,12 @@ import dovetail
 from dovetail.cli import main
 from dovetail.errors import NotARepository
 
-ELSEWHERE = {"serve", "new", "demo"}  # a server is a process, not an answer; a new project is no method of a repository
+ELSEWHERE = {
+    "serve",
+    "new",
+    "demo",
+    "ui",
+}  # a server is a process, not an answer; a new project is no method of a repository
 
 
 def test_the_public_names_are_those_that_are_documented():
@@ -71,6 +76,16 @@ def test_what_a_method_changed_the_next_one_sees(registered):
     assert [event.kind for event in repository.history("m").events] == ["promote"]
     assert [model.production.version for model in repository.status().models] == [1]
     assert not repository.sync().aliases
+
+
+def test_a_notebook_that_trained_by_many_threads_registers_what_needs_them(small):
+    lightgbm = "lightgbm.train({'verbose': -1}, lightgbm.Dataset(numpy.eye(50), [0.0] * 50), 2)"
+    small.replace("train.py", 'joblib.dump(model, "out', f'import lightgbm, numpy; {lightgbm}.save_model("out')
+    small.run("dvc", "repro", "-q", "train")
+    cells = f"import dovetail, lightgbm, numpy; {lightgbm}; print(dovetail.open().register().as_json()[0]['aliases'])"
+    script = small.write("cells.py", cells)  # without a guard, as scripts are
+    done = small.run("python", script.name, plain=True, OMP_NUM_THREADS="2")
+    assert done.stdout.splitlines() == ["['staging']"]
 
 
 def test_a_folder_without_a_repository_is_an_error_that_says_what_to_do(tmp_path):

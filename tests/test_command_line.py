@@ -160,3 +160,35 @@ def test_completing_waits_for_neither_dvc_nor_mlflow(registered):
     env = {"_DOVETAIL_COMPLETE": "bash_complete", "COMP_WORDS": "dovetail show m", "COMP_CWORD": "2"}
     assert "plain,m@staging" in registered.run("dovetail", plain=True, **env).stdout
     assert time.monotonic() - began < 1  # a tenth of a second; to import them takes three
+
+
+def test_what_git_alone_can_answer_asks_neither_dvc_nor_mlflow(registered):
+    """Their imports, and those of what asks them, would be most of the time that `history` takes."""
+    registered.run("dovetail", "promote", "m")
+    heavy = {"dvc", "gto", "mlflow", "numpy", "pandas", "dovetail.repo.dag", "dovetail.repo.tree", "dovetail.tracking"}
+    code = "import sys; from dovetail.cli import main; main(sys.argv[1:], standalone_mode=False); "
+    typed = registered.run(
+        "python", "-c", f"{code}print(sorted({heavy!r} & set(sys.modules)))", "history", "m", plain=True
+    )
+    assert typed.stdout.splitlines()[-1] == "[]"
+    assert "m#production#1" in typed.stdout
+
+
+def test_artifacts_are_read_as_dvc_reads_them_without_gto(registered):
+    from dvc.repo import Repo
+
+    from dovetail.repo.dvc_yaml import declared_artifacts
+
+    with Repo(str(registered.root)) as repo:
+        assert declared_artifacts(repo) == repo.artifacts.read()
+        assert repo.artifacts.read()["dvc.yaml"]["m"].path == "out/m.joblib"
+    calls = "import sys; from dovetail.cli import main; main(sys.argv[1:], standalone_mode=False)"
+    code = f"{calls}; print('gto' in sys.modules)"
+    assert registered.run("python", "-c", code, "lineage", "m", plain=True).stdout.splitlines()[-1] == "False"
+
+
+def test_a_folder_that_was_deleted_under_the_shell_is_one_line(tmp_path):
+    command = f'mkdir gone; cd gone; rmdir ../gone; "{commands.BIN}/dovetail" status'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    said = "dovetail: the folder that this shell is in was deleted or moved; next: cd to the repository\n"
+    assert (done.returncode, done.stderr) == (2, said)

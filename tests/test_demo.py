@@ -4,8 +4,11 @@ What it leaves is the project of the reference's examples.
 """
 
 import json
+import re
 import shlex
+import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -79,6 +82,19 @@ def test_the_answers_of_the_reference_have_those_keys(played):
     for typed in ("status", "history apples", "lineage data/raw/apples.csv", "init"):
         answer = json.loads(played.project.run("dovetail", *shlex.split(typed), "--json", code=None).stdout)
         assert reference.shape(answer).split(",")[0] == shapes[typed].split(",")[0]
+
+
+@pytest.mark.slow
+def test_dvcs_own_page_of_plots_needs_no_network(played):
+    """DVC draws what is no picture by scripts of a public server."""
+    played.project.run("dvc", "plots", "show", "-o", "page")
+    page = (played.project.root / "page/index.html").read_text()
+    assert "http" not in page
+    assert "<script" not in page
+    named = re.findall(r'<img src="([^"]+)"', page)
+    assert {Path(name).name.rpartition("_")[2] for name in named} >= {"confusion.png", "importance.png", "roc.png"}
+    assert all((played.project.root / "page" / name).is_file() for name in named)
+    shutil.rmtree(played.project.root / "page")
 
 
 def test_the_reference_is_what_the_code_says():

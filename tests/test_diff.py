@@ -128,10 +128,10 @@ from dovetail.tracking.connection import Tracking
 with open_workspace() as workspace:
     for states in (("HEAD~1", "nine"), ("HEAD:m", "workspace")):
         diff(workspace, Tracking(workspace.store_root), DiffRequest(*states))
-print([name for name in ("mlflow", "pandas") if name in sys.modules])
+print([name for name in ("mlflow", "pandas", "pyarrow") if name in sys.modules])
 """
     done = history.run("python", "-c", script, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert done.stdout == "['pandas']\n"
+    assert done.stdout == "['pyarrow']\n"
 
 
 def test_by_default_it_compares_what_is_relied_on_with_what_lies_there(history):
@@ -428,3 +428,30 @@ def test_a_table_that_is_written_otherwise_is_told_from_one_in_another_order(sma
         plain, otherwise, other_order = (DataFile(refs[name], None) for name in written)
         same = [compare_contents(workspace, tmp_path, plain, other).same_value for other in (otherwise, other_order)]
     assert same == [True, False]
+
+
+def test_a_commit_that_is_checked_out_is_not_asked_of_dvc_again_and_another_one_is(registered, monkeypatch):
+    """DVC takes a quarter of a second to read a commit's pipeline."""
+    from dovetail.repo import dvc_yaml
+    from dovetail.repo.workspace import open_workspace
+
+    asked, ask = [], dvc_yaml.declared
+    monkeypatch.setattr(dvc_yaml, "declared", lambda repo: asked.append(repo) or ask(repo))
+
+    def of_head():
+        asked.clear()
+        with open_workspace(registered.root) as workspace:
+            head = workspace.at(workspace.git.commit("HEAD"))
+            found = head.lineage(head.model("m")).fingerprint
+            assert found == workspace.tree.lineage(workspace.tree.model("m")).fingerprint
+        return len(asked) - 1  # besides the working tree
+
+    assert of_head() == 0
+    registered.write("notes.txt", "of no pipeline\n")
+    assert of_head() == 0
+    (registered.root / "sub").mkdir()
+    other = registered.write("sub/dvc.yaml", "stages: {}\n")
+    assert of_head() == 1
+    other.unlink()
+    registered.replace("dvc.yaml", "A small model", "Another")
+    assert of_head() == 1

@@ -23,9 +23,13 @@ NOT_RUN = {  # the kinds of `sh` blocks, by what stands in them
     "an installation": "pip install",
     "a server of yours": "mlflow.example.org",
     "files of yours": "labelled.csv",
+    "a folder of rows of yours": "--data incoming",
+    "a folder of parts of yours": "clean@visits",
     "a folder of your server": "/srv/iris",
     "a cluster of yours": "tcp://HOST",
+    "experiments of yours": "dvc exp run --queue",
     "a server that goes on": "dovetail serve iris ",
+    "a machine of yours that serves": "sudo systemctl",
 }
 
 

@@ -9,7 +9,7 @@ from documents import DOCUMENTS, FENCED, blocks
 from project import ROOT
 
 from dovetail.cli import main
-from dovetail.values import tag_keys
+from dovetail.values import readable_tags, tag_keys, tag_layout
 from stages.common.params import Params
 
 REFERENCE = (ROOT / "docs/reference/commands.md").read_text()
@@ -59,10 +59,17 @@ def path_is_an_example(path):
 
 
 def test_every_tag_is_in_the_table():
-    written = {value for name, value in vars(tag_keys).items() if name.isupper() and str(value).startswith("dovetail.")}
     table = (ROOT / "docs/reference/tags.md").read_text()
-    listed = {tag.replace("<path>", "") for tag in re.findall(r"^\| `(dovetail\.[\w.<>]+)` \|", table, re.MULTILINE)}
-    assert listed == written
+    listed = set(re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE))
+    former = {
+        tag.replace("<path>", "")
+        for tag in re.findall(r"`(dovetail\.[\w.<>]+)`(?:, one each)? \|$", table, re.MULTILINE)
+    }
+    known = {str(value) for name, value in vars(tag_keys).items() if name.isupper()}
+    keys = {value for value in known if value.startswith(("dovetail.", "mlflow."))}
+    assert former == {key for key in keys if tag_layout.is_former(key)}
+    places = {*tag_layout.TOGETHER, *tag_layout.ALONE.values(), tag_layout.DATA}
+    assert listed == keys - former | places | {*readable_tags.KEYS}
 
 
 def test_the_blocks_to_be_added_are_valid():

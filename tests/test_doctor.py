@@ -265,6 +265,18 @@ def test_scripts_that_track_elsewhere_are_named(tmp_path, line, told):
     assert found == ([told] if told else [])
 
 
+def test_modules_that_scripts_import_and_commands_that_track_elsewhere_are_named(tmp_path):
+    (tmp_path / "src/tools").mkdir(parents=True)
+    (tmp_path / "train.py").write_text("import json, os\nfrom tools import (\n    log,\n)\n")
+    (tmp_path / "src/tools/log.py").write_text("from .where import there\nimport train\n")
+    (tmp_path / "src/tools/where.py").write_text("mlflow.set_tracking_uri('http://other.one')\n")
+    commands = [("train", "env MLFLOW_TRACKING_URI='http://third.one' python train.py")]
+    module, command = findings(tmp_path, [], "http://this.one", commands)
+    assert module.what == "src/tools/where.py:1 sets the tracking URI to 'http://other.one'"
+    assert command.what == "the cmd of stage train sets the tracking URI to 'http://third.one'"
+    assert command.next == "delete MLFLOW_TRACKING_URI='http://third.one' from the cmd of train in dvc.yaml"
+
+
 @pytest.mark.parametrize(
     ("uri", "relative"),
     [

@@ -1,8 +1,12 @@
 """What the fork server runs is a process as any other: held against what Python itself makes of the same script."""
 
+import contextlib
 import os
+import re
 import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,6 +16,8 @@ import commands
 import pytest
 from commands import BIN
 from project import Project
+
+from dovetail.serving.engine import frames
 
 SCRIPTS = {
     "exit code": "raise SystemExit(3)",
@@ -150,7 +156,7 @@ def test_nested_calls_are_served_and_what_decides_on_imports_has_a_process_of_it
     server = parent(direct)
     assert parent(nested, env=env) == server
     for name in ("PYTHONPATH", "PYTHONHASHSEED", "LC_ALL", "OMP_NUM_THREADS"):
-        assert parent(direct, env={**env, name: "1"}) != server
+        assert parent(direct, env={**env, name: "2"}) != server
 
 
 def test_a_stage_s_script_is_served_and_whatever_else_python_is_asked_is_not(served, tmp_path):
@@ -178,6 +184,60 @@ def test_a_stage_of_the_reference_project_is_served_by_a_process_that_has_import
     assert int(project.run("python", "src/stages", code=3).stdout) not in (before, os.getpid())
     for name in ("PYTHONPATH", "POLARS_MAX_THREADS", "MPLBACKEND"):
         assert int(project.run("python", "src/stages", code=3, **{name: "1"}).stdout) == os.getpid()
+
+
+def test_a_script_that_imports_mlflow_imports_all_of_it_and_the_plugin_and_is_a_child_of_its_caller(served, tmp_path):
+    project = Project(tmp_path)
+    before = "before = [n for n in sys.modules if n.partition('.')[0] in ('mlflow', 'dovetail')]"
+    shown = "print(before, os.environ['MLFLOW_TRACKING_URI'], psutil.Process().parents()[0].pid == int(sys.argv[1]))"
+    project.write("stage.py", f"{IMPORTS}{before}\nimport mlflow, psutil\n{shown}\nprint(os.getppid())")
+    stage = {"DVC_STAGE": "train", "DVC_ROOT": str(tmp_path)}
+    *said, server = project.run("sh", "-c", "python stage.py $$; true", **stage).stdout.splitlines()
+    assert said == [f"[] sqlite:///{tmp_path}/mlflow.db True"]
+    assert int(server) == parent(served("print(os.getppid())")[0])
+
+
+def test_a_new_store_is_the_one_that_mlflows_migrations_make(small):
+    def dump(**how):
+        small.run("dovetail", "sync", "--all", **how)
+        with contextlib.closing(sqlite3.connect(small.root / "mlflow.db")) as store:
+            tables = store.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+            versions = store.execute("SELECT version_num FROM alembic_version").fetchall()
+        (small.root / "mlflow.db").unlink()
+        return sorted(sorted(re.findall(r"\w+", str(row))) for row in tables), versions  # their order is by chance
+
+    assert dump() == dump(plain=True)
+
+
+def test_the_process_of_a_model_is_served_with_the_file_that_it_was_given():
+    python = Path(os.environ.get(commands.SHIMS) or BIN, "python")
+    ours, theirs = socket.socketpair()
+    command = [python, "-P", "-m", "dovetail.serving.engine.model_process", str(theirs.fileno())]
+    environment = {**os.environ, **dict.fromkeys(commands.THREADS, "1")}
+    with (
+        ours,
+        subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, start_new_session=True) as process,
+    ):
+        theirs.close()
+        ours.sendall(frames.request(("load", "nowhere", "", (), None)))
+        assert b"nowhere" in ours.recv(4096)
+        assert str(python) in Path(f"/proc/{process.pid}/cmdline").read_text()  # not another Python in its place
+        ours.shutdown(socket.SHUT_WR)
+        assert (process.wait(30), ours.recv(1)) == (0, b"")
+
+
+def test_a_module_is_run_as_python_runs_it(tmp_path):
+    project = Project(tmp_path)
+    project.write("dvc.py", "raise SystemExit('a module of the user')")
+    for module, text in (
+        ("dvc", "usage: dvc"),
+        ("dovetail.serving.engine.alias_watch", "IndexError: list index out of range"),
+    ):
+        ours, plain = (project.run("python", "-P", "-m", module, code=None, plain=how) for how in (False, True))
+        assert (ours.returncode, ours.stdout) == (plain.returncode, plain.stdout)
+        assert text in ours.stdout + ours.stderr
+        assert "RuntimeWarning" not in ours.stderr  # as where something has imported it before
+        assert ours.stderr.splitlines()[-1:] == plain.stderr.splitlines()[-1:]
 
 
 def test_a_user_gets_the_entry_points_themselves(tmp_path):

@@ -63,6 +63,16 @@ def test_a_class_of_ones_own_is_proposed_to_be_allowed(plain):
     assert "staging" in plain.store().aliases()["fine"]
 
 
+def test_a_model_with_code_in_it_is_refused_by_name_and_nothing_is_written(plain):
+    lambdas = "import cloudpickle; model.key = lambda x: x; cloudpickle.dump(model, open('out/m.joblib', 'wb'))"
+    plain.replace("train.py", 'joblib.dump(model, "out/m.joblib")', lambdas)
+    plain.run("dvc", "repro", "-q")
+    before = (plain.root / "dvc.yaml").read_text()
+    done = plain.run("dovetail", "init", "--yes", code=2)
+    assert "it holds builtins.code, which nothing can allow; next: write an estimator that holds no code" in done.stderr
+    assert (plain.root / "dvc.yaml").read_text() == before
+
+
 def test_several_models_or_none_are_named_with_the_command_that_chooses(plain):
     plain.replace("dvc.yaml", "outs: [out/m.joblib]", "outs: [out/m.joblib, out/other.pkl]")
     done = plain.run("dovetail", "init", code=2)

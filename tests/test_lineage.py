@@ -166,3 +166,13 @@ def test_a_command_of_several_lines_and_metrics_in_a_folder_are_shown(small):
     assert "├─ train  true; python train.py" in lines
     assert all(line[0] in "├│└m" for line in lines)
     assert sorted(lines[-1].removeprefix("└─ ").split(", ")) == ["size.rows 2", "test.accuracy 0.7"]
+
+
+def test_a_wrong_name_is_answered_with_data_and_not_with_folders_of_code(registered):
+    registered.write("steps/one.py", "")
+    registered.replace("dvc.yaml", "deps: [train.py, data.csv]", "deps: [train.py, data.csv, steps]")
+    registered.run("git", "add", "steps")
+    registered.run("dvc", "repro", "-q", "train")
+    said = registered.run("dovetail", "lineage", "datta.csv", code=2).stderr
+    assert "data.csv" in said
+    assert "steps" not in said

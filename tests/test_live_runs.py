@@ -1,7 +1,7 @@
 """A run that a training script opens itself is the model's run: adopted and completed, never doubled."""
 
 import pytest
-from project import TRAIN
+from project import TRAIN, facts
 
 LIVE = """
 import mlflow
@@ -87,7 +87,7 @@ def test_it_is_completed_keeps_its_own_place_times_and_values_and_a_repeat_is_no
     assert run.data.metrics == {"loss": pytest.approx(1 / 3), "accuracy": 0.7, "size.rows": 2.0}
     assert len(shown.client.get_metric_history(run.info.run_id, "loss")) == 3
     assert [i.dataset.name for i in run.inputs.dataset_inputs] == ["data.csv"]
-    assert run.data.tags["dovetail.dvc.stage"] == "train"
+    assert facts(run)["dovetail.dvc.stage"] == "train"
     assert small.json("lineage", "m")["run_id"] == run.info.run_id
 
     small.run("dvc", "repro", "-q", "--force")
@@ -96,9 +96,19 @@ def test_it_is_completed_keeps_its_own_place_times_and_values_and_a_repeat_is_no
     small.commit("adopted")
     small.run("dvc", "exp", "run", "-q", "--temp", "-n", "eight", "-S", "train.w=8")
     small.run("dvc", "exp", "run", "-q", "-n", "nine", "-S", "train.w=9")
-    experiments = {r.data.tags.get("dovetail.dvc.experiment"): r.data.metrics["accuracy"] for r in small.store().runs()}
+    experiments = {facts(r).get("dovetail.dvc.experiment"): r.data.metrics["accuracy"] for r in small.store().runs()}
     assert experiments == {None: 0.7, "eight": 0.8, "nine": 0.9}
     assert (small.json("sync", "--all")["runs"]["created"], len(small.store().runs())) == (1, 4)  # the first commit
+
+
+def test_what_the_machine_did_is_in_the_run_where_mlflow_was_asked_to_measure_it(small):
+    tracking(small, "import mlflow, time\nwith mlflow.start_run():\n    time.sleep(0.5)\n")
+    asked = {"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true", "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.1"}
+    small.run("dvc", "repro", "-q", **asked)
+    (run,) = small.store().runs()
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} < run.data.metrics.keys()
+    assert run.data.metrics["accuracy"] == 0.7
+    assert run.info.end_time - run.info.start_time >= 500
 
 
 def parents(runs):
@@ -195,7 +205,7 @@ def test_under_mlflow_run_it_is_a_run_of_its_own(small):
     tracking(small, LIVE).run("dvc", "repro", "-q", MLFLOW_RUN_ID=outer.stdout.strip())
     runs = {run.info.run_id: run for run in small.store().runs()}
     assert len(runs) == 2
-    assert not [tag for tag in runs.pop(outer.stdout.strip()).data.tags if tag.startswith("dovetail.")]
+    assert not [tag for tag in runs.pop(outer.stdout.strip()).data.tags if "dovetail." in tag]
     assert [run.info.run_name for run in runs.values()] == ["live"]
 
 

@@ -13,6 +13,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from project import facts
 
 import dovetail
 from dovetail.errors import MissingFile
@@ -137,8 +138,8 @@ def test_a_version_in_its_librarys_format_is_staged_promoted_and_restored_to_the
     assert project.run("python", "-c", load, MLFLOW_TRACKING_URI=uri).stdout.strip() == "[1]"
     project.run("rm", "-r", "mlflow.db", "mlruns")
     project.json("sync")
-    restored = {v.version: v.tags["dovetail.package"] for v in project.store().versions()}
-    assert restored[project.store().aliases()["m"]["production"]] == before.tags["dovetail.package"]
+    restored = {v.version: facts(v)["dovetail.package"] for v in project.store().versions()}
+    assert restored[project.store().aliases()["m"]["production"]] == facts(before)["dovetail.package"]
 
 
 REFUSED = {
@@ -161,6 +162,12 @@ REFUSED = {
     "table": (b"PAR1" + bytes(99), "it is a Parquet table"),
     "nothing": (b"", "it is empty"),
     "tar.gz": (gzip.compress(bytes(257) + b"ustar" + bytes(250)), "it is an archive"),
+    "PNG": (b"\x89PNG\r\n\x1a\n" + bytes(9), "it is an image"),
+    "Core ML": (b"\x08\x01\x12" + bytes(9), "or a model of Core ML"),
+    "CatBoost packed": (gzip.compress(b"CBM1" + bytes(99)), "it is a model of catboost, packed"),
+    "LightGBM of Windows": (b"tree\r\nversion=v4\r\n", "the line ends of Windows, which LightGBM cannot read"),
+    "LightGBM cut": (b"tree\nversion=v4\ntree_sizes=308 348\n\nTree=0", "cannot read it: its end is missing"),
+    "operations of old": (b"(i__main__\nMine\n.", "it holds an operation of old pickles"),
     "tar.xz": (lzma.compress(bytes(257) + b"ustar" + bytes(250)), "it is an archive"),
 }
 
@@ -252,14 +259,22 @@ def test_a_folder_that_mlflow_wrote_is_registered_with_its_signature_and_example
 
 def test_a_folder_of_a_flavor_that_is_no_one_file_is_refused_by_its_name(makes):
     project = makes(
-        "import os; os.makedirs('out/m.joblib', exist_ok=True); "
-        "open('out/m.joblib/MLmodel', 'w').write("
+        "import os; os.makedirs('out/m.joblib', exist_ok=True); open('out/m.joblib/MLmodel', 'w').write("
         "'flavors: {pytorch: {model_data: data}, python_function: {loader_module: mlflow.pytorch}}')"
     )
     done = project.run("dovetail", "register", code=2)
-    assert "is an MLflow model of pytorch, whose model is not one file" in done.stderr
-    assert "mlflow.pytorch loads it, by code that no list of allowed names can bound" in done.stderr
+    assert "an MLflow model of pytorch, and mlflow.pytorch, which loads it, can run any code" in done.stderr
     assert done.stderr.count("\n") == 1
+    broken = project.run("dovetail", "register", code=2, DOVETAIL_TRUSTED_LOADERS="mlflow.pytorch")
+    assert "is no model that can be served" in broken.stderr
+    assert broken.stderr.count("\n") == 1
+
+
+def test_a_folder_whose_loader_is_its_authors_is_not_read_by_the_file_in_it():
+    of_mlflow = {"sklearn": {"pickled_model": "m.skops"}, "python_function": {"loader_module": "mlflow.sklearn"}}
+    of_its_author = {**of_mlflow, "python_function": {"loader_module": "mine"}}
+    assert mlflow_folder.model_file({"flavors": of_mlflow}) == "m.skops"
+    assert mlflow_folder.model_file({"flavors": of_its_author}) is None
 
 
 @pytest.mark.parametrize(

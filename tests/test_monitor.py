@@ -10,10 +10,12 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from project import BIN
+from browser import needs_browser, widths
+from project import BIN, facts
 
-from dovetail.errors import StoreError, UnknownReference, UserError
+from dovetail.errors import MissingFile, StoreError, UnknownReference, UserError
 from dovetail.monitoring import assessment, baseline, performance
 from dovetail.monitoring.column_pair import pair
 from dovetail.monitoring.monitor import MonitorRequest, moment, monitor
@@ -22,8 +24,10 @@ from dovetail.promotion.comparison import Interval
 from dovetail.repo.workspace import open_workspace
 from dovetail.serving.log import rows
 from dovetail.serving.log.prediction_log import PredictionLog, Served
+from dovetail.tracking import monitoring_runs
 from dovetail.tracking.connection import Tracking
 from dovetail.values import tag_keys
+from dovetail.values.scored import Scored
 
 # MLflow says so of the loader's own type hints; the process that tries the model inherits that warnings are errors.
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*MLflow doesn't validate the data:UserWarning")
@@ -85,11 +89,16 @@ def test_what_is_served_as_trained_is_stable_and_what_has_moved_is_drift(judged)
     grown = client.get_metric_history(drift["run_id"], "psi/u")
     assert [point.value for point in grown] == [by_name(stable)["u"]["psi"], columns["u"]["psi"]]
     assert [point.value for point in client.get_metric_history(drift["run_id"], "drifted_columns")] == [0, 1]
+    assert client.get_metric_history(drift["run_id"], "drifted/v") == []
+    monitoring_runs.add(client, drift["run_id"], {"psi/u": 0.01, "psi/v": 0.01}, time.time())  # a look that is calm
+    drawn = [point.value for point in client.get_metric_history(drift["run_id"], "drifted/u")]
+    assert drawn == [columns["u"]["psi"], 0.01]
     assert client.get_experiment(runs[0].info.experiment_id).name == "m-monitoring"
     assert [file.path for file in client.list_artifacts(drift["run_id"])] == ["monitor.html"]
     (version,) = judged.store().versions()
-    told = tag_keys.Monitoring.parse(version.tags)
+    told = tag_keys.Monitoring.parse(facts(version))
     assert told == tag_keys.Monitoring("drift", drift["until"], drift["run_id"])
+    assert f"**Monitored** {drift['until'][:16].replace('T', ' ')} UTC: drift" in version.description
     (model,) = client.get_run(drift["run_id"]).inputs.model_inputs
     assert version.source == f"models:/{model.model_id}"
 
@@ -282,7 +291,7 @@ def test_the_page_needs_nothing_else_and_believes_no_name():
     assert "in 5 of 5 columns" in text
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no browser here")
+@needs_browser
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_browser_lays_the_page_out_within_its_width(tmp_path, width):
     names = [f"a_column_with_quite_a_long_name_{number}" for number in range(7)]
@@ -292,20 +301,46 @@ def test_a_browser_lays_the_page_out_within_its_width(tmp_path, width):
          "p_corrected": 1e-9, "missing": {"served": 0.5}, "unseen": None, "wasserstein": 1.0}
         for name in names
     ]  # fmt: skip
-    file = tmp_path / "page.html"
-    measure = "<script>document.title = [innerWidth, document.documentElement.scrollWidth].join(' ')</script>"
-    file.write_text(page(answer_with(*columns), pairs).replace("</body>", f"{measure}</body>"))
-    frame = tmp_path / "frame.html"  # a window of a browser cannot be as narrow as a phone: a frame can
-    frame.write_text(
-        f'<iframe src="page.html" style="width:{width}px;height:900px;border:0" onload="document.title='
-        'this.contentDocument.title"></iframe>'
-    )
-    done = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-         "--allow-file-access-from-files", "--virtual-time-budget=3000", "--dump-dom", frame.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    title = done.stdout.partition("<title>")[2].partition("</title>")[0]
-    inside, needed = map(int, title.split())
+    inside, needed = widths(tmp_path, page(answer_with(*columns), pairs), width)
     assert inside == width
     assert needed <= inside
+
+
+def test_a_batch_is_looked_at_before_and_after_it_is_scored(judged, tmp_path):
+    data, out = tmp_path / "data ü", tmp_path / "out"
+    data.mkdir()
+    for number in range(3):
+        table = pa.table({"u": [i % 7 for i in range(100)], "v": [i % 11 for i in range(100)], "id": range(100)})
+        pq.write_table(table, data / f"part-{number}.parquet")
+    before = look(judged, data=data)
+    assert (before["verdict"], before["rows"], before["data"]) == ("stable", 300, str(data))
+    assert before["prediction"]["reason"] == "too few rows: 0 of 100"
+    judged.run("dovetail", "predict", "m/1", "--data", str(data), "--out", str(out))
+    after = look(judged, data=out)
+    assert (after["verdict"], after["prediction"]["reason"]) == ("stable", "")
+    client = judged.store().client
+    assert len(client.get_metric_history(after["run_id"], "batch/psi/u")) == 2
+    assert not client.get_metric_history(after["run_id"], "psi/u")
+    assert [file.path for file in client.list_artifacts(after["run_id"])] == ["batch.html"]
+
+    csv = tmp_path / "moved.csv"
+    csv.write_text("v,u\n" + "".join(f"{i % 11},{i % 7 + 3}\n" for i in range(300)))
+    drift = judged.json("monitor", "m/1", "--data", str(csv), code=1)
+    assert [column["name"] for column in drift["columns"] if column["drifted"]] == ["u"]
+    assert (
+        f"300 rows, 0 labelled, in {csv})"
+        in judged.run("dovetail", "monitor", "m/1", "--data", str(csv), code=1).stdout
+    )
+    pq.write_table(table.select(["id"]), tmp_path / "ids.parquet")
+    absent = look(judged, data=tmp_path / "ids.parquet")
+    assert {column["reason"] for column in absent["columns"]} == {f"not in {tmp_path / 'ids.parquet'}"}
+
+    said = Scored("m", 9, "0" * 32, "", None, "x", "1" * 32)
+    pq.write_table(table.replace_schema_metadata(said.metadata()), data / "part-0.parquet")
+    with pytest.raises(UserError, match=r"was scored by m/9 .* not by m/1"):
+        look(judged, data=data)
+    (data / "part-0.parquet").write_bytes(b"PAR1")
+    with pytest.raises(MissingFile, match=r"part-0\.parquet cannot be read"):
+        look(judged, data=data)
+    with pytest.raises(MissingFile, match="there is no such file or folder"):
+        look(judged, data=tmp_path / "nowhere")

@@ -6,9 +6,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import next_steps
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+UNTRIED = 58  # next steps that no test types: never more than there are now
 EDITOR = "sed -i 1s/^/message/"
 
 
@@ -70,6 +73,33 @@ def moved_against_the_ledger(project):
     project.store().client.delete_registered_model_alias("m", "production")
 
 
+def no_lock(project):
+    (project.root / "dvc.lock").unlink()
+
+
+def receipt_is_a_folder(project):
+    receipt = project.root / "mlruns/receipts/m.json"
+    receipt.unlink()
+    (receipt / "within").mkdir(parents=True)
+
+
+def no_metric(project):
+    (project.root / "out/metrics.json").unlink()
+
+
+def no_version(project):
+    project.run("dovetail", "promote", "m")
+    project.store().client.delete_registered_model("m")
+
+
+def no_artifacts(project):
+    shutil.rmtree(project.root / "mlruns/m")
+
+
+def no_database(project):
+    (project.root / "mlflow.db").write_bytes(b"garbage" * 999)
+
+
 def nothing(project):
     del project
 
@@ -88,8 +118,8 @@ CASES = [
     Case(edited_metric, "status", "out/metrics.json (md5"),
     Case(edited_metric, "status", "out/metrics.json (md5", 1),
     Case(edited_metric, "promote m", "out/metrics.json (md5"),
-    Case(changed_source, "status", "data.csv (md5"),
-    Case(changed_source, "status", "data.csv (md5", 1),
+    Case(changed_source, "status", "data.csv (other values, md5"),
+    Case(changed_source, "status", "data.csv (other values, md5", 1),
     Case(another, "status", "is no registered version"),
     Case(another, "promote m --dry-run", "is no version yet"),
     Case(another_version, "status", "is in no commit"),
@@ -102,6 +132,16 @@ CASES = [
     Case(moved_by_hand, "status", "it was moved by hand"),
     Case(moved_against_the_ledger, "status", "names nothing in MLflow"),
     Case(nothing, "history m", "no tag here names"),
+    Case(no_lock, "status", "dvc.lock does not record"),
+    Case(receipt_is_a_folder, "register m", "is a folder"),
+    Case(unpushed, "promote m --dry-run", "not in the remote"),
+    Case(no_store, "show m", "no model 'm'"),
+    Case(no_store, "report m", "no model 'm'"),
+    Case(no_store, "diff m/1 HEAD", "there is no MLflow store"),
+    Case(no_metric, "register", "out/metrics.json is not there"),
+    Case(no_version, "status", "no version with the bytes"),
+    Case(no_artifacts, "lineage m/1", "lineage.json of run"),
+    Case(no_database, "status", "file is not a database"),
 ]
 
 
@@ -111,6 +151,17 @@ def following(output, said):
     number = next(number for number, line in enumerate(lines) if said in line)
     found = re.search(r"next: (.*)", "\n".join(lines[number : number + 2]))[1]
     return [re.sub(r"^to [^:]+: ", "", one) for one in re.split(r", or:? |; or ", found)]
+
+
+def test_each_next_step_is_typed_or_says_why_it_is_not():
+    said, held = set(next_steps.said()), next_steps.table()
+    assert not said - held.keys(), "to be added to next_steps.yaml: python tests/next_steps.py"
+    assert not held.keys() - said, "said no more: to be taken out of next_steps.yaml"
+    assert len(next_steps.rows()) == len(held), "listed twice"
+    kinds = yaml.safe_load(next_steps.TABLE.read_text())
+    assert kinds["tried"]["steps"]
+    assert all(Path(ROOT, "tests", test).is_file() for test in held.values() if test not in kinds)
+    assert sum(kind == "untried" for kind in held.values()) <= UNTRIED
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.broken.__name__}-{case.command}-{case.alternative}")
@@ -124,6 +175,22 @@ def test_what_comes_next_ends_what_was_said(registered, case):
     after = registered.run("dovetail", *case.command.split(), code=None)
     assert case.said not in after.stdout + after.stderr, command
     assert after.returncode in (0, 1)
+
+
+def test_what_replaces_a_command_that_was_refused_is_taken(registered):
+    said = registered.run("dovetail", "promote", "m", "--force", code=2).stderr
+    registered.run("bash", "-c", following(said, "--force without a reason")[0])
+    assert registered.store().aliases()["m"]["production"] == 1
+
+
+def test_a_version_whose_run_was_deleted_is_promoted_and_the_doctor_says_what_repairs_it(registered):
+    (run,) = registered.store().runs()
+    registered.store().client.delete_run(run.info.run_id)
+    registered.run("dovetail", "promote", "m")
+    (found,) = registered.json("doctor", code=1)["problems"]
+    registered.run("bash", "-c", found["next"])
+    assert registered.json("doctor")["problems"] == []
+    assert registered.store().aliases()["m"].keys() == {"production", "staging"}
 
 
 def test_a_model_that_its_gates_keep_from_staging_is_told_so_and_no_command_that_changes_nothing(registered):

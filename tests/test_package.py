@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import templates
-from project import copy_of
+from project import copy_of, facts, retag
 
 from dovetail.repo.ledger import Note
 from dovetail.tracking.package_digest import package_digest
@@ -37,7 +37,7 @@ def folder_of(project, number):
 
 def tag_of(project, number):
     (version,) = [v for v in project.store().versions() if int(v.version) == number]
-    return version.tags.get("dovetail.package")
+    return facts(version).get("dovetail.package")
 
 
 def note(project, tag):
@@ -97,7 +97,7 @@ def test_files_and_tags_changed_together_are_held_against_gits_tag(made):
     package, before = folder_of(made, 2), tag_of(made, 2)
     loader = package / "code/joblib_model.py"
     loader.write_text(loader.read_text() + "\n")
-    made.store().client.set_model_version_tag("m", "2", "dovetail.package", package_digest(package))
+    retag(made.store().client, "m", 2, package=package_digest(package))
     (gate,) = failed(made.json("promote", "m", "--dry-run"))  # exit 0: the alias names it already
     assert (gate["name"], "m#production#1 says" in gate["detail"]) == ("pickle.package", True)
     (finding,) = findings(made)
@@ -135,9 +135,8 @@ def test_a_package_that_git_makes_otherwise_now_is_promoted_again(made):
 
 
 def test_versions_from_before_there_was_a_digest_pass_and_sync_tags_them(made):
-    client = made.store().client
     before = tag_of(made, 2)
-    client.delete_model_version_tag("m", "2", "dovetail.package")
+    retag(made.store().client, "m", 2, package=None)
     (gate,) = [g for g in made.json("promote", "m", "--dry-run")["gates"] if g["name"] == "pickle.package"]
     assert (gate["passed"], gate["detail"]) == (True, "registered before packages had a digest")
     made.json("sync")

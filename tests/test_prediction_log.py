@@ -114,7 +114,7 @@ def test_a_sample_is_of_the_size_asked_for_and_the_same_each_time(opened, folder
     opened.close()
     window = served_rows.Window(version=1)
     chosen = served_rows.sample(folder, window, ["input.x"], 200)
-    assert chosen.column_names == ["request_id", "row", "time", "input.x"]
+    assert chosen.column_names == ["time", "input.x"]
     assert len(set(chosen["input.x"].to_pylist())) == 200
     assert 2000 < np.mean(chosen["input.x"].to_pylist()) < 3000
     assert chosen == served_rows.sample(folder, window, ["input.x"], 200)
@@ -286,3 +286,77 @@ def test_the_file_names_are_no_partitions(tmp_path):
     log.served(one("r1"))
     log.close()
     assert "x" not in served_rows.read(folder).column_names
+
+
+def test_what_is_older_than_it_is_kept_goes_and_the_rest_stays(folder):
+    now = datetime.now(UTC)
+    for as_delta in (False, True):
+        for ago in (95, 85):
+            log = PredictionLog(folder, flush_seconds=600, as_delta=as_delta)
+            log.served(one(f"{ago}-{as_delta}", at=now - timedelta(days=ago)))
+            log.labelled(f"{ago}-{as_delta}", ["b"], (now - timedelta(days=ago)).timestamp())
+            log.close()
+    assert len(served_rows.read(folder)) == 4
+    log = PredictionLog(folder, flush_seconds=600, keep=timedelta(days=90))
+    log.served(one("new", at=now))
+    log.close()
+    assert log.problem is None
+    table = served_rows.read(folder)
+    assert sorted(table["request_id"].to_pylist()) == ["85-False", "85-True", "new"]
+    assert table["label"].drop_null().to_pylist() == ["b", "b"]
+
+
+def test_a_log_of_delta_tables_is_read_as_one_of_plain_files_and_beside_it(folder):
+    entries = [
+        one("r1", version=3, x=[1.5], kind=["p"]), one("r2", version=3, x=[2], kind=[None]),
+        one("r3", version=4, answer=1, x=["text"]),
+        Served("r4", NOON.timestamp() + 60, 3, "predict_proba", {"x": [1]}, b"[[0.25, 0.75]]"),
+    ]  # fmt: skip
+    for place, as_delta in ((folder, True), (folder.with_name("plain"), False)):
+        log = PredictionLog(place, flush_seconds=600, as_delta=as_delta)
+        for entry in entries:
+            log.served(entry)
+        log.labelled("r1", ["b"], NOON.timestamp() + 9)
+        log.close()
+        assert (log.problem, log.dropped) == (None, 0)
+    ours, plain = (served_rows.read(place).sort_by("request_id") for place in (folder, folder.with_name("plain")))
+    assert ours.to_pylist() == [{name: row[name] for name in ours.column_names} for row in plain.to_pylist()]
+    window = served_rows.Window(NOON, NOON + timedelta(seconds=30), 3)
+    assert served_rows.count(folder, window) == served_rows.count(folder.with_name("plain"), window) == 2
+    assert served_rows.labelled(folder, window, ["prediction"])["label"].to_pylist() == ["b"]
+    beside = PredictionLog(folder, flush_seconds=600)
+    beside.served(one("r5", version=3))
+    beside.close()
+    assert len(served_rows.read(folder)) == 5
+
+
+def test_rows_whose_types_a_delta_table_does_not_have_go_to_another_one(folder):
+    for number, value in enumerate(([1], [1.5], ["text"], [2])):
+        log = PredictionLog(folder, flush_seconds=600, as_delta=True)
+        log.served(one(f"r{number}", x=value))
+        log.close()
+        assert log.problem is None
+    assert sorted(path.name for path in (folder / "predictions.delta").glob("v*")) == ["v1", "v1-1", "v1-2"]
+    table = served_rows.read(folder).sort_by("request_id")
+    assert table["input.x"].to_pylist() == ["1", "1.5", "text", "2"]
+
+
+@pytest.mark.slow
+def test_several_writers_of_one_delta_table_lose_and_double_no_row(folder):
+    script = (
+        "import sys, json, time; from pathlib import Path\n"
+        "from dovetail.serving.log.prediction_log import PredictionLog, Served\n"
+        "log = PredictionLog(Path(sys.argv[1]), flush_seconds=0.02, as_delta=True)\n"
+        "for i in range(150):\n"
+        "    log.served(Served(f'{sys.argv[2]}-{i}', time.time(), 1, 'predict', {'x': [1.5]}, b'[\"a\"]'))\n"
+        "    time.sleep(0.01)\n"
+        "log.close(); print(log.problem, log.dropped)\n"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", script, folder, str(number)], stdout=subprocess.PIPE, text=True)
+        for number in range(3)
+    ]
+    assert [writer.communicate(timeout=120)[0] for writer in writers] == ["None 0\n"] * 3
+    found = served_rows.read(folder)["request_id"].to_pylist()
+    assert len(found) == len(set(found)) == 450
+    assert len(list((folder / "predictions.delta/v1").glob("*.parquet"))) < 450

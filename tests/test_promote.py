@@ -7,15 +7,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import templates
-from project import copy_of
+from mlflow.models import Model, ModelSignature
+from mlflow.types.schema import ColSpec, Schema
+from project import copy_of, facts
 from templates import version
 from tracking_server import tracking_server
 
 from dovetail.promotion.history import HistoryAnswer
 from dovetail.promotion.promote import PromoteAnswer
 from dovetail.promotion.rollback import RollbackAnswer
+from dovetail.tracking.store import Described
 
 KILLED = Path(__file__).with_name("killed.py")
 EVIL = """
@@ -73,6 +77,13 @@ def test_promoted_and_taken_back_as_gto_reads_it_and_as_history_tells(made):
 
     assert "m#production#3" in made.run("gto", "history", "m", "--plain").stdout
     assert "v1.0.0" in made.run("gto", "show", "m#production", "--plain").stdout
+
+    first, second = (version.description for version in made.store().versions())
+    assert "**Promoted to production** on " in first
+    assert ", `m#production#3`: “it was slow”" in first
+    assert "**Made production again by a rollback** on " in first
+    assert "**Promoted to production** on " in second
+    assert "**Taken back from production** on " in second
 
 
 def test_a_version_is_tagged_once_however_many_commits_hold_it(made):
@@ -179,7 +190,7 @@ def test_the_loader_reads_what_the_gates_allow_and_no_other_module(small):
     small.replace("dvc.yaml", "accuracy: {min: 0.5}", "accuracy: {min: 0.5}, pickle: {allow: [mine]}")
     small.json("register", "m", PYTHONPATH=str(small.root))
     assert small.run(sys.executable, "-c", load, **env).stdout.strip() == "[1, 1]"
-    assert [v.tags["dovetail.pickle.allow"] for v in small.store().versions()] == ["mine"]
+    assert [facts(v)["dovetail.pickle.allow"] for v in small.store().versions()] == ["mine"]
 
 
 def test_a_tampered_artifact_is_refused_and_never_read(made, tmp_path):
@@ -336,6 +347,45 @@ def test_the_champion_is_met_on_the_same_rows(judged):
 
 
 @pytest.mark.slow
+def test_the_champion_is_met_on_the_rows_of_a_folder_of_parts(judged):
+    judged.replace("split.py", '("test", rows[:60])', '("test/1", rows[:25]), ("test/2", []), ("test/3", rows[25:60])')
+    judged.replace("split.py", "import csv", "import csv, os\nos.makedirs('test', exist_ok=True)")
+    judged.replace("dvc.yaml", "outs: [train.csv, test.csv]", "outs: [train.csv, test]")
+    judged.replace("dvc.yaml", "deps: [judge.py, test.csv", "deps: [judge.py, test")
+    judged.replace("judge.py", 'read_csv("test.csv")', 'concat(map(pandas.read_csv, ["test/1.csv", "test/3.csv"]))')
+    judged.run("dvc", "repro", "-q")
+    judged.commit("the test part in parts")
+    assert judged.json("promote", "m")["promoted"] is True
+    judged.write("params.yaml", "wrong: 9\ngates: {champion: {target: label}}\n")
+    judged.run("dvc", "repro", "-q")
+    judged.commit("worse")
+    (gate,) = [gate for gate in judged.json("promote", "m", code=1)["gates"] if not gate["passed"]]
+    assert gate["name"] == "champion"
+    assert gate["detail"].endswith("60 rows)")
+
+
+@pytest.mark.slow
+def test_whole_numbers_of_a_column_that_may_be_missing_are_predicted_from(judged):
+    """As pandas reads a test set in which none is missing."""
+    card = (judged.root / "judge.py").read_text().replace('"int64", "nullable": False', '"float64", "nullable": True')
+    judged.write("judge.py", card.replace("[5, 3]", "[5, None]"))
+    judged.write("params.yaml", (judged.root / "params.yaml").read_text().replace("wrong: 0", "wrong: 1"))
+    judged.run("dvc", "repro", "-q")
+    judged.commit("columns that may be missing")
+    assert gates(judged.json("promote", "m"))["serving.loads"]
+
+
+@pytest.mark.parametrize("values", [[1, 2], [True, False], [True, None], [1.5, None], ["text", "1"]])
+def test_what_the_signature_has_as_floats_is_given_as_floats_if_it_is_a_number_or_a_boolean(values):
+    signature = ModelSignature(Schema([ColSpec("double", "u", required=False), ColSpec("string", "v")]))
+    table = pd.DataFrame({"u": values, "v": ["a", "b"]})
+    given = Described(Model(signature=signature), None, ("u", "v"), ("u",)).given(table)
+    assert (given["u"].dtype == "float64") == ("text" not in values)
+    assert list(given["v"]) == ["a", "b"]
+    without = Described(Model(), None, (), ()).given(table)
+    pd.testing.assert_frame_equal(without, table)
+
+
 def test_ten_rows_tell_nothing(judged):
     judged.replace("split.py", "rows[:60]", "rows[:10]")
     judged.run("dvc", "repro", "-q")

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from project import facts
 
 # Every write to MLflow, in the order in which `register` does them, then the receipt.
 STEPS = [
     "create_experiment", "create_run", "log_batch", "log_inputs", "writing", "copy:1", "writing:2",
-    "create_logged_model", "writing:3", "copy:2", "writing:4", "finalize_logged_model", "log_outputs", "set_terminated",
+    "create_logged_model", "writing:3", "copy:2", "writing:4", "finalize_logged_model", "log_outputs", "update_run",
     "create_registered_model", "create_model_version", "set_registered_model_alias", "_write_receipt",
 ]  # fmt: skip
 
@@ -31,7 +32,7 @@ def test_a_registration_shows_run_version_alias_and_the_very_bytes(small):
     assert [(i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs] == [
         ("data.csv", md5(small.root / "data.csv"))
     ]
-    assert run.data.tags["dovetail.data.data.csv"] == md5(small.root / "data.csv")
+    assert facts(run)["dovetail.data.data.csv"] == md5(small.root / "data.csv")
     assert version.tags["dovetail.model.md5"] == model_md5 == run.data.tags["dovetail.model.md5"]
     assert version.run_id == run.info.run_id
     assert shown.aliases() == {"m": {"staging": 1}}
@@ -94,7 +95,7 @@ def test_an_experiment_in_a_temporary_folder_is_a_run_in_the_real_store_and_no_v
     small.run("dvc", "exp", "run", "--temp", "-n", "higher", "-S", "train.w=8")
     small.run("dvc", "exp", "run", "-n", "lower", "-S", "train.w=6")
     shown = small.store()
-    experiments = {r.data.tags.get("dovetail.dvc.experiment"): r for r in shown.runs()}
+    experiments = {facts(r).get("dovetail.dvc.experiment"): r for r in shown.runs()}
     assert set(experiments) == {None, "higher", "lower"}
     assert experiments["higher"].data.params == {"train.w": "8"}
     assert experiments["higher"].info.run_name == "higher"
@@ -137,7 +138,9 @@ def test_without_a_commit_there_is_no_commit_tag(small):
     small.run("rm", "-rf", ".git")
     small.run("git", "init", "-q")
     small.run("dovetail", "register")
-    assert not [tag for tag in small.store().runs()[0].data.tags if "commit" in tag]
+    told = facts(small.store().runs()[0])
+    assert not [tag for tag in told if "commit" in tag]
+    assert told["Commit"] == "none yet"
 
 
 @pytest.mark.slow

@@ -2,20 +2,22 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
-import time
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
+from clusters import cluster, wait_for
 from pipelines import SHAPES
-from project import Project, free_port
+from project import Project
 
 import dovetail
-from dovetail.cluster.order import Order
 from dovetail.errors import UserError
+from dovetail.repo import dag
+from dovetail.values.order import Order
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value")  # pygtrie, of DVC's use of it
 
@@ -64,13 +66,6 @@ def started(project, name=""):
 def independent(*names):
     stages = "".join(f"  {n}: {{cmd: python stage.py {n}, deps: [stage.py], outs: [{n}.out]}}\n" for n in names)
     return f"stages:\n{stages}"
-
-
-def wait_for(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -167,6 +162,30 @@ stages:
     assert (repository.root / "d").read_text() == f"spw{repository.root}\n"
 
 
+def test_registrations_run_side_by_side_in_the_workspace_and_nothing_else_does(repository, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/dovetail").write_text(
+        "#!/bin/sh\ntouch $RUNS/$2-$$\nuntil ls $RUNS/a-* $RUNS/b-*; do sleep 0.02; done\necho > receipt-$2\n"
+    )
+    (tmp_path / "bin/dovetail").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    alone = "test ! -e busy && touch busy && sleep 0.2 && rm busy && touch ${item}"
+    repository.write(
+        "dvc.yaml",
+        f"""
+stages:
+  alone: {{foreach: [x, y], do: {{cmd: "{alone}", deps: [stage.py], outs: [{{"${{item}}": {{cache: false}}}}]}}}}
+  r:
+    foreach: [a, b]
+    do: {{cmd: "dovetail register ${{item}}", deps: [stage.py], outs: [{{"receipt-${{item}}": {{cache: false}}}}]}}
+""",
+    )
+    answer = dovetail.open(repository.root).repro(workers=2)
+    assert {(stage.how, stage.worker) for stage in answer.stages} == {("ran", "here")}
+    recorded = re.findall(r"^  (\S+):", (repository.root / "dvc.lock").read_text(), re.MULTILINE)
+    assert recorded == ["alone@x", "alone@y", "r@a", "r@b"]
+
+
 def test_a_failure_ends_what_waits_for_it_and_the_next_run_goes_on(repository):
     repository.write(
         "dvc.yaml",
@@ -196,13 +215,17 @@ def test_a_failure_ends_what_waits_for_it_and_the_next_run_goes_on(repository):
 
 def test_without_keep_going_no_more_is_begun_once_a_failure_is_known(repository):
     names = [f"s{number}" for number in range(6)]
-    bad = "stages:\n  bad: {cmd: 'false', deps: [stage.py], outs: [bad]}\n"
+    bad = "stages:\n  bad: {cmd: test -e good && cp good bad, deps: [stage.py], outs: [bad]}\n"
     repository.write("dvc.yaml", bad + independent(*names).removeprefix("stages:\n"))
     answer = repository.json("repro", "--workers", "1", code=2)
     hows = [stage["how"] for stage in answer["stages"]]
     assert hows[0] == "failed"
     assert hows[3:] == ["skipped"] * 4
     assert started(repository) <= 2
+    repository.write("good", "now")
+    repository.run("dovetail", "repro", "--workers", "1")
+    recorded = re.findall(r"^  (\w+):", (repository.root / "dvc.lock").read_text(), re.MULTILINE)
+    assert recorded == ["bad", *names]  # as dvc repro, which had stopped at the first
 
 
 def test_dry_says_what_would_run_and_writes_nothing(repository):
@@ -258,13 +281,105 @@ def test_what_a_killed_dvc_left_half_written_does_not_stop_the_next(repository):
     assert [stage.how for stage in dovetail.open(repository.root).repro(workers=1).stages] == ["ran"]
 
 
+def test_a_process_that_ended_and_that_nobody_waits_for_holds_no_lock(repository):
+    """As orphans stay where the first process of a container waits for none: DVC takes them for alive."""
+    repository.write("dvc.yaml", independent("a"))
+    repository.commit("one")
+    (repository.root / ".dvc/tmp").mkdir(exist_ok=True)
+    with subprocess.Popen(["true"]) as ended:
+        wait_for(lambda: psutil.Process(ended.pid).status() == psutil.STATUS_ZOMBIE)
+        entry = {"pid": ended.pid, "cmd": "-c"}
+        locks = {"write": {str(repository.root / "a.out"): entry}, "read": {str(repository.root / "stage.py"): [entry]}}
+        repository.write(".dvc/tmp/rwlock", json.dumps(locks))
+        assert "is busy" in repository.run("dvc", "repro", code=255).stderr
+        found = json.loads(repository.run("dovetail", "doctor", "--json", code=None).stdout)["problems"]
+        assert any(f"process {ended.pid} has ended" in one["what"] for one in found)
+        assert [stage.how for stage in dovetail.open(repository.root).repro(workers=1).stages] == ["ran"]
+
+
+def test_an_entry_of_the_run_cache_that_a_kill_left_empty_is_filled(repository):
+    """DVC itself fails on it."""
+    repository.write("dvc.yaml", independent("a", "b"))
+    repository.run("dvc", "repro")
+    entries = [file for file in (repository.root / ".dvc/cache/runs").rglob("*") if file.is_file()]
+    for file in (*entries, *repository.root.glob("*.out"), repository.root / "dvc.lock"):
+        file.unlink()
+    assert "NoneType" in repository.run("dvc", "repro", code=255).stderr
+    answer = dovetail.open(repository.root).repro(workers=2)
+    assert [stage.how for stage in answer.stages] == ["ran", "ran"]
+    assert all(file.is_file() for file in entries)
+
+
+def test_a_process_of_the_workspace_that_dies_while_it_writes_dvcs_list_stops_no_other_stage(repository):
+    repository.write(
+        "dvc.yaml",
+        independent("a", "b")
+        + """  c: {cmd: 'python stage.py c', deps: [a.out], outs: [c.out]}
+  dies:
+    cmd: 'printf "{" > .dvc/tmp/rwlock; kill -9 0'
+    deps: [stage.py]
+    outs: [{dies.out: {cache: false}}]
+""",
+    )
+    repository.write("stage.py", STAGE.replace("for file", "if name == 'a': time.sleep(4)\nfor file"))
+    how = {stage.stage: stage.how for stage in dovetail.open(repository.root).repro(workers=1, keep_going=True).stages}
+    assert how == {"a": "ran", "b": "ran", "c": "ran", "dies": "failed"}
+
+
+def test_what_a_killed_run_wrote_is_put_in_order_or_given_back(repository, monkeypatch):
+    repository.write("dvc.yaml", independent("a", "b"))
+    repository.write("stage.py", STAGE.replace("for file", "if name == 'a': time.sleep(1)\nfor file"))
+    repository.commit("one")
+    shutil.copytree(repository.root, repository.root.with_name("plain"))
+    Project(repository.root.with_name("plain")).run("dvc", "repro")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:  # a run that ends before it can put in order what it has written
+        patched.setattr(dag.PlanOrder, "order_lock", killed)
+        with pytest.raises(KeyboardInterrupt):
+            dovetail.open(repository.root).repro("b", workers=1)
+    lock = repository.root / "dvc.lock"
+    assert "b:" in lock.read_text()
+    lock.write_text(lock.read_text()[:-30])
+    repository.write(".dvc/tmp/rwlock", "")
+    dovetail.open(repository.root).repro(workers=2)
+    assert made(repository.root) == made(repository.root.with_name("plain"))
+    assert started(repository, "b") == 2  # here and under dvc repro
+    assert not (repository.root / ".dvc/tmp/repro.unfinished").exists()
+
+
+def test_a_run_killed_after_its_first_line_in_gitignore_leaves_word_of_what_stood_there(repository, monkeypatch):
+    repository.write("dvc.yaml", independent("a", "b"))
+    repository.write("stage.py", STAGE.replace("for file", "if name == 'a': time.sleep(2)\nfor file"))
+    repository.commit("one")
+    restore = dag.Dag.restore
+
+    def killed(*arguments, **how):
+        restore(*arguments, **how)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dag.Dag, "restore", killed)
+        patched.setattr(dag.Dag, "finish", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            dovetail.open(repository.root).repro(workers=2)
+    assert (repository.root / ".gitignore").read_text() == "/b.out\n"
+    dovetail.open(repository.root).repro(workers=2)
+    assert (repository.root / ".gitignore").read_text() == "/a.out\n/b.out\n"
+
+
 def test_of_two_at_once_the_second_waits_and_finds_everything_done(repository):
     repository.write("dvc.yaml", independent("a", "b").replace("stage.py a", "stage.py a go"))
-    both = [subprocess.Popen(["dovetail", "repro", "--workers", "2"], cwd=repository.root) for _ in range(2)]
+    command = ["dovetail", "repro", "--workers", "2"]
+    first = subprocess.Popen(command, cwd=repository.root)
     wait_for(lambda: started(repository) == 2)
-    time.sleep(0.5)
+    second = subprocess.Popen(command, cwd=repository.root, stdout=subprocess.PIPE, text=True)
+    assert second.stdout.readline().startswith("waiting for the dovetail repro of process ")
     (repository.runs / "go").touch()
-    assert [running.wait(30) for running in both] == [0, 0]
+    assert "2 unchanged" in second.communicate(timeout=30)[0]
+    assert [first.wait(30), second.returncode] == [0, 0]
     assert (started(repository, "a"), started(repository, "b")) == (1, 1)
 
 
@@ -304,53 +419,78 @@ def test_what_cannot_be_reached_is_one_line(repository, options, said):
     assert not started(repository)
 
 
-@contextmanager
-def cluster(folder, *wrapped):
-    """A Dask scheduler and workers of one thread, each started by a command line in place of `wrapped`'s `{}`."""
-    port, folder = free_port(), folder / "cluster"
-    (folder / "logs").mkdir(parents=True)
-    address = f"tcp://127.0.0.1:{port}"
-    lines = [f"dask scheduler --host 127.0.0.1 --port {port} --no-dashboard"]
-    lines += [form.format(f"exec dask worker {address} --nthreads 1 --no-dashboard --no-nanny") for form in wrapped]
-    started = []
-    try:
-        for number, line in enumerate(lines):
-            place = folder / str(number)
-            place.mkdir()
-            with (folder / "logs" / str(number)).open("w") as log:
-                started.append(
-                    subprocess.Popen(["sh", "-c", line], cwd=place, stdout=log, stderr=log, start_new_session=True)
-                )
-        wait_for(lambda: all("Registered to" in (folder / "logs" / str(n)).read_text() for n in range(1, len(lines))))
-        yield address, started[1:]
-    finally:
-        for process in started:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def child_of(repository, name):
+    """The process id of a stage that waits."""
+    wait_for(lambda: started(repository, name) == 1)
+    return int(next(repository.runs.glob(f"{name}-*")).name.rpartition("-")[2])
+
+
+def above(process):
+    """The processes from this one up to the first."""
+    found = [process]
+    while found[-1] > 1:
+        found.append(int(Path(f"/proc/{found[-1]}/stat").read_text().rpartition(") ")[2].split()[1]))
+    return found
 
 
 @pytest.mark.slow
-def test_on_a_cluster_another_worker_takes_what_a_killed_one_had(repository, tmp_path):
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
+def test_on_a_cluster_another_worker_takes_what_a_lost_one_had(signal_number, repository, tmp_path, monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")  # by default five minutes
     repository.write("dvc.yaml", independent("a", "b").replace("stage.py a", "stage.py a go"))
     with cluster(tmp_path, "{}", "{}") as (address, workers):
         running = subprocess.Popen(["dovetail", "repro", "--cluster", address, "--json"], cwd=repository.root,
                                    stdout=subprocess.PIPE, text=True)  # fmt: skip
-        wait_for(lambda: started(repository, "a") == 1)
-        child = next(repository.runs.glob("a-*")).name.removeprefix("a-")
-        above = [int(child)]
-        while above[-1] > 1:
-            above.append(int(Path(f"/proc/{above[-1]}/stat").read_text().rpartition(") ")[2].split()[1]))
-        victim = next(worker for worker in workers if worker.pid in above)
-        victim.kill()
-        wait_for(lambda: started(repository, "a") == 2 and not Path(f"/proc/{child}").exists(), 60)
+        child = child_of(repository, "a")
+        its = above(child)
+        victim = next(worker for worker in workers if worker.pid in its)
+        lost = its[: its.index(victim.pid) + 1] if signal_number == signal.SIGSTOP else [victim.pid]
+        for process in lost:
+            os.kill(process, signal_number)
+        wait_for(lambda: started(repository, "a") == 2, 60)
         (repository.runs / "go").touch()
         answer = json.loads(running.communicate(timeout=60)[0])
+        for process in lost if signal_number == signal.SIGSTOP else ():
+            os.kill(process, signal.SIGCONT)  # it comes back when nobody waits for it any more
+        wait_for(lambda: not Path(f"/proc/{child}").exists())
+        wait_for(lambda: not [path for path in (repository.root / ".dvc/tmp/repro").iterdir() if path.is_dir()])
     assert running.returncode == 0
     assert {stage["how"] for stage in answer["stages"]} == {"ran"}
     assert all(stage["worker"].startswith("tcp://") for stage in answer["stages"])
     assert started(repository, "b") == 1
     assert (repository.root / "a.out").read_text() == "a"
+
+
+@pytest.mark.slow
+def test_a_killed_coordinator_leaves_no_stage_behind_on_a_cluster(repository, tmp_path):
+    repository.write("dvc.yaml", independent("a").replace("stage.py a", "stage.py a go"))
+    with cluster(tmp_path, "{}") as (address, _):
+        running = subprocess.Popen(["dovetail", "repro", "--cluster", address], cwd=repository.root)
+        child = child_of(repository, "a")
+        running.kill()
+        running.wait()
+        wait_for(lambda: not Path(f"/proc/{child}").exists())
+        (repository.runs / "go").touch()
+        answer = repository.json("repro", "--cluster", address)
+    assert [stage["how"] for stage in answer["stages"]] == ["ran"]
+    assert answer["stages"][0]["worker"].startswith("tcp://")
+
+
+@pytest.mark.slow
+def test_what_a_full_disk_of_one_worker_does_not_take_another_one_makes(repository, tmp_path):
+    apart = f"unshare -m sh -c 'mount -t tmpfs none {repository.root} && {{}}'"
+    if subprocess.run(apart.format("true"), shell=True, check=False, capture_output=True).returncode:
+        pytest.skip("no folder can be hidden from a process here")
+    big = "  {0}: {{cmd: 'touch $RUNS/{0}-$$; head -c 9000000 /dev/zero > {0}', deps: [stage.py], outs: [{0}]}}\n"
+    repository.write("dvc.yaml", "stages:\n" + big.format("a") + big.format("b"))
+    repository.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    small = apart.format("mkdir -p disk && mount -t tmpfs -o size=4m none disk && cd disk && {}")
+    with cluster(tmp_path, apart, small) as (address, _):
+        answer = repository.json("repro", "--cluster", address)
+    assert [stage["how"] for stage in answer["stages"]] == ["ran", "ran"]
+    assert len({stage["worker"] for stage in answer["stages"]}) == 1
+    assert started(repository) == 3
+    assert {(repository.root / name).stat().st_size for name in "ab"} == {9000000}
 
 
 @pytest.mark.slow
@@ -392,3 +532,73 @@ def test_an_order_names_each_once_after_what_it_waits_for_and_first_what_the_pla
     order.done("e")
     assert order.next() is None
     assert not order.left
+
+
+def queue(project, *settings):
+    for number, setting in enumerate(settings):
+        project.run("dvc", "exp", "run", "--queue", "-n", f"exp-{number}", "-S", setting)
+
+
+def shown(project):
+    """What `dvc exp show` says of each experiment, its commit and when it was made aside."""
+    rows = json.loads(project.run("dvc", "exp", "show", "--json").stdout)
+    found = {}
+    for experiment in (one for row in rows for one in row["experiments"] or ()):
+        for rev in experiment["revs"]:
+            data = {key: value for key, value in (rev["data"] or {}).items() if key not in {"rev", "timestamp"}}
+            executor = experiment["executor"] or {}
+            found[experiment["name"]] = (executor.get("state"), executor.get("name"), rev["error"], data)
+    return found
+
+
+@pytest.mark.slow
+def test_queued_experiments_end_as_under_dvc_and_a_kill_loses_none(repository):
+    repository.write("params.yaml", "n: 0\n")
+    repository.write(
+        "dvc.yaml",
+        """
+stages:
+  a:
+    cmd: python stage.py a ${n} && test ${n} != 3 && echo "m = ${n}" > m.toml
+    deps: [stage.py]
+    params: [n]
+    outs: [a.out]
+    metrics: [{m.toml: {cache: false}}]
+""",
+    )
+    for number in range(4):
+        (repository.runs / str(number)).touch()
+    repository.run("dvc", "repro")
+    repository.commit("one")
+    plain = Project(repository.root.with_name("plain"))
+    shutil.copytree(repository.root, plain.root)
+    settings = ["n=1", "n=2", "n=3"]
+    queue(plain, *settings)
+    plain.run("dvc", "queue", "start")
+    queue(repository, *settings)
+    assert repository.json("repro", "--experiments", "--dry")["stages"][0]["stage"] == "exp-0"
+    (repository.runs / "2").unlink()  # the second one waits, and is killed in the middle
+    before = started(repository)
+    running = subprocess.Popen(["dovetail", "repro", "--experiments", "--workers", "2"], cwd=repository.root)
+    wait_for(
+        lambda: (
+            "exp-0" in repository.run("dvc", "exp", "list", "--name-only").stdout and started(repository) >= before + 2
+        )
+    )
+    running.kill()
+    running.wait()
+    (repository.runs / "2").touch()
+    answer = repository.json("repro", "--experiments", "--workers", "2", code=2)
+    hows = {stage["stage"]: stage["how"] for stage in answer["stages"]}
+    assert hows["exp-1"] == "ran"
+    assert hows.get("exp-2", "failed") == "failed"
+    wait_for(lambda: "Running" not in plain.run("dvc", "queue", "status").stdout, 90)
+    wait_for(lambda: "Queued" not in plain.run("dvc", "queue", "status").stdout, 90)
+    assert shown(repository) == shown(plain)
+    states = [
+        line.split()[-1] for line in repository.run("dvc", "queue", "status").stdout.splitlines() if "exp-" in line
+    ]
+    assert sorted(states) == ["Failed", "Success", "Success"]
+    assert repository.json("repro", "--experiments", "--workers", "2")["stages"] == []
+    assert [path for path in (repository.root / ".dvc/tmp/repro").iterdir() if path.is_dir()] == []
+    assert repository.run("git", "status", "--porcelain").stdout == plain.run("git", "status", "--porcelain").stdout

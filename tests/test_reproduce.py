@@ -11,8 +11,9 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import commands
 import pytest
-from project import BIN
+from project import BIN, facts
 
 from dovetail.repo.worktree import own_code
 from dovetail.reproduction.by_value import Sameness
@@ -61,9 +62,9 @@ def test_a_version_is_identical_is_tagged_and_nothing_else_changes(registered):
     assert registered.run("git", "show", f"{answer['commit']}:dvc.lock").stdout.count(answer["outputs"][0]["expected"])
     assert 0 < answer["stages"][0]["seconds"] < answer["seconds"]
     (version,) = registered.store().versions()
-    tagged = Reproduction.parse(version.tags)
+    tagged = Reproduction.parse(facts(version))
     assert (tagged.verdict, tagged.env_changed) == ("identical", "nothing")
-    assert tagged.env_md5 == version.tags["dovetail.env.md5"] == answer["environment"]["md5"]
+    assert tagged.env_md5 == facts(version)["dovetail.env.md5"] == answer["environment"]["md5"]
     assert everything(registered) == before
 
 
@@ -84,7 +85,7 @@ def test_an_undeclared_input_is_found_out(registered):
     assert answer["metrics"]["changed"] == [{"name": "accuracy", "expected": 0.7, "actual": 0.9}]
     assert answer["cause"]["kind"] == "undeclared input"
     (version,) = registered.store().versions()
-    assert "dovetail.reproduce.verdict" not in version.tags  # the same bytes, but made by other code
+    assert "dovetail.reproduce.verdict" not in facts(version)  # the same bytes, but made by other code
     assert registered.json("reproduce", "HEAD:m")["verdict"] == "identical"
 
 
@@ -113,7 +114,7 @@ def test_other_bytes_of_the_same_model(registered):
     shutil.rmtree(registered.root / ".dvc/cache")  # the version's tag still says what it is
     registered.run("dvc", "add", "-q", "data.csv")
     assert registered.json("reproduce", "m/2")["verdict"] == "identical-model"
-    assert Reproduction.parse(registered.store().versions()[1].tags).verdict == "identical-model"
+    assert Reproduction.parse(facts(registered.store().versions()[1])).verdict == "identical-model"
 
 
 def test_another_model_that_predicts_the_same_and_tables_written_in_another_way(judged):
@@ -132,8 +133,10 @@ def test_another_model_that_predicts_the_same_and_tables_written_in_another_way(
     assert same in ({"test.parquet": True}, {})  # {}: by chance as many rows in a group
 
 
-def test_it_is_rebuilt_under_the_threads_that_were_recorded(registered):
+def test_it_is_rebuilt_under_the_threads_that_were_recorded(registered, monkeypatch):
     """The model depends on how many threads there are, as HistGradientBoosting's and LightGBM's do."""
+    for name in commands.THREADS:  # the suite sets them
+        monkeypatch.delenv(name)
     trained(registered, 'import os\nw += int(os.environ.get("OMP_NUM_THREADS", 0)) / 100', "rows_ = rows", "rows_ = w")
     registered.run("dvc", "repro", "-q", "-f", "train", "register", OMP_NUM_THREADS="3")
     registered.commit("three threads")
@@ -167,7 +170,8 @@ def test_on_another_architecture_it_says_which_digests_differ_and_why(registered
 @pytest.mark.parametrize(
     ("variable", "value", "kind"), [("OMP_NUM_THREADS", "1", "threads"), ("OPENBLAS_CORETYPE", "Nehalem", "kernel")]
 )
-def test_the_setting_that_nothing_recorded_is_found_by_trying(small, variable, value, kind):
+def test_the_setting_that_nothing_recorded_is_found_by_trying(small, variable, value, kind, monkeypatch):
+    monkeypatch.delenv(variable, raising=False)  # the suite sets it
     code = f'import os\nw += sum(map(ord, os.environ.get("{variable}", ""))) / 1e4'
     small.replace("train.py", "\nrows = ", f"\n{code}\nrows = ")
     small.run("dvc", "repro", "-q", "train", **{variable: value})
@@ -197,10 +201,10 @@ def test_a_changed_environment_is_named_and_tagged(registered, tmp_path):
     answer = registered.json("reproduce", "m/2", code=1, PYTHONPATH=two)
     assert answer["environment"]["changed"] == [{"name": "fake", "expected": "1", "actual": "2"}]
     assert (answer["cause"]["kind"], answer["cause"]["detail"]) == ("environment", "fake 1 → 2")
-    tagged = Reproduction.parse(registered.store().versions()[1].tags)
+    tagged = Reproduction.parse(facts(registered.store().versions()[1]))
     assert (tagged.verdict, tagged.env_changed) == ("different", "fake 1 → 2")
     assert registered.json("reproduce", "m/2", PYTHONPATH=one)["verdict"] == "identical"
-    tagged = Reproduction.parse(registered.store().versions()[1].tags)
+    tagged = Reproduction.parse(facts(registered.store().versions()[1]))
     assert (tagged.verdict, tagged.env_changed) == ("identical", "nothing")
 
 
@@ -279,7 +283,7 @@ def test_a_version_without_a_commit(registered):
     registered.run("dvc", "checkout", "-q")
     answer = registered.json("reproduce", "m/2", code=1)
     assert (answer["verdict"], answer["commit"], answer["version"]) == ("impossible", None, 2)
-    assert Reproduction.parse(registered.store().versions()[1].tags).verdict == "impossible"
+    assert Reproduction.parse(facts(registered.store().versions()[1])).verdict == "impossible"
 
 
 def test_an_experiments_run_is_rebuilt_too(registered):
@@ -324,6 +328,50 @@ def test_every_kind_of_stage_runs_where_and_how_dvc_runs_it(small):
     made = [(o["stage"], o["path"]) for o in answer["outputs"]]
     assert {("sub/dvc.yaml:a", "sub/made"), ("b", "sub/b.txt")} < set(made)
     assert "frozen.txt" not in [path for _, path in made]
+
+
+MEETING = """
+import os, pathlib, sys, time
+mine, other = (pathlib.Path(sys.argv[1] + name) for name in sys.argv[2:])
+mine.touch()
+until = time.monotonic() + 60
+while not other.exists() and time.monotonic() < until:
+    time.sleep(0.02)
+if failing := os.environ.get("FAILING"):
+    sys.exit(1) if failing == mine.name else time.sleep(60)
+pathlib.Path(mine.name + ".txt").write_text(str(other.exists()))
+"""
+
+
+def meeting(project, tmp_path):
+    """Two stages that the model waits for, each of which ends when it has seen that the other has begun."""
+    project.write("meet.py", MEETING)
+    stages = "".join(
+        f"  {one}:\n    cmd: python meet.py {tmp_path}/ {one} {other}\n    deps: [meet.py]\n    outs: [{one}.txt]\n"
+        for one, other in (("a", "b"), ("b", "a"))
+    )
+    project.replace("dvc.yaml", "stages:\n", f"stages:\n{stages}")
+    project.replace("dvc.yaml", "deps: [train.py, data.csv]", "deps: [train.py, data.csv, a.txt, b.txt]")
+    (tmp_path / "b").touch()
+    trained(project, 'w += len(open("a.txt").read() + open("b.txt").read())')
+    for mark in ("a", "b"):
+        (tmp_path / mark).unlink()
+
+
+def test_stages_that_do_not_wait_for_each_other_run_side_by_side(small, tmp_path):
+    meeting(small, tmp_path)
+    answer = small.json("reproduce", "HEAD:m", "--workers", "2")
+    assert (answer["verdict"], [stage["name"] for stage in answer["stages"]]) == ("identical", ["a", "b", "train"])
+    assert [o["stage"] for o in answer["outputs"]][:3] == ["a", "b", "train"]
+
+
+def test_one_that_fails_ends_those_beside_it(small, tmp_path):
+    meeting(small, tmp_path)
+    before, start = everything(small), time.monotonic()
+    answer = small.json("reproduce", "HEAD:m", "--workers", "2", code=1, FAILING="a")
+    assert (answer["verdict"], answer["missing"][0]["what"]) == ("impossible", "stage a")
+    assert time.monotonic() - start < 50
+    assert everything(small) == before
 
 
 def test_the_code_of_the_commit_runs_whatever_the_path_says(small):

@@ -166,7 +166,7 @@ def test_a_source_file_in_git_stays_there(small, new):
     small.run("dvc", "remove", "data.csv.dvc")
     small.write("data.csv", "a,b\r\n1,2\r\n3,4")
     small.commit("data in git")
-    answer = small.json("retrain", "m", "--with", new)
+    answer = small.json("retrain", "m", "--with", new, "--workers", "2")
     branch = answer["branch"]
     assert (
         subprocess.run(["git", "show", f"{branch}:data.csv"], cwd=small.root, capture_output=True, check=True).stdout

@@ -1,22 +1,31 @@
 """`dovetail serve` asked as its users ask it: the protocol, what it refuses, what it remembers."""
 
 import contextlib
+import html
 import http.client
 import io
 import json
 import os
+import re
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from decimal import Decimal
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import templates
-from project import copy_of
+from project import copy_of, facts
 from serving import COLUMNS, ROWS, SPLIT, Server, ask, mlflow_server
+
+from dovetail.serving.http import docs_page, openapi
+from dovetail.serving.protocol.signature import Column, Signature
+from dovetail.serving.settings import ServeOptions, Settings
 
 EXAMPLES = int(os.environ.get("SERVING_EXAMPLES", "100"))  # more of them for a longer search
 
@@ -162,7 +171,7 @@ def test_every_answer_names_its_version(server, project):
     about = server.ask("/model").json
     version = project.store().client.get_model_version("m", "1")
     assert about["md5"] == version.tags["dovetail.model.md5"]
-    assert about["commit"] == version.tags["dovetail.git.commit"]
+    assert about["commit"] == facts(version)["dovetail.git.commit"]
     assert [column["name"] for column in about["signature"]["inputs"]] == list(COLUMNS)
     assert server.metric("dovetail_requests_total") >= 2
 
@@ -222,6 +231,11 @@ def test_refuses_what_is_wrong_and_lives(server, case):
     assert said in answer.json["message"] or said in answer.json["got"]
     assert "Traceback" not in answer.body.decode()
     assert server.predict().status == 200
+
+
+def test_the_only_model_answers_below_its_name_too(server):
+    assert server.ask("/models/m/invocations", SPLIT).json == server.predict().json
+    assert server.ask("/models/m/model").json == server.ask("/model").json
 
 
 def test_other_paths_and_methods(server):
@@ -320,7 +334,58 @@ def test_describes_itself(server):
     assert list(record["properties"]) == list(COLUMNS)
     page = server.ask("/docs").body.decode()
     assert all(f"<code>{name}</code>" in page for name in COLUMNS)
-    assert "http" not in page.replace("curl localhost", "").replace("HTTP", "")  # nothing from elsewhere
+    assert set(re.findall(r"https?://[^/\s'\"]+", page)) == {
+        f"http://127.0.0.1:{server.port}"
+    }  # nothing from elsewhere
+    assert not re.search(r"<(script|link|img)|@import|url\(", page)
+
+
+def test_the_root_leads_to_what_describes_it(server):
+    answer = server.ask("/")
+    assert (answer.status, answer.headers["location"]) == (307, "docs")
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
+def test_the_commands_of_the_page_paste_and_run(server):
+    """Each as it stands there, in a shell; what is asked of people, a token, is set."""
+    page = server.ask("/docs").body.decode()
+    commands = [html.unescape(command) for command in re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)]
+    assert len(commands) == 12  # JSON, CSV, feedback, and what is only looked at
+    for command in commands:
+        typed = ["sh", "-ec", command.replace("curl ", "curl --silent --show-error --fail-with-body ")]
+        done = subprocess.run(typed, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert "predictions" in subprocess.run(commands[0], shell=True, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        (b"iris.example:8080", "http://iris.example:8080"),
+        (b"[::1]:80", "http://[::1]:80"),
+        (b"", "http://127.0.0.1:5001"),
+        (b"x'; rm -rf ~; '", "http://127.0.0.1:5001"),
+        (b"<script>", "http://127.0.0.1:5001"),
+    ],
+)
+def test_the_commands_name_the_address_that_was_asked(asked, shown):
+    scope = {"scheme": "http", "headers": [(b"host", asked)]}
+    assert docs_page.address(scope, "0.0.0.0", 5001) == shown
+
+
+def test_names_on_the_page_are_text():
+    hostile = "<script>alert('x')</script>"
+    column = Column(hostile, "string", required=True, boolean=False)
+    example = {"dataframe_split": {"columns": [hostile], "data": [["it's <b>"]]}}
+    options = ServeOptions()
+    settings = Settings(Path(), hostile, None, 1, None, options, ("secret",), None)
+    described = openapi.document(settings, Signature((column,), "string", ("predict",)), {"example": example}, 1)
+    page = docs_page.page(described, "http://127.0.0.1:5001")
+    assert "<script" not in page
+    assert "<b>POST</b>" in page
+    assert page.count("<b>") == len(described["paths"])
+    assert "authorization: Bearer $TOKEN" in html.unescape(page)
+    assert "secret" not in page
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import random
 import shutil
 
 import pytest
-from project import Project, isolate
+from project import Project, facts, isolate, retag
 from serving import Server
 
 from dovetail.compiling import compiled_model, to_onnx
@@ -128,7 +128,7 @@ def folder(project, model):
 
 
 def tags(project, model):
-    return project.store().client.get_model_version(model, "1").tags
+    return facts(project.store().client.get_model_version(model, "1"))
 
 
 def md5(file):
@@ -238,7 +238,7 @@ def test_a_compiled_file_that_is_another_is_not_used(project):
     assert refused.returncode
     assert "is not what MLflow's tag of the version names" in refused.stderr
     client, package = project.store().client, tags(project, "logistic")["dovetail.package"]
-    client.delete_model_version_tag("logistic", "1", "dovetail.package")  # as one from before packages had a digest
+    retag(client, "logistic", 1, package=None)  # as one from before packages had a digest
     try:
         with Server(project, "--no-log", ref="logistic/1") as server:
             about = server.ask("/model").json
@@ -251,7 +251,7 @@ def test_a_compiled_file_that_is_another_is_not_used(project):
             assert server.predict(body(rows)).json["predictions"] == said
     finally:
         file.write_bytes(whole)
-        client.set_model_version_tag("logistic", "1", "dovetail.package", package)
+        retag(client, "logistic", 1, package=package)
     (copy,) = (project.root / "mlruns/serving/logistic@1").rglob(compiled_model.FILE)
     with Server(project, "--no-log", ref="logistic/1") as server:  # its copy is brought anew
         server.until(lambda: copy.is_file() and copy.read_bytes() == whole)
@@ -282,21 +282,20 @@ def test_a_repaired_version_has_it_again(project):
     assert held(project, "mixed", onnx=True).about["compiled"] == "onnx"
 
 
-@pytest.mark.parametrize("broken", ["changed", "missing", "tag"])
-def test_a_compiled_model_that_is_not_the_tagged_one_is_told_and_made_anew(project, broken):
+def test_a_compiled_model_that_is_not_the_tagged_one_is_told_and_made_anew(project):
     file = folder(project, "mixed") / compiled_model.FILE
     before = md5(file)
-    if broken == "tag":
-        project.store().client.set_model_version_tag("mixed", "1", "dovetail.onnx.md5", "0" * 32)
-    elif broken == "missing":
-        file.unlink()
-    else:
-        file.write_bytes(file.read_bytes() + b"!")
-    (found,) = json.loads(project.run("dovetail", "doctor", "--json", code=1).stdout)["problems"]
-    assert "compiled" in found["why"]
-    assert found["next"] == "dovetail sync --repair"
-    assert project.json("sync", "--repair")["repaired"] == ["mixed/1"]
-    assert md5(file) == tags(project, "mixed")["dovetail.onnx.md5"] == before
+
+    def tag():
+        retag(project.store().client, "mixed", 1, onnx_md5="0" * 32)
+
+    for broken in (lambda: file.write_bytes(file.read_bytes() + b"!"), file.unlink, tag):
+        broken()
+        (found,) = json.loads(project.run("dovetail", "doctor", "--json", code=1).stdout)["problems"]
+        assert "compiled" in found["why"]
+        assert found["next"] == "dovetail sync --repair"
+        assert project.json("sync", "--repair")["repaired"] == ["mixed/1"]
+        assert md5(file) == tags(project, "mixed")["dovetail.onnx.md5"] == before
     assert project.run("dovetail", "doctor").stdout == "no problems found\n"
 
 

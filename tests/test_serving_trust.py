@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import templates
-from project import Project, copy_of
+from project import Project, copy_of, retag
 from serving import Server, point
 
 from dovetail.repo.git import Git
@@ -48,9 +48,7 @@ def tag(project, version, **changed):
 def forge(project, version):
     """Change a version's bytes in the registry and what MLflow's tags say of them. Returns their digest."""
     (package(project, version) / "data" / "m.joblib").write_bytes(BAD)
-    client = project.store().client
-    for key, value in {tag_keys.MODEL_MD5: BAD_MD5, tag_keys.PICKLE_ALLOW: "posix.system,os.system"}.items():
-        client.set_model_version_tag("m", str(version), key, value)
+    retag(project.store().client, "m", version, model_md5=BAD_MD5, pickle_allow="posix.system,os.system")
     return BAD_MD5
 
 
@@ -101,7 +99,7 @@ def test_an_alias_that_moved_without_a_tag_is_not_followed_and_one_that_comes_af
 
 def test_a_changed_loader_is_refused_by_the_tag_in_git_and_by_that_of_the_version(project):
     digest = package_digest(package(project, 1))
-    project.store().client.set_model_version_tag("m", "1", tag_keys.PACKAGE, digest)
+    retag(project.store().client, "m", 1, package=digest)
     with Server(project) as server:
         assert server.health()["trust"] == "none"
     with next((package(project, 1) / "code").rglob("*.py")).open("a") as loader:

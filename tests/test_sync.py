@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from project import Project, copy_of, set_aside
+from project import Project, copy_of, facts, set_aside
 from templates import made_once
 
 
@@ -18,6 +18,7 @@ def template(_small_template, tmp_path_factory):
             project.run("dvc", "repro", "-q", "register")
             project.commit(f"w = {w}")
         project.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
+        project.run("dovetail", "sync", "--all")  # the descriptions name the commits, which came after `register`
         set_aside(project)
 
     return made_once(tmp_path_factory, "history", make) / "small"
@@ -40,13 +41,13 @@ def view(project):
     """All that must be the same in a view made anew; ids and times of writing are MLflow's own."""
     shown = project.store()
 
-    def lasting(tags):
-        return sorted((key, value) for key, value in tags.items() if key not in OF_ITS_MAKING)
+    def lasting(found):
+        return sorted((key, value) for key, value in facts(found).items() if key not in OF_ITS_MAKING)
 
     runs = sorted(
         (
             r.info.run_name,
-            lasting(r.data.tags),
+            lasting(r),
             sorted(r.data.params.items()),
             sorted(r.data.metrics.items()),
             sorted((i.dataset.name, i.dataset.digest) for i in r.inputs.dataset_inputs),
@@ -55,7 +56,7 @@ def view(project):
         )
         for r in shown.runs()
     )
-    versions = [(v.version, v.description, lasting(v.tags)) for v in shown.versions()]
+    versions = [(v.version, v.description, lasting(v)) for v in shown.versions()]
     experiments = sorted(experiment.name for experiment in shown.client.search_experiments())
     return {"runs": runs, "versions": versions, "aliases": shown.aliases(), "experiments": experiments}
 
@@ -82,6 +83,7 @@ def test_an_experiment_that_became_a_commit_comes_back_under_its_name_and_a_prom
     history.commit("applied")
     history.run("dovetail", "register", "m")
     history.run("dovetail", "promote", "m", "--version", "1", "--force", "--reason", "to see it come back")
+    history.run("dovetail", "sync", "--all")
     before = view(history)
     assert [run[0] for run in before["runs"]].count("nine") == 1
     assert before["aliases"] == {"m": {"production": 1, "staging": 4}}

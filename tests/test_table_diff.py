@@ -2,19 +2,26 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
+import xlsxwriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dovetail.compare.table_diff import RowDiff, row_diff
 from dovetail.errors import MissingFile
+from dovetail.values.partitions import open_folder
+from dovetail.values.reading import Reading
 from dovetail.values.tables import arrow_table, is_table, open_table
 
 SCHEMA = pa.schema([("n", pa.int64()), ("word", pa.string()), ("share", pa.float64())])
@@ -196,3 +203,65 @@ def test_a_table_without_rows(tmp_path):
     empty, full = (open_table(tmp_path / name, "x.csv") for name in "ab")
     assert row_diff(empty, full) == RowDiff(0, 2, 2, 0, None, ())
     assert row_diff(empty, empty) == RowDiff(0, 0, 0, 0, None, ())
+
+
+PEOPLE = "name;size;note\nJürgen;1.234,5;NA\nZoë;2,5;\n"
+AS_WRITTEN = Reading(";", "windows-1252", ",", ".", ("", "NA"))
+
+
+@pytest.mark.parametrize("encoding", ["windows-1252", "utf-16", "utf-8-sig"])
+def test_a_file_that_its_data_set_reads_otherwise_is_read_so(tmp_path, encoding):
+    (tmp_path / "a").write_text(PEOPLE, encoding=encoding)
+    (tmp_path / "b").write_text("name,size,note\nZoë,2.5,\nJürgen,1234.5,\n", encoding="utf-8")
+    a = open_table(tmp_path / "a", "p.csv", replace(AS_WRITTEN, encoding=encoding))
+    b = open_table(tmp_path / "b", "p.csv", replace(Reading(), null_values=("", "-")))
+    assert list(a.columns) == ["name", "size", "note"]
+    assert row_diff(a, b) == RowDiff(2, 2, added=0, removed=0, changed=0, key=("name",))
+
+
+def test_arrow_and_excel_are_tables_too(tmp_path):
+    rows = pa.table({"k": [1, 2], "t": ["a", "NA"]})
+    with pa.ipc.new_file(tmp_path / "a", rows.schema) as to:
+        to.write_table(rows)
+    with xlsxwriter.Workbook(tmp_path / "x.xlsx") as book:
+        book.add_worksheet("empty")
+        sheet = book.add_worksheet("rows")
+        for number, line in enumerate([["k", "t"], [2, "NA"], [1, "a"]]):
+            sheet.write_row(number, 0, line)
+    words = Reading(sheet="rows", null_values=("", "NA"))
+    assert open_table(tmp_path / "a", "a.arrow").count() == 2
+    assert open_table(tmp_path / "x.xlsx", "x.xlsx").count() == 2
+    sheet = open_table(tmp_path / "x.xlsx", "x.xlsx", words)
+    assert [batch.to_pydict()["t"] for batch in sheet.batches(["t"])] == [[None, "a"]]
+    with pytest.raises(MissingFile, match=r"x.xlsx cannot be read as a table: it has no sheet 'Rows' .* but rows"):
+        open_table(tmp_path / "x.xlsx", "x.xlsx", Reading(sheet="Rows"))
+
+
+def test_the_parts_of_a_folder_are_one_table_with_what_their_paths_say(tmp_path):
+    places = {f"year={year}/a.parquet": tmp_path / str(year) for year in (2025, 2026)}
+    for number, place in enumerate(places.values()):
+        pa.parquet.write_table(pa.table({"k": [number, number + 10]}), place)
+    whole = open_folder(places, "raw")
+    assert (whole.count(), whole.columns) == (4, {"k": "int64", "year": "string"})
+    fewer = open_folder({"year=2026/a.parquet": tmp_path / "2026"}, "raw")
+    assert row_diff(whole, fewer) == RowDiff(4, 2, added=0, removed=2, changed=0, key=("k",))
+    pa.parquet.write_table(pa.table({"other": [1]}), tmp_path / "2026")
+    with pytest.raises(ValueError, match=r"raw: year=2026/a.parquet has other columns than year=2025/a.parquet"):
+        open_folder(places, "raw")
+
+
+def test_rows_are_compared_without_the_imports_that_take_longest():
+    """Arrow's own ways to NumPy import pandas, half a second of a short command."""
+    code = """
+import io, sys
+import pyarrow as pa, pyarrow.csv
+from dovetail.compare.table_diff import row_diff
+from dovetail.values.tables import arrow_table
+def table(text):
+    whole = pa.csv.read_csv(io.BytesIO(text))
+    return arrow_table(whole.schema, lambda columns: whole.select(list(columns)).to_batches())
+found = row_diff(table(b"a,b,c,d\\n1,x,0.5,2020-01-01\\n,y,,\\n"), table(b"a,b,c,d\\n1,x,0.5,2020-01-01\\n,z,,\\n"))
+print(found.a, found.b, found.changed, sorted({"pandas", "mlflow"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 2 1 []\n"

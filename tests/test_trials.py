@@ -1,6 +1,7 @@
 """The trials of a search are runs below the model's run: made once, and again where MLflow lost them."""
 
 import pytest
+from project import facts
 
 from dovetail.values.trials import Trial, trials_of
 
@@ -24,10 +25,10 @@ def searched(judged):
 def children(project):
     """The runs of trials, by number; all of them are below one run, which is a model's."""
     runs = {run.info.run_id: run for run in project.store().runs()}
-    trials = [run for run in runs.values() if "dovetail.trial" in run.data.tags]
+    trials = [run for run in runs.values() if "dovetail.trial" in facts(run)]
     (parent,) = {run.data.tags["mlflow.parentRunId"] for run in trials}
     assert "dovetail.fingerprint" in runs[parent].data.tags
-    return sorted(trials, key=lambda run: int(run.data.tags["dovetail.trial"]))
+    return sorted(trials, key=lambda run: int(facts(run)["dovetail.trial"]))
 
 
 def test_each_trial_is_one_run_below_the_models_whatever_happens_in_between(searched):

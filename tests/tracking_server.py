@@ -18,7 +18,7 @@ class TrackingServer:
 
 
 @contextlib.contextmanager
-def tracking_server(folder, backend, *arguments):
+def tracking_server(folder, backend, *arguments, **more):
     """`mlflow server` that works in `folder`; whatever happens, nothing of it stays."""
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
@@ -34,7 +34,7 @@ def tracking_server(folder, backend, *arguments):
         *arguments,
     ]
     # Without its job runners: half a dozen processes, each of which imports MLflow.
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **more}
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
     try:

@@ -1,11 +1,17 @@
-"""The Python API: a repository, whose methods are the verbs of the command line, each imported when it is called."""
+"""The Python API: a repository, whose methods are the verbs of the command line, each imported when it is called.
 
-from collections.abc import Callable
+It is longer than a file here should be because it is a list: every verb once, where editors and `help` look for it.
+"""
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from dovetail.values.answer import Answer, show_answers
+
 if TYPE_CHECKING:
     from dovetail.cleanup.gc import GcAnswer
+    from dovetail.cluster.predict import PredictAnswer
     from dovetail.cluster.repro import ReproAnswer
     from dovetail.compare.diff import DiffAnswer
     from dovetail.compare.diffs import DiffsAnswer
@@ -22,17 +28,25 @@ if TYPE_CHECKING:
     from dovetail.registration.show import ShowAnswer
     from dovetail.registration.status import StatusAnswer
     from dovetail.registration.sync import SyncAnswer
+    from dovetail.reporting.report import ReportAnswer
     from dovetail.reproduction.reproduce import ReproduceAnswer
     from dovetail.retraining.retrain import RetrainAnswer
     from dovetail.scaffold.add import AddAnswer
     from dovetail.scaffold.init import InitAnswer
     from dovetail.scaffold.new import NewAnswer
 
-Answer = TypeVar("Answer")
+Answered = TypeVar("Answered")
 
 
 def _silent(_: str) -> None:
     """Nobody is told what long work is at."""
+
+
+def _html(answer: Answer) -> str | None:
+    """What a notebook shows of an answer."""
+    from dovetail.render.notebook import html
+
+    return html(type(answer).__name__, answer.as_json(), getattr(answer, "pictures", {}))
 
 
 class Repository:
@@ -54,11 +68,12 @@ class Repository:
         with open_workspace(Path(path) if path else None) as workspace:
             self.root = workspace.root
             self._tracking = Tracking(workspace.store_root)
+        show_answers(_html)
 
     def __repr__(self) -> str:
         return f"<dovetail.Repository {self.root}>"
 
-    def _call(self, verb: Callable[..., Answer], request: object, **hooks: Callable[[str], None]) -> Answer:
+    def _call(self, verb: Callable[..., Answered], request: object, **hooks: Callable[[str], None]) -> Answered:
         from dovetail.repo.workspace import open_workspace
         from dovetail.system.disk import disk_errors
 
@@ -127,6 +142,18 @@ class Repository:
 
         with open_workspace(self.root) as workspace:
             return history(workspace, HistoryRequest(model, alias, at))
+
+    def report(self, ref: str | None = None, *, html: str | Path | None = None) -> "ReportAnswer":
+        """All that is known of `ref`, or of each model; `html` is a file that gets the page."""
+        from dovetail.reporting.report import ReportRequest, report
+
+        answer = self._call(report, ReportRequest(ref))
+        if html:
+            from dovetail.render.report import page
+            from dovetail.system.page_file import write_page
+
+            write_page(Path(html), page(answer.as_json(), answer.pictures))
+        return answer
 
     def register(self, *models: str) -> "RegisterAnswer":
         """Show models of the workspace (default: all) in MLflow: run, version, `staging`."""
@@ -210,22 +237,44 @@ class Repository:
         force: bool = False,
         single_item: bool = False,
         dry: bool = False,
+        experiments: bool = False,
     ) -> "ReproAnswer":
-        """Make what `dvc repro` makes, on `workers` processes of this machine or the workers of a Dask cluster."""
+        """Make what `dvc repro` makes, on `workers` processes of this machine or the workers of a Dask cluster.
+
+        With `experiments` that is what `dvc queue start` makes of the queued experiments.
+        """
         from dovetail.cluster.repro import ReproRequest, repro
         from dovetail.repo.workspace import open_workspace
 
-        request = ReproRequest(targets, workers, cluster, keep_going, force, single_item, dry)
+        request = ReproRequest(targets, workers, cluster, keep_going, force, single_item, dry, experiments)
         with open_workspace(self.root) as workspace:
             return repro(workspace, request)
 
+    def predict(  # noqa: PLR0913  (the options of the command)
+        self,
+        ref: str,
+        data: str | Path,
+        out: str | Path,
+        *,
+        columns: Sequence[str] = (),
+        proba: bool = False,
+        workers: int | None = None,
+        cluster: str | None = None,
+        trust: str | Path = "",
+    ) -> "PredictAnswer":
+        """Score each part of `data` (a folder, or a file) by `ref`, into a Parquet file of its name below `out`."""
+        from dovetail.cluster.predict import PredictRequest, predict
+
+        asked = PredictRequest(ref, Path(data), Path(out), tuple(columns), proba, workers, cluster, str(trust))
+        return predict(asked, root=self.root)
+
     def reproduce(
-        self, ref: str, *, fresh_env: bool = False, tell: Callable[[str], None] = _silent
+        self, ref: str, *, fresh_env: bool = False, workers: int = 1, tell: Callable[[str], None] = _silent
     ) -> "ReproduceAnswer":
-        """Rebuild `ref` (a model, version, run, commit:model) in a clean worktree; `tell` hears what is being done."""
+        """Rebuild `ref` (a model, version, run, commit:model) in a clean worktree, `workers` stages at a time."""
         from dovetail.reproduction.reproduce import ReproduceRequest, reproduce
 
-        return self._call(reproduce, ReproduceRequest(ref, fresh_env=fresh_env), tell=tell)
+        return self._call(reproduce, ReproduceRequest(ref, fresh_env=fresh_env, workers=workers), tell=tell)
 
     def retrain(  # noqa: PLR0913  (the options of the command)
         self,
@@ -236,22 +285,32 @@ class Repository:
         base: str = "HEAD",
         pause: float = 24.0,
         dry_run: bool = False,
+        workers: int | None = None,
         tell: Callable[[str], None] = _silent,
     ) -> "RetrainAnswer":
-        """Add labelled rows (a file, or `feedback`) to the data on a branch, run the pipeline, ask the gates."""
+        """Add labelled rows (a file, or `feedback`) to the data on a branch, run the pipeline, ask the gates.
+
+        With `workers` so many stages of the pipeline run side by side.
+        """
         from dovetail.retraining.retrain import RetrainRequest, retrain
 
-        request = RetrainRequest(model, data, into=into, base=base, pause=pause, dry_run=dry_run)
+        request = RetrainRequest(model, data, into=into, base=base, pause=pause, dry_run=dry_run, workers=workers)
         return self._call(retrain, request, tell=tell)
 
     def monitor(
-        self, ref: str, *, since: str = "7d", min_rows: int = 100, html: str | Path | None = None
+        self,
+        ref: str,
+        *,
+        since: str = "7d",
+        min_rows: int = 100,
+        html: str | Path | None = None,
+        data: str | Path | None = None,
     ) -> "MonitorAnswer":
-        """Compare what `ref` (a model or version) answered with what it was trained and tested on."""
+        """Compare what `ref` (a model or version) answered, or a batch, with what it was trained and tested on."""
         from dovetail.monitoring.monitor import MonitorRequest, monitor
 
-        page = Path(html) if html else None
-        return self._call(monitor, MonitorRequest(ref, since, min_rows, page))
+        page, batch = (Path(path) if path else None for path in (html, data))
+        return self._call(monitor, MonitorRequest(ref, since, min_rows, page, batch))
 
 
 def open_repository(path: str | Path | None = None) -> Repository:

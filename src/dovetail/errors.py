@@ -15,7 +15,8 @@ DovetailError               names the thing, its value and the next command
 ├── Interrupted             exit code 130: somebody asked it to end
 └── OutsideError            exit code 3: something outside failed
     ├── StoreError          MLflow's store did not answer or refused
-    │   └── ForeignStore    its files are another repository's, or where it was before
+    │   ├── ForeignStore    its files are another repository's, or where it was before
+    │   └── NotPermitted    MLflow's server does not know this user, or does not let it do that
     ├── DataUnavailable     bytes that are in no cache, and in no remote that answers
     │   └── DataMissing     the remote answers, and has none either
     ├── BuildFailed         an environment could not be built from its lock file
@@ -36,14 +37,21 @@ def one_line(error: BaseException | str) -> str:
     return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
 
 
+def _escaped(text: str) -> str:
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 class DovetailError(Exception):
-    """A message of one line; `next_command` is what to type to go on."""
+    """A message of one line; `next_command` is what to type to go on.
+
+    What a terminal would not show, or act on, in a name or a value that the message quotes, stands escaped in it.
+    """
 
     exit_code = 3
 
     def __init__(self, message: str, next_command: str) -> None:
         super().__init__(message, next_command)
-        self.message = message
+        self.message = message if message.isprintable() else _escaped(message)
         self.next_command = next_command
 
     def __str__(self) -> str:
@@ -117,6 +125,10 @@ class StoreError(OutsideError):
 
 class ForeignStore(StoreError):
     """MLflow's store names files in another folder: the repository was moved or copied."""
+
+
+class NotPermitted(StoreError):
+    """MLflow's server does not know this user, or does not let it do that."""
 
 
 class DataUnavailable(OutsideError):

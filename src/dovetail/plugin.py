@@ -16,7 +16,7 @@ from mlflow.tracking.context.abstract_context import RunContextProvider
 from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
 from dovetail.tracking.connection import ENV_TRACKING_URI, tracking_uri
 from dovetail.tracking.store import SOURCE_TYPE
-from dovetail.values import computing, stage_settings, tag_keys
+from dovetail.values import computing, stage_settings, tag_keys, tag_layout
 from dovetail.values.lineage import FileRef
 
 if ENV_STAGE in os.environ and ENV_ROOT in os.environ:
@@ -47,7 +47,7 @@ class DvcRunContext(RunContextProvider):
             tag_keys.DVC_EXECUTION: _execution(),
             tag_keys.COMPUTING: _computing(),
         }
-        return {key: value for key, value in known.items() if value}
+        return tag_layout.stored({key: value for key, value in known.items() if value})
 
 
 @cache
@@ -77,10 +77,12 @@ def _execution() -> str | None:
     """Which `dvc` process runs this stage: what one execution made, a forced repeat makes again."""
     import psutil
 
+    from dovetail.repo.running_stage import runner
+
     try:
-        runner = next(parent for parent in psutil.Process().parents() if ENV_STAGE not in parent.environ())
-        return f"{platform.node()} {runner.pid} {runner.create_time():.2f}"
-    except (psutil.Error, StopIteration):
+        process = runner()
+        return f"{platform.node()} {process.pid} {process.create_time():.2f}" if process else None
+    except psutil.Error:
         return None
 
 

@@ -11,7 +11,7 @@ import inspect
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's src, before anything installed
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # `import stages` finds the folder that this file is in
 
 from stages.common import reproducible  # noqa: E402  (only importable after the line above)
 from stages.common.errors import StageError  # noqa: E402
@@ -25,7 +25,6 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python src/stages", description=__doc__.splitlines()[0])
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("key", help="the block in params.yaml")
-    gc.set_threshold(200_000, 10, 10)  # what imports make is no garbage: looking for it takes a quarter of a stage
     asked = parser.parse_args((argv or sys.argv[1:])[:2])
     try:
         params = load_params(Path(PARAMS_FILE))
@@ -45,5 +44,5 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     code = main()
-    gc.freeze()  # nor is it worth a last search: the process is about to end
+    gc.freeze()  # the process ends: to search for garbage once more would take a quarter of its time
     sys.exit(code)

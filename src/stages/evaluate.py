@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +15,10 @@ from stages.evaluation import card as model_card
 from stages.evaluation import importance as columns
 from stages.evaluation import plots as model_plots
 from stages.evaluation.metrics import baseline, by_class, roc_curves
+from stages.evaluation.rows import test_rows, train_rows
 from stages.modelling import model_file, table
-from stages.training.metrics import measure, predict
+from stages.training.metrics import measure
 from stages.training.search import best_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 _SHOWN = 10  # columns that a message names
 
@@ -46,17 +43,19 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
     """
     spec = block("models", params.models, key)
     target = spec.target
+    made_by = f"split@{key}"
     estimator, modules = model_file.read(model, f"train@{key}")
-    seen, known = table.read(train, target, f"split@{key}")
-    features, actual = table.read(test, target, f"split@{key}")
-    features = _as_trained(test, features, seen)
+    learned = train_rows(train, spec, made_by)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of numbers near the limit is left out
-            predictions = predict(estimator, features, actual)
+            tested = test_rows(test, spec, made_by, estimator, learned.features)
+            predictions = tested.predictions
             numbers = measure(predictions)
-            classes, without = by_class(predictions), baseline(predictions, known)
-            ranking, left_out = columns.rank(estimator, features, actual)
-            about = model_card.describe(estimator, modules, seen, features, table.booleans(train, test))
+            classes, without = by_class(predictions), baseline(predictions, learned.target)
+            ranking, left_out = columns.rank(estimator, *tested.ranked)
+            about = model_card.describe(
+                estimator, modules, learned.features, tested.features, table.booleans(made_by, train, test)
+            )
     except (ValueError, TypeError) as error:
         what = f"{PARAMS_FILE}: models.{key}: {model} cannot be evaluated on {test}"
         raise StageError(f"{what}: {' '.join(str(error).split())}") from error
@@ -68,7 +67,8 @@ def run(  # noqa: PLR0913  the outputs of dvc.yaml
     if spec.split.folds is not None:
         from stages.evaluation.validation import validate
 
-        validated["validation"] = validate(place, spec, seen, known, table.groups_of(train))
+        groups = table.groups_of(train, made_by, spec.train.sample)
+        validated["validation"] = validate(place, spec, learned.features, learned.target, groups)
     if predictions.unseen:
         print(
             f"evaluate@{key}: the model was not trained on {predictions.unseen} of {target!r}, so it is wrong on them",
@@ -107,10 +107,3 @@ def _summary(searched: dict[str, Any]) -> dict[str, Any]:
     numbers = {name: value for name, value in best["params"].items() if type(value) in (int, float)}
     failed = sum("failed" in trial for trial in trials)
     return {"score": best["score"], "trials": len(trials), "failed": failed} | ({"params": numbers} if numbers else {})
-
-
-def _as_trained(path: Path, features: "pd.DataFrame", seen: "pd.DataFrame") -> "pd.DataFrame":
-    """The columns that the model was trained on, in its order."""
-    if missing := [name for name in seen.columns if name not in features.columns]:
-        raise StageError(f"{path}: no column {missing[0]!r}, which the model was trained on; run split and train again")
-    return features[list(seen.columns)]

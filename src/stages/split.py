@@ -1,6 +1,6 @@
 """Stage `split`: the cleaned rows of a model's dataset → rows to learn from and rows to test on."""
 
-from collections.abc import Sequence
+import sys
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,19 @@ import pyarrow.compute as pc
 from pyarrow.parquet import write_table
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-from stages.common.errors import StageError, listed
-from stages.common.missing_words import is_missing_word
+from stages.common.errors import StageError
 from stages.common.models import Model
 from stages.common.outputs import replacing
 from stages.common.params import PARAMS_FILE, Params, block
 from stages.modelling.table import read_arrow, with_groups
+from stages.splitting.by_key import split_by_key
+from stages.splitting.checks import (
+    check_columns,
+    refuse_missing,
+    refuse_missing_target,
+    refuse_odd_classes,
+    refuse_one_class,
+)
 
 _FEW = 20  # whole numbers up to which `stratify: auto` takes them for classes
 Rows = np.ndarray[Any, np.dtype[np.intp]]
@@ -29,12 +36,19 @@ def run(key: str, params: Params, *, clean: Path, train: Path, test: Path) -> No
         StageError: the data do not fit models.KEY.target or models.KEY.split.
     """
     model = block("models", params.models, key)
+    if model.split.key is not None:
+        split_by_key(key, model, clean, train, test)
+        return
+    if clean.is_dir():
+        print(
+            f"split@{key}: reads all parts into memory; models.{key}.split.key splits them one by one", file=sys.stderr
+        )
     table = read_arrow(clean, f"clean@{model.data}")
     place = f"{PARAMS_FILE}: models.{key}"
-    _check_columns(place, table.column_names, model)
+    kept = check_columns(key, table.column_names, model)
     codes, classes = _classes(clean, table.column(model.target), model)
     counts = np.bincount(codes, minlength=len(classes))
-    _refuse_missing_words(clean, place, classes, counts[: len(classes)], model)
+    refuse_odd_classes(clean, key, dict(zip(classes, counts.tolist(), strict=False)), model)
     _check_sizes(clean, place, counts, classes, model)
     how = model.split
     if how.time is not None:
@@ -49,32 +63,12 @@ def run(key: str, params: Params, *, clean: Path, train: Path, test: Path) -> No
             random_state=how.seed,
             stratify=codes if stratify else None,
         )
-    left_out = [*how.drop, *([how.group] if how.group is not None else [])]
     groups = table.column(how.group) if how.group is not None else None
-    table = table.drop_columns(list(dict.fromkeys(left_out))).replace_schema_metadata(None)
+    table = table.select(kept).replace_schema_metadata(None)
     with replacing(train) as first, replacing(test) as second:
         for part, path in zip(parts, (first, second), strict=True):
             rows = table.take(pa.array(part))
             write_table(rows if groups is None else with_groups(rows, groups.take(pa.array(part))), path)
-
-
-def _check_columns(place: str, columns: Sequence[str], model: Model) -> None:
-    names, target, drop = listed(columns), model.target, model.split.drop
-    if target not in columns:
-        raise StageError(f"{place}.target = {target!r} is not in the data {model.data!r}; its columns: {names}")
-    if unknown := [name for name in drop if name not in columns]:
-        raise StageError(f"{place}.split.drop = {unknown[0]!r} is not in the data {model.data!r}; its columns: {names}")
-    if target in drop:
-        raise StageError(f"{place}.split.drop = {target!r} is the target; keep it")
-    for key, column in (("time", model.split.time), ("group", model.split.group)):
-        if column is not None and column not in columns:
-            raise StageError(
-                f"{place}.split.{key} = {column!r} is not in the data {model.data!r}; its columns: {names}"
-            )
-        if column == target:
-            raise StageError(f"{place}.split.{key} = {column!r} is the target; split by another column")
-    if not set(columns) - {target, model.split.group, *drop}:
-        raise StageError(f"{place}.split.drop = {drop} leaves no column to learn from; columns: {names}")
 
 
 def _by_time(path: Path, place: str, column: Any, model: Model) -> tuple[Rows, Rows]:
@@ -83,7 +77,7 @@ def _by_time(path: Path, place: str, column: Any, model: Model) -> tuple[Rows, R
     where = f"{place}.split.time = {model.split.time!r}"
     if not (types.is_temporal(kind) or types.is_integer(kind) or types.is_floating(kind)):
         raise StageError(f"{where} is {kind} in {path}; make it a date, datetime or number by the schema")
-    _refuse_missing(path, where, column)
+    refuse_missing(path, where, column)
     order = np.asarray(pc.array_sort_indices(column.combine_chunks()), dtype=np.intp)
     value = column.combine_chunks().dictionary_encode().indices
     moment = np.asarray(value).take(order)
@@ -98,7 +92,7 @@ def _by_time(path: Path, place: str, column: Any, model: Model) -> tuple[Rows, R
 
 def _by_group(path: Path, place: str, column: Any, model: Model) -> tuple[Rows, Rows]:
     where = f"{place}.split.group = {model.split.group!r}"
-    _refuse_missing(path, where, column)
+    refuse_missing(path, where, column)
     plain = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
     coded = plain.combine_chunks().dictionary_encode()
     if len(coded.dictionary) < 2:  # noqa: PLR2004  one for each part
@@ -109,11 +103,6 @@ def _by_group(path: Path, place: str, column: Any, model: Model) -> tuple[Rows, 
         return next(split.split(np.zeros(len(groups)), groups=groups))  # type: ignore[no-any-return]
     except ValueError as error:
         raise StageError(f"{where}: {len(coded.dictionary)} groups cannot be split: {error}") from error
-
-
-def _refuse_missing(path: Path, where: str, column: Any) -> None:
-    if missing := pc.sum(column.is_null(nan_is_null=True)).as_py():
-        raise StageError(f"{where} is missing in {missing} rows of {path}; drop them in the cleaning script")
 
 
 def _can_be_stratified(counts: Rows, classes: list[Any], model: Model) -> bool:
@@ -128,8 +117,7 @@ def _classes(path: Path, target: Any, model: Model) -> tuple[Rows, list[Any]]:
     Raises:
         StageError: rows without a target.
     """
-    if missing := pc.sum(target.is_null(nan_is_null=True)).as_py():
-        raise StageError(f"{path}: {missing} rows have no {model.target!r}; drop them in the cleaning script")
+    refuse_missing_target(path, model, pc.sum(target.is_null(nan_is_null=True)).as_py())
     kind, types = target.type, pa.types
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
     few = types.is_integer(kind) and len(pc.unique(target)) <= _FEW
@@ -144,26 +132,13 @@ def _classes(path: Path, target: Any, model: Model) -> tuple[Rows, list[Any]]:
     return np.array([rank[value] for value in seen], np.intp).take(numbers), classes
 
 
-def _refuse_missing_words(path: Path, place: str, classes: list[Any], counts: Rows, model: Model) -> None:
-    for word, count in zip(classes, counts, strict=True):
-        if isinstance(word, str) and is_missing_word(word):
-            raise StageError(
-                f"{path}: {count} rows have {word!r} as their {model.target!r} ({place}.target), which is a word for a "
-                f"missing value; add it to datasets.{model.data}.clean.null_values and drop these rows, or, if it is a "
-                "class, give it another name in the cleaning script"
-            )
-
-
 def _check_sizes(path: Path, place: str, counts: Rows, classes: list[Any], model: Model) -> None:
     """Refuse what cannot be split, with scikit-learn's own conditions."""
     rows, split = int(counts.sum()), model.split
     n_test = ceil(split.test_size * rows)
     if rows - n_test < 1:
         raise StageError(f"{path} has {rows} rows; a split with test_size {split.test_size} leaves none to learn from")
-    if len(classes) == 1:
-        raise StageError(
-            f"{path}: the target {model.target!r} has one class, {classes[0]!r}; there is nothing to learn"
-        )
+    refuse_one_class(path, classes, model)
     if split.stratify is not True:
         return
     if lone := [value for value, count in zip(classes, counts, strict=True) if count == 1]:

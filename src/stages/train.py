@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_regressor
+from sklearn.base import is_classifier, is_regressor
 
 from stages.common.errors import StageError
 from stages.common.models import Model
@@ -16,9 +16,11 @@ from stages.modelling import model_file, table
 from stages.training import search as searching
 from stages.training.estimator import one_line
 from stages.training.fitting import build, fitted
+from stages.training.in_parts import TrainParts, fitted_in_parts
 from stages.training.preparation import prepare, scales_apart
-from stages.training.search import Journal, Rows, best_of
+from stages.training.search import Journal, best_of
 from stages.training.space import first_estimator
+from stages.training.trials import Rows, Scoring, Source, open_trial_workers
 
 _ODD_IN_A_NAME = re.compile(r'[\[\]{}<>",:]')  # signs that LightGBM's and XGBoost's own formats cannot write
 
@@ -33,13 +35,21 @@ def run(key: str, params: Params, *, train: Path, model: Path, search: Path | No
     """
     spec = block("models", params.models, key)
     place = f"{PARAMS_FILE}: models.{key}.train"
+    made_by, sample = f"split@{key}", spec.train.sample
     estimator = first_estimator(place, spec.train)
-    features, target = table.read(train, spec.target, f"split@{key}")
-    _check_target(train, place, spec, estimator, target)
+    parts = TrainParts(train, spec.target, made_by)
+    in_parts = spec.train.in_parts
+    features, target = next(iter(parts)) if in_parts else table.read(train, spec.target, made_by, sample=sample)
+    classes = parts.classes() if in_parts and is_classifier(estimator) else target
+    _check_target(train, place, spec, estimator, classes)
     found: dict[str, Any] = {}
     journal = None
     if spec.train.search is not None:
-        found, journal = _searched(key, params, train, search, Rows(features, target, table.groups_of(train)))
+        source = Source(train, spec.target, made_by, sample)
+        rows = Rows(features, target, table.groups_of(train, made_by, sample))
+        found, journal = _searched(
+            key, params, train, Scoring(f"{PARAMS_FILE}: models.{key}", spec, rows, source), search
+        )
         spec = spec.model_copy(update={"train": best_of(place, spec.train, found)})
         estimator, _ = build(place, spec.train)
     is_bare = prepare(estimator, features, spec.train.prepare, place) is estimator
@@ -49,7 +59,7 @@ def run(key: str, params: Params, *, train: Path, model: Path, search: Path | No
             file=sys.stderr,
         )
     try:
-        made = fitted(place, spec.train, features, target)
+        made = fitted_in_parts(place, spec.train, parts) if in_parts else fitted(place, spec.train, features, target)
     except StageError:
         raise
     except Exception as error:  # an estimator of any library, with params of any kind, can raise anything
@@ -67,7 +77,9 @@ def run(key: str, params: Params, *, train: Path, model: Path, search: Path | No
         journal.remove()
 
 
-def _searched(key: str, params: Params, train: Path, out: Path | None, rows: Rows) -> tuple[dict[str, Any], Journal]:
+def _searched(
+    key: str, params: Params, train: Path, scoring: Scoring, out: Path | None
+) -> tuple[dict[str, Any], Journal]:
     """What the search found, and the journal to remove once that is kept."""
     spec = params.models[key]
     if out is None:
@@ -79,7 +91,8 @@ def _searched(key: str, params: Params, train: Path, out: Path | None, rows: Row
     journal = Journal(out.with_name(f".{out.name}.journal.tmp"), state)
     if journal.known:
         print(f"train@{key}: {len(journal.known)} trials are done already")
-    found = searching.search(f"{PARAMS_FILE}: models.{key}", spec, rows, journal)
+    with open_trial_workers(out.parent, reproducible=params.reproducible) as workers:
+        found = searching.search(scoring, spec, journal, workers)
     best = found["best"]
     print(
         f"train@{key}: best of {len(found['trials'])} trials, by {found['metric']} on {found['scored_on']}: "

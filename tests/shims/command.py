@@ -15,18 +15,26 @@ FOLDER = os.path.dirname(os.path.abspath(sys.argv[0]))  # noqa: PTH100, PTH120  
 SERVER = "commands"
 SCRIPT = os.readlink(f"{sys.argv[0]}.script")  # noqa: PTH115
 ARGUMENTS = sys.argv[1:]
+MODULES = {  # what is asked for as `python -P -m MODULE`, and by whom it is run
+    "dovetail.serving.engine.alias_watch": "commands",
+    "dovetail.serving.engine.model_process": "engines",
+    "dvc": "commands",
+}
+MODULE = ARGUMENTS[:2] == ["-P", "-m"] and ARGUMENTS[2] in MODULES
+TRACKS = False  # importing MLflow is a moment that counts: the plugin says then where its store is
 if SCRIPT.endswith("/python"):  # a script of a small project; all else that Python can be asked, it is asked itself
     if ARGUMENTS[:1] == ["src/stages"]:
         SERVER = "stages"
+    elif MODULE:
+        del ARGUMENTS[:2]
+        SERVER = MODULES[ARGUMENTS[0]]
     elif not ARGUMENTS or not ARGUMENTS[0].endswith(".py"):
         os.execv(SCRIPT, [SCRIPT, *ARGUMENTS])
     else:
         try:
             with open(ARGUMENTS[0], "rb") as script:  # noqa: PTH123
-                tracks = b"mlflow" in script.read()
+                TRACKS = b"mlflow" in script.read()
         except OSError:
-            tracks = True
-        if tracks:  # importing MLflow is a moment that counts: the plugin says then where its store is
             os.execv(SCRIPT, [SCRIPT, *ARGUMENTS])
     SCRIPT = ARGUMENTS.pop(0)
 
@@ -63,24 +71,39 @@ def end(number):
     os.kill(os.getpid(), number)
 
 
+def inherited(number):
+    """Whether a file was open when this process began: Python opens none that way. The listing's own is closed."""
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+
+
 ignored = [number for number in FORWARDED if signal.getsignal(number) == signal.SIG_IGN]
 for number in FORWARDED:
     if number not in ignored:
         signal.signal(number, forward)
+given = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208
+given = [number for number in given if number > 2 and inherited(number)]
 umask = os.umask(0)
 os.umask(umask)
 request = marshal.dumps(
     {
         "script": SCRIPT,
+        "module": MODULE,
+        "imports_mlflow": TRACKS,
         "arguments": ARGUMENTS,
         "environment": dict(os.environ),
+        "shims": FOLDER,
+        "caller": os.getppid(),
         "umask": umask,
         "ignored": [int(number) for number in ignored],
         "group": os.getpgrp(),
         "session": os.getsid(0),
+        "given": given,
     }
 )
-files = array.array("i", [0, 1, 2, os.open(".", os.O_RDONLY)])
+files = array.array("i", [os.open(".", os.O_RDONLY), 0, 1, 2, *given])
 connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
 connection.connect(f"{FOLDER}/{SERVER}.socket")
 connection.sendmsg([len(request).to_bytes(4, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)])
@@ -89,7 +112,9 @@ process = answer()
 if not process:  # its environment asks for a process of its own
     for number in waiting:
         end(number)
-    os.execv(sys.executable, [sys.executable, SCRIPT, *ARGUMENTS])
+    os.execv(sys.executable, [sys.executable, *(("-P", "-m") if MODULE else ()), SCRIPT, *ARGUMENTS])
+for number in given:  # whoever is at the other end is to learn when the command ends
+    os.close(number)
 for number in waiting:
     forward(number, None)
 code = answer()

@@ -127,7 +127,10 @@ def typed_tables(draw):
         columns[0] = (["a", "b", "a"], pl.String)
     times = draw(st.sampled_from([0, 1, 1, 10]))
     return pl.DataFrame(
-        [pl.Series(name, values * times, dtype=dtype) for name, (values, dtype) in zip(names, columns, strict=True)]
+        [
+            pl.Series(name, values * max(times, 1), dtype=dtype).head(len(values) * times)  # there is no empty struct
+            for name, (values, dtype) in zip(names, columns, strict=True)
+        ]
     )
 
 
@@ -319,9 +322,21 @@ LIKELY = {  # places in which many values are possible
                 max_size=3,
             ),
             "trials": st.integers(0, 3),
-        }
+        },
+        optional={"metric": st.sampled_from(["accuracy", "r2", "roc_auc", "no"]), "seed": st.integers(-1, 2**33)},
     ),
     ("models", "m", "split", "folds"): st.integers(1, 30),
+    ("models", "m", "split", "repeats"): st.integers(0, 3),
+    ("models", "m", "gates"): st.dictionaries(
+        st.sampled_from(["accuracy", "baseline", "data", "slices", "champion", "pickle", "serving", "validation.r2"]),
+        ODD
+        | st.dictionaries(
+            st.sampled_from(["min", "max", "on", "margin", "metric", "required", "allow", "p99_ms", "x"]),
+            ODD | st.sampled_from(["low", {"metric": "accuracy", "min": 0.5}]),
+            max_size=3,
+        ),
+        max_size=3,
+    ),
     ("models", "m", "split", "time"): st.sampled_from(["x", "t", "y", "z"]),
     ("models", "m", "split", "group"): st.sampled_from(["x", "t", "y", "z"]),
     ("models", "m", "split", "test_size"): st.floats(0.01, 0.99),

@@ -1,13 +1,17 @@
 """params.yaml: the published schema is the model's, and each mistake is named with its place."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import jsonschema
 import pytest
 import yaml
 from datasets import ROOT, config, stage, tree
 
+from stages.common import reproducible
 from stages.common.errors import StageError
 from stages.common.params import Params, block, load_params
 
@@ -41,7 +45,7 @@ def test_params_yaml_keeps_the_published_schema_and_the_model():
         ("max_rejected: 0.5", "max_rejected: 1.5", "datasets.people.clean.max_rejected = 1.5.*less than or equal to 1"),
         ("data: iris", "data: irises", "models.iris.data: no dataset 'irises'; there are: people, iris"),
         ("load: sklearn.datasets.load_iris", "load: load iris", "load = 'load iris': is not an import path"),
-        ("table: people, url", "table: people, path: p.csv, url", "deliver.1: needs either a path or a table"),
+        ("table: people, url", "table: people, path: p.csv, url", "deliver.1: needs either a path, a table or delta"),
         ("raw: data/raw/people.csv}", "raw: data/raw/people.jsonl}", "people: a copy keeps its format"),
         ("{load: sklearn.datasets.load_iris,", "{load: a.b, url: c,", "iris: needs exactly one of load, sql and url"),
         ("margin: 1.0", "margn: 1.0", "gates.champion.margn.*allowed there: metric, margin, confidence"),
@@ -51,7 +55,8 @@ def test_params_yaml_keeps_the_published_schema_and_the_model():
             "time: day, stratify: true}",
             "models.iris.split: stratify belongs to a split at random",
         ),
-        ("seed: 42, stratify: true}", "time: day, group: id}", "time and group are two ways to split; choose one"),
+        ("seed: 42, stratify: true}", "time: day, group: id}", "time and group are 2 ways to split; choose one"),
+        ("seed: 42, stratify: true}", "key: [a, b, a]}", "models.iris.split: key has 'a' twice; leave one out"),
         ("  iris:\n    raw", "  i.ris:\n    raw", "'i.ris' cannot be a name: .* for example i_ris"),
         ("prepare: minimal", "prepare: minimum", "models.penguins.train.prepare"),
         ("sources:", "sources: [", "is not YAML"),
@@ -87,3 +92,16 @@ def test_a_stage_ends_with_2_in_one_line(tmp_path):
     assert "unknown key 'model'" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.glob("[cxm]"))
+
+
+def test_what_imports_numpy_before_a_stage_is_refused_where_bytes_are_to_be_the_same(tmp_path):
+    code = "import numpy; from stages.common import reproducible; reproducible.fix()"
+    env = {name: value for name, value in os.environ.items() if name not in reproducible.settings()}
+    env["PYTHONPATH"] = str(ROOT / "src")
+
+    def said(**more):
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=env | more, cwd=tmp_path, capture_output=True, text=True, check=False).stderr
+
+    assert re.search(r"reproducible: numpy was imported before .* export OMP_NUM_THREADS='1' ", said())
+    assert said(**reproducible.settings()) == ""

@@ -181,6 +181,13 @@ def test_a_number_means_the_same_in_each_style(value, style):
             {"encoding": "cp1252"},
             r"is UTF-8 by its first bytes, not cp1252",
         ),
+        ("raw.csv", b"name,age\rAnn,25\r", {}, r"its lines end in \\r alone, .*tr '\\r' '\\n'"),
+        (
+            "raw.parquet",
+            lambda p: pl.DataFrame({"name": [dt.timedelta(1)], "age": [1]}).write_parquet(p),
+            {},
+            r"column 'name' is Duration.*, which cannot be String",
+        ),
         ("raw.csv", b'name,"a\nge"\nA,1\n', {}, r"no column 'age', only name, 'a\\nge'"),
         ("raw.tsv", b"name,age\nAnn,25\n", {}, r"\.separator, perhaps to ','"),
         ("raw.csv", b"name, Age\nAnn,25\n", {}, r"no column 'age', only name,  Age; it has ' Age': correct the file"),

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from modelling import FOREST, LOGISTIC, RIDGE, STAGES, config, diabetes, iris, penguins
+from modelling import FOREST, LOGISTIC, RIDGE, STAGES, config, diabetes, iris, penguins, stage
 from sklearn.linear_model import Ridge
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -24,15 +24,22 @@ from stages.common.params import Params, load_params
 from stages.evaluation.metrics import baseline
 from stages.modelling import table
 from stages.training import metrics, search
+from stages.training.trials import Rows, Scoring
 
 TREE = "sklearn.tree.DecisionTreeClassifier"
 DEPTHS = {"max_depth": {"low": 1, "high": 6}, "criterion": ["gini", "entropy"]}
 
 
-def asked(space, trials=4, metric=None, seed=0, **kwargs):
+def asked(space, trials=4, metric=None, seed=0, at_once=1, **kwargs):
     content = config(**kwargs)
     more = {"metric": metric} if metric else {}
-    content["models"]["m"]["train"]["search"] = {"space": space, "trials": trials, "seed": seed, **more}
+    content["models"]["m"]["train"]["search"] = {
+        "space": space,
+        "trials": trials,
+        "seed": seed,
+        "at_once": at_once,
+        **more,
+    }
     return Params.model_validate(content)
 
 
@@ -99,26 +106,66 @@ def test_the_test_part_has_no_say(tmp_path, how):
     assert bytes_of[0] == bytes_of[1]
 
 
-@pytest.mark.parametrize("metric", ["log_loss", "accuracy"])
-def test_an_interrupted_search_goes_on_and_finds_the_same(tmp_path, metric):
+@pytest.mark.parametrize(("metric", "at_once"), [("log_loss", 1), ("accuracy", 1), ("accuracy", 5)])
+def test_an_interrupted_search_goes_on_and_finds_the_same(tmp_path, metric, at_once):
     space = {
         **DEPTHS,
         "min_impurity_decrease": {"low": 1e-4, "high": 0.3, "log": True},
         "splitter": ["best", "no such"],
     }
-    params = asked(space, trials=16, estimator=TREE, random_state=0, metric=metric)
+    params = asked(space, trials=16, estimator=TREE, random_state=0, metric=metric, at_once=at_once)
     parts = prepared(tmp_path, iris(), params)
-    rows = search.Rows(*table.read(parts["train"], "species", "split@m"))
     spec, file = params.models["m"], tmp_path / "journal"
-    whole = search.search("p: models.m", spec, rows, search.Journal(file, "state"))
+    scoring = Scoring("p: models.m", spec, Rows(*table.read(parts["train"], "species", "split@m")))
+    whole = search.search(scoring, spec, search.Journal(file, "state"))
     text = file.read_text()
     assert [len(text.splitlines()), sum("failed" in trial for trial in whole["trials"]) > 0] == [17, True]
     file.write_text("".join(text.splitlines(keepends=True)[:13])[:-5])  # killed while it wrote the twelfth trial
     journal = search.Journal(file, "state")
     assert len(journal.known) == 11
-    assert search.search("p: models.m", spec, rows, journal) == whole
+    assert search.search(scoring, spec, journal) == whole
     assert file.read_text() == text
     assert search.Journal(file, "another state").known == []  # other data or params: from the beginning
+
+
+TO_TRY = {"space": DEPTHS, "trials": 3, "at_once": 2, "metric": "log_loss"}
+
+
+def trained(folder, content, env, monkeypatch):
+    """The bytes of the model and of its search, in a process of its own."""
+    for name in ("PARTS_WORKERS", "PARTS_CLUSTER"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    done = stage(folder, "train", content, train="train.parquet", model="m.joblib", search="s.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    return [(folder / name).read_bytes() for name in ("m.joblib", "s.json")]
+
+
+def to_search(folder, **how):
+    content = config(estimator=FOREST, n_estimators=20, random_state=0, split={"folds": 3}) | {
+        "reproducible": True,
+        **how,
+    }
+    content["models"]["m"]["train"]["search"] = TO_TRY
+    prepared(folder, iris(), Params.model_validate(content))
+    return content
+
+
+def test_trials_side_by_side_find_what_one_process_finds(tmp_path, monkeypatch):
+    content = to_search(tmp_path)
+    alone = trained(tmp_path, content, {}, monkeypatch)
+    assert trained(tmp_path, content, {"PARTS_WORKERS": "2"}, monkeypatch) == alone
+    assert len(json.loads(alone[1])["trials"]) == 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_cluster_whose_machines_may_compute_otherwise_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTS_CLUSTER", "tcp://127.0.0.1:9")
+    content = to_search(tmp_path, reproducible=False)
+    done = stage(tmp_path, "train", content, train="train.parquet", model="m.joblib", search="s.json")
+    assert done.returncode == 2
+    assert "PARTS_CLUSTER: other machines score trials as this one does with reproducible: true alone" in done.stderr
 
 
 @pytest.mark.slow

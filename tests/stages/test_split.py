@@ -151,6 +151,11 @@ ONE_EACH = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0, 5.0], "species": ["a", "a", "
         (DAYS, {"split": {"time": "who"}}, r"split\.time = 'who' is .*string.*; make it a date, datetime or number"),
         (DAYS.with_columns(day=1), {"split": {"time": "day"}}, r"is the same in all 20 rows"),
         (DAYS.with_columns(who=pl.lit("p")), {"split": {"group": "who"}}, r"is the same in all 20 rows"),
+        (
+            DAYS.with_columns(species=pl.Series(["setosa", "setosa ", "b", "b"] * 5)),
+            {},
+            r"'setosa' and 'setosa ', classes of 'species' .*, differ by blanks alone; in src/stages/cleaning/d\.py",
+        ),
         (DAYS.with_columns(who=None), {"split": {"group": "who"}}, r"split\.group = 'who' is missing in 20 rows"),
         (DAYS.select("who", "species"), {"split": {"group": "who"}}, r"leaves no column to learn from"),
         (iris().with_columns(sepal_width=float("nan")), {"target": "sepal_width"}, r"150 rows have no 'sepal_width'"),

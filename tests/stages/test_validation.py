@@ -75,7 +75,7 @@ def test_folds_by_group_hold_whole_groups_out(tmp_path):
     mixed = validated(tmp_path / "mixed", data.drop("who"), split={"folds": 5}, **forest)["validation"]["accuracy"]
     assert mixed > 0.95
     assert apart < 0.75
-    groups = table.groups_of(tmp_path / "train.parquet")
+    groups = table.groups_of(tmp_path / "train.parquet", "split@m")
     whose = dict(zip(data["x"], data["who"], strict=True))
     names = [whose[x] for x in pl.read_parquet(tmp_path / "train.parquet")["x"]]
     assert len(set(zip(groups.tolist(), names, strict=True))) == len(set(names)) == len(set(groups.tolist()))

@@ -16,6 +16,7 @@ from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
 from dovetail.tracking.trash import TrashItem
+from dovetail.values.answer import Answer
 from dovetail.values.finding import Finding
 
 
@@ -50,7 +51,7 @@ class KeptObjects:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class GcAnswer:
+class GcAnswer(Answer):
     """What is kept for whom, what nothing needs, and what to know before that is deleted.
 
     Attributes:

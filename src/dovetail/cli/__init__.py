@@ -11,21 +11,29 @@ import click
 
 from dovetail.cli.decide import add_data, add_model, demo, init, new, promote, register, rollback, write_off
 from dovetail.cli.examples import examples
-from dovetail.cli.look import diff, history, lineage, list_models, show_version, status
+from dovetail.cli.look import diff, history, lineage, list_models, report, show_version, status, ui
 from dovetail.cli.maintain import clean_up, doctor, sync
 from dovetail.cli.options import JSON
-from dovetail.cli.run import monitor, repro, reproduce, retrain, serve
-from dovetail.errors import DovetailError
+from dovetail.cli.run import monitor, predict, repro, reproduce, retrain, serve
+from dovetail.errors import DovetailError, UserError
 from dovetail.system.disk import disk_errors
+from dovetail.system.telemetry import send_nothing
 
 __all__ = ["main"]
 
 GROUPS = {
-    "Look": (list_models, show_version, status, lineage, diff, history),
+    "Look": (list_models, show_version, status, lineage, diff, history, report, ui),
     "Decide": (init, new, add_data, add_model, register, promote, rollback, write_off),
     "Repair": (sync, doctor, clean_up),
-    "Run": (demo, repro, reproduce, serve, monitor, retrain),
+    "Run": (demo, repro, reproduce, serve, predict, monitor, retrain),
 }
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the folder that this shell is in was deleted or moved", "cd to the repository") from None
 
 
 class _Commands(click.Group):
@@ -44,10 +52,11 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         # What imports make is no garbage: looking for it, now and at the end, is a quarter of a short command's time.
+        send_nothing()
         gc.set_threshold(200_000, 10, 10)
         atexit.register(gc.freeze)
         try:
-            with disk_errors(Path.cwd()):
+            with disk_errors(_here()):
                 return super().invoke(ctx)
         except DovetailError as error:
             if ctx.params["traceback"]:

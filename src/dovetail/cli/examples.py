@@ -17,6 +17,11 @@ _EXAMPLES = {
         ("dovetail history iris", "all promotions"),
         ("dovetail history iris --alias production --at 2026-05-31", "what was in production on that day"),
     ),
+    "report": (
+        ("dovetail report iris", "production on one page, build/report.html"),
+        ("dovetail report --html models.html", "each model"),
+    ),
+    "ui": (("dovetail ui iris", "MLflow's page of the model"), ("dovetail ui --no-browser --port 5001", "all models")),
     "init": (("dovetail init", "what is missing here?"), ("dovetail init iris --path out/m.joblib --yes", "write it")),
     "new": (
         ("dovetail new shop --data orders.csv --target price", "a project of its own"),
@@ -53,14 +58,21 @@ _EXAMPLES = {
     "repro": (
         ("dovetail repro", "as dvc repro does, stages side by side"),
         ("dovetail repro train --workers 4 --dry", "what would run?"),
+        ("dovetail repro --experiments", "what dvc exp run --queue has queued"),
     ),
     "reproduce": (
         ("dovetail reproduce iris@production", "the same bytes once more?"),
-        ("dovetail reproduce v1.2:iris --fresh-env", "with the packages of then"),
+        ("dovetail reproduce v1.2:iris --fresh-env --workers 2", "with the packages of then, two stages at a time"),
     ),
     "serve": (
         ("dovetail serve iris", "follow production"),
+        ("dovetail serve iris penguins --workers 2", "two models on one port, each with two processes"),
         ("dovetail serve iris@staging --port 8081", "follow staging on another port"),
+        ("dovetail serve iris --workers 2 --takeover", "replace the server that runs, without a gap"),
+    ),
+    "predict": (
+        ("dovetail predict iris --data incoming --out scored", "tonight's rows, by production"),
+        ("dovetail predict iris/3 --data rows.csv --out scored --columns id --proba", "a version, a file, one key"),
     ),
     "monitor": (
         ("dovetail monitor iris", "the last seven days"),

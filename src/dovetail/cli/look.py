@@ -1,6 +1,7 @@
 """Commands that look and change nothing."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -57,7 +58,7 @@ def status(model: str | None, as_json: bool) -> None:  # noqa: FBT001
 @click.option("--mermaid", is_flag=True, help="Answer with a Mermaid diagram, for pasting.")
 @json_option
 def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
-    """What made REF (a model, version, run, commit:model); for a data path or md5, what was made of it."""
+    """What made REF (a model, version, run, commit:model, scored file); of a data path or md5, what was made of it."""
     from dovetail.registration.lineage import LineageRequest
     from dovetail.registration.lineage import lineage as library_call
     from dovetail.render.lineage import mermaid as diagram
@@ -107,3 +108,53 @@ def history(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     with open_workspace() as workspace:
         answer = library_call(workspace, HistoryRequest(**options))
     show(answer.as_json(), as_json=as_json, text=events)
+
+
+@click.command()
+@click.argument("ref", required=False, type=REF)
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: 5000, or the next that is free.")
+@click.option("--no-browser", is_flag=True, help="Say the address, and open nothing.")
+def ui(ref: str | None, port: int | None, no_browser: bool) -> None:  # noqa: FBT001
+    """MLflow's pages of this repository's store, at REF (a model, version, run); Ctrl-C ends them.
+
+    Where MLFLOW_TRACKING_URI names a tracking server the page there is opened, and nothing started.
+    """
+    from dovetail.registration.ui import UiRequest
+    from dovetail.registration.ui import ui as library_call
+
+    def ready(address: str) -> None:
+        click.echo(address)
+        if not no_browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    with opened() as (workspace, tracking):
+        library_call(workspace, tracking, UiRequest(ref, port), ready)
+
+
+@click.command()
+@click.argument("ref", required=False, type=REF)
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), help="The file of the page; default: build/report.html."
+)
+@json_option
+def report(ref: str | None, html: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """One page on REF (a model, version, run), or on each model: metrics, gates, lineage, plots, drift, history.
+
+    The page is one file that needs neither a network nor scripts. With --json it is written only where --html says so.
+    """
+    from dovetail.render.report import page, summary
+    from dovetail.reporting.report import ReportRequest
+    from dovetail.reporting.report import report as library_call
+    from dovetail.system.page_file import write_page
+
+    with opened() as (workspace, tracking):
+        answer = library_call(workspace, tracking, ReportRequest(ref))
+    content = answer.as_json()
+    target = html or (None if as_json else Path("build/report.html"))
+    if target:
+        write_page(target, page(content, answer.pictures))
+    show(content, as_json=as_json, text=summary)
+    if target and not as_json:
+        click.echo(f"{target.resolve().as_uri()}")

@@ -38,8 +38,11 @@ def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
             how["is_flag"] = True
         elif isinstance(option.default, tuple):
             how |= {"multiple": True, "metavar": "COLUMN"}
-        elif option.default == "":
-            how |= {"type": click.Path(dir_okay=False), "metavar": "FILE"}
+        elif option.metadata["among"]:
+            how |= {"show_default": True, "type": click.Choice(option.metadata["among"]), "metavar": "FORMAT"}
+        elif option.metadata["metavar"]:
+            kind = click.Path(dir_okay=False) if option.metadata["metavar"] == "FILE" else str
+            how |= {"type": kind, "metavar": option.metadata["metavar"]}
         else:
             how |= {"show_default": True, "type": str if least is None else between(least, most)}
         command = click.option("--" + option.name.replace("_", "-"), **how)(command)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("ref", type=REF)
 @click.option("--fresh-env", is_flag=True, help="Build the environment from the commit's requirements.lock first.")
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", default=1, help="Run N stages side by side; default: 1."
+)
 @json_option
 def reproduce(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Rebuild REF (a model, version, run, commit:model) in a clean worktree. Exit code 1: not reproduced."""
@@ -33,17 +36,44 @@ def reproduce(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 
 
 @click.command()
-@click.argument("ref", type=REF)
+@click.argument("refs", metavar="REF...", nargs=-1, required=True, type=REF)
 @serve_options
-def serve(ref: str, **options: Any) -> None:
-    """Serve REF (iris: its production, iris@staging, iris/3) and follow the alias when it moves.
+def serve(refs: tuple[str, ...], **options: Any) -> None:
+    """Serve each REF (iris: its production, iris@staging, iris/3) and follow the alias when it moves.
 
-    The protocol is that of `mlflow models serve`. DOVETAIL_SERVE_TOKENS names bearer tokens, with commas between them.
+    Several models are below /models/NAME/, each followed on its own. The protocol is that of `mlflow models serve`.
+    DOVETAIL_SERVE_TOKENS names bearer tokens, with commas between them.
     """
     from dovetail.serving.serve import ServeRequest
     from dovetail.serving.serve import serve as library_call
 
-    library_call(ServeRequest(ref, ServeOptions(**options)), lambda said: click.echo(said, err=True))
+    library_call(ServeRequest(refs, ServeOptions(**options)), lambda said: click.echo(said, err=True))
+
+
+@click.command()
+@click.argument("ref", type=REF)
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="A folder of Parquet or CSV, or a file.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder that gets a file for each.")
+@click.option("--columns", multiple=True, metavar="COLUMN", help="An input column to keep; default: all.")
+@click.option("--proba", is_flag=True, help="Add the probability of each class.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes on this machine; default: one a core.")
+@click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler (tcp://…), or a job queue (slurm:jobs=4,cores=2).")
+@click.option("--trust", default="", metavar="FILE", help="Use only a version that this file vouches for.")
+@json_option
+def predict(as_json: bool, **options: Any) -> None:  # noqa: FBT001
+    """Score the files of a folder by REF (iris: its production, iris@staging, iris/3), part by part.
+
+    Each part gets a Parquet file of its name, whole or not at all. Killed and started again, it goes on. Exit code 1: a
+    part could not be scored; the others are.
+    """
+    from dovetail.cluster.predict import PredictRequest
+    from dovetail.cluster.predict import predict as library_call
+    from dovetail.render.predict import predicted
+
+    with progress() as telling:
+        answer = library_call(PredictRequest(**options), tell=telling.count)
+    show(answer.as_json(), as_json=as_json, text=predicted)
+    sys.exit(1 if answer.failed else 0)
 
 
 @click.command()
@@ -60,6 +90,7 @@ def serve(ref: str, **options: Any) -> None:
     help="To wait after the last one; 0: none.",
 )
 @click.option("--dry-run", is_flag=True, help="Check the rows and change nothing.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Run N stages of the pipeline side by side.")
 @json_option
 def retrain(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Add labelled rows to the data of MODEL on a branch, run the pipeline, show the candidate's gates.
@@ -82,10 +113,14 @@ def retrain(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 @click.option("--since", default="7d", show_default=True, help="From when on: 7d, 12h or 30m ago, or a time (ISO).")
 @click.option("--min-rows", default=100, show_default=True, type=click.IntRange(2), help="Fewer rows tell nothing.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the page to this file, too.")
+@click.option("--data", type=click.Path(path_type=Path), help="Look at the rows of this folder or file instead.")
 @click.option("--watch", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Look again and again.")
 @json_option
 def monitor(watch: float | None, as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Compare what REF (a model or version) answered with what it was trained and tested on. Exit code 1 on drift."""
+    """Compare what REF (a model or version) answered with what it was trained and tested on. Exit code 1 on drift.
+
+    With --data it is a batch that is compared, before or after `dovetail predict`.
+    """
     from dovetail.monitoring.monitor import MonitorAnswer, MonitorRequest
     from dovetail.monitoring.monitor import monitor as library_call
     from dovetail.render import monitor as render
@@ -117,6 +152,7 @@ def monitor(watch: float | None, as_json: bool, **options: Any) -> None:  # noqa
 @click.option("-f", "--force", is_flag=True, help="Run stages even if nothing changed.")
 @click.option("-s", "--single-item", is_flag=True, help="Only the targets, not what they depend on.")
 @click.option("--dry", is_flag=True, help="Say what would run, and run nothing.")
+@click.option("--experiments", is_flag=True, help="Run what dvc exp run --queue has queued, side by side.")
 @json_option
 def repro(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Reproduce the pipeline as `dvc repro` does, with stages side by side. Exit code 2: a stage failed."""
@@ -126,6 +162,7 @@ def repro(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     from dovetail.repo.workspace import open_workspace
 
     with open_workspace() as workspace, Told(silent=as_json) as told:
-        answer = library_call(workspace, ReproRequest(**options), begun=told.begun, ended=told.ended)
+        request = ReproRequest(**options)
+        answer = library_call(workspace, request, begun=told.begun, ended=told.ended, waiting=told.waiting)
     show(answer.as_json(), as_json=as_json, text=summary)
     sys.exit(2 if answer.failed else 0)

@@ -2,20 +2,32 @@
 
 This thread alone asks DVC about the workspace and changes it. A step that is what its inputs make of it runs on a
 worker, in a clean copy; what it made comes back by digest, through DVC's cache. Every other one runs in the workspace,
-one at a time. Nothing is recorded but in git, DVC's cache and dvc.lock: a coordinator that is killed leaves what a
-killed `dvc repro` leaves, and the next finds in the run-cache what workers had done.
+one at a time but for registrations. Nothing is recorded but in git, DVC's cache and dvc.lock: a coordinator that is
+killed leaves what a killed `dvc repro` leaves, and the next finds in the run-cache what workers had done.
 """
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 
-from dovetail.cluster.order import Order
 from dovetail.cluster.outcome import StageOutcome
 from dovetail.cluster.workers import HERE, Workers
 from dovetail.repo.dag import Dag
 from dovetail.repo.dag_step import Course, Step
 from dovetail.repo.stage_task import StageRun
+from dovetail.values.order import Order
+
+_AT_ONCE = 2  # registrations; most of what they do is to import MLflow, and in the store they take turns
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who hears of what: of a stage that begins and where, of what became of it, of what DVC recorded of it."""
+
+    begun: Callable[[str, str], None]
+    ended: Callable[[StageOutcome], None]
+    made: Callable[[Step, StageRun], None]
 
 
 class Coordinator:
@@ -25,14 +37,13 @@ class Coordinator:
         self,
         dag: Dag,
         workers: Workers,
-        begun: Callable[[str, str], None],
-        ended: Callable[[StageOutcome], None],
+        hears: Told,
         *,
         keep_going: bool,
     ) -> None:
         self._dag = dag
         self._workers = workers
-        self._begun, self._ended = begun, ended
+        self._hears = hears
         self._keep_going = keep_going
         self._steps = {step.address: step for step in dag.steps}
         self._order = Order({step.address: step.upstream for step in dag.steps})
@@ -41,7 +52,7 @@ class Coordinator:
         self._away = 0
         self._declined: dict[str, str] = {}  # why no worker could run a step
         self._here: deque[Step] = deque()
-        self._busy = False
+        self._busy: dict[str, Step] = {}  # in the workspace
         self._stopped = False
 
     def run(self) -> list[StageOutcome]:
@@ -61,9 +72,10 @@ class Coordinator:
                 if not isinstance(said, str):
                     self._take(step, said)
                 elif step.address not in self._outcomes:  # what a worker says goes another way than its answer
-                    self._begun(step.address, said)
+                    self._hears.begun(step.address, said)
         finally:
-            self._dag.finish()
+            failed = any(outcome.how == "failed" for outcome in self._outcomes.values())
+            self._dag.finish(goes_on=failed and not self._keep_going)
         for name in self._order.left:
             self._note(StageOutcome(name, "skipped"))
         return [self._outcomes[name] for name in self._steps]
@@ -84,16 +96,26 @@ class Coordinator:
         self._away += 1
 
     def _begin_here(self) -> None:
-        """One at a time, and only while dvc.lock says all that is known."""
-        if self._here and not self._busy and not self._stopped:
-            step = self._here.popleft()
-            self._dag.write_lock()
-            self._busy = True
-            self._workers.start_here(step, lambda said: self._told.put((step, said)))
+        """One at a time, or registrations side by side, and only while dvc.lock says all that is known."""
+        while self._here and not self._stopped and self._fits(self._here[0]):
+            self._start_here(self._here.popleft())
+
+    def _fits(self, step: Step) -> bool:
+        beside = [*self._busy.values(), step]
+        return not self._busy or (len(beside) <= _AT_ONCE and all(one.registers for one in beside))
+
+    def _start_here(self, step: Step) -> None:
+        self._dag.write_lock()
+        self._busy[step.address] = step
+        self._dag.busy_here = True
+        self._workers.start_here(step, lambda said: self._told.put((step, said)))
 
     def _take(self, step: Step, run: StageRun) -> None:
         if run.worker == HERE:
-            self._busy = False
+            del self._busy[step.address]
+            self._dag.busy_here = bool(self._busy)
+            if run.died:
+                self._dag.clear_locks()
         else:
             self._away -= 1
         how = "ran"
@@ -113,6 +135,8 @@ class Coordinator:
         elif not self._dag.restore(step, run.entry, pull=self._workers.packed):
             self._here.append(step)  # an input was changed here meanwhile, or its bytes are gone
             return
+        if not run.failed:
+            self._hears.made(step, run)
         why = run.failed or self._declined.get(step.address, "")
         self._done(StageOutcome(step.address, how, run.worker, run.seconds, run.output, why))
 
@@ -129,4 +153,4 @@ class Coordinator:
 
     def _note(self, outcome: StageOutcome) -> None:
         self._outcomes[outcome.stage] = outcome
-        self._ended(outcome)
+        self._hears.ended(outcome)

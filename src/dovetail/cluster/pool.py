@@ -7,10 +7,12 @@ import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.cluster.lane import end_processes, run_task
 from dovetail.errors import OutsideError, UserError, one_line
+from dovetail.repo.experiment_task import ExperimentTask
 from dovetail.repo.stage_task import StageRun, StageTask
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Pool:
 
     def submit(  # noqa: PLR0913, PLR0917
         self,
-        task: StageTask,
+        task: StageTask | ExperimentTask,
         resources: Mapping[str, float],
         besides: frozenset[str],
         place: int,
@@ -77,6 +79,11 @@ class Pool:
         self._waiting.pop(stage, None)
         self._started[stage](worker)
 
+    @property
+    def slots(self) -> int:
+        """How many tasks run side by side."""
+        return max(1, sum(int(worker["nthreads"]) for worker in self._workers().values()))
+
     def others(self, besides: frozenset[str]) -> bool:
         """Whether there is a worker that is none of these."""
         return bool(set(self._workers()) - besides)
@@ -102,13 +109,18 @@ class Pool:
         return found
 
 
-def _run(task: StageTask, topic: str, local: bool) -> StageRun:  # noqa: FBT001  (Dask passes arguments by position)
+def _run(task: StageTask | ExperimentTask, topic: str, local: bool) -> StageRun:  # noqa: FBT001  (Dask passes arguments by position)
     from distributed import get_worker
 
     worker = get_worker()
-    name = _HERE if local else worker.address
+    name, key = _HERE if local else worker.address, worker.get_current_task()
     worker.log_event(topic, (task.address, name))
-    return run_task(task, name)
+
+    def wanted() -> bool:
+        known = worker.state.tasks.get(key)
+        return known is not None and known.state != "cancelled"
+
+    return run_task(task, name, wanted)
 
 
 def _outcome(future: Any) -> StageRun:
@@ -120,8 +132,21 @@ def _outcome(future: Any) -> StageRun:
 
 
 @contextmanager
-def open_pool(workers: int | None, cluster: str | None) -> Iterator[Pool]:
+def open_pool(workers: int | None, cluster: str | None, logs: Path) -> Iterator[Pool]:
+    """Workers for stages.
+
+    Raises:
+        UserError, OutsideError: as `open_client`.
+    """
+    with open_client(workers, cluster, logs) as client:
+        yield Pool(client, local=workers is not None)
+
+
+@contextmanager
+def open_client(workers: int | None, cluster: str | None, logs: Path | None = None) -> Iterator["Client"]:
     """`workers` on this machine, or those of `cluster`: the address of a Dask scheduler, or of a job queue.
+
+    What a queue's jobs print goes to `logs`, or where the settings of Dask say.
 
     Raises:
         UserError: when the extra is not installed, or `cluster` is neither.
@@ -150,7 +175,7 @@ def open_pool(workers: int | None, cluster: str | None) -> Iterator[Pool]:
                 )
             )  # fmt: skip
         elif cluster and cluster.partition(":")[0] in _QUEUES:
-            place = stack.enter_context(_queue(cluster))
+            place = stack.enter_context(_queue(cluster, logs))
         else:
             place = cluster
         try:
@@ -159,7 +184,7 @@ def open_pool(workers: int | None, cluster: str | None) -> Iterator[Pool]:
         except (OSError, TimeoutError, ValueError) as error:
             what = f"no worker of {cluster} answers: {one_line(error)}"
             raise OutsideError(what, f"dask worker {cluster}, then the same again") from error
-        yield Pool(client, local=workers is not None)
+        yield client
 
 
 def _of_this_machine() -> dict[str, float]:
@@ -168,14 +193,16 @@ def _of_this_machine() -> dict[str, float]:
     return {"cpu": os.cpu_count() or 1, "memory": psutil.virtual_memory().total}
 
 
-def _queue(cluster: str) -> Any:
+def _queue(cluster: str, logs: Path | None) -> Any:
     """The workers that a job queue is asked for: `slurm:jobs=4,cores=2,memory=8GB,queue=short`.
 
     Raises:
         UserError: when dask-jobqueue refuses an option.
     """
     kind, _, said = cluster.partition(":")
-    options: dict[str, Any] = dict(part.partition("=")[::2] for part in said.split(",") if part)
+    options: dict[str, Any] = ({"log_directory": str(logs)} if logs else {}) | dict(
+        part.partition("=")[::2] for part in said.split(",") if part
+    )
     jobs = int(options.pop("jobs", 1))
     for name in ("cores", "processes"):
         if name in options:

@@ -10,14 +10,21 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from dovetail.cluster.coordinator import Coordinator
+from dovetail.cluster.coordinator import Coordinator, Told
+from dovetail.cluster.experiments import Experiments
 from dovetail.cluster.outcome import StageOutcome
 from dovetail.cluster.workers import open_workers
+from dovetail.errors import UserError
+from dovetail.registration import stage_times
+from dovetail.repo.dag_step import Step
+from dovetail.repo.stage_task import StageRun
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import exclusive
 from dovetail.system.processes import interruptible
+from dovetail.values.answer import Answer
 
 _TURN_SECONDS = 7 * 24 * 3600  # for another `dovetail repro` of the workspace to end
 
@@ -33,6 +40,7 @@ class ReproRequest:
         keep_going: After a failure go on with what does not depend on it.
         force, single_item: As in DVC.
         dry: Say what would run, and run nothing.
+        experiments: Run the queued experiments in place of the workspace's stages.
     """
 
     targets: tuple[str, ...] = ()
@@ -42,10 +50,11 @@ class ReproRequest:
     force: bool = False
     single_item: bool = False
     dry: bool = False
+    experiments: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class ReproAnswer:
+class ReproAnswer(Answer):
     """What became of each stage, in the order in which DVC goes through them."""
 
     stages: tuple[StageOutcome, ...]
@@ -66,8 +75,11 @@ def repro(
     *,
     begun: Callable[[str, str], None] = lambda _stage, _worker: None,
     ended: Callable[[StageOutcome], None] = lambda _outcome: None,
+    waiting: Callable[[str], None] = lambda _holder: None,
 ) -> ReproAnswer:
     """Reproduce the targets; `begun` hears of a stage and of where it runs, `ended` of what became of it.
+
+    Of two in one repository the second waits; `waiting` hears for whom.
 
     Raises:
         UserError: when DVC refuses a target or a file, or no worker has what a stage asks for.
@@ -75,7 +87,9 @@ def repro(
     """
     with ExitStack() as stack:
         stack.enter_context(interruptible())
-        stack.enter_context(exclusive(workspace.root, "repro", _TURN_SECONDS))
+        stack.enter_context(exclusive(workspace.root, "repro", _TURN_SECONDS, waiting))
+        if request.experiments:
+            return ReproAnswer(tuple(_experiments(workspace, request, stack, begun, ended)))
         dag = workspace.dag()
         dag.plan(request.targets, single_item=request.single_item, force=request.force)
         if request.dry:
@@ -86,8 +100,40 @@ def repro(
             for outcome in found:
                 ended(outcome)
             return ReproAnswer(tuple(found))
-        count = request.workers or (None if request.cluster else os.cpu_count())
-        workers = stack.enter_context(open_workers(workspace, count, request.cluster))
+        workers = stack.enter_context(open_workers(workspace, _count(request), request.cluster))
         with dag.at_work():
-            found = Coordinator(dag, workers, begun, ended, keep_going=request.keep_going).run()
+            hears = Told(begun, ended, partial(_note_time, workspace))
+            found = Coordinator(dag, workers, hears, keep_going=request.keep_going).run()
     return ReproAnswer(tuple(found))
+
+
+def _note_time(workspace: Workspace, step: Step, run: StageRun) -> None:
+    """Keep when the stage ran, for the run in MLflow of a model that it made: its files' times say until when."""
+    if step.name and run.entry:
+        record = step.record(run.entry)
+        span = stage_times.of_outs(workspace, record.outs, round(run.since * 1000))
+        stage_times.keep(workspace.store_root, record, span)
+
+
+def _count(request: ReproRequest) -> int | None:
+    return request.workers or (None if request.cluster else os.cpu_count())
+
+
+def _experiments(
+    workspace: Workspace,
+    request: ReproRequest,
+    stack: ExitStack,
+    begun: Callable[[str, str], None],
+    ended: Callable[[StageOutcome], None],
+) -> list[StageOutcome]:
+    if request.targets or request.force or request.single_item:
+        what = "--experiments takes no targets, no --force and no --single-item"
+        raise UserError(what, "dvc exp run --queue, which takes them for each experiment")
+    queue = workspace.experiment_queue()
+    if not request.dry:
+        workers = stack.enter_context(open_workers(workspace, _count(request), request.cluster))
+        return Experiments(queue, workers, begun, ended).run()
+    outcomes = [StageOutcome(name, "would run") for name in queue.waiting()]
+    for outcome in outcomes:
+        ended(outcome)
+    return outcomes

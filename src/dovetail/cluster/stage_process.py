@@ -13,11 +13,14 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import IO, Any
 
 from dovetail.errors import one_line
 from dovetail.repo.single_stage import get_ready
 from dovetail.repo.stage_task import StageRun
+
+_GONE_SECONDS = 2
 
 
 class Died(Exception):
@@ -56,11 +59,20 @@ class StageProcess:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def close(self) -> None:
-        """End it, and what it has started."""
+    def kill(self) -> None:
+        """End it, and what it has started, while another thread waits for its answer."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it, and what it has started."""
+        self.kill()
         self._process.wait()
+        end = monotonic() + _GONE_SECONDS
+        with suppress(ProcessLookupError):  # what it had started writes where it ran until it is gone, too
+            while monotonic() < end:
+                os.killpg(self._process.pid, 0)
+                sleep(0.01)
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 if pipe:
@@ -77,7 +89,9 @@ def main() -> None:
     threading.Thread(target=_listen, args=(asked, questions, arrived), daemon=True).start()
     while True:
         arrived.acquire()
-        pickle.dump(_answer(*questions.pop(0)), answers)
+        answer = _answer(*questions.pop(0))
+        os.chdir(os.sep)  # the folder that it ran in may be removed
+        pickle.dump(answer, answers)
         answers.flush()
 
 

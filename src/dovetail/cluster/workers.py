@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 from time import monotonic
 
-from dovetail.cluster.lane import COPIES, SITE, UNSEEN
+from dovetail.cluster.lane import COPIES, JOBS, SITE, UNSEEN
 from dovetail.cluster.pool import Pool, amount, open_pool
 from dovetail.cluster.stage_process import Died, StageProcess
 from dovetail.repo.dag import Dag
@@ -39,11 +39,14 @@ class Workers:
         self.packed = False
         self._attempts: Counter[str] = Counter()
         self._besides: dict[str, set[str]] = {}
+        self._idle: list[StageProcess] = []  # for what runs in the workspace
+        self._unseen: set[str] = set()  # steps that a worker has declined who does not see the folder
         if cluster:
-            self._pool  # noqa: B018  (one that does not answer is said before anything is done)
+            self.pool  # noqa: B018  (one that does not answer is said before anything is done)
 
     def start_here(self, step: Step, told: Callable[[str | StageRun], None]) -> None:
-        """Let DVC run the step in the workspace; nobody else may write there meanwhile."""
+        """Let DVC run the step in the workspace; what else writes there meanwhile, DVC's locks keep apart from it."""
+        self._folder  # noqa: B018  (made by this thread alone)
 
         def run() -> None:
             told(HERE)
@@ -60,49 +63,51 @@ class Workers:
         """
         resources = {name: amount(name, value) for name, value in step.resources.items()}
         besides = frozenset(self._besides.get(step.address, ()))
-        self._pool.submit(dag.task(step, self._snapshot), resources, besides, step.place, told, told)
+        self.pool.submit(dag.task(step, self._snapshot), resources, besides, step.place, told, told)
 
     def withdraw(self) -> None:
         """Take back what no worker has begun."""
-        if "_pool" in self.__dict__:
-            self._pool.withdraw()
+        if "pool" in self.__dict__:
+            self.pool.withdraw()
 
     def another(self, step: Step, run: StageRun) -> bool:
         """Whether to ask a worker once more for a step that this one could not run."""
-        if run.unusable == UNSEEN and not self.packed:
-            self.packed = True
-            self.__dict__.pop("_snapshot", None)
+        if run.unusable == UNSEEN and step.address not in self._unseen:
+            self._unseen.add(step.address)
+            if not self.packed:
+                self.packed = True
+                self.__dict__.pop("_snapshot", None)
             return True
         self._attempts[step.address] += 1
         besides = self._besides.setdefault(step.address, set())
-        if self._pool.others(frozenset(besides | {run.worker})):
+        if self.pool.others(frozenset(besides | {run.worker})):
             besides.add(run.worker)
         elif not run.died:
             return False
         return bool(run.worker) and self._attempts[step.address] < _ATTEMPTS
 
     def _run_here(self, step: Step) -> StageRun:
-        begun, log = monotonic(), self._folder / "here.log"
-        log.unlink(missing_ok=True)
+        begun, log = monotonic(), self._folder / f"{step.place}.log"
+        process = self._idle.pop() if self._idle else self._process()
         try:
-            run = self._here.ask(
+            run = process.ask(
                 run_in_place, self._workspace.root, step.address, step.force, env=dict(os.environ), log=log
             )
+            self._idle.append(process)
         except Died as error:
-            self.__dict__.pop("_here", None)
-            run = StageRun(failed=str(error))
+            run = StageRun(failed=str(error), died=True)
         output = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
         return replace(run, failed=run.failed or run.unusable, output=output, worker=HERE, seconds=monotonic() - begun)
 
-    @cached_property
-    def _here(self) -> StageProcess:
+    def _process(self) -> StageProcess:
         process = StageProcess()
         self._stack.callback(process.close)
         return process
 
     @cached_property
-    def _pool(self) -> Pool:
-        return self._stack.enter_context(open_pool(*self._asked))
+    def pool(self) -> Pool:
+        """The workers that run what is sent away, started with the first."""
+        return self._stack.enter_context(open_pool(*self._asked, self._workspace.scratch / JOBS))
 
     @cached_property
     def _folder(self) -> Path:
@@ -125,7 +130,12 @@ def open_workers(workspace: Workspace, workers: int | None, cluster: str | None)
     Raises:
         UserError, OutsideError: as `open_pool`.
     """
+    with ExitStack() as stack:
+        _remove_leftovers(workspace)
+        stack.callback(_remove_leftovers, workspace)  # of a worker that was killed meanwhile
+        yield Workers(workspace, stack, workers, cluster)
+
+
+def _remove_leftovers(workspace: Workspace) -> None:
     if (place := workspace.scratch / COPIES).is_dir():
         remove_leftovers(place)
-    with ExitStack() as stack:
-        yield Workers(workspace, stack, workers, cluster)

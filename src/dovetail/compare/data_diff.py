@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dovetail.errors import DataUnavailable, MissingFile
 from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
-from dovetail.values.lineage import FileRef
+from dovetail.values.lineage import FileRef, Lineage
+from dovetail.values.reading import USUAL, Reading, reading_of
 
 if TYPE_CHECKING:
     from dovetail.compare.table_diff import RowDiff
@@ -18,10 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file or folder by its digest, and the commit whose git may keep it."""
+    """A file or folder by its digest, the commit whose git may keep it, and how its data set reads it."""
 
     ref: FileRef
     commit: Commit | None
+    how: Reading = USUAL
+
+
+def data_file(ref: FileRef | None, commit: Commit | None, lineage: Lineage) -> DataFile | None:
+    """The file at `ref`, read as the stage of `lineage` that takes it does; None: there is none."""
+    return DataFile(ref, commit, reading_of(ref.path, lineage.stages)) if ref else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +140,42 @@ def compare_contents(workspace: Workspace, folder: Path, a: DataFile | None, b: 
 
 
 def _open(workspace: Workspace, folder: Path, file: DataFile | None) -> _Opened:
-    from dovetail.values.table_value import table_digest
-    from dovetail.values.tables import is_table, open_table
+    from dovetail.values.table_value import value_digest
+    from dovetail.values.tables import is_sheet, is_table, open_table
 
     if file is None:
         return _Opened()
     ref = file.ref
     try:
         if ref.is_folder:
-            return _Opened(
-                files={inner.path.removeprefix(f"{ref.path}/"): inner.md5 for inner in workspace.storage.files(ref)}
-            )
-        if not is_table(ref.path):
-            return _Opened(why=f"{ref.path} is no table by its name: .parquet, .csv, .tsv, .jsonl, .ndjson")
+            return _open_folder(workspace, folder, file)
+        if not (is_table(ref.path) or is_sheet(ref.path)):
+            kinds = ".parquet, .arrow, .feather, .csv, .tsv, .jsonl, .ndjson, .xlsx, .xls, .xlsb, .ods"
+            return _Opened(why=f"{ref.path} is no table by its name: {kinds}")
         place = workspace.storage.locate(ref, file.commit, folder)
-        return _Opened(open_table(place, ref.path), partial(table_digest, place, ref.path))
+        table = open_table(place, ref.path, file.how)
+        return _Opened(table, partial(value_digest, table))
     except (DataUnavailable, MissingFile) as error:
         return _Opened(why=error.message)
+
+
+def _open_folder(workspace: Workspace, folder: Path, file: DataFile) -> _Opened:
+    """The files of a folder; where all are Parquet, their rows too, as long as they have the same columns."""
+    from dovetail.values.partitions import is_partitioned, open_folder
+    from dovetail.values.table_value import value_digest
+
+    inner = {ref.path.removeprefix(f"{file.ref.path}/"): ref for ref in workspace.storage.files(file.ref)}
+    listing = {name: ref.md5 for name, ref in inner.items()}
+    if not is_partitioned(list(inner)):
+        return _Opened(files=listing)
+    try:
+        places = {name: workspace.storage.locate(ref, file.commit, folder) for name, ref in inner.items()}
+        table = open_folder(places, file.ref.path)
+    except (DataUnavailable, MissingFile) as error:
+        return _Opened(files=listing, why=error.message)
+    except ValueError as error:
+        return _Opened(files=listing, why=str(error))
+    return _Opened(table, partial(value_digest, table), listing)
 
 
 def _rows(a: "Table", b: "Table") -> "RowDiff | None":

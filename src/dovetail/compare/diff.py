@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from dovetail.compare.data_diff import Contents, DataFile, compare_contents
+from dovetail.compare.data_diff import Contents, compare_contents, data_file
 from dovetail.compare.model_state import ModelState, read_states
 from dovetail.gates import gate_verdict, rules
 from dovetail.gates.evidence import Evidence
 from dovetail.repo.workspace import WORKSPACE, Workspace
 from dovetail.tracking.connection import Tracking
+from dovetail.values.answer import Answer
 from dovetail.values.lineage import FileRef, flatten
 from dovetail.values.tag_keys import shown_name
 
@@ -119,7 +120,7 @@ class MetricDifference:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class DiffAnswer:
+class DiffAnswer(Answer):
     """What differs from `a` to `b`.
 
     Attributes:
@@ -175,8 +176,8 @@ def diff(workspace: Workspace, tracking: Tracking, request: DiffRequest = DiffRe
     with tempfile.TemporaryDirectory(dir=workspace.scratch) as folder:
 
         def read(entry: DataDifference) -> DataDifference:
-            first = DataFile(entry.a, a.commit) if entry.a else None
-            second = DataFile(entry.b, b.commit) if entry.b else None
+            first = data_file(entry.a, a.commit, a.lineage)
+            second = data_file(entry.b, b.commit, b.lineage)
             return replace(entry, contents=compare_contents(workspace, Path(folder), first, second))
 
         return replace(answer, data=tuple(map(read, answer.data)))
@@ -271,8 +272,7 @@ def _metrics(state: ModelState) -> dict[str, Metric]:
 def _packages(state: ModelState, other: ModelState) -> dict[str, str]:
     """The packages' versions, and Python's; none where one state knows none.
 
-    A workspace and its runs say what was installed, Python included; a commit says what it pins. Of an installed state
-    only what the other one pins can differ.
+    A workspace and its runs say what was installed, a commit what it pins: of the one only what the other pins differs.
     """
     here, there = state.environment, other.environment
     if here is None or there is None:

@@ -9,11 +9,12 @@ from dovetail.compare.model_state import names_no_model
 from dovetail.errors import UserError
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
+from dovetail.values.answer import Answer
 from dovetail.values.finding import Finding
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class DiffsAnswer:
+class DiffsAnswer(Answer):
     """A comparison for each model, and why some could not be compared."""
 
     models: tuple[DiffAnswer, ...]

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from pandas.util import hash_array
 
 from dovetail.values.tables import Table
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     Hashes = NDArray[np.uint64]
 
@@ -129,12 +128,33 @@ def _together(columns: "Sequence[Hashes]") -> "Hashes":
 
 
 def _hashes(column: pa.Array, kind: pa.DataType) -> "Hashes":
-    """A hash for each value, the same whatever else is in the piece: pandas would turn integers with gaps to floats."""
+    """A hash for each value, the same whatever else is in the piece, and in this process alone.
+
+    Arrow's memory is read as it lies: whatever makes NumPy's or Python's values of Arrow's imports pandas first.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     values = _cast(column, kind)
-    hashes = _hash_text(values) if _is_text(values.type) else hash_array(_numbers(values))
-    return np.where(np.asarray(column.is_null()), _NULL, hashes)
+    hashes = _hash_text(values) if _is_text(values.type) else _mixed(_numbers(values).view(np.uint64))
+    return np.where(_missing(column), _NULL, hashes)
+
+
+def _missing(column: pa.Array) -> "NDArray[np.bool_]":
+    """Whether each value is none."""
+    if pa.types.is_nested(column.type):
+        return np.asarray(column.is_null())
+    if pa.types.is_null(column.type) or (present := column.buffers()[0]) is None:
+        return np.full(len(column), pa.types.is_null(column.type))
+    bits = np.unpackbits(np.frombuffer(present, np.uint8), count=column.offset + len(column), bitorder="little")
+    return np.equal(bits[column.offset :], 0)
+
+
+def _stored(values: pa.Array, kind: "DTypeLike") -> "NDArray[Any]":
+    """The values of one width as they lie in memory; where one is missing, anything."""
+    content = values.buffers()[1]
+    if content is None:
+        return np.zeros(len(values), kind)
+    return np.frombuffer(content, kind, values.offset + len(values))[values.offset :]
 
 
 def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -145,21 +165,32 @@ def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _hash_text(values: pa.Array) -> "Hashes":
-    encoded = values.fill_null("" if pa.types.is_string(values.type) else b"").dictionary_encode()
-    words = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
-    return np.asarray(hash_array(words, categorize=False)[np.asarray(encoded.indices)])
+    encoded = values.dictionary_encode()
+    if not len(encoded.dictionary):
+        return np.zeros(len(values), np.uint64)
+    words = np.fromiter(map(hash, encoded.dictionary.to_pylist()), np.int64, len(encoded.dictionary))
+    places = np.where(_missing(encoded.indices), 0, _stored(encoded.indices, np.int32))
+    hashes: Hashes = _mixed(words.view(np.uint64))[places]
+    return hashes
+
+
+def _mixed(bits: "Hashes") -> "Hashes":
+    """The last step of SplitMix64: one bit changes half of the others. https://prng.di.unimi.it/splitmix64.c."""
+    mixed = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 def _numbers(values: pa.Array) -> "NDArray[Any]":
     """What hashes by its bits: one zero, one NaN, integers of one width."""
     if pa.types.is_floating(values.type):
-        floats = np.asarray(values.cast(pa.float64()).fill_null(0.0)) + 0.0
+        floats = _stored(values.cast(pa.float64()), np.float64) + 0.0
         return np.where(np.isnan(floats), np.nan, floats)
     if pa.types.is_uint64(values.type):
-        return np.asarray(values.fill_null(0))
+        return _stored(values, np.uint64)
     if pa.types.is_boolean(values.type) or pa.types.is_date32(values.type) or pa.types.is_time32(values.type):
         values = values.cast(pa.int32())  # Arrow takes them to 64 bits by this step only
-    return np.asarray(values.cast(pa.int64()).fill_null(0))
+    return _stored(values.cast(pa.int64()), np.int64)
 
 
 def _common(a: pa.DataType, b: pa.DataType) -> pa.DataType:

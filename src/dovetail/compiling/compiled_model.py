@@ -98,7 +98,9 @@ class Compiled:
         import numpy as np
 
         about = self.about
-        if len(columns) != len(about.columns) or not all(columns.values()):  # scikit-learn refuses a table without rows
+        if len(columns) != len(about.columns) or not all(
+            map(len, columns.values())
+        ):  # scikit-learn refuses a table without rows
             return None
         if about.whole:
             try:

@@ -17,7 +17,7 @@ from dovetail.compiling import float64_converters
 from dovetail.compiling.compiled_model import ABOUT, ColumnRange, Compiled, ModelMetadata, is_same
 from dovetail.errors import UserError
 from dovetail.joblib_model import METHODS
-from dovetail.models.reader import read
+from dovetail.models.reader import read_at
 from dovetail.values import tag_keys
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _run(request: CompileRequest) -> CompileResult:
         signal.alarm(_SECONDS)  # left behind by a killed parent it holds the parent's lock: not for longer
     try:
         rows = _rows(request)
-        model = read(Path(request.file).read_bytes(), request.allow)
+        model = read_at(Path(request.file), request.allow)
         if rows is None:
             return CompileResult(f"{NOT_COMPILED}: no table that it was evaluated on has its columns")
         return _first_that_agrees(model, rows)

@@ -4,13 +4,13 @@ Not every remnant does: DVC itself clears a rwlock entry whose process is dead, 
 default kind of lock and Dovetail's own.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from dovetail.repo.rwlock import why_blocks
 from dovetail.repo.workspace import Workspace
 from dovetail.values.finding import Finding
 
@@ -18,7 +18,7 @@ from dovetail.values.finding import Finding
 def stale_locks(workspace: Workspace) -> Iterator[Finding]:
     """Every lock that nobody holds and that blocks."""
     held = Path(workspace.scratch, "rwlock")
-    if why := _rwlock_blocks(held):
+    if why := why_blocks(held):
         yield _stale(workspace, held, why, "dvc repro")
     for name in ("lock", "rwlock.lock") if workspace.has_hardlink_lock else ():
         if (file := Path(workspace.scratch, name)).exists() and not _is_running("dvc", workspace.root):
@@ -33,32 +33,6 @@ def stale_locks(workspace: Workspace) -> Iterator[Finding]:
 def _stale(workspace: Workspace, file: Path, why: str, blocked: str) -> Finding:
     path = workspace.typed(file)
     return Finding("error", f"stale lock {path}: {why}", f"{blocked} fails on it", f"rm {path}")
-
-
-def _rwlock_blocks(file: Path) -> str | None:
-    """Why DVC would stop at the file although nobody holds it; None where it would not."""
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-        holders = [
-            *entries.get("write", {}).values(),
-            *(one for many in entries.get("read", {}).values() for one in many),
-        ]
-    except FileNotFoundError:
-        return None
-    except (ValueError, AttributeError):
-        return "it was cut off while it was written"
-    return next((why for holder in holders if (why := _is_reused(holder))), None)
-
-
-def _is_reused(holder: dict[str, Any]) -> str | None:
-    """Whether the process id is another process's by now: one that does not have the words of the holder's command."""
-    try:
-        words = psutil.Process(int(holder["pid"])).cmdline()
-    except psutil.Error:
-        return None
-    _, *arguments = holder["cmd"].split()
-    reused = not set(arguments) <= set(" ".join(words).split())
-    return f"process {holder['pid']} is not the {holder['cmd']!r} that took it" if reused else None
 
 
 def _is_running(name: str, root: Path) -> bool:

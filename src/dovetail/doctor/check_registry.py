@@ -24,10 +24,9 @@ def broken_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
 def unreadable_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Versions that an alias names and that cannot be read here or do not predict; their bytes are the right ones."""
     for name in store.models():
-        for version, why in loading.unreadable(workspace, store, name, anew=True):
-            what = f"{_named(store, version)} cannot be loaded: {why}"
-            following = f"dovetail rollback {name}, or dovetail promote {name} of a version that loads"
-            yield Finding("error", what, "who loads by alias gets an error", following)
+        for found in loading.unreadable(workspace, store, name, anew=True):
+            what = f"{_named(store, found.version)} cannot be loaded: {found.why}"
+            yield Finding("error", what, "who loads by alias gets an error", found.next)
 
 
 def moved_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:

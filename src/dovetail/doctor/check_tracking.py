@@ -52,7 +52,8 @@ def relative_folder(_: Workspace, __: Tracking) -> Iterator[Finding]:
 def uris_in_code(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:
     """Scripts of stages that set a tracking URI of their own."""
     scripts = {dep for step in workspace.pipeline.stages for dep in step.deps}
-    yield from script_uris.findings(workspace.root, scripts, tracking.uri)
+    commands = [(step.name, command) for step in workspace.pipeline.stages for command in step.commands]
+    yield from script_uris.findings(workspace.root, scripts, tracking.uri, commands)
 
 
 def shared_sqlite(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from dovetail.errors import DataUnavailable, DovetailError, ForeignStore, StoreE
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
+from dovetail.values.answer import Answer
 from dovetail.values.finding import Finding
 
 CHECKS: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
@@ -59,7 +60,7 @@ class DoctorRequest:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class DoctorAnswer:
+class DoctorAnswer(Answer):
     """Every problem that a check finds."""
 
     problems: tuple[Finding, ...]

@@ -21,6 +21,7 @@ from dovetail.errors import MissingFile, UnknownStage
 from dovetail.repo.dvc_values import Stage
 from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
 from dovetail.repo.workspace import Workspace
+from dovetail.values.answer import Answer
 from dovetail.values.finding import Finding
 from dovetail.values.names import unknown
 
@@ -49,7 +50,7 @@ class FileUse:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class TraceAnswer:
+class TraceAnswer(Answer):
     """What one run of a stage used and does not declare, and what could not be seen."""
 
     stage: str

@@ -142,7 +142,7 @@ def _provenance(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict
         yield no(name, limit, what, following)
     elif lacking:
         what = f"not {'available' if origin.not_cached else 'in the remote'}: {', '.join(dict.fromkeys(lacking))}"
-        yield no(name, limit, what, "dvc push, in the clone that has it")
+        yield no(name, limit, what, "dvc push, in the clone that has it" if origin.not_cached else "dvc push")
     else:
         yield yes(name, limit, "no remote is set" if origin.not_in_remote is None else "in the remote")
     if gate["pushed"]:

@@ -8,6 +8,7 @@ MLMODEL = "MLmodel"
 REQUIREMENTS = "requirements.txt"
 # Of each flavor whose model is one file, the key that names it.
 _FILES = {"sklearn": "pickled_model", "lightgbm": "data", "xgboost": "data", "catboost": "data", "onnx": "data"}
+_LOADERS = ("joblib_model", "native_model")  # Dovetail's own, in a model that was downloaded from its registry
 _TYPES = {
     "double": "float64", "float": "float32", "long": "int64", "integer": "int32", "string": "str", "boolean": "bool",
     "datetime": "datetime",
@@ -15,17 +16,26 @@ _TYPES = {
 
 
 def model_file(mlmodel: Any) -> str | None:
-    """The path in the folder of the one file that is the model; None for a flavor that keeps it otherwise."""
-    flavors = _flavors(mlmodel)
-    named = (flavors[name].get(key) for name, key in _FILES.items() if name in flavors)
+    """The path in the folder of the one file that is the model; None for a flavor that keeps it otherwise.
+
+    None, too, where a loader of the author's reads it: that may answer otherwise than the file does.
+    """
+    flavors, loader = _flavors(mlmodel), loader_of(mlmodel)
+    known = {name: key for name, key in _FILES.items() if loader in ("", f"mlflow.{name}", *_LOADERS)}
+    named = (flavors[name].get(key) for name, key in known.items() if name in flavors)
     return next((path for path in named if isinstance(path, str) and ".." not in path.split("/")), None)
 
 
 def flavors_of(mlmodel: Any) -> str:
     """The flavors but for python_function, for a message."""
-    if "python_model" in (flavors := _flavors(mlmodel)).get("python_function", {}):
+    if "python_model" in _flavors(mlmodel).get("python_function", {}):
         return "a class of its author's, pickled by cloudpickle with its code"
-    return ", ".join(name for name in flavors if name != "python_function") or "python_function alone"
+    return ", ".join(flavor_names(mlmodel)) or "python_function alone"
+
+
+def flavor_names(mlmodel: Any) -> list[str]:
+    """The flavors but for python_function."""
+    return [name for name in _flavors(mlmodel) if name != "python_function"]
 
 
 def loader_of(mlmodel: Any) -> str:

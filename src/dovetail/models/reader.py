@@ -1,14 +1,17 @@
 """Read a model of any kind, told by its content."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dovetail import joblib_model, native_model
-from dovetail.joblib_model import UnreadableError
+from dovetail.joblib_model import NotAllowedError, UnreadableError
+from dovetail.models import folder_model
 from dovetail.models.unsupported import unsupported
 
 _HEAD = 4096  # bytes that tell a format
+_WITHOUT_CODE = "write an estimator that holds no code: its functions lie in a module, not in lambdas"
 _BY_NAME = {
     ".cbm": "CatBoost", ".ubj": "XGBoost", ".onnx": "ONNX", ".skops": "skops", ".pt": "PyTorch", ".pth": "PyTorch",
     ".keras": "Keras", ".h5": "HDF5", ".safetensors": "safetensors",
@@ -23,25 +26,56 @@ class UnsupportedError(UnreadableError):
         self.remedy = remedy
 
 
+class UntrustedLoaderError(UnsupportedError):
+    """It is a folder whose loader is not trusted on this machine."""
+
+
 def read(content: bytes, allow: Iterable[str] = ()) -> Any:
     """The model in `content`: an object with `predict`, if it is one that predicts.
 
     Raises:
         NotAllowedError: before what a pickle names is called, unless the table or `allow` hold it.
-        UnreadableError: when it cannot be read here; UnsupportedError where its kind is known.
+        UnreadableError: when it cannot be read here, whatever is allowed; UnsupportedError where its kind is known.
     """
     if what := unsupported(content):
         raise UnsupportedError(what.what, what.remedy)
-    if native_model.format_of(content):
+    if kind := native_model.format_of(content):
+        if _is_cut(content, kind):  # it would end the process
+            raise UnreadableError(f"it begins like a model of {kind}, which cannot read it: its end is missing")
         try:
             return native_model.read(content)
         except native_model.UnreadableModelError as error:
             raise UnreadableError(str(error)) from error.__cause__
-    return joblib_model.read(content, allow)
+    allowed = tuple(allow)
+    try:
+        return joblib_model.read(content, allowed)
+    except NotAllowedError as error:
+        if re.fullmatch(r"[\w.]+", error.name) and error.name not in allowed:
+            raise
+        raise UnsupportedError(f"it holds {error.name}, which nothing can allow", _WITHOUT_CODE) from error
+
+
+def _is_cut(content: bytes, kind: str) -> bool:
+    return kind == "lightgbm" and b"\ntree_sizes=" in content and b"\nend of trees" not in content
+
+
+def read_at(path: Path, allow: Iterable[str] = ()) -> Any:
+    """The model in a file, or in a folder that MLflow wrote and whose loader is trusted on this machine.
+
+    Raises:
+        NotAllowedError, UnreadableError: as for `read`.
+    """
+    if not path.is_dir():
+        return read(path.read_bytes(), allow)
+    if what := folder_model.refusal(path):
+        raise UntrustedLoaderError(what.what, what.remedy)
+    return folder_model.read(path)
 
 
 def format_of(file: Path) -> str | None:
-    """Which library's own format the file has, by its first bytes alone; None for pickles and skops."""
+    """Which library's own format the file has, by its first bytes alone; None for pickles, skops and folders."""
+    if file.is_dir():
+        return None
     with file.open("rb") as content:
         return native_model.format_of(content.read(_HEAD))
 
@@ -58,7 +92,9 @@ def named_otherwise(name: str, error: Exception) -> str:
 
 
 def kind_of(file: Path) -> str:
-    """The file's kind in a word, as MLflow shows it: joblib for every pickle."""
+    """The file's kind in a word, as MLflow shows it: joblib for every pickle, the flavor of a folder."""
+    if file.is_dir():
+        return folder_model.kind_of(file)
     with file.open("rb") as content:
         head = content.read(_HEAD)
     return native_model.format_of(head) or ("skops" if head.startswith(b"PK") else "joblib")

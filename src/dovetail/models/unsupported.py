@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dovetail import native_model
+
 # What the files below are usually called; a file is told by its content.
 SUFFIXES = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2", ".safetensors", ".tflite", ".gguf", ".pmml")
 _HEAD = 4096  # bytes
@@ -22,8 +24,7 @@ class Unsupported:
     remedy: str
 
 
-# A folder by `mlflow.pytorch.save_model` and the like would be refused, too: its model is not one file.
-_BY_MLFLOW = "or register it by MLflow itself: mlflow.{}.log_model(model, registered_model_name=NAME)"
+_BY_MLFLOW = "or, for machines that trust its loader, a folder: mlflow.{}.save_model(model, PATH)"
 _TORCH = "let the stage write ONNX: torch.onnx.export, " + _BY_MLFLOW.format("pytorch")
 _KERAS = "let the stage write ONNX: model.export('m.onnx', format='onnx'), " + _BY_MLFLOW.format("tensorflow")
 _TRANSFORMERS = "let the stage write ONNX: optimum-cli export onnx, " + _BY_MLFLOW.format("transformers")
@@ -52,6 +53,12 @@ _BEGINNINGS: tuple[tuple[int, bytes, Unsupported], ...] = (
     (0, b"\x28\xb5\x2f\xfd", Unsupported("it is packed by zstd", "unpack it")),
     (0, b"version https://git-lfs", Unsupported("it is the pointer of Git LFS, not the file", "git lfs pull")),
     (0, b"#!", Unsupported("it is a script", _ESTIMATOR)),
+    *((0, begins, Unsupported("it is an image", _ESTIMATOR)) for begins in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")),
+    (0, b"%PDF", Unsupported("it is a PDF", _ESTIMATOR)),
+)
+_WINDOWS = Unsupported(
+    "it is a model of lightgbm with the line ends of Windows, which LightGBM cannot read",
+    "write it anew by booster.save_model, and let git and editors leave it as it is",
 )
 _LIGHTGBM_JSON = Unsupported("it is LightGBM's dump_model, which cannot be read back", "booster.save_model('m.txt')")
 _CATBOOST_JSON = Unsupported("it is a CatBoost model in JSON", "save it as model.save_model('m.cbm')")
@@ -79,7 +86,9 @@ def unsupported(content: bytes) -> Unsupported | None:
     if content.startswith(b"PK\x03\x04"):
         return _zip(content)
     if content.startswith(b"\x08\x01\x12"):
-        return Unsupported("it is TensorFlow's saved_model.pb", _KERAS)
+        return Unsupported("it is TensorFlow's saved_model.pb, or a model of Core ML", _KERAS)
+    if content.startswith(b"tree\r\n"):
+        return _WINDOWS
     if re.match(rb".{6}\0\0\{\s*\"", content[:64], re.DOTALL):
         return Unsupported("it is a safetensors file: weights without their model", _TRANSFORMERS)
     return _text(content[:_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n"))
@@ -100,7 +109,16 @@ def _by_beginning(content: bytes) -> Unsupported | None:
     if not content:
         return Unsupported("it is empty", _ESTIMATOR)
     begins = (what for at, beginning, what in _BEGINNINGS if content[at : at + len(beginning)] == beginning)
-    return next(begins, _ARCHIVE if _unpacked(content)[_TAR : _TAR + 5] == b"ustar" else None)
+    return next(begins, None) or _packed(_unpacked(content))
+
+
+def _packed(head: bytes) -> Unsupported | None:
+    """What the file is of which this is how it begins once unpacked, if it is no pickle."""
+    if head[_TAR : _TAR + 5] == b"ustar":
+        return _ARCHIVE
+    if kind := native_model.format_of(head):
+        return Unsupported(f"it is a model of {kind}, packed", "write it as it is, not packed: DVC keeps it once")
+    return None
 
 
 def _unpacked(content: bytes) -> bytes:

@@ -14,6 +14,7 @@ from functools import reduce
 from typing import Any
 
 from dovetail import native_model
+from dovetail.models.folder_model import FolderModel
 from dovetail.models.value_parts import OF_FILES, OF_PACKAGES, Parts, digest
 
 # Attributes of estimators that say how something was computed, not what it is: threads, and the clock of a search.
@@ -52,6 +53,8 @@ def value_digest(model: Any, content: bytes | None = None) -> str:
     Raises:
         NoValueError: when it holds something that cannot be taken apart.
     """
+    if isinstance(model, FolderModel):
+        raise NoValueError("what its loader made of the folder is not known here")
     try:
         kind = native_model.format_of(content) if content else None
         if kind and content:

@@ -2,33 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.monitoring import drift, performance
 from dovetail.monitoring.baseline import MOST_ROWS, Baseline, TestPredictions
 from dovetail.monitoring.column_pair import ColumnPair, pair
 from dovetail.monitoring.drift import ColumnDrift
+from dovetail.monitoring.observed_rows import METHOD, PREDICTION, Observed
 from dovetail.monitoring.performance import MetricDrift
-from dovetail.serving.log import served_rows
 from dovetail.serving.log.rows import INPUT
 from dovetail.serving.log.sampling import draw
-from dovetail.serving.log.served_rows import LABEL, Window
+from dovetail.serving.log.served_rows import LABEL
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DRIFT, STABLE, SILENT = "drift", "stable", "silent"
-PREDICTION = "prediction"
-_METHOD = "method"
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """What was found in a time window.
+    """What was found in a time window, or in a batch.
 
     Attributes:
-        rows: The rows that the version answered in the window; `sampled` of them were compared.
+        rows: The rows that the version answered in the window, or of the batch; `sampled` of them were compared.
         labelled: Those of them whose label is known.
         pairs: What was compared: the columns that the log has, then the predictions.
         columns: The verdict on each input column.
@@ -60,15 +57,10 @@ class Assessment:
         return STABLE if known else SILENT
 
 
-def assess(baseline: Baseline, folder: Path, window: Window, min_rows: int) -> Assessment:
-    """Compare the window's rows of the prediction log in `folder` with the baseline.
-
-    Raises:
-        OSError: when the prediction log cannot be read.
-    """
+def assess(baseline: Baseline, observed: Observed, min_rows: int) -> Assessment:
+    """Compare rows that a version answered, or is to answer, with its baseline."""
     names = list(baseline.trained.table.columns)
-    rows = served_rows.count(folder, window)
-    table = served_rows.sample(folder, window, [*(INPUT + name for name in names), PREDICTION, _METHOD], MOST_ROWS)
+    rows, table = observed.rows, observed.table
     logged = [name for name in names if INPUT + name in table.column_names]
     pairs = [pair(name, baseline.trained.table[name], table[INPUT + name].to_pandas()) for name in logged]
     tested = baseline.tested if isinstance(baseline.tested, TestPredictions) else None
@@ -76,7 +68,7 @@ def assess(baseline: Baseline, folder: Path, window: Window, min_rows: int) -> A
         pairs.append(_predictions(tested, table))
     verdicts = drift.compare(pairs, min_rows)
     by_name = dict(zip(logged, verdicts, strict=False))
-    labelled = _predicted(served_rows.labelled(folder, window, [PREDICTION, _METHOD]))
+    labelled = _predicted(observed.labelled)
     shown = [name for name in names if baseline.inputs or name in by_name]
     notes = [] if tested else [f"neither predictions nor the metric are compared: {baseline.tested}"]
     if tested and (wrong := unusable(tested, labelled)):
@@ -86,7 +78,7 @@ def assess(baseline: Baseline, folder: Path, window: Window, min_rows: int) -> A
         sampled=len(table),
         labelled=len(labelled),
         pairs=pairs,
-        columns=tuple(by_name.get(name) or _unlogged(name, rows) for name in shown),
+        columns=tuple(by_name.get(name) or _absent(name, observed) for name in shown),
         prediction=verdicts[-1] if tested else None,
         metric=metric_of(tested, labelled, min_rows) if tested else None,
         notes=tuple(notes),
@@ -108,7 +100,7 @@ def _predicted(table: "pa.Table") -> "pa.Table":
     """The rows for which the answer was a prediction, not probabilities."""
     import pyarrow.compute as pc
 
-    return table.filter(pc.equal(table[_METHOD], "predict")) if _METHOD in table.column_names else table
+    return table.filter(pc.equal(table[METHOD], "predict")) if METHOD in table.column_names else table
 
 
 def metric_of(tested: TestPredictions, labelled: "pa.Table", min_rows: int) -> MetricDrift:
@@ -127,6 +119,5 @@ def _column(table: "pa.Table", name: str) -> Any:
     return table[name].to_pandas() if name in table.column_names else pd.Series([], dtype=object)
 
 
-def _unlogged(name: str, rows: int) -> ColumnDrift:
-    why = "not in the prediction log: left out by its configuration, or never sent" if rows else "nothing was served"
-    return ColumnDrift(name, kind=None, rows=0, reason=why)
+def _absent(name: str, observed: Observed) -> ColumnDrift:
+    return ColumnDrift(name, kind=None, rows=0, reason=observed.absent)

@@ -104,15 +104,16 @@ def _tested(
 ) -> TestPredictions | str:
     metric, allow = settings
     artifact = subject.lineage.artifact
-    stored = store.stored_md5(subject.run.id, artifact.path)
+    stored = store.stored_md5(subject.run.id, artifact)
     if stored != artifact.md5:
         return f"the registry holds md5 {stored}, not {artifact.md5}"
-    try:
-        file = workspace.storage.object(artifact)
-    except DovetailError as error:
-        return error.message
     source = f"models:/{subject.model}/{subject.version}"
-    found = trial.start(Trial(store.uri, source, str(file), allow, tests.table, timed=False)).result()
+    with tempfile.TemporaryDirectory(dir=workspace.scratch) as folder:
+        try:
+            file = workspace.storage.readable(artifact, Path(folder))
+        except DovetailError as error:
+            return error.message
+        found = trial.start(Trial(store.uri, source, str(file), allow, tests.table, timed=False)).result()
     if found.predicted is None:
         return f"the model does not predict its test set: {found.error or found.refused}"
     predicted, actual = test_set.plain(found.predicted), tests.actual

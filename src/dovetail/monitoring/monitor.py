@@ -1,32 +1,37 @@
 """`dovetail monitor`: what a version answered, compared with what it was trained and tested on; kept in MLflow."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import MissingFile, StoreError, UnknownReference, UserError
+from dovetail.errors import DataUnavailable, MissingFile, StoreError, UnknownReference, UserError
 from dovetail.monitoring.assessment import DRIFT, Assessment, assess
 from dovetail.monitoring.baseline import Baseline, baseline
 from dovetail.monitoring.drift import ColumnDrift
+from dovetail.monitoring.observed_rows import batch, logged
 from dovetail.monitoring.page import page
 from dovetail.monitoring.performance import MetricDrift
+from dovetail.registration.describe import describe_anew
 from dovetail.registration.resolve import TrackedModel, resolve
 from dovetail.repo.workspace import Workspace
-from dovetail.serving.log.location import log_folder
+from dovetail.serving.log import served_rows
+from dovetail.serving.log.location import Place, S3Folder, log_folder
+from dovetail.serving.log.object_store import said
 from dovetail.serving.log.served_rows import Window
+from dovetail.system.page_file import write_page
 from dovetail.tracking.connection import Tracking
-from dovetail.tracking.monitoring_runs import MonitoredVersion
+from dovetail.tracking.monitoring_runs import DRIFTED, MonitoredVersion
 from dovetail.tracking.store import Store
+from dovetail.values.age import age
+from dovetail.values.answer import Answer
 from dovetail.values.reference import parse
 from dovetail.values.tag_keys import Monitoring
 
-PAGE = "monitor.html"  # in the run
-_AGO = re.compile(r"(?P<number>\d{1,6})(?P<unit>[mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+PAGE, BATCH_PAGE = "monitor.html", "batch.html"  # in the run
+BATCH = "batch/"  # before the metrics of batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +39,15 @@ class MonitorRequest:
     """What to compare: what `ref`, a model or version, answered `since` then.
 
     `since` is `7d`, `12h` or `30m` ago, or a time in ISO format. Columns with fewer than `min_rows` served rows get no
-    verdict. `html` is a file that the page is written to, too.
+    verdict. `html` is a file that the page is written to, too. With `data` it is the rows of that folder or file that
+    are compared, scored or not, in place of those that a server answered.
     """
 
     ref: str
     since: str = "7d"
     min_rows: int = 100
     html: Path | None = None
+    data: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class TrainingFiles:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class MonitorAnswer:
+class MonitorAnswer(Answer):
     """What a version answered from `since` until `until` (ISO 8601, UTC), compared with its baseline.
 
     Attributes:
@@ -64,6 +71,7 @@ class MonitorAnswer:
         notes: What could not be compared, and why.
         run_id: The run that has the numbers over time and the page.
         page: Where the page was written to, too.
+        data: The folder or file whose rows were compared; None: those that a server answered.
     """
 
     model: str
@@ -81,6 +89,7 @@ class MonitorAnswer:
     notes: tuple[str, ...]
     run_id: str | None = None
     page: str | None = None
+    data: str | None = None
 
     def __repr__(self) -> str:
         return f"<MonitorAnswer {self.model}/{self.version}: {self.verdict}, {self.rows} rows since {self.since}>"
@@ -103,6 +112,7 @@ class MonitorAnswer:
             "notes": list(self.notes),
             "run_id": self.run_id,
             "page": self.page,
+            "data": self.data,
         }
 
 
@@ -127,29 +137,43 @@ def monitor(
         raise StoreError(f"there is no MLflow store at {tracking.uri}", "dovetail sync")
     with tracking.store() as store:
         subject, version = _version(workspace, store, request.ref)
-        with _log_of(tracking.root, subject.model) as folder:
-            if not folder.exists() or not any(folder.iterdir()):
-                what = f"nothing that {subject.model} answered was ever logged: there is no prediction log in {folder}"
-                raise MissingFile(what, f"dovetail serve {subject.model}")
+        if request.data is None:
+            _check_logged(tracking.root, subject.model)
         observed = MonitoredVersion(subject.model, version, subject.lineage.artifact.md5)
         key = f"{observed.model}/{version} {observed.md5}"
         if key not in baselines:
             baselines.clear()  # of another version: the alias moved on
             baselines[key] = baseline(workspace, store, subject)
-        with _log_of(tracking.root, subject.model) as folder:
-            found = assess(baselines[key], folder, Window(since, now, version), request.min_rows)
-        answer = _answer(observed, baselines[key], found, since, now)
+        compared_with = baselines[key]
+        inputs = list(compared_with.trained.table.columns)
+        if request.data is None:
+            with _log_of(tracking.root, subject.model) as folder:
+                seen = logged(folder, Window(since, version=version), inputs)  # a server's clock may be ahead
+        else:
+            since, seen = now, batch(request.data, observed, inputs)
+        found = assess(compared_with, seen, request.min_rows)
+        answer = _answer(observed, compared_with, found, (since, now), request.data)
         html = page(answer.as_json(), found.pairs)
-        run_id = _keep(store, observed, found, html, now) if found.rows else None
+        is_batch = request.data is not None
+        run_id = _keep(store, observed, found, html, now, of_batch=is_batch) if found.rows else None
+        if run_id:
+            describe_anew(workspace, store, subject.model, version)
     if request.html:
-        _write(request.html, html)
+        write_page(request.html, html)
     return replace(answer, run_id=run_id, page=str(request.html) if request.html else None)
 
 
-def _keep(store: Store, observed: MonitoredVersion, found: Assessment, html: str, now: datetime) -> str:
-    """Keep numbers and page in the version's monitoring run, and tag the verdict on the version. Returns the run."""
-    run_id = store.observe(observed, _metrics(found), now.timestamp())
-    store.write_text(run_id, PAGE, html)
+def _keep(  # noqa: PLR0913
+    store: Store, observed: MonitoredVersion, found: Assessment, html: str, now: datetime, *, of_batch: bool
+) -> str:
+    """Keep numbers and page in the version's monitoring run, and tag the verdict on the version. Returns the run.
+
+    Those of batches go under names of their own, so that each is a line that can be followed.
+    """
+    prefix, page_name = (BATCH, BATCH_PAGE) if of_batch else ("", PAGE)
+    metrics = {prefix + name: value for name, value in _metrics(found).items()}
+    run_id = store.observe(observed, metrics, now.timestamp())
+    store.write_text(run_id, page_name, html)
     if registered := store.version(observed.model, observed.version):
         store.tag_version(registered, Monitoring(found.verdict, _iso(now), run_id).tags())
     return run_id
@@ -161,13 +185,25 @@ def moment(text: str, now: datetime) -> datetime:
     Raises:
         UserError: when it is none.
     """
-    if ago := _AGO.fullmatch(text.strip()):
-        return now - timedelta(**{_UNITS[ago["unit"]]: int(ago["number"])})
+    if (ago := age(text)) is not None:
+        return now - ago
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise UserError(f"--since {text!r} is no time", "--since 7d, 12h, 2026-03-01 or 2026-03-01T12:00Z") from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _check_logged(root: Path, model: str) -> None:
+    """Let pass a model that was ever served with a log.
+
+    Raises:
+        MissingFile: when it was not, or the log cannot be read.
+    """
+    with _log_of(root, model) as folder:
+        if not served_rows.is_there(folder):
+            what = f"nothing that {model} answered was ever logged: there is no prediction log in {folder}"
+            raise MissingFile(what, f"dovetail serve {model}")
 
 
 def _version(workspace: Workspace, store: Store, text: str) -> tuple[TrackedModel, int]:
@@ -181,11 +217,12 @@ def _version(workspace: Workspace, store: Store, text: str) -> tuple[TrackedMode
 
 
 @contextmanager
-def _log_of(root: Path, model: str) -> Iterator[Path]:
-    """The folder of the model's prediction log, for reading it: what cannot be read is translated.
+def _log_of(root: Path, model: str) -> Iterator[Place]:
+    """The place of the model's prediction log, for reading it: what cannot be read is translated.
 
     Raises:
         MissingFile: when a file cannot be read.
+        DataUnavailable: when S3 cannot.
     """
     import pyarrow as pa
 
@@ -193,16 +230,21 @@ def _log_of(root: Path, model: str) -> Iterator[Path]:
     try:
         yield folder
     except (OSError, pa.ArrowException) as error:
-        why = " ".join(str(error).split())
-        raise MissingFile(
-            f"the prediction log {folder} cannot be read: {why}", "delete the file that it names"
-        ) from error
+        what = f"the prediction log {folder} cannot be read: {said(error)}"
+        if isinstance(folder, S3Folder):
+            raise DataUnavailable(what, "the same again, once S3 answers") from error
+        raise MissingFile(what, "delete the file that it names") from error
 
 
 def _answer(
-    observed: MonitoredVersion, compared_with: Baseline, found: Assessment, since: datetime, now: datetime
+    observed: MonitoredVersion,
+    compared_with: Baseline,
+    found: Assessment,
+    times: tuple[datetime, ...],
+    data: Path | None,
 ) -> MonitorAnswer:
     trained = compared_with.trained
+    since, now = times
     return MonitorAnswer(
         model=observed.model,
         version=observed.version,
@@ -217,6 +259,7 @@ def _answer(
         metric=found.metric,
         reference=TrainingFiles(trained.path, trained.md5, trained.rows),
         notes=found.notes,
+        data=str(data) if data else None,
     )
 
 
@@ -229,6 +272,8 @@ def _metrics(found: Assessment) -> dict[str, float]:
         "drift": float(found.verdict == DRIFT),
     }
     for column in found.compared:
+        if column.drifted:
+            values[DRIFTED + column.name] = 1.0 if column.psi is None else column.psi
         for name in ("psi", "statistic", "p_corrected", "wasserstein", "unseen"):
             values[f"{name}/{column.name}"] = getattr(column, name)
         values[f"missing/{column.name}"] = column.missing.served if column.missing and column.p is not None else None
@@ -236,14 +281,6 @@ def _metrics(found: Assessment) -> dict[str, float]:
         for name, value in asdict(found.metric.served).items():
             values[f"metric/{found.metric.name}" + ("" if name == "value" else f"_{name}")] = value
     return {name: float(value) for name, value in values.items() if value is not None}
-
-
-def _write(path: Path, html: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--html {path} cannot be written: {error.strerror}", "--html with another path") from error
 
 
 def _iso(time: datetime) -> str:

@@ -96,6 +96,8 @@ def _headline(answer: dict[str, Any]) -> str:
 
 
 def _summary(answer: dict[str, Any]) -> str:
+    if answer.get("data"):
+        return f"{answer['rows']:,} rows of {escape(answer['data'])}"
     since, until = (f"{answer[key][:16].replace('T', ' ')} UTC" for key in ("since", "until"))
     return f"{answer['rows']:,} rows answered, {answer['labelled']:,} of them labelled, from {since} to {until}"
 

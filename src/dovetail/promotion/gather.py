@@ -1,7 +1,9 @@
 """The evidence about a version: where it comes from, how it behaves, how it compares with the champion."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from dovetail.errors import DovetailError
@@ -52,12 +54,18 @@ def gather(
     Raises:
         UserError: when a gate has an unknown key.
     """
-    subject, champion = candidate.subject, candidate.champion
+    with tempfile.TemporaryDirectory(dir=workspace.scratch) as folder:
+        return _gather(_Sources(workspace, store, Path(folder)), candidate, known)
+
+
+def _gather(sources: "_Sources", candidate: Candidate, known: Callable[[Evidence], None]) -> Evidence:
+    workspace, store, subject, champion = sources.workspace, sources.store, candidate.subject, candidate.champion
     inputs, _ = store.columns(subject.model, subject.version or 0)
     tests = test_set.find(workspace, subject.lineage, inputs, candidate.gate(rules.CHAMPION)["target"])
-    started = _start(workspace, store, candidate, subject, tests)
-    champion_started = _start(workspace, store, candidate, champion, tests) if champion else None
-    evidence = Evidence(subject.run.metrics, has_signature=bool(inputs))
+    started = _start(sources, candidate, subject, tests)
+    champion_started = _start(sources, candidate, champion, tests) if champion else None
+    has_signature = bool(inputs) or store.has_signature(subject.model, subject.version or 0)
+    evidence = Evidence(subject.run.metrics, has_signature=has_signature)
     known(evidence)
     version = store.version(subject.model, subject.version or 0)
     comes_from = origin(workspace, subject.lineage, candidate.commit, version.reproduced if version else None)
@@ -85,19 +93,29 @@ def gather(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Where a trial's model comes from; below `folder` a model that is a folder is written."""
+
+    workspace: Workspace
+    store: Store
+    folder: Path
+
+
 def _start(
-    workspace: Workspace, store: Store, candidate: Candidate, subject: TrackedModel, tests: TestSet | str
+    sources: _Sources, candidate: Candidate, subject: TrackedModel, tests: TestSet | str
 ) -> tuple[Served, RunningTrial | None]:
     """What is known of the artifact without reading it; its trial is started only if the digest is the right one."""
+    store = sources.store
     artifact = subject.lineage.artifact
-    served = Served(artifact.md5, store.stored_md5(subject.run.id, artifact.path), artifact.size or 0)
+    served = Served(artifact.md5, store.stored_md5(subject.run.id, artifact), artifact.size or 0)
     if served.stored_md5 != artifact.md5:
         return replace(served, error=f"the registry holds md5 {served.stored_md5}, not {artifact.md5}"), None
-    served = package.check(workspace, store, subject, served)
+    served = package.check(sources.workspace, store, subject, served)
     if not served.may_be_read:
         return replace(served, error="the registry's package is not the one that was registered"), None
     try:
-        file = workspace.storage.object(artifact)
+        file = sources.workspace.storage.readable(artifact, sources.folder)
     except DovetailError as error:
         return replace(served, error=error.message), None
     return served, trial.start(

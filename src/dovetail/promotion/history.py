@@ -9,6 +9,7 @@ from dovetail.errors import UserError
 from dovetail.promotion.known_names import check_named
 from dovetail.repo.ledger import Event
 from dovetail.repo.workspace import Workspace
+from dovetail.values.answer import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class HistoryEvent:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class HistoryAnswer:
+class HistoryAnswer(Answer):
     """The events of a model, newest first; with `at` what was named at that time."""
 
     model: str

@@ -1,14 +1,18 @@
 """Models and aliases by name: what git's tags, dvc.yaml and MLflow know of, before something is asked of it or made."""
 
+from typing import TYPE_CHECKING
+
 from dovetail.errors import UnknownAlias
 from dovetail.repo.ledger import Ledger
-from dovetail.repo.workspace import Workspace
-from dovetail.tracking.store import Store
 from dovetail.values.names import nearest, unknown
 from dovetail.values.reference import PRODUCTION, STANDARD
 
+if TYPE_CHECKING:
+    from dovetail.repo.workspace import Workspace
+    from dovetail.tracking.store import Store
 
-def check_named(workspace: Workspace, ledger: Ledger, model: str, alias: str | None) -> None:
+
+def check_named(workspace: "Workspace", ledger: Ledger, model: str, alias: str | None) -> None:
     """Check the names of what has no event in the ledger.
 
     Raises:
@@ -23,7 +27,7 @@ def check_named(workspace: Workspace, ledger: Ledger, model: str, alias: str | N
         raise UnknownAlias(unknown(model, "alias", alias, known or [PRODUCTION]), f"dovetail history {model}")
 
 
-def check_alias(workspace: Workspace, store: Store, model: str, alias: str) -> None:
+def check_alias(workspace: "Workspace", store: "Store", model: str, alias: str) -> None:
     """Check that the alias is a usual one, or that some model has or had it.
 
     Raises:

@@ -15,6 +15,7 @@ from dovetail.promotion import widening
 from dovetail.promotion.choice import champion_number, choose
 from dovetail.promotion.gather import Candidate, gather
 from dovetail.promotion.known_names import check_alias
+from dovetail.registration.describe import describe_anew
 from dovetail.registration.resolve import TrackedModel, commit_of, resolve
 from dovetail.repo import ledger_write
 from dovetail.repo.ledger import FORCE, PROMOTE, Ledger, Note
@@ -22,6 +23,7 @@ from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
+from dovetail.values.answer import Answer
 from dovetail.values.reference import PRODUCTION, ByVersion
 
 
@@ -43,7 +45,7 @@ class PromoteRequest:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class PromoteAnswer:
+class PromoteAnswer(Answer):
     """What came of a promotion.
 
     Attributes:
@@ -250,11 +252,17 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
         allow=plan.candidate.allowed_later,
         value=(registered.value if registered else None) or "",
     )
-    tag = ledger_write.write(workspace.git, tags, (artifact, request.alias), commit, note)
+    made = registered.created if registered else 0
+    tag = ledger_write.write(workspace.git, tags, (artifact, request.alias), commit, note, made=made)
     try:
         store.set_alias(request.model, request.alias, version.version)
     except Exception as error:
         raise StoreError(f"the tag {tag} is made, MLflow's alias was not moved: {error}", "dovetail sync") from error
+    try:
+        describe_anew(workspace, store, request.model, version.version)
+    except Exception as error:
+        what = f"the tag {tag} is made and the alias moved, MLflow's description was not written: {error}"
+        raise StoreError(what, "dovetail sync") from error
     return tag
 
 

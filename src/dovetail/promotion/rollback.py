@@ -5,11 +5,13 @@ from typing import Any
 
 from dovetail.errors import DovetailError, NothingBehind
 from dovetail.promotion.known_names import check_named
+from dovetail.registration.describe import describe_anew
 from dovetail.repo.ledger import ROLLBACK, Event, Note
 from dovetail.repo.ledger_write import write
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking
+from dovetail.values.answer import Answer
 from dovetail.values.reference import PRODUCTION
 
 
@@ -23,7 +25,7 @@ class RollbackRequest:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RollbackAnswer:
+class RollbackAnswer(Answer):
     """What came of a rollback.
 
     Attributes:
@@ -87,6 +89,10 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
         )  # fmt: skip
         tag = write(workspace.git, ledger, (artifact, alias), previous.tag.commit, note)
         number, problem = _move_alias(tracking, model, alias, md5)
+        if number:
+            with tracking.store() as store:
+                for one in (number, current.version):
+                    describe_anew(workspace, store, model, one)
     return RollbackAnswer(model, alias, number or previous.version, current.version, tag, problem)
 
 

@@ -1,6 +1,6 @@
 """The rows that a model was evaluated on: finding them, and the metrics of models on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ def find(workspace: Workspace, made: Lineage, inputs: Sequence[str], target: str
     """
     why = "no table that it was evaluated on is available"
     for ref in (ref for ref, role in made.data.items() if role == "evaluation"):
-        table = _table(workspace, ref)
+        table = _whole(workspace, ref)
         if table is None or not set(inputs) <= set(table.columns):
             continue
         others = [str(name) for name in table.columns if name not in inputs]
@@ -74,11 +74,11 @@ def seen_by(workspace: Workspace, champion: Lineage, table: "pd.DataFrame") -> A
 
     seen = np.zeros(len(table), dtype=bool)
     for ref in (ref for ref, role in champion.data.items() if role == "training"):
-        learned = _table(workspace, ref)
-        if learned is not None and set(table.columns) <= set(learned.columns):
-            with suppress(ValueError, TypeError):  # columns of other types: then none of these rows is the same
-                rows = hash_pandas_object(learned[list(table.columns)].astype(table.dtypes), index=False)
-                seen |= hash_pandas_object(table, index=False).isin(rows).to_numpy()
+        for learned in _tables(workspace, ref):
+            if set(table.columns) <= set(learned.columns):
+                with suppress(ValueError, TypeError):  # columns of other types: then none of these rows is the same
+                    rows = hash_pandas_object(learned[list(table.columns)].astype(table.dtypes), index=False)
+                    seen |= hash_pandas_object(table, index=False).isin(rows).to_numpy()
     return seen
 
 
@@ -107,8 +107,23 @@ def plain(values: Any) -> Any:
     return array.astype(str) if array.dtype.kind == "O" else array
 
 
-def _table(workspace: Workspace, ref: FileRef) -> "pd.DataFrame | None":
+def _whole(workspace: Workspace, ref: FileRef) -> "pd.DataFrame | None":
+    """The table in a file, or in all files of a folder; None where one of them cannot be read."""
+    import pandas as pd
+
+    tables = list(_tables(workspace, ref))
+    if len(tables) < 2:  # noqa: PLR2004
+        return tables[0] if tables else None
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+def _tables(workspace: Workspace, ref: FileRef) -> "Iterator[pd.DataFrame]":
+    """The table in a file, or those in a folder of parts, one after the other; none where one cannot be read."""
     try:
-        return frame(workspace.storage.object(ref), ref.path)
+        for file in workspace.storage.files(ref) if ref.is_folder else [ref]:
+            table = frame(workspace.storage.object(file), file.path)
+            if table is None:
+                return
+            yield table
     except (DovetailError, ValueError, OSError):
-        return None
+        return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.joblib_model import JoblibModel, NotAllowedError
-from dovetail.models.reader import read
+from dovetail.models.reader import read_at
 from dovetail.system.processes import NoAnswer, Worker, start_worker
 from dovetail.tracking.store import Described, describe
 
@@ -94,7 +94,7 @@ def _run(prepared: tuple[Trial, Described | Exception]) -> TrialResult:
 
 
 def _try(trial: Trial, described: Described | Exception) -> TrialResult:
-    served = JoblibModel(read(Path(trial.file).read_bytes(), trial.allow))
+    served = JoblibModel(read_at(Path(trial.file), trial.allow))
     if isinstance(described, Exception):
         raise described
     model, example = described.served(served), described.example
@@ -104,12 +104,12 @@ def _try(trial: Trial, described: Described | Exception) -> TrialResult:
     predicted = None
     if trial.table is not None:
         columns = [name for name in inputs if name in trial.table.columns] or list(trial.table.columns)
-        predicted = _labels(served.estimator, model.predict(trial.table[columns]))
+        predicted = _labels(served.estimator, model.predict(described.given(trial.table[columns])))
     row = example if example is not None else trial.table
     missing = timing = None
     if trial.timed and row is not None and len(row):
-        missing = _answers_missing(model, row.head(1), inputs if trial.missing else optional)
-        timing = _p99(model, row.head(1))
+        missing = _answers_missing(model, row[:1], inputs if trial.missing else optional)
+        timing = _p99(model, row[:1])
     return TrialResult(
         has_example=example is not None, predicted=predicted, inputs=inputs, missing=missing, p99_ms=timing
     )

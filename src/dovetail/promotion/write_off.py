@@ -14,6 +14,7 @@ from dovetail.repo.tag_names import parse_name
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking
+from dovetail.values.answer import Answer
 from dovetail.values.reference import PRODUCTION
 
 
@@ -27,7 +28,7 @@ class WriteOffRequest:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class WriteOffAnswer:
+class WriteOffAnswer(Answer):
     """What was written off.
 
     Attributes:

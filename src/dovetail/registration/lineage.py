@@ -1,7 +1,9 @@
 """Lineage both ways: from a version up to the raw data that made it, from data down to every version made of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from dovetail.errors import DovetailError, UnknownReference
@@ -12,27 +14,31 @@ from dovetail.tracking.connection import Tracking
 from dovetail.tracking.run_content import ENVIRONMENT_FILE
 from dovetail.tracking.store import RunDetails, Store
 from dovetail.values import tag_keys
+from dovetail.values.answer import Answer
 from dovetail.values.environment import Environment, pinned
 from dovetail.values.lineage import Lineage
 from dovetail.values.names import unknown
-from dovetail.values.reference import ByDigest, ByPath, parse
+from dovetail.values.reference import ByDigest, ByPath, ByVersion, parse
+from dovetail.values.scored import Scored
+from dovetail.values.scored import scored as scored_file
 
 
 @dataclass(frozen=True, slots=True)
 class LineageRequest:
-    """What to explain: a reference to a model, or a data file's path or md5."""
+    """What to explain: a reference to a model, a data file's path or md5, or a file that `dovetail predict` wrote."""
 
     ref: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ModelLineage:
+class ModelLineage(Answer):
     """What made a version, or a run without one.
 
     Attributes:
         verified: Whether the bytes that MLflow stores have the digest that dvc.lock records.
         commits: Those that record the model, newest first.
         available: Where the bytes of each data file are kept, by md5: `cache`, `remote`, `git`.
+        scored: What a scored file says of itself, where one was asked for.
     """
 
     model: str
@@ -44,6 +50,7 @@ class ModelLineage:
     commits: tuple[Commit, ...]
     available: Mapping[str, list[str]]
     environment: Environment
+    scored: Scored | None = None
 
     def __repr__(self) -> str:
         name = f"{self.model}/{self.version}" if self.version else f"runs:/{self.run.id}"
@@ -79,6 +86,7 @@ class ModelLineage:
                 "packages": self.environment.packages,
                 "computing": dict(self.environment.computing),
             },
+            **({"scored": self.scored.as_json()} if self.scored else {}),
         }
 
 
@@ -102,7 +110,7 @@ class VersionOfData:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class DataLineage:
+class DataLineage(Answer):
     """Every version and run that was made of a data file; `path` is None where an md5 was asked for."""
 
     path: str | None
@@ -127,17 +135,47 @@ LineageAnswer = ModelLineage | DataLineage
 
 
 def lineage(workspace: Workspace, tracking: Tracking, request: LineageRequest) -> LineageAnswer:
-    """What made a model, or what was made of a data file.
+    """What made a model, or the version that scored a file, or what was made of a data file.
 
     Raises:
         UnknownReference: naming what there is.
         StoreError: when MLflow does not answer.
     """
+    scored = _scored(workspace, request.ref)
     with tracking.reading() as store:
+        if scored:
+            return replace(
+                _of_model(workspace, store, resolve(workspace, store, _version_of(store, scored))), scored=scored
+            )
         reference = parse(request.ref, frozenset(workspace.tree.declared.models) | frozenset(store.models()))
         if isinstance(reference, ByPath | ByDigest):
             return _of_data(workspace, store, reference)
         return _of_model(workspace, store, resolve(workspace, store, reference))
+
+
+def _scored(workspace: Workspace, path: str) -> Scored | None:
+    """What a file that `dovetail predict` wrote says of itself; None where `path` names none."""
+    for file in (Path(path), workspace.root / path):
+        if path.endswith(".parquet") and file.is_file():
+            import pyarrow as pa  # a tenth of a second, for a path alone
+
+            with suppress(pa.ArrowException, OSError):  # data like any other
+                found = scored_file(file)
+                return found[0] if found else None
+    return None
+
+
+def _version_of(store: Store, scored: Scored) -> ByVersion:
+    """The version that scored a file: the one with its bytes, whatever number it has in this store.
+
+    Raises:
+        UnknownReference: when there is none.
+    """
+    version = store.find_version(scored.model, scored.md5)
+    if version is None:
+        what = f"it was scored by {scored.model}/{scored.version} (md5 {scored.md5}), which MLflow does not have"
+        raise UnknownReference(what, "dovetail sync --all")
+    return ByVersion(scored.model, version.number)
 
 
 def _of_model(workspace: Workspace, store: Store, found: TrackedModel) -> ModelLineage:
@@ -149,7 +187,7 @@ def _of_model(workspace: Workspace, store: Store, found: TrackedModel) -> ModelL
         aliases=tuple(sorted(alias for alias, number in aliases if number == found.version)),
         run=found.run,
         lineage=made,
-        verified=store.stored_md5(found.run.id, made.artifact.path) == made.artifact.md5,
+        verified=store.stored_md5(found.run.id, made.artifact) == made.artifact.md5,
         commits=tuple(workspace.commits_with(made.kept.md5)),
         available=workspace.remote.available(list(made.data)),
         environment=pinned(store.text(found.run.id, ENVIRONMENT_FILE) or ""),
@@ -183,6 +221,7 @@ def _current(workspace: Workspace, path: str) -> tuple[str, str]:
         return clean, workspace.storage.hash(clean).md5
     except DovetailError as error:
         made = {out.path for record in workspace.tree.records.values() for out in record.outs}
-        sources = sorted({ref.path for ref in refs if not ref.is_code} - made)
+        code = {ref for ref in refs if ref.is_code or (ref.is_folder and workspace.tree.is_code_folder(ref))}
+        sources = sorted({ref.path for ref in refs if ref not in code} - made)
         what = unknown("this repository", "model or data", path, [*workspace.tree.declared.models, *sources])
         raise UnknownReference(what, "dovetail list") from error

@@ -9,6 +9,7 @@ from dovetail.errors import UnknownModel
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store, Version
+from dovetail.values.answer import Answer
 from dovetail.values.names import unknown
 
 
@@ -63,7 +64,7 @@ class ListedModel:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ListAnswer:
+class ListAnswer(Answer):
     """The models that dvc.yaml declares, in its order, then those that MLflow alone has."""
 
     models: tuple[ListedModel, ...]

@@ -9,6 +9,7 @@ import os
 import site
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dovetail.registration.remembered import Remembered
@@ -18,8 +19,17 @@ from dovetail.tracking.store import Store, Version
 _KEPT = "models-that-load"
 
 
-def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = False) -> Iterator[tuple[Version, str]]:
-    """Versions of the model that an alias names and that do not load or predict, with the reason.
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A version that does not load or predict here, why, and the next command."""
+
+    version: Version
+    why: str
+    next: str
+
+
+def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = False) -> Iterator[Unreadable]:
+    """Versions of the model that an alias names and that do not load or predict.
 
     One whose files are gone or changed is none of them. `anew`: also what was read before is read.
     """
@@ -37,7 +47,9 @@ def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = Fa
         with store.model_file(version) as file:
             found = probe.refusal(file, allow) if file else probe.Refusal()
         if found.why or found.name:
-            yield version, found.why or f"it names {found.name}, which its gates do not allow"
+            why = found.why or f"it names {found.name}, which its gates do not allow"
+            other = f"dovetail rollback {name}, or dovetail promote {name} of a version that loads"
+            yield Unreadable(version, why, found.remedy if found.is_local else other)
         else:
             remember(workspace, version.md5, allow)
 

@@ -5,10 +5,11 @@ digests differ; what this machine computes with is asked of the operating system
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dovetail.errors import DovetailError, MissingFile
+from dovetail.errors import MissingFile
 from dovetail.registration.remembered import Remembered
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.run_content import ENVIRONMENT_FILE
@@ -40,17 +41,27 @@ def named(versions: Iterable[Version], aliases: Mapping[str, int]) -> Iterator[N
 
 
 def of_data(workspace: Workspace, lineage: Lineage) -> Iterator[Finding]:
-    """What the model in the workspace was made of and is not that any more."""
-    changed = []
+    """What the model in the workspace was made of and is not that any more, unless it is a problem already."""
+    changed, told = [], list(unrecorded_sources(workspace, lineage))
     for ref in (ref for ref, role in lineage.data.items() if role == "source"):
         try:
             here = workspace.tree.file(ref.path)
         except MissingFile:
             continue  # DVC brings it back when it is asked for
-        if here.md5 != ref.md5:
+        if here.md5 != ref.md5 and not any(one.overlaps(ref.path) for one in told):
             changed.append(_said(workspace, ref, here))
     if changed:
         yield Finding("warning", f"changed since the model was made: {_listed(changed)}", "", "dvc repro")
+
+
+def unrecorded_sources(workspace: Workspace, lineage: Lineage) -> Iterator[FileRef]:
+    """What .dvc files record of files that are other files now, and that the model was made of."""
+    used = {dep.path for stage in lineage.stages for dep in stage.deps}
+    for entry in workspace.tree.tracked.values():
+        if any(entry.ref.overlaps(dep) for dep in used):
+            with suppress(MissingFile):
+                if not workspace.tree.is_as_recorded(entry.ref):
+                    yield entry.ref
 
 
 def since(workspace: Workspace, store: Store, lineage: Lineage, one: NamedVersion) -> Iterator[Finding]:
@@ -97,9 +108,14 @@ def _change(key: str, then: str, now: str) -> str:
     return " and ".join(filter(None, [lost and f"cpu without {lost}", new and f"cpu with {new}"]))
 
 
-def _said(workspace: Workspace, then: FileRef, now: FileRef) -> str:
+def how(workspace: Workspace, then: FileRef, now: FileRef) -> str:
+    """How a file with other bytes differs, in words."""
     words = {True: "the same table, written otherwise", False: "other values", None: "other bytes"}
-    return f"{now.path} ({words[_same(workspace, then, now)]})"
+    return words[_same(workspace, then, now)]
+
+
+def _said(workspace: Workspace, then: FileRef, now: FileRef) -> str:
+    return f"{now.path} ({how(workspace, then, now)})"
 
 
 def _listed(changed: list[str]) -> str:
@@ -120,7 +136,7 @@ def _value(workspace: Workspace, ref: FileRef) -> str | None:
     known = kept.all()
     if key in known:
         return str(known[key])
-    file = _bytes(workspace, ref)
+    file = workspace.storage.here(ref)
     if file is None or file.stat().st_size > _LARGEST:
         return None
     from dovetail.values.table_value import table_digest
@@ -132,15 +148,3 @@ def _value(workspace: Workspace, ref: FileRef) -> str | None:
     if value is not None:
         kept.add(key, value)
     return value
-
-
-def _bytes(workspace: Workspace, ref: FileRef) -> Path | None:
-    """The file's bytes in DVC's cache or in the working tree; nothing is fetched."""
-    if ref.is_folder:
-        return None
-    if cached := workspace.storage.cached(ref.md5):
-        return cached
-    try:
-        return workspace.root / ref.path if workspace.storage.hash(ref.path).md5 == ref.md5 else None
-    except DovetailError:
-        return None

@@ -9,15 +9,15 @@ from dovetail.errors import UserError
 from dovetail.gates.gate_verdict import Verdict
 from dovetail.gates.rules import names
 from dovetail.joblib_model import JoblibModel, NotAllowedError
-from dovetail.models.reader import UnsupportedError, named_otherwise, read
+from dovetail.models.reader import UnsupportedError, UntrustedLoaderError, named_otherwise, read_at
 from dovetail.models.value import NoValueError, value_digest
 from dovetail.registration.projection import Projection
-from dovetail.system.processes import NoAnswer, Worker, WorkServer, silence, start_worker
+from dovetail.system.processes import NoAnswer, Worker, WorkServer, start_worker
 from dovetail.tracking.model_package import example_of
 from dovetail.values.computing import of_process
 
 _SECONDS = 120
-_REFUSED, _BROKEN, _MODULE, _WELL = "refused", "broken", "module", "well"
+_REFUSED, _BROKEN, _LACKING, _WELL = "refused", "broken", "lacking", "well"  # lacking: something on this machine
 _PREDICTS = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
 _INSTALL = "install it, or set PYTHONPATH to its folder"
 
@@ -60,7 +60,7 @@ def start(projection: Projection) -> Worker:
         UserError: when the card's example is not one.
     """
     artifact = projection.artifact
-    return start_worker(_ask, _Asked(str(artifact.file), tuple(artifact.allow), example_of(artifact.card)), _quiet)
+    return start_worker(_ask, _Asked(str(artifact.file), tuple(artifact.allow), example_of(artifact.card)))
 
 
 def finish(projection: Projection, running: Worker) -> Probed:
@@ -82,29 +82,37 @@ def finish(projection: Projection, running: Worker) -> Probed:
 
 
 class Refusal(NamedTuple):
-    """The first name in a model that is not allowed, or why it cannot be read or does not predict; empty: well."""
+    """The first name in a model that is not allowed, or why it cannot be read or does not predict; empty: well.
+
+    `is_local` says that this machine lacks something, and `remedy` what to do here.
+    """
 
     name: str = ""
     why: str = ""
     remedy: str = ""
+    is_local: bool = False
 
 
 def refusal(file: Path, allow: tuple[str, ...]) -> Refusal:
     """What keeps the model in the file from being read with these names allowed, or from predicting."""
     try:
-        said = start_worker(_ask, _Asked(str(file), allow), _quiet).result(_SECONDS)
+        said = start_worker(_ask, _Asked(str(file), allow)).result(_SECONDS)
     except NoAnswer as failure:
         return Refusal(why=str(failure), remedy=_PREDICTS)
     if said.result == _REFUSED:
         return Refusal(name=said.what)
-    return Refusal() if said.result == _WELL else Refusal(why=said.what, remedy=said.remedy)
+    return (
+        Refusal()
+        if said.result == _WELL
+        else Refusal(why=said.what, remedy=said.remedy, is_local=said.result == _LACKING)
+    )
 
 
 class Values:
     """Digests of what models are, told by one process for all of them."""
 
     def __init__(self) -> None:
-        self._server = WorkServer(_ask, _quiet)
+        self._server = WorkServer(_ask)
 
     def of(self, file: Path, allow: tuple[str, ...]) -> str | None:
         """The digest by value of the model in the file; None where it cannot be read or nobody can tell."""
@@ -119,33 +127,29 @@ class Values:
         self._server.close()
 
 
-def _quiet(asked: Any) -> Any:
-    silence()  # before the walls: behind them nothing is opened to be written
-    return asked
-
-
 def _ask(asked: _Asked) -> _Said:
     file = Path(asked.file)
     try:
-        content = file.read_bytes()
-        model = JoblibModel(read(content, asked.allow))
-        value = _value(model.estimator, content)  # before it predicts: some keep count of that
+        model = JoblibModel(read_at(file, asked.allow))
+        value = _value(model.estimator, file)  # before it predicts: some keep count of that
         if asked.example is not None:
             model.predict(asked.example)
     except NotAllowedError as error:
         return _Said(_REFUSED, error.name)
+    except UntrustedLoaderError as error:
+        return _Said(_LACKING, str(error), error.remedy)
     except UnsupportedError as error:
         return _Said(_BROKEN, str(error), error.remedy)
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
         what = named_otherwise(file.name, error) + (" ".join(str(error).split())[:500] or type(error).__name__)
         if isinstance(error.__cause__ or error, ModuleNotFoundError):
-            return _Said(_MODULE, what, _INSTALL)
+            return _Said(_LACKING, what, _INSTALL)
         return _Said(_BROKEN, what, _PREDICTS)
     return _Said(_WELL, value=value, computing=of_process(model.estimator))
 
 
-def _value(model: Any, content: bytes) -> str | None:
+def _value(model: Any, file: Path) -> str | None:
     try:
-        return value_digest(model, content)
+        return value_digest(model, file.read_bytes() if file.is_file() else None)
     except NoValueError:
         return None

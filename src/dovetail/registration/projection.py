@@ -1,7 +1,7 @@
 """What MLflow is to show of a model, read from git and DVC before MLflow is touched."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,17 +12,22 @@ from dovetail.errors import DovetailError
 from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.gate_verdict import Verdict
+from dovetail.models.folder_model import has_own_signature
 from dovetail.models.reader import packages_of
+from dovetail.registration.describe import Subject, subject
+from dovetail.registration.result_tables import result_tables
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.note import Note
 from dovetail.repo.tree import Tree
 from dovetail.tracking.model_package import ModelContent
+from dovetail.tracking.package_parts import pins
 from dovetail.tracking.run_content import ENVIRONMENT_FILE, LINEAGE_FILE
 from dovetail.tracking.store import RunContent
 from dovetail.values import computing, environment, stage_settings
 from dovetail.values.environment import Environment
-from dovetail.values.lineage import Lineage
+from dovetail.values.lineage import FileRef, Lineage
 from dovetail.values.reference import STAGING
+from dovetail.values.span import Span
 from dovetail.values.tag_keys import Provenance
 from dovetail.values.trials import trials_of
 
@@ -39,6 +44,7 @@ class Projection:
     verdicts: tuple[Verdict, ...]
     moves_staging: bool  # not where git tags say what `staging` names
     number: int | None  # of the version, if it was promoted under one
+    subject: Subject  # what its descriptions say besides
     to_compile: to_onnx.CompileRequest | None = None  # where dvc.yaml asks for it
     makers: frozenset[str] = frozenset()  # names of the stages upstream that make other models
     computing: Mapping[str, str] = field(default_factory=dict)  # what this machine computes with, and what stages set
@@ -51,6 +57,14 @@ class Projection:
     def with_value(self, value: str | None) -> "Projection":
         """The same, with the digest of what the model is."""
         return replace(self, provenance=replace(self.provenance, value=value))
+
+    def with_rows(self, count: Callable[[FileRef, Lineage], int | None]) -> "Projection":
+        """The same, with who counts the rows of its data."""
+        return replace(self, subject=replace(self.subject, rows=count))
+
+    def with_span(self, span: Span | None) -> "Projection":
+        """The same, with when the stage ran that made the model."""
+        return replace(self, run=replace(self.run, span=span))
 
     def with_computing(self, facts: Mapping[str, str]) -> "Projection":
         """The same, with what this machine computes with: it stands beside the packages."""
@@ -77,9 +91,12 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
     packages = tree.environment
     file = tree.as_file(lineage.artifact, folder)
     promoted = _promoted(tree, model, lineage)
+    has_signature = card is not None or has_own_signature(file)
     allow = tuple(
         dict.fromkeys([*rules.settings(model.gates, rules.PICKLE)["allow"], *(promoted.allow if promoted else ())])
     )
+    plots = tree.plots(model, lineage, folder)
+    tables = result_tables(tree, model, lineage, plots)
     return Projection(
         model=model,
         lineage=lineage,
@@ -92,14 +109,15 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
             dirty=tree.dirty,
             stage=tree.stage,
             experiment=tree.experiment,
-            signature=card is not None,
+            signature=has_signature,
         ),
         run=RunContent(
             params=tree.params(lineage),
             metrics=metrics,
             data=lineage.data,
-            artifacts=tree.plots(model, lineage, folder),
-            texts=_texts(lineage, packages),
+            artifacts=plots,
+            texts=_texts(lineage, packages) | tables,
+            tables=tuple(tables),
             time=tree.time,
             trials=trials_of(card),
         ),
@@ -108,12 +126,13 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
             md5=lineage.artifact.md5,
             card=card,
             requirements=(promoted.requirements if promoted else ())
-            or environment.requirements(_packages(card, file), packages),
+            or (pins(file) if file.is_dir() else environment.requirements(_packages(card, file), packages)),
             allow=allow,
         ),
-        verdicts=tuple(rules.evaluate(model.gates, Evidence(metrics, has_signature=card is not None))),
+        verdicts=tuple(rules.evaluate(model.gates, Evidence(metrics, has_signature=has_signature))),
         moves_staging=(model.name, STAGING) not in tree.ledger.aliases,
         number=tree.ledger.number(model.name, lineage.artifact.md5),
+        subject=subject(tree, model, lineage),
         makers=frozenset(
             stage.name
             for stage in lineage.stages

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.compiling import compiled_model, to_onnx
-from dovetail.errors import UserError
+from dovetail.errors import ForeignStore, NotPermitted, StoreError, UserError
 from dovetail.gates.gate_verdict import Verdict
 from dovetail.models.value import same_value
-from dovetail.registration import live_runs, loading, probe, script_uris
+from dovetail.registration import live_runs, loading, probe, script_uris, stage_times
+from dovetail.registration.describe import describe, readable
 from dovetail.registration.projection import Projection, project
+from dovetail.registration.row_counts import RowCounts
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
 from dovetail.system.processes import in_parallel
 from dovetail.tracking.connection import Tracking, import_mlflow
 from dovetail.tracking.store import Run, Store, Version
 from dovetail.values import tag_keys
+from dovetail.values.answer import Answer
 from dovetail.values.finding import Finding
 from dovetail.values.reference import STAGING
+
+ENV_OFFLINE = "DOVETAIL_OFFLINE"  # set: what MLflow does not take is left to the next `dovetail sync`
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RegisterAnswer:
+class RegisterAnswer(Answer):
     """What MLflow shows of each model that was asked for, in that order."""
 
     registrations: tuple[Registration, ...]
@@ -81,6 +87,7 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
     """Make MLflow show models as they are in the workspace, and write their receipts.
 
     What is there already, by fingerprint and by md5, stays as it is; what an interruption left half done is completed.
+    Where MLflow does not answer and DOVETAIL_OFFLINE is set, the receipts alone are written: `sync` does the rest.
 
     Raises:
         UserError: before anything is written, when a model, its card or its metrics are missing or not recorded, or
@@ -88,6 +95,27 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
         StoreError: when MLflow does not take it; running it again goes on from there.
         Busy: when another process holds the lock for five minutes.
     """
+    try:
+        return _register(workspace, tracking, request)
+    except StoreError as error:
+        if not os.environ.get(ENV_OFFLINE) or isinstance(error, ForeignStore | NotPermitted):
+            raise
+        with write_lock(tracking.root):
+            return RegisterAnswer(
+                tuple(_put_off(workspace, each, error) for each in _projections(workspace, request.names))
+            )
+
+
+def _put_off(workspace: Workspace, projection: Projection, error: StoreError) -> Registration:
+    """Let DVC go on, and keep the commit or the experiment that it makes: from there `sync` finds it."""
+    name, fingerprint = projection.model.name, projection.lineage.fingerprint
+    _write_receipt(workspace.root / projection.model.receipt, fingerprint)
+    why = f"{error.message}. Once a commit or an experiment holds it, `dovetail sync --all` writes it"
+    later = Finding("warning", f"{name} is not in MLflow yet", why, "dovetail sync --all")
+    return Registration(name, fingerprint, "", False, None, False, (), (), warnings=(later,))  # noqa: FBT003
+
+
+def _register(workspace: Workspace, tracking: Tracking, request: RegisterRequest) -> RegisterAnswer:
     read = partial(_projections, workspace, request.names)
     # Importing MLflow takes as long as reading the workspace: where nobody has imported it yet, both happen at once.
     projections = read() if "mlflow" in sys.modules else in_parallel(read, import_mlflow)
@@ -100,7 +128,8 @@ def register(workspace: Workspace, tracking: Tracking, request: RegisterRequest 
         for known, found in zip(projections, asked, strict=True):
             judged = replace(known, verdicts=(*known.verdicts, *found.verdicts))
             projection = judged.with_value(found.value).with_computing(found.computing)
-            scripts = script_uris.findings(workspace.root, projection.lineage.programs, tracking.uri)
+            commands = [(stage.name, stage.cmd) for stage in projection.lineage.stages]
+            scripts = script_uris.findings(workspace.root, projection.lineage.programs, tracking.uri, commands)
             done.append(replace(apply(store, projection), warnings=tuple(scripts)))
             _allow(store, projection)
             if not found.verdicts:
@@ -118,12 +147,25 @@ def _projections(workspace: Workspace, names: tuple[str, ...]) -> list[Projectio
                 f"{model.receipt} is a folder, and the receipt of {model.name} goes there",
                 f"rm -r {workspace.typed(model.receipt)}",
             )
-    return [project(tree, model, workspace.root) for model in models]
+    projections = (project(tree, model, workspace.root) for model in models)
+    counts = RowCounts(workspace)
+    return [one.with_span(stage_times.seen(workspace, one.lineage)).with_rows(counts.of) for one in projections]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What `record` answers, and the run and the version as they were found or made."""
+
+    done: Registration
+    run: Run
+    version: Version | None
 
 
 def apply(store: Store, projection: Projection) -> Registration:
     """Carry a projection out: run, version and `staging`."""
-    done = record(store, projection)
+    recorded = record(store, projection)
+    done = recorded.done
+    describe(store, projection.subject, recorded.run, recorded.version)
     if done.version is None:
         return done
     name = projection.model.name
@@ -131,11 +173,28 @@ def apply(store: Store, projection: Projection) -> Registration:
     return replace(done, aliases=tuple(sorted(alias for alias, number in aliases.items() if number == done.version)))
 
 
-def record(store: Store, projection: Projection) -> Registration:
+def record(store: Store, projection: Projection) -> Recorded:
     """Make the run and the version. An experiment makes a run alone: a sweep of fifty must not make fifty versions."""
+    if not store.is_shared or _is_recorded(store, projection):
+        return _record(store, projection)
+    with store.turn(projection.model.name):
+        return _record(store, projection)
+
+
+def _is_recorded(store: Store, projection: Projection) -> bool:
+    """Whether there is nothing left that another clone could be making at the same time."""
+    name = projection.model.name
+    run = store.find_run(store.experiment(name), projection.lineage.fingerprint)
+    is_experiment = projection.provenance.experiment is not None
+    return bool(run and run.complete and (is_experiment or store.find_version(name, projection.artifact.md5)))
+
+
+def _record(store: Store, projection: Projection) -> Recorded:
     live = live_runs.find(store, projection)
     projection = projection.with_stages_computing(live_runs.computing(live))
     model, tags = projection.model, projection.provenance.tags()
+    shown = {tag_keys.shown_name(name): value for name, value in projection.run.metrics.items()}
+    first = readable(projection.subject, shown, tags)
     experiment = projection.provenance.experiment
     place = store.experiment(model.name)
     found = store.find_run(place, projection.lineage.fingerprint)
@@ -144,7 +203,7 @@ def record(store: Store, projection: Projection) -> Registration:
         run = store.adopt_run(run, tags)
     if run is None:
         name = experiment or f"{model.name}-{projection.lineage.fingerprint[:8]}"
-        run = store.create_run(place, name, tags, projection.run.time)
+        run = store.create_run(place, name, first | tags, projection.run.began)
     live_runs.gather(store, projection, live, run, created=not run.complete)
     model_id = None
     if not run.complete:
@@ -152,7 +211,8 @@ def record(store: Store, projection: Projection) -> Registration:
         store.show_trials(run, projection.run)
         model_id = logged_model(store, run, projection)
         store.link_model(run, model_id)
-        store.finish_run(run, projection.run.time)
+        span = projection.run.span
+        store.finish_run(run, span.ended if span else None)
     version, created, verdict = None, False, ""
     if experiment is None:
         version = store.find_version(model.name, projection.artifact.md5)
@@ -161,12 +221,12 @@ def record(store: Store, projection: Projection) -> Registration:
             if projection.number:
                 store.skip_numbers(model.name, projection.number)
             allowed = {tag_keys.PICKLE_ALLOW: ",".join(projection.artifact.allow)} if projection.artifact.allow else {}
-            version, created = store.create_version(model.name, model_id, run, tags | allowed, model.desc), True
+            version, created = store.create_version(model.name, model_id, run, first | tags | allowed, model.desc), True
         elif same_value(version.value, projection.provenance.value) is None and projection.provenance.value:
             # Registered before values had a digest, or with one of another form.
             store.tag_version(version, {tag_keys.MODEL_VALUE: projection.provenance.value})
         verdict = compile_version(store, version, projection)
-    return Registration(
+    done = Registration(
         model=model.name,
         fingerprint=projection.lineage.fingerprint,
         run_id=run.id,
@@ -177,6 +237,7 @@ def record(store: Store, projection: Projection) -> Registration:
         gates=projection.verdicts,
         onnx=verdict,
     )
+    return Recorded(done, replace(run, tags={**run.tags, **tags}, metrics={**run.metrics, **shown}), version)
 
 
 def compile_version(store: Store, version: Version, projection: Projection, *, again: bool = False) -> str:

@@ -1,5 +1,6 @@
 """REF → the version or run that it names, and the commit that holds what made it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dovetail.errors import DovetailError, UnknownReference
@@ -7,6 +8,7 @@ from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.run_content import LINEAGE_FILE
 from dovetail.tracking.store import RunDetails, Store
+from dovetail.values import tag_keys
 from dovetail.values.lineage import Lineage
 from dovetail.values.names import unknown
 from dovetail.values.reference import PRODUCTION, STAGING, STANDARD, ByAlias, ByCommit, ByRun, ByVersion, Reference
@@ -96,12 +98,23 @@ def _recorded(store: Store, run: RunDetails) -> Lineage:
         return found
     if store.has_file(run.id, LINEAGE_FILE):
         raise UnknownReference(f"{LINEAGE_FILE} of run {run.id} cannot be read", "dovetail sync --repair")
-    raise UnknownReference(f"run {run.id} was not made by dovetail: it has no {LINEAGE_FILE}", "dovetail register")
+    if tag_keys.FINGERPRINT in run.tags:
+        raise UnknownReference(f"{LINEAGE_FILE} of run {run.id} is gone", "dovetail sync --repair")
+    raise UnknownReference(f"run {run.id} was not made by dovetail: it has no {LINEAGE_FILE}", "dovetail list")
 
 
 def commit_of(workspace: Workspace, made: Lineage, *, experiments: bool = False) -> Commit | None:
     """The newest commit of a branch or tag (or of an experiment) that holds the model with all that made it."""
-    for commit in workspace.commits_with(made.kept.md5, experiments=experiments):
+    return _holding(workspace, made, workspace.commits_with(made.kept.md5, experiments=experiments))
+
+
+def first_commit_of(workspace: Workspace, made: Lineage) -> Commit | None:
+    """The oldest commit of a branch or tag that holds the model with all that made it."""
+    return _holding(workspace, made, reversed(workspace.commits_with(made.kept.md5, experiments=False)))
+
+
+def _holding(workspace: Workspace, made: Lineage, commits: Iterable[Commit]) -> Commit | None:
+    for commit in commits:
         tree = workspace.at(commit)
         try:
             records = tree.records  # read without DVC: many commits of these bytes made them in another way

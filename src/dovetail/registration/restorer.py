@@ -7,13 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dovetail.errors import DataMissing, DovetailError, MissingFile, StaleLock, UserError
+from dovetail.registration import stage_times
+from dovetail.registration.describe import Descriptions, subject
 from dovetail.registration.probe import Values
 from dovetail.registration.projection import project
 from dovetail.registration.register import record
 from dovetail.registration.restore_order import Restorable
+from dovetail.repo.git import Git
+from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
 from dovetail.repo.tree import Tree
 from dovetail.tracking.store import Store
+from dovetail.values import tag_keys
 from dovetail.values.finding import Finding
 from dovetail.values.reference import STAGING
 
@@ -30,11 +35,22 @@ class Count:
         return replace(self, created=self.created + created, present=self.present + (not created))
 
 
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """The version that `staging` names: its number, when it was made, and the first commit that holds it, if known."""
+
+    number: int = 0
+    time: int = 0
+    commit: Commit | None = None
+
+
 @dataclass
 class Restorer:
     """Finds what is missing in trees and restores it, and counts."""
 
     store: Store
+    git: Git
+    root: Path  # where it is kept how long stages took
     scratch: Path
     ledger: Ledger
     problems: list[Finding]
@@ -42,8 +58,9 @@ class Restorer:
     named: Callable[[], frozenset[str]]  # the fingerprints of the models that a ref or the working tree names
     runs: Count = Count()
     versions: Count = Count()
+    descriptions: Descriptions = field(default_factory=Descriptions)
     seen: set[tuple[str, str, bool]] = field(default_factory=set)
-    staging: dict[str, tuple[int, int]] = field(default_factory=dict)  # what it named when it was first asked for
+    staging: dict[str, Staged] = field(default_factory=dict)  # what it named when it was first asked for
     told: set[str] = field(default_factory=set)
     earned: dict[str, int] = field(default_factory=dict)  # by model: what it is to name in the end
     passed_over: list[str] = field(default_factory=list)
@@ -66,6 +83,7 @@ class Restorer:
                 self._problem(tree, tree.where, error)
                 return
             key = (model.name, lineage.fingerprint, tree.experiment is None)
+            self.descriptions.see(subject(tree, model, lineage))
             if key not in self.seen:
                 self.seen.add(key)
                 is_version = tree.experiment is None
@@ -85,8 +103,10 @@ class Restorer:
         try:
             with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 projection = project(one.tree, one.model, Path(folder))
+                projection = projection.with_span(stage_times.known(self.root, one.lineage))
                 value = self.values.of(projection.artifact.file, tuple(projection.artifact.allow))
-                result = record(self.store, projection.with_value(value))
+                recorded = record(self.store, projection.with_value(value))
+                result = recorded.done
         except DovetailError as error:
             what = f"{one.model.name} of {one.tree.where}"
             if isinstance(error, DataMissing) and one.lineage.fingerprint not in self.named():
@@ -95,6 +115,7 @@ class Restorer:
                 self._problem(one.tree, what, error)
         else:
             self._count(one, run_created=result.run_created, version_created=result.version_created)
+            self.descriptions.found(one.lineage, recorded.run, recorded.version)
             if result.version and projection.earns_staging and self._is_newer(one):
                 self.earned[one.model.name] = max(result.version, self.earned.get(one.model.name, 0))
             if one.number and result.version != one.number:
@@ -114,23 +135,43 @@ class Restorer:
         if run is None or not run.complete:
             return False
         if not one.is_version:
+            self.descriptions.found(one.lineage, run, None)
             return True
         version = self.store.find_version(one.model.name, one.lineage.artifact.md5)
         if version is None:
             return False
-        return version.number <= self._staged(one.model.name)[0] or not self._is_newer(one)
+        self.descriptions.found(one.lineage, run, version)
+        return version.number <= self._staged(one).number or not self._is_newer(one)
 
     def _is_newer(self, one: Restorable) -> bool:
-        """Whether its commit is not older than the version that `staging` named when it was first asked for."""
-        return one.tree.time is None or one.tree.time // 1000 >= self._staged(one.model.name)[1] // 1000
+        """Whether its commit is not older than the version that `staging` named when it was first asked for.
 
-    def _staged(self, name: str) -> tuple[int, int]:
-        """The number of that version, and when its run began; zeros where it named none."""
+        Git's history says so, whatever the clocks of those who made the commits said; time counts between branches.
+        """
+        if one.tree.time is None or one.tree.commit is None:
+            return True
+        staged, commit = self._staged(one), one.tree.commit.sha
+        if staged.commit and self.git.is_ancestor(staged.commit.sha, commit):
+            return True
+        if staged.commit and self.git.is_ancestor(commit, staged.commit.sha):
+            return False
+        return one.tree.time // 1000 >= staged.time // 1000
+
+    def _staged(self, one: Restorable) -> Staged:
+        """That version; it was made when it was trained, or first committed."""
+        name = one.model.name
         if name not in self.staging:
             number = self.store.aliases(name).get(STAGING, 0)
             version = self.store.version(name, number) if number else None
             run = self.store.run(version.run_id) if version else None
-            self.staging[name] = number, run.started if run else 0
+            sha = run.tags.get(tag_keys.COMMITTED) if run else None
+            commit = self.git.commit(sha) if sha else None
+            if commit is None and version and version.md5:
+                commit = next(
+                    reversed(self.git.commits_with(version.md5, "dvc.lock", "*.dvc", experiments=False)), None
+                )
+            times = [run.started, run.ended] if run else []
+            self.staging[name] = Staged(number, max([*times, commit.time * 1000 if commit else 0]), commit)
         return self.staging[name]
 
     def _problem(self, tree: Tree, what: str, error: DovetailError) -> None:

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from dovetail.tracking.connection import ENV_TRACKING_URI
@@ -10,6 +11,9 @@ from dovetail.tracking.store import SQLITE
 from dovetail.values.finding import Finding
 
 _SOMEWHERE = re.compile(r"[a-z][\w+.-]+:/(/[^/]|//)|databricks|/", re.IGNORECASE)  # a host, or an absolute path
+
+_IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]+)", re.MULTILINE)
+_FROM = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]*(\([^)]*\)|[^\n#]+)", re.MULTILINE)
 
 
 def is_relative(uri: str) -> bool:
@@ -19,30 +23,77 @@ def is_relative(uri: str) -> bool:
     return _SOMEWHERE.match(uri) is None
 
 
-def findings(root: Path, paths: Iterable[str], store_uri: str) -> Iterator[Finding]:
-    """The lines of the Python files in `paths`, files and folders, that set another tracking URI than `store_uri`."""
-    for path in sorted({inner for named in paths for inner in _python_files(root, named)}):
-        for line, uri in _uris((root / path).read_text(encoding="utf-8", errors="replace")):
+def findings(
+    root: Path, paths: Iterable[str], store_uri: str, commands: Iterable[tuple[str, str]] = ()
+) -> Iterator[Finding]:
+    """The lines of the Python files in `paths`, files and folders, that set another tracking URI than `store_uri`.
+
+    So of the repository's modules that they import, and of `commands`, each a stage's name and what it runs.
+    """
+    stages = list(commands)
+    named = chain(paths, (word for _, command in stages for word in re.findall(r"(?<!\S)\w[\w./-]*\.py\b", command)))
+    for path in sorted(_with_imports(root, {inner for one in named for inner in _python_files(root, one)})):
+        for line, uri in _uris(_source(root / path)):
             remedy = f"delete line {line} of {path}: inside a stage MLflow finds the repository's store by itself"
-            if uri is not None and is_relative(uri):
-                what = f"{path}:{line} sets the tracking URI to {uri!r}"
-                why = "a temporary experiment runs in a folder that DVC deletes, and the run is deleted with it"
-                yield Finding("error", what, why, remedy)
-            elif uri != store_uri:
-                what = f"{path}:{line} sets the tracking URI" + ("" if uri is None else f" to {uri!r}")
-                why = "the script's runs are in that store, and the model's run is another one in this repository's"
-                yield Finding("warning", what, why, remedy)
+            yield from _finding(f"{path}:{line}", uri, store_uri, remedy)
+    for stage, command in stages:
+        for uri in re.findall(rf"\b{ENV_TRACKING_URI}=(\S+)", command):
+            remedy = f"delete {ENV_TRACKING_URI}={uri} from the cmd of {stage} in dvc.yaml"
+            yield from _finding(f"the cmd of stage {stage}", uri.strip("'\";"), store_uri, remedy)
+
+
+def _finding(where: str, uri: str | None, store_uri: str, remedy: str) -> Iterator[Finding]:
+    if uri is not None and is_relative(uri):
+        what = f"{where} sets the tracking URI to {uri!r}"
+        why = "a temporary experiment runs in a folder that DVC deletes, and the run is deleted with it"
+        yield Finding("error", what, why, remedy)
+    elif uri != store_uri:
+        what = f"{where} sets the tracking URI" + ("" if uri is None else f" to {uri!r}")
+        why = "the script's runs are in that store, and the model's run is another one in this repository's"
+        yield Finding("warning", what, why, remedy)
 
 
 def _python_files(root: Path, path: str) -> Iterator[str]:
     if (root / path).is_dir():
         yield from (file.relative_to(root).as_posix() for file in (root / path).rglob("*.py") if file.is_file())
     elif path.endswith(".py") and (root / path).is_file():
-        yield path
+        yield Path(path).as_posix()
+
+
+def _with_imports(root: Path, scripts: Iterable[str]) -> set[str]:
+    """The scripts and, of what they import, what lies beside them, in the root or in its `src`."""
+    known, new = set[str](), set(scripts)
+    while new:
+        known |= new
+        new = {found for script in new for found in _imported(root, script)} - known
+    return known
+
+
+def _imported(root: Path, script: str) -> Iterator[str]:
+    for module in _modules(_source(root / script)):
+        inside = module.replace(".", "/")
+        for folder in {Path(script).parent, Path(), Path("src")}:
+            found = (folder / f"{inside}{end}" for end in (".py", "/__init__.py"))
+            yield from (path.as_posix() for path in found if (root / path).is_file())
+
+
+def _modules(source: str) -> set[str]:
+    """The modules that a Python source imports, with what it takes from them, which may be modules, too."""
+    found = {name.strip().partition(" ")[0] for line in _IMPORT.findall(source) for name in line.split(",")}
+    for module, taken in _FROM.findall(source):
+        above = module.strip(".")
+        found |= {above} | {f"{above}.{name}".strip(".") for name in re.findall(r"\w+", taken)}
+    return found - {""}
+
+
+def _source(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _uris(source: str) -> Iterator[tuple[int, str | None]]:
     """The tracking URIs that a Python source sets, with their lines; None for one that is no literal."""
+    if "tracking_uri" not in source.lower():
+        return
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError):  # no Python; null bytes

@@ -12,6 +12,7 @@ from dovetail.registration.lineage import LineageRequest, ModelLineage, lineage
 from dovetail.repo.ledger import Event
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
+from dovetail.values.answer import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class ShowRequest:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ShowAnswer:
+class ShowAnswer(Answer):
     """A version, or a run without one.
 
     Attributes:

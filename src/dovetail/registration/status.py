@@ -11,6 +11,7 @@ from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store, Version
+from dovetail.values.answer import Answer
 from dovetail.values.documents import Unreadable, load_document
 from dovetail.values.finding import Finding
 from dovetail.values.lineage import Lineage, closure
@@ -87,7 +88,7 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class StatusAnswer:
+class StatusAnswer(Answer):
     """Each model that dvc.yaml declares, in its order."""
 
     models: tuple[ModelStatus, ...]
@@ -142,11 +143,8 @@ def _model(
         if all(version.number != number for version in versions):
             problems.append(_problem(f"@{alias} names version {number}, which does not exist", "dovetail sync"))
     problems += [
-        _problem(
-            f"version {version.number} cannot be loaded: {why}",
-            f"dovetail rollback {model.name}, or dovetail promote {model.name} of a version that loads",
-        )
-        for version, why in loading.unreadable(workspace, store, model.name)
+        _problem(f"version {found.version.number} cannot be loaded: {found.why}", found.next)
+        for found in loading.unreadable(workspace, store, model.name)
     ]
     problems += [_problem(found.why, next_command(workspace, found)) for found in moved if found.model == model.name]
     told = _notes(workspace, store, lineage, list(notes.named(versions, aliases)))

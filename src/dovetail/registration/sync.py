@@ -15,12 +15,14 @@ from dovetail.registration.register import move_staging
 from dovetail.registration.repair import RepairResult, repair_from
 from dovetail.registration.restore_order import in_order
 from dovetail.registration.restorer import Count, Restorer
+from dovetail.registration.row_counts import RowCounts
 from dovetail.repo.ledger import UNASSIGN
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import take_turns, write_lock
 from dovetail.tracking.connection import Tracking, relocate_store
 from dovetail.tracking.store import Store
+from dovetail.values.answer import Answer
 from dovetail.values.finding import Finding
 
 _WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml", ":(glob)**/*.dvc")
@@ -54,13 +56,14 @@ class AliasMove:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class SyncAnswer:
+class SyncAnswer(Answer):
     """What was made, what was there, and what could not be restored.
 
     Attributes:
         relocated: Folders that a moved SQLite store named and that are now this one.
         repaired: Versions that lacked their run or their files.
         passed_over: Models of commits that no ref names, whose bytes nobody has: `m of commit 1234abcd`.
+        retagged: How many runs and versions had tags as an older Dovetail laid them out.
     """
 
     runs: Count
@@ -70,6 +73,7 @@ class SyncAnswer:
     relocated: tuple[str, ...]
     repaired: tuple[str, ...]
     passed_over: tuple[str, ...] = ()
+    retagged: int = 0
 
     def __repr__(self) -> str:
         made = f"{self.runs.created} runs and {self.versions.created} versions created"
@@ -85,6 +89,7 @@ class SyncAnswer:
             "mended": list(self.relocated),
             "repaired": list(self.repaired),
             "passed_over": list(self.passed_over),
+            "retagged": self.retagged,
         }
 
 
@@ -119,23 +124,31 @@ def sync(
                 repaired = repair_from(_trees(workspace, request), store, workspace.scratch, workspace.ledger)
             problems += [*repaired.problems, *changed_evidence(workspace, store)]
         tips = cache(partial(named, workspace))
-        restorer = Restorer(store, workspace.scratch, workspace.ledger, problems, values, tips)
+        where = workspace.git, workspace.store_root, workspace.scratch
+        restorer = Restorer(store, *where, workspace.ledger, problems, values, tips)
         with store.remembering_missing():
             missing = [one for tree in _trees(workspace, request) for one in restorer.missing(tree)]
+        outdated = store.outdated_tags(before)
+        total = len(missing) + len(outdated)
         ordered = enumerate(in_order(missing, next_number=restorer.next_number), 1)
         for turn in take_turns(tracking.root, ordered):
             with store.remembering_missing():
                 for number, one in turn:
                     restorer.restore(one)
-                    progress(number, len(missing))
+                    progress(number, total)
         with write_lock(tracking.root):
             for model, version in restorer.earned.items():
                 move_staging(store, model, version)
+            restorer.descriptions.write(store, RowCounts(workspace))
             problems += _follow_ledger(workspace, store, set(before), restorer.problems)
             tried = request.repair or restorer.versions.created > 0
             for name in before:
                 store.tag_packages(name)
                 problems += other_packages(workspace, store, name, tried=tried)
+        for places in take_turns(tracking.root, enumerate(outdated, len(missing) + 1)):
+            for number, place in places:
+                store.migrate_tags(place)
+                progress(number, total)
         after = {name: store.aliases(name) for name in before}
         moves = [
             AliasMove(name, alias, old.get(alias), new.get(alias))
@@ -145,7 +158,7 @@ def sync(
         ]
     return SyncAnswer(
         restorer.runs, restorer.versions, tuple(moves), tuple(problems), tuple(relocated), tuple(repaired.versions),
-        tuple(restorer.passed_over),
+        tuple(restorer.passed_over), len(outdated),
     )  # fmt: skip
 
 

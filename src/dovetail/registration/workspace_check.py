@@ -1,11 +1,11 @@
 """The workspace's model beside the version that `staging` names, and beside the data that it was made of."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 
-from dovetail.errors import DovetailError, MissingFile
+from dovetail.errors import DovetailError
 from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
+from dovetail.registration import notes
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Version
@@ -17,14 +17,12 @@ from dovetail.values.reference import STAGING
 def changed_sources(workspace: Workspace, lineage: Lineage) -> Iterator[Finding]:
     """Files that .dvc files keep, that the model was made of, and that are not what is recorded."""
     tree = workspace.tree
-    used = {dep.path for stage in lineage.stages for dep in stage.deps}
-    for path, entry in tree.tracked.items():
-        if any(entry.ref.overlaps(dep) for dep in used):
-            with suppress(MissingFile):
-                if not tree.is_as_recorded(entry.ref):
-                    what = f"{path} (md5 {tree.file(path).md5}) is not what {entry.file} records ({entry.ref.md5})"
-                    following = f"dvc repro, or to take the recorded file back: {tree.taking_back(entry.ref)}"
-                    yield Finding("error", f"{what}, which the model is made of", "", following)
+    for ref in notes.unrecorded_sources(workspace, lineage):
+        file = tree.tracked[ref.path].file
+        now = tree.file(ref.path)
+        what = f"{ref.path} ({notes.how(workspace, ref, now)}, md5 {now.md5}) is not what {file} records ({ref.md5})"
+        following = f"dvc repro, or to take the recorded file back: {tree.taking_back(ref)}"
+        yield Finding("error", f"{what}, which the model is made of", "", following)
 
 
 def behind_or_ahead(

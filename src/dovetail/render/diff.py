@@ -1,5 +1,6 @@
 """A diff for people: on a terminal, and as a comment on a pull request."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _SHORT = 8  # characters of a digest that people compare
@@ -28,6 +29,24 @@ def text(answer: dict[str, Any]) -> str:
             *(f"  {'passed' if g['passed'] else 'FAILED'}: {g['limit']} ({g['detail']})" for g in answer["gates"]),
         ]
     return "\n".join([*lines, same(answer)])
+
+
+def rows(answer: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str, str, str]]]]:
+    """Each kind of difference with its rows: what differs, on one side, on the other, and by how much."""
+    write: dict[str, Callable[[dict[str, Any]], tuple[str, str, str, str]]] = {
+        "data": lambda e: (e["path"], _digest(e["a"]), _digest(e["b"]), contents(e).partition("; md5 ")[0]),
+        "params": lambda e: (e["name"], _plain(e["a"]), _plain(e["b"]), ""),
+        "code": lambda e: (code_name(e), code_value(e, "a"), code_value(e, "b"), ""),
+        "metrics": lambda e: (e["name"], measured(e, "a"), measured(e, "b"), _change(e).strip(" ()")),
+        "environment": lambda e: (e["name"], _plain(e["a"]), _plain(e["b"]), ""),
+    }
+    for kind in _KINDS:
+        if answer[kind]:
+            yield _NAMES[kind], [write[kind](entry) for entry in answer[kind]]
+
+
+def _digest(one: dict[str, Any] | None) -> str:
+    return "none" if one is None else str(one["md5"][:_SHORT])
 
 
 def side(about: dict[str, Any]) -> str:

@@ -19,6 +19,8 @@ def mermaid(answer: dict[str, Any]) -> str:
 
 
 def _upward(up: dict[str, Any]) -> Iterator[str]:
+    if scored := up.get("scored"):
+        yield f"answers to {_file(scored['input'])}, scored by"
     name = f"{up['model']}/{up['version']}" if up["version"] else f"{up['model']} (a run without a version)"
     yield " ".join([name, *(f"@{alias}" for alias in up["aliases"])])
     yield f"├─ run {up['run_id']}  fingerprint {up['fingerprint'][:_SHORT]}"

@@ -8,7 +8,7 @@ _SHOWN = 4  # metrics of a version on one line
 def models(answer: dict[str, Any]) -> str:
     """A line for each model; of one model alone a line for each version, newest first."""
     if not answer["models"]:
-        return "no models are declared; next: add one under `artifacts:` in dvc.yaml"
+        return "no models are declared; next: dovetail init"
     lines = []
     for one in answer["models"]:
         count = len(one["versions"])

@@ -25,7 +25,8 @@ def verdict(answer: dict[str, Any]) -> str:
         drifted.append(answer["metric"]["name"])
     what = f" in {', '.join(drifted)}" if drifted else ""
     rows = f"{answer['rows']:,} rows, {answer['labelled']:,} labelled"
-    return f"{answer['model']}/{answer['version']}: {answer['verdict']}{what}  ({rows}, since {answer['since']})"
+    where = f"in {answer['data']}" if answer.get("data") else f"since {answer['since']}"
+    return f"{answer['model']}/{answer['version']}: {answer['verdict']}{what}  ({rows}, {where})"
 
 
 def _lines(answer: dict[str, Any]) -> Iterator[str]:

@@ -7,6 +7,9 @@ def registrations(done: list[dict[str, Any]]) -> str:
     """A line for each model: what is new; then what came of compiling it, and the gates that did not pass."""
     lines = []
     for one in done:
+        if not one["run_id"]:
+            lines += [f"{found['what']}: {found['why']}; next: {found['next']}" for found in one["warnings"]]
+            continue
         run = f"run {one['run_id'][:8]} {'made' if one['run_created'] else 'present'}"
         version = (
             f"version {one['version']} {'made' if one['version_created'] else 'present'}" if one["version"] else ""

@@ -43,6 +43,12 @@ class Told:
         if not self._silent:
             self._print("\n".join(_lines(outcome)))
 
+    def waiting(self, holder: str) -> None:
+        """Another `dovetail repro` of the repository is at work."""
+        if not self._silent:
+            self._print(f"waiting for the dovetail repro of {holder}")
+            sys.stdout.flush()
+
     def _table(self) -> "Table":
         from rich.table import Table
 

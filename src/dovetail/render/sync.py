@@ -11,6 +11,9 @@ def synced(done: dict[str, Any]) -> str:
     lines += [f"{a['model']}@{a['alias']}: {a['from'] or 'nothing'} → {a['to']}" for a in done["aliases"]]
     lines += [f"moved here from {folder}: paths in the store corrected" for folder in done["mended"]]
     lines += [f"repaired: {version}" for version in done["repaired"]]
+    if retagged := done["retagged"]:
+        whose = "runs and versions" if retagged > 1 else "run or version"
+        lines.append(f"tags that an older Dovetail wrote: rewritten, of {retagged} {whose}")
     if passed := done["passed_over"]:
         why = "their bytes are in no cache and no remote, and no branch, tag or alias names them that stands"
         lines.append(f"passed over: {len(passed)} models of older commits: {why}")

@@ -7,24 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from dovetail.errors import Busy
 from dovetail.repo import git_command
 from dovetail.repo.dag_step import Course, Step, address_of, name_of
-from dovetail.repo.dvc_repo import DvcRepo, remove_broken_rwlock
+from dovetail.repo.dvc_repo import DvcRepo
 from dovetail.repo.plan_order import PlanOrder
+from dovetail.repo.rwlock import clear_rwlock
 from dovetail.repo.single_stage import digests, take_outputs
 from dovetail.repo.snapshot import Snapshot
 from dovetail.repo.stage_task import StageTask
+from dovetail.repo.unfinished import Unfinished, read_unfinished, repair, text_of
 
 if TYPE_CHECKING:
     from dvc.output import Output
     from dvc.repo import Repo
     from dvc.stage import Stage
 
-_LOCK_SECONDS = 60
 _SENT = 64 * 2**20  # bytes of outputs that DVC does not cache; a stage that reads more runs here
 
 
@@ -33,14 +32,19 @@ class Dag:
 
     Attributes:
         steps: In the order in which `dvc repro` goes through them, once `plan` was called.
+        busy_here: Whether a step runs in the workspace: DVC holds its lock while it digests what that has made.
     """
 
-    def __init__(self, dvc: DvcRepo) -> None:
+    def __init__(self, dvc: DvcRepo, head: str) -> None:
+        """`head` is git's commit: what a killed run left word of counts while it is the same."""
         self._dvc = dvc
         self.steps: list[Step] = []
+        self.busy_here = False
+        self._has_left_word = False
         self._unwritten: set[str] = set()
         self._pushed: set[str | None] = set()
-        self._order = PlanOrder(())
+        self._note = Unfinished(head)
+        self._order = PlanOrder((), self._note)
 
     @property
     def _repo(self) -> "Repo":
@@ -56,38 +60,20 @@ class Dag:
         def note(stage: "Stage", upstream: "Sequence[Stage]", *, force: bool, **_: Any) -> None:
             self.steps.append(Step(stage, map(address_of, upstream), len(self.steps), force=force))
 
-        with self._locked():
-            remove_broken_rwlock(self._dvc.root)
+        with self._dvc.locked(lambda: not self.busy_here):
+            clear_rwlock(self._repo)
+            self._note = read_unfinished(self._noted, self._note.head)
+            repair(self._repo, self._note)
         # DVC takes targets, and the dvc.yaml that it takes without one, from the current folder.
         inside = Path.cwd().resolve().is_relative_to(self._dvc.root.resolve())
         with nullcontext() if inside else chdir(self._dvc.root), self._dvc.asked():
             self._repo.reproduce(list(targets) or None, single_item=single_item, force=force, repro_fn=note)
-            self._order = PlanOrder(self.steps)
+            self._order = PlanOrder(self.steps, self._note)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Ask DVC, while no other DVC command is at work here; those that run a stage let others in meanwhile.
-
-        Raises:
-            UserError: in place of DVC's own errors.
-            Busy: when another command holds DVC's lock for a minute.
-        """
-        from dvc.lock import LockError
-
-        lock, end = self._repo.lock, monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                lock.lock()
-                break
-            except LockError as error:
-                if monotonic() > end:
-                    what = f"another dvc command has held {self._dvc.root}/.dvc/tmp/lock for {_LOCK_SECONDS} s"
-                    raise Busy(what, "the same again, when it has ended") from error
-        try:
-            with self._dvc.asked():
-                yield
-        finally:
-            lock.unlock()
+    def clear_locks(self) -> None:
+        """Clear the list of paths at work after the process has died that ran a step in the workspace."""
+        with self._dvc.locked(lambda: not self.busy_here):
+            clear_rwlock(self._repo)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -114,10 +100,10 @@ class Dag:
         from dvc.stage.cache import RunCacheNotFoundError
 
         stage = step.stage
-        with self._locked():
+        with self._dvc.locked(lambda: not self.busy_here):
             if not step.force and not stage.changed():
                 return Course.UNCHANGED
-            if not self._may_run_elsewhere(step):
+            if not step.may_run_elsewhere:
                 return Course.HERE
             if stage.changed_stage() or not stage.deps_cached():
                 for out in stage.outs:  # what dvc.lock has was made of something else
@@ -135,7 +121,7 @@ class Dag:
     def would_run(self) -> list[str]:
         """The addresses of the steps that are changed, or wait for one that is; nothing is run or written."""
         found: list[str] = []
-        with self._locked():
+        with self._dvc.locked(lambda: not self.busy_here):
             for step in self.steps:
                 if step.force or step.stage.changed() or any(name in found for name in step.upstream):
                     found.append(step.address)
@@ -152,7 +138,9 @@ class Dag:
         from dvc.stage.cache import RunCacheNotFoundError
 
         stage = step.stage
-        with self._locked():
+        with self._dvc.locked(lambda: not self.busy_here):
+            if not self._has_left_word:  # before the first line in a .gitignore
+                self._leave_word()
             try:
                 if entry is None:
                     stage.run()  # which finds it there
@@ -160,7 +148,7 @@ class Dag:
                     take_outputs(self._repo, stage, entry, pull=pull)
             except RunCacheNotFoundError:
                 return False
-            self._order.order_ignored(step)
+            self._order.order_ignored(step.ignores)
         self._unwritten.add(step.address)
         return True
 
@@ -168,10 +156,10 @@ class Dag:
         """Note what DVC made of the step in another process, in this working tree."""
         from dvc.stage.loader import StageLoader
 
-        with self._locked():
+        with self._dvc.locked(lambda: not self.busy_here):
             if entry:  # a .dvc file says for itself what it is now
                 StageLoader.fill_from_lock(step.stage, dict(entry))
-            self._order.order_ignored(step)
+            self._order.order_ignored(step.ignores)
 
     def task(self, step: Step, snapshot: Snapshot) -> StageTask:
         """The step for a worker; `course` has just said that it runs away."""
@@ -193,19 +181,12 @@ class Dag:
             else:
                 files[path] = Path(producer.path).read_bytes()
         own = str(Path(self._path(step.stage.path)).with_suffix(".lock"))
-        return StageTask(
-            step.address,
-            snapshot,
-            {own: {}, **lock},
-            files,
-            tuple(dict.fromkeys(needs)),
-            digests(step.stage),
-            step.force,
-        )
+        entries, wanted = {own: {}, **lock}, tuple(dict.fromkeys(needs))
+        return StageTask(step.address, snapshot, entries, files, wanted, digests(step.stage), step.force)
 
     def _push(self, out: "Output") -> None:
         if out.hash_info.value not in self._pushed:
-            with self._locked():
+            with self._dvc.locked(lambda: not self.busy_here):
                 for database, objects in out.get_used_objs().items():
                     self._repo.cloud.push(objects, odb=database)
             self._pushed.add(out.hash_info.value)
@@ -220,20 +201,39 @@ class Dag:
         for step in self.steps:
             if step.address in self._unwritten:
                 files.setdefault(step.stage.path, []).append(step.stage)
-        with self._locked():
+        with self._dvc.locked(lambda: not self.busy_here):
+            self._leave_word()
             for stages in files.values():
                 stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+            if files:
+                self._leave_word()
         self._unwritten.clear()
 
-    def finish(self) -> None:
+    def _leave_word(self) -> None:
+        """Note the files as they are, for a run after this one if it is killed."""
+        self._has_left_word = True
+        self._note.whole = {str(lock): text_of(lock) for lock in self._order.locks}
+        self._note.write(self._noted)
+
+    @property
+    def _noted(self) -> Path:
+        return self._dvc.root / ".dvc" / "tmp" / "repro.unfinished"
+
+    def finish(self, *, goes_on: bool) -> None:
         """Write what is left to be written to dvc.lock, and let it stand there in the order of the plan.
+
+        Where the plan `goes_on` with the next run, after a failure at which `dvc repro` would have stopped, what has
+        ended beside it is no reason for the rest to stand behind it.
 
         Raises:
             UserError: when it cannot be written.
         """
         self.write_lock()
-        with self._locked():
+        with self._dvc.locked(lambda: not self.busy_here):
             self._order.order_lock()
+            self._order.order_ignored()
+            if not goes_on:
+                self._noted.unlink(missing_ok=True)
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -242,18 +242,6 @@ class Dag:
         listed = git_command.plumb(self._dvc.root, asked, {})
         files = [Path(name) for name in os.fsdecode(listed).split("\0")]
         return frozenset(path.as_posix() for file in files for path in (file, *file.parents))
-
-    def _may_run_elsewhere(self, step: Step) -> bool:
-        """Whether the step is what its inputs make of it, and nothing else: what DVC's run-cache asks for, too."""
-        stage = step.stage
-        pure = step.name and stage.cmd and stage.deps and stage.outs and not (stage.frozen or stage.always_changed)
-        local = all(dep.protocol == "local" and dep.def_path for dep in stage.deps)
-        kept = all(
-            out.protocol == "local" and out.is_in_repo and not out.persist and
-            (out.use_cache or out.is_metric or out.is_plot)
-            for out in stage.outs
-        )  # fmt: skip
-        return bool(pure and local and kept and step.meta.get("workers") is not False)
 
     def _can_be_sent(self, step: Step) -> bool:
         """Whether a copy can have all that the step reads."""

@@ -1,9 +1,14 @@
 """A stage of a plan, and what can be done with it."""
 
+import json
+import os
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dovetail.repo.dvc_files import SCHEMA, parse_lock
+from dovetail.values.lineage import StageRecord
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -42,6 +47,33 @@ class Step:
     def ignores(self) -> set[Path]:
         """The .gitignore files in which DVC names its outputs."""
         return {Path(out.fspath).parent / ".gitignore" for out in self.stage.outs}
+
+    @property
+    def may_run_elsewhere(self) -> bool:
+        """Whether the step is what its inputs make of it, and nothing else: what DVC's run-cache asks for, too."""
+        stage = self.stage
+        pure = self.name and stage.cmd and stage.deps and stage.outs and not (stage.frozen or stage.always_changed)
+        local = all(dep.protocol == "local" and dep.def_path for dep in stage.deps)
+        kept = all(
+            out.protocol == "local" and out.is_in_repo and not out.persist and
+            (out.use_cache or out.is_metric or out.is_plot)
+            for out in stage.outs
+        )  # fmt: skip
+        return bool(pure and local and kept and self.meta.get("workers") is not False)
+
+    def record(self, entry: Mapping[str, Any]) -> StageRecord:
+        """What `entry` in its dvc.lock says of it."""
+        root = Path(self.stage.repo.root_dir)
+        folders = (Path(self.stage.path).parent.relative_to(root), Path(os.path.relpath(self.stage.wdir, root)))
+        folder, wdir = (one.as_posix().removeprefix(".") for one in folders)
+        lock = json.dumps({"schema": SCHEMA, "stages": {self.name: entry}}, default=str)
+        return parse_lock(lock, folder, {self.address: wdir})[self.address]
+
+    @property
+    def registers(self) -> bool:
+        """Whether it is a registration and nothing else: of several at once each is complete and none is doubled."""
+        words = str(self.stage.cmd or "").split()
+        return words[:2] == ["dovetail", "register"] and not set(str(self.stage.cmd)) & set(";&|<>$`\n")
 
     @property
     def meta(self) -> Mapping[str, Any]:

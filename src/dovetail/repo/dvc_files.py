@@ -1,7 +1,5 @@
 """What DVC writes beside the data, dvc.lock and .dvc files, read as values: nothing here asks DVC."""
 
-import hashlib
-import json
 import posixpath
 import re
 import shlex
@@ -134,13 +132,6 @@ def join(folder: str, path: str) -> str:
     """`path`, as written in `folder`, relative to the repository's root."""
     joined = posixpath.normpath(posixpath.join(folder, path))
     return "" if joined == "." else joined
-
-
-def folder_md5(folder: str, files: Iterable[FileRef]) -> str:
-    """The digest that DVC gives a folder with these files: that of the listing that it would keep."""
-    listing = [{"md5": ref.md5, "relpath": posixpath.relpath(ref.path, folder)} for ref in files]
-    text = json.dumps(sorted(listing, key=lambda entry: entry["relpath"]), sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def _origin(value: Any, place: str) -> str:

@@ -1,19 +1,20 @@
 """DVC's own view of a repository, opened when it is asked for the first time."""
 
-import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from traceback import walk_tb
 from typing import TYPE_CHECKING
 
-from dovetail.errors import DataUnavailable, OutsideError, UserError, one_line
+from dovetail.errors import Busy, DataUnavailable, OutsideError, UserError, one_line
 from dovetail.repo import dvc_1
 from dovetail.repo.dvc_files import parse_dvc, parse_lock
+from dovetail.repo.run_cache import take_empty_for_absent
 from dovetail.system.disk import is_of_disk
 from dovetail.values.documents import Unreadable, load_yaml, mapping
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _US = __name__.partition(".")[0]
 _DVC = ("dvc", "dvc_data", "dvc_objects", "dvc_render", "dvc_task", "scmrepo")
+_LOCK_SECONDS = 60
 _DOCUMENTS = ("dvc.yaml", "params.yaml", "dvc.lock")
 
 
@@ -53,6 +55,7 @@ class DvcRepo:
         cache = Path(repo.cache.local_cache_dir)
         if cache.exists() and not cache.is_dir():
             raise UserError(f"{cache}, where DVC keeps its cache, is no folder", f"ls -ld {shlex.quote(str(cache))}")
+        take_empty_for_absent(repo)
         return repo
 
     @property
@@ -82,6 +85,31 @@ class DvcRepo:
                 raise UserError(*old) from error
             what = next(broken_files(self.root), None) or f"DVC refuses {self.root}: {one_line(error)}"
             raise UserError(what, following) from error
+
+    @contextmanager
+    def locked(self, hurried: Callable[[], bool]) -> Iterator[None]:
+        """Ask DVC, while no other DVC command is at work here; those that run a stage let others in meanwhile.
+
+        Raises:
+            UserError: in place of DVC's own errors.
+            Busy: when another command holds DVC's lock for a minute, and who waits is `hurried`.
+        """
+        from dvc.lock import LockError
+
+        lock, end = self.opened.lock, monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                lock.lock()
+                break
+            except LockError as error:
+                if monotonic() > end and hurried():
+                    what = f"another dvc command has held {self.root}/.dvc/tmp/lock for {_LOCK_SECONDS} s"
+                    raise Busy(what, "the same again, when it has ended") from error
+        try:
+            with self.asked():
+                yield
+        finally:
+            lock.unlock()
 
     def close(self) -> None:
         """Close it, if it was opened."""
@@ -167,16 +195,3 @@ def read_by_dvc(root: Path) -> Iterator[Path]:
         named = [name for name in _DOCUMENTS if (here / name).exists() or (here / name).is_symlink()]
         yield from (here / name for name in named)
         yield from (here / name for name in sorted({*names, *folders}) if name.endswith(".dvc"))
-
-
-def remove_broken_rwlock(root: Path) -> None:
-    """Remove DVC's list of paths at work where a killed process left it half written: DVC would read it no more.
-
-    Called under DVC's lock.
-    """
-    file = root / ".dvc" / "tmp" / "rwlock"
-    with suppress(FileNotFoundError):
-        try:
-            json.loads(file.read_text(encoding="utf-8") or "{}")
-        except ValueError:
-            file.unlink()

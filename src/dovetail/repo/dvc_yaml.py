@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from dovetail.errors import UnknownModel, UserError
 from dovetail.repo.dvc_files import address, join, one_command, param_name
 from dovetail.repo.dvc_values import RECEIPTS, Declared, Model, Out, Stage
-from dovetail.values.documents import Unreadable, load_yaml, mapping, text
+from dovetail.values.documents import Unreadable, entries, load_yaml, mapping, text
 from dovetail.values.lineage import FileRef, StageRecord
-from dovetail.values.reference import MODEL_NAME
+from dovetail.values.reference import LONGEST_NAME, MODEL_NAME
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -91,9 +91,9 @@ def _top_level_plots(repo: "Repo") -> Iterator[str]:
     """The files and folders that the `plots:` at the top of a dvc.yaml draw."""
     from dvc.repo.plots import infer_data_sources
 
-    for dvcfile, entries in repo.index._plots.items():  # noqa: SLF001  (DVC gives it no other way without reading the files)
+    for dvcfile, plots in repo.index._plots.items():  # noqa: SLF001  (DVC gives it no other way without reading the files)
         folder = posixpath.dirname(_relative(repo, dvcfile))
-        for entry in entries:
+        for entry in plots:
             for name, options in entry.items() if isinstance(entry, Mapping) else ((entry, None),):
                 yield from (join(folder, str(source)) for source in infer_data_sources(name, options))
 
@@ -203,11 +203,22 @@ def _undeclared(name: str, stage: "DvcStage", relative: Callable[[str], str]) ->
     )
 
 
+def declared_artifacts(repo: "Repo") -> dict[str, dict[str, Any]]:
+    """What `repo.artifacts.read()` says, without its import of all of GTO, a fifth of a second, to warn of names."""
+    from dvc.annotations import Artifact
+
+    sections = repo.index._artifacts.items()  # noqa: SLF001  (as `read` does; tests/test_command_line.py compares the two)
+    return {
+        repo.fs.relpath(file, repo.root_dir): {name: Artifact(**value) for name, value in section.items()}
+        for file, section in sections
+    }
+
+
 def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Model]:
     """The `artifacts` of type model, and what has a register stage without such an entry."""
     found: dict[str, Model] = {}
     files: dict[str, str] = {}
-    for dvcfile, artifacts in repo.artifacts.read().items():
+    for dvcfile, artifacts in declared_artifacts(repo).items():
         for name, artifact in artifacts.items():
             if artifact.type == "model" or name in register_stages:
                 _check_name(name, [file for file in (files.get(name), dvcfile) if file])
@@ -221,6 +232,7 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
                     labels=tuple(artifact.labels),
                     card=join(posixpath.dirname(dvcfile), meta["card"]) if meta.get("card") else None,
                     gates=meta["gates"],
+                    tables=tuple(join(posixpath.dirname(dvcfile), path) for path in meta["tables"]),
                     retrain=meta.get("retrain") or {},
                     serving=meta.get("serving") or {},
                     beside=register_stages[name].beside if name in register_stages else (),
@@ -236,23 +248,24 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
 
 
 def _meta(dvcfile: str, name: str, value: Any) -> dict[str, Any]:
-    """What stands under `meta` of an artifact, `gates` and `card` of the kind that they have to be."""
+    """What stands under `meta` of an artifact, `gates`, `card` and `tables` of the kind that they have to be."""
     place = f"artifacts.{name}.meta"
     try:
         meta = dict(mapping(value, place))
         if meta.get("card"):
             text(meta["card"], f"{place}.card")
-        return meta | {"gates": mapping(meta.get("gates"), f"{place}.gates")}
+        tables = [text(path, f"{place}.tables") for path in entries(meta.get("tables"), f"{place}.tables")]
+        return meta | {"gates": mapping(meta.get("gates"), f"{place}.gates"), "tables": tables}
     except Unreadable as error:
         raise UserError(f"{dvcfile} cannot be read: {error}", "correct it, then: dvc status") from error
 
 
 def _check_name(name: str, files: list[str]) -> None:
     """MLflow's registry has one namespace, and a reference is to tell a model's name from a version and an alias."""
-    if not MODEL_NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name) or len(name.encode()) > LONGEST_NAME:
         raise UserError(
-            f"{files[-1]} declares a model {name!r}; a model's name has letters, digits, '_', '-' and '.' alone and "
-            "begins with a letter of a to z or a digit",
+            f"{files[-1]} declares a model {name!r}; a model's name has letters, digits, '_', '-' and '.' alone, "
+            f"begins with a letter of a to z or a digit and has at most {LONGEST_NAME} bytes",
             f"rename it under artifacts: {_possible(name)}",
         )
     if len(files) > 1:
@@ -264,4 +277,4 @@ def _check_name(name: str, files: list[str]) -> None:
 
 def _possible(name: str) -> str:
     """A name like `name` that a model can have."""
-    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-._") or "model"
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:LONGEST_NAME].strip("-._") or "model"

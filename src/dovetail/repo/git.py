@@ -127,6 +127,10 @@ class Git:
         """Whether the commit is in the history of HEAD."""
         return self.find("merge-base", "--is-ancestor", sha, "HEAD") is not None
 
+    def is_ancestor(self, sha: str, of: str) -> bool:
+        """Whether the one commit, both are here, is in the history of the other, or is it."""
+        return self.find("merge-base", "--is-ancestor", sha, of) is not None
+
     def is_dirty(self) -> bool:
         """Whether a tracked file differs from HEAD."""
         return bool(self("status", "--porcelain", "--untracked-files=no"))

@@ -96,6 +96,10 @@ class Ledger:
         found = reversed(self._of_bytes.get((model, md5), []))
         return next((event for event in found if event.note and event.note.package), None)
 
+    def of_bytes(self, model: str, md5: str) -> list[Event]:
+        """The events whose note names these bytes and that fit, oldest first."""
+        return self._of_bytes.get((model, md5), [])
+
     def of(self, model: str, alias: str | None = None) -> list[Event]:
         """The events of a model that fit, oldest first."""
         return self._of_model.get(model, []) if alias is None else self._of_alias.get((model, alias), [])

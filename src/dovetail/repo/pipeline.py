@@ -36,6 +36,10 @@ class Pipeline:
             self._declared[index_key] = self._asked(rev)
         return self._declared[index_key]
 
+    def has_asked(self, index_key: Any) -> bool:
+        """Whether `declared` knows the answer."""
+        return index_key in self._declared
+
     def _asked(self, rev: str | None) -> Declared:
         repo = self._dvc.opened
         if rev is None:

@@ -32,8 +32,10 @@ class Files(Protocol):
 def model_file(tree: Files, model: Model, inside: Sequence[FileRef]) -> FileRef | None:
     """The file that is the model, of the files in the model's folder; None where MLflow did not write it.
 
+    Of a flavor whose model is not one file it is the folder.
+
     Raises:
-        MissingFile: when it is of a flavor or kind whose model is not one file, or the file is not there.
+        MissingFile: when it is of a kind that cannot be registered, or the model's file is not there.
     """
     described = _named(inside, f"{model.path}/{mlflow_folder.MLMODEL}")
     if described is None:
@@ -45,12 +47,12 @@ def model_file(tree: Files, model: Model, inside: Sequence[FileRef]) -> FileRef 
     path = mlflow_folder.model_file(mlmodel)
     if path and (found := _named(inside, f"{model.path}/{path}")):
         return found
-    loader = mlflow_folder.loader_of(mlmodel)
+    if path is None and mlflow_folder.loader_of(mlmodel):
+        return tree.file(model.path)
     raise MissingFile(
         f"{model.path} of model {model.name!r} is an MLflow model of {mlflow_folder.flavors_of(mlmodel)}, "
-        "whose model is not one file that Dovetail reads"
-        + (f": {loader} loads it, by code that no list of allowed names can bound" if loader else ""),
-        "export it to ONNX, or register it by MLflow itself",
+        + (f"which names {path}, and that is not there" if path else "whose MLmodel names no loader"),
+        "dvc repro" if path else "export it to ONNX",
     )
 
 

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import one_line
+from dovetail.repo.run_cache import take_empty_for_absent
 from dovetail.repo.stage_task import StageRun, StageTask
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def run_in_copy(root: Path, task: StageTask) -> StageRun:
         dump_yaml(str(root / path), {"schema": "2.0", "stages": dict(entries)})
     os.chdir(root)
     with Repo(str(root)) as repo:
+        take_empty_for_absent(repo)
         if task.needs:
             if task.snapshot.pack:
                 repo.fetch(list(task.needs))
@@ -53,7 +56,8 @@ def run_in_place(root: Path, address: str, force: bool) -> StageRun:  # noqa: FB
     from dvc.repo import Repo
 
     os.chdir(root)
-    with Repo(str(root)) as repo:
+    with Repo(str(root), _wait_for_lock=True) as repo:  # others restore what is large meanwhile
+        take_empty_for_absent(repo)
         return run_here(repo, address, force=force)
 
 
@@ -63,11 +67,12 @@ def run_here(repo: "Repo", address: str, *, force: bool) -> StageRun:
 
     repo.scm_context.quiet = True
     logging.getLogger("dvc").setLevel(logging.ERROR)  # its answer says the rest
+    since = time.time()
     try:
         repo.reproduce([address], single_item=True, force=force)
     except ReproductionError as error:
         return StageRun(failed=one_line(error.__cause__ or error))
-    return StageRun(entry=_entry(repo, address))
+    return StageRun(entry=_entry(repo, address), since=since)
 
 
 def _deps(repo: "Repo", address: str) -> dict[str, str]:

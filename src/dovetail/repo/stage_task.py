@@ -42,6 +42,7 @@ class StageRun:
         unusable: Why this worker could not run it, where another may; empty otherwise.
         died: Whether the process that ran it died, of its own or by somebody's hand.
         worker: Who ran it, and for how many `seconds`.
+        since: When DVC was asked to run it, in seconds since the epoch.
     """
 
     entry: Mapping[str, Any] | None = None
@@ -51,3 +52,4 @@ class StageRun:
     died: bool = False
     worker: str = ""
     seconds: float = field(default=0.0, compare=False)
+    since: float = field(default=0.0, compare=False)

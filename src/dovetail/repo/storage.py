@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import DataMissing, DataUnavailable, MissingFile, one_line
+from dovetail.errors import DataMissing, DataUnavailable, DovetailError, MissingFile, one_line
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
@@ -79,6 +79,17 @@ class Storage:
         paths = (Path(cache.oid_to_path(md5)) for cache in (caches.local, caches.legacy))
         return next((path for path in paths if path.is_file()), None)
 
+    def here(self, ref: FileRef) -> Path | None:
+        """The bytes of the file `ref` in the cache or in the working tree; nothing is fetched."""
+        if ref.is_folder:
+            return None
+        if cached := self.cached(ref.md5):
+            return cached
+        try:
+            return self._dvc.root / ref.path if self.hash(ref.path).md5 == ref.md5 else None
+        except DovetailError:
+            return None
+
     def object(self, ref: FileRef) -> Path:
         """The cached bytes of `ref`, fetched from the remote when they are not in the cache.
 
@@ -129,6 +140,17 @@ class Storage:
             _link(self.object(ref), target)
         else:
             _copy(self.object(ref), target)
+
+    def readable(self, ref: FileRef, folder: Path) -> Path:
+        """Where the bytes of `ref` can be read: a file in DVC's cache, a folder linked below `folder`.
+
+        Raises:
+            DataUnavailable: when they are neither in the cache nor in the remote.
+        """
+        if not ref.is_folder:
+            return self.object(ref)
+        self.write_to(ref, folder / ref.md5, link=True)
+        return folder / ref.md5
 
     def locate(self, ref: FileRef, commit: Commit | None, folder: Path) -> Path:
         """Where the bytes of the file `ref` can be read, and none but these.

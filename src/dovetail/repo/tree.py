@@ -1,4 +1,7 @@
-"""What one tree says of its models: the working tree or a commit, with the same questions for both."""
+"""What one tree says of its models: the working tree or a commit, with the same questions for both.
+
+It is longer than other files: the questions are one class, which both trees fill in.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -35,7 +38,7 @@ class Tree(ABC):
 
     def __init__(self, sources: Sources) -> None:
         self._git, self._pipeline, self._storage = sources.git, sources.pipeline, sources.storage
-        self._read_ledger, self._read_today = sources.ledger, sources.today
+        self._read_ledger, self._read_today, self.find_commit = sources.ledger, sources.today, sources.git.commit
 
     @property
     @abstractmethod
@@ -156,7 +159,7 @@ class Tree(ABC):
             stages,
             self.declared.metrics | self.declared.plots,
             evidence=self._loose(self.declared.metrics, model, stages),
-            code=frozenset(ref.path for ref in sources if ref.is_folder and self._is_code(ref)),
+            code=frozenset(ref.path for ref in sources if ref.is_folder and self.is_code_folder(ref)),
             origins={
                 path: entry.origin
                 for path, entry in sorted(self.tracked.items())
@@ -222,7 +225,7 @@ class Tree(ABC):
         beside = [path for path in model.beside if path in paths]
         return tuple(self.file(path) for path in beside if not any(stage.makes(path) for stage in stages))
 
-    def _is_code(self, folder: FileRef) -> bool:
+    def is_code_folder(self, folder: FileRef) -> bool:
         """Whether most of what git keeps of the folder is code; what DVC keeps is data."""
         files = self.in_git(folder.path)
         if any(is_in(path, folder.path) for path in self.tracked):
@@ -236,7 +239,7 @@ class Tree(ABC):
             MissingFile: when such a file cannot be parsed.
         """
         found = lineage.params
-        for ref in self._made(self.declared.params, lineage, files=True):
+        for ref in self.made(self.declared.params, lineage, files=True):
             for key, value in flatten(self.parsed(ref)):
                 found[key if found.get(key, value) == value else f"{ref.path}:{key}"] = value
         return found
@@ -251,7 +254,7 @@ class Tree(ABC):
         Raises:
             MissingFile: when a metric file is not there or cannot be parsed.
         """
-        refs = self._made(self.declared.metrics, lineage, files=True)
+        refs = self.made(self.declared.metrics, lineage, files=True)
         own = [ref for ref in refs if any(ref.overlaps(path) for path in model.beside)] or list(refs)
         entries = []
         for ref, stage in refs.items():
@@ -263,7 +266,7 @@ class Tree(ABC):
                 raise MissingFile(f"{ref.path} of {self.where} cannot be read: {error}", "dvc repro") from error
         return named(entries)
 
-    def _made(self, paths: frozenset[str], lineage: Lineage, *, files: bool) -> dict[FileRef, str]:
+    def made(self, paths: frozenset[str], lineage: Lineage, *, files: bool) -> dict[FileRef, str]:
         """Those of `paths` that a stage of `lineage` made, with the stage, and the evidence; `files`: no folder."""
         found: dict[FileRef, str] = {}
         for stage in lineage.stages:
@@ -285,7 +288,7 @@ class Tree(ABC):
     def plots(self, model: Model, lineage: Lineage, folder: Path) -> dict[str, Path]:
         """The plots that the stages of `lineage` made or that lie beside the model, by their path in the repository."""
         plots = self.declared.plots
-        refs = [*self._made(plots, lineage, files=False), *self._loose(plots, model, lineage.stages)]
+        refs = [*self.made(plots, lineage, files=False), *self._loose(plots, model, lineage.stages)]
         return {ref.path: self.as_file(ref, folder) for ref in refs}
 
     def parsed(self, ref: FileRef) -> Any:

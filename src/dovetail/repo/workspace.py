@@ -7,26 +7,31 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dovetail.errors import Busy, MissingFile, UnknownReference, UserError
-from dovetail.repo.dag import Dag
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
-from dovetail.repo.dvc_values import Model
 from dovetail.repo.dvc_variables import ENV_ROOT
+from dovetail.repo.experiment_queue import ExperimentQueue
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
 from dovetail.repo.ledger_content import read_checked
-from dovetail.repo.pipeline import Pipeline
-from dovetail.repo.remote import Remote
-from dovetail.repo.revision import Revision
-from dovetail.repo.sources import Sources
-from dovetail.repo.storage import Storage
 from dovetail.repo.tag_names import artifact_name
-from dovetail.repo.tree import Tree
-from dovetail.repo.working_tree import WorkingTree
 from dovetail.system.disk import refused
 from dovetail.values.names import unknown
+
+# What git alone can answer is to be answered without what asks DVC: its imports are half of a short command's time.
+if TYPE_CHECKING:
+    from dovetail.repo.dag import Dag
+    from dovetail.repo.dvc_values import Model
+    from dovetail.repo.pipeline import Pipeline
+    from dovetail.repo.remote import Remote
+    from dovetail.repo.revision import Revision
+    from dovetail.repo.sources import Sources
+    from dovetail.repo.storage import Storage
+    from dovetail.repo.tree import Tree
+    from dovetail.repo.working_tree import WorkingTree
 
 WORKSPACE = "workspace"  # DVC's own word for the working tree where a revision is asked for
 
@@ -38,9 +43,6 @@ class Workspace:
         root: The tree that holds dvc.yaml and the files.
         store_root: The real root: the same, but in a temporary experiment the repository that started it.
         git: Its history.
-        pipeline: What dvc.yaml, dvc.lock and the .dvc files declare.
-        storage: The bytes that DVC keeps.
-        remote: What DVC's remotes have.
     """
 
     def __init__(self, root: Path) -> None:
@@ -48,14 +50,32 @@ class Workspace:
         self.store_root = Path(os.environ.get(ENV_ROOT) or root)
         self._dvc = DvcRepo(root)
         self.git = Git(root)
-        self.storage = Storage(self._dvc, self.git)
-        self.pipeline = Pipeline(self._dvc, self.storage)
-        self.remote = Remote(self._dvc, self.git, self.storage)
 
     def close(self) -> None:
         """End what was opened."""
         self._dvc.close()
         self.git.close()
+
+    @cached_property
+    def storage(self) -> "Storage":
+        """The bytes that DVC keeps."""
+        from dovetail.repo.storage import Storage
+
+        return Storage(self._dvc, self.git)
+
+    @cached_property
+    def pipeline(self) -> "Pipeline":
+        """What dvc.yaml, dvc.lock and the .dvc files declare."""
+        from dovetail.repo.pipeline import Pipeline
+
+        return Pipeline(self._dvc, self.storage)
+
+    @cached_property
+    def remote(self) -> "Remote":
+        """What DVC's remotes have."""
+        from dovetail.repo.remote import Remote
+
+        return Remote(self._dvc, self.git, self.storage)
 
     @cached_property
     def scratch(self) -> Path:
@@ -68,20 +88,26 @@ class Workspace:
         return folder
 
     @cached_property
-    def tree(self) -> WorkingTree:
+    def tree(self) -> "WorkingTree":
         """The files as they are in the working tree."""
+        from dovetail.repo.working_tree import WorkingTree
+
         return WorkingTree(self._sources, self.root)
 
-    def at(self, commit: Commit, experiment: str | None = None) -> Revision:
+    def at(self, commit: Commit, experiment: str | None = None) -> "Revision":
         """The tree of a commit."""
+        from dovetail.repo.revision import Revision
+
         return Revision(self._sources, commit, experiment)
 
     @cached_property
-    def _sources(self) -> Sources:
+    def _sources(self) -> "Sources":
+        from dovetail.repo.sources import Sources
+
         return Sources(self.git, self.pipeline, self.storage, lambda: self.ledger, lambda: self._today)
 
     @cached_property
-    def _today(self) -> Mapping[str, Model]:
+    def _today(self) -> "Mapping[str, Model]":
         """What HEAD declares, and what the working tree declares besides: gates are those that were committed."""
         head = self.git.commit("HEAD")
         trees: tuple[Tree, ...] = (self.tree, self.at(head)) if head else (self.tree,)
@@ -91,7 +117,7 @@ class Workspace:
                 found |= tree.declared.models
         return found
 
-    def tree_of(self, rev: str) -> Tree:
+    def tree_of(self, rev: str) -> "Tree":
         """The tree that `rev` names, as DVC has it: `workspace`, a git revision, an experiment's name.
 
         Raises:
@@ -146,9 +172,16 @@ class Workspace:
         folder = next((tree.declared.models[model].folder for tree in trees if model in tree.declared.models), "")
         return artifact_name(model, posixpath.join(self.git.prefix, folder).strip("/"))
 
-    def dag(self) -> Dag:
+    def dag(self) -> "Dag":
         """The stages of the working tree, to be gone through."""
-        return Dag(self._dvc)
+        from dovetail.repo.dag import Dag
+
+        head = self.git.commit("HEAD")
+        return Dag(self._dvc, head.sha if head else "")
+
+    def experiment_queue(self) -> ExperimentQueue:
+        """The experiments that `dvc exp run --queue` has queued."""
+        return ExperimentQueue(self._dvc)
 
     def typed(self, path: str | Path) -> str:
         """A path from the root, as it is to be typed in the current folder."""

@@ -1,5 +1,6 @@
 """A clean copy of a commit in a git repository of its own, apart from the user's tree and, if asked, from all else."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -10,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+from time import monotonic, sleep
 from types import MappingProxyType
 from urllib.parse import unquote, urlparse
 
@@ -23,6 +26,7 @@ from dovetail.repo.workspace import Workspace
 from dovetail.system.processes import deferred, run
 
 _TREE = "tree"
+_REMOVAL_SECONDS = 2
 APART, SHARING = "reproduce", "retrain"  # folders below DVC's own temporary one, which git and DVC ignore
 # They would lead a stage back to the user's repository, run, store or account.
 _LEFT_OUT = frozenset(
@@ -59,25 +63,33 @@ class Worktree:
 
     @property
     def log(self) -> Path:
-        """What the stages printed."""
+        """What is printed where no stage is run."""
         return self.folder / "output.log"
 
-    def run(
+    def log_of(self, stage: str) -> Path:
+        """What a stage printed."""
+        return self.folder / f"output-{hashlib.sha256(stage.encode()).hexdigest()[:16]}.log"
+
+    def run(  # noqa: PLR0913, PLR0917
         self,
         stage: str,
         commands: Sequence[str],
         folder: str,
         python: Path,
         settings: Mapping[str, str | None] = MappingProxyType({}),
+        stop: Event | None = None,
     ) -> int:
         """Run a stage's commands as DVC does, with the `python` given; returns the exit code of the last one run.
 
-        `settings` are variables of the environment besides; None: not set.
+        `settings` are variables of the environment besides; None: not set. Once `stop` is set, it is ended.
+
+        Raises:
+            Stopped: it was.
         """
         asked = {**self._env(stage, python), **settings}
         env = {name: value for name, value in asked.items() if value is not None}
         for command in commands:
-            if code := run(_shell(command), folder=self.root / folder, env=env, output=self.log):
+            if code := run(_shell(command), folder=self.root / folder, env=env, output=self.log_of(stage), stop=stop):
                 return code
         return 0
 
@@ -164,7 +176,7 @@ def held_folder(place: Path) -> Iterator[Path]:
             yield folder
         finally:
             with deferred():
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
                 _lock(folder).unlink(missing_ok=True)
 
 
@@ -217,10 +229,19 @@ def remove_leftovers(place: Path) -> None:
     for folder in (entry for entry in place.iterdir() if entry.is_dir()):
         try:
             with FileLock(_lock(folder), timeout=0):  # the lock of a killed process is free
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
                 _lock(folder).unlink(missing_ok=True)
         except Timeout:
             continue
+
+
+def _remove(folder: Path) -> None:
+    """Remove it, although what was killed in it may still be about to write there."""
+    end = monotonic() + _REMOVAL_SECONDS
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and monotonic() < end:
+        sleep(0.02)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lock(folder: Path) -> Path:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import MissingFile
-from dovetail.models.reader import read
+from dovetail.models.reader import read_at
 from dovetail.models.value import NoValueError, same_value, value_digest
-from dovetail.system.processes import NoAnswer, silence, start_worker
+from dovetail.system.processes import NoAnswer, start_worker
 from dovetail.values.table_value import table_digest
 from dovetail.values.tables import frame, has_frame
 
@@ -48,7 +48,7 @@ class Sameness:
 def compare_models(pair: ModelPair) -> Sameness:
     """Whether both are the same, and if not, whether they predict the same to the last bit."""
     try:
-        found: Sameness = start_worker(_compare, pair, _quiet).result(_SECONDS)
+        found: Sameness = start_worker(_compare, pair).result(_SECONDS)
     except NoAnswer:
         return Sameness()
     return found
@@ -61,11 +61,6 @@ def same_table(recorded: Path, rebuilt: Path, name: str) -> bool | None:
         return None if one is None else one == table_digest(rebuilt, name)
     except MissingFile:
         return None
-
-
-def _quiet(pair: ModelPair) -> ModelPair:
-    silence()
-    return pair
 
 
 def _compare(pair: ModelPair) -> Sameness:
@@ -85,10 +80,9 @@ def _compare(pair: ModelPair) -> Sameness:
 
 
 def _read(file: Path, allow: tuple[str, ...]) -> tuple[Any, str | None]:
-    content = file.read_bytes()
-    model = read(content, allow)
+    model = read_at(file, allow)
     try:
-        return model, value_digest(model, content)
+        return model, value_digest(model, file.read_bytes() if file.is_file() else None)
     except NoValueError:
         return model, None
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 
 from dovetail.errors import DataUnavailable, DovetailError, MissingFile
 from dovetail.repo.dvc_values import Stage
@@ -20,6 +21,7 @@ from dovetail.reproduction.explain import Question, Settings, by_settings
 from dovetail.reproduction.fresh_environment import build_environment
 from dovetail.reproduction.impossible import RebuildImpossible, missing, not_run_by_dvc_3
 from dovetail.reproduction.recorded import Recorded
+from dovetail.reproduction.run_stages import run_stages
 from dovetail.reproduction.verdict import Cause, ChangedInput, Output, RebuildResult
 from dovetail.values import computing, environment, stage_settings
 from dovetail.values.environment import PINS, Environment
@@ -30,7 +32,7 @@ _LINES = 20  # of a failed stage's output
 
 @dataclass(frozen=True, slots=True)
 class RebuildRequest:
-    """What to rebuild; `packages` is what it was made with, as far as that is recorded."""
+    """What to rebuild, so many stages at a time; `packages` is what it was made with, as far as that is recorded."""
 
     tree: Revision
     model: str
@@ -38,6 +40,7 @@ class RebuildRequest:
     packages: Environment | None
     fresh_env: bool
     value: str | None = None  # the recorded digest of what the model is
+    workers: int = 1
 
 
 def rebuild(workspace: Workspace, request: RebuildRequest, tell: Callable[[str], None]) -> RebuildResult:
@@ -89,10 +92,7 @@ class _Rebuild:
         _, packages = self.environment
         for stage in self.stages:
             _remove(self.copy, stage)  # git may keep some of what it makes
-        seconds = {}
-        for number, stage in enumerate(self.stages, 1):
-            self.tell(f"running {stage.name}, {number} of {len(self.stages)}")
-            seconds[stage.name] = self._run(stage)
+        seconds = run_stages(self.stages, self._run, self.request.workers, self.tell)
         outputs = tuple(
             Output(stage.name, out.path, out.md5, self._digest(out.path)) for stage in self.stages for out in stage.outs
         )
@@ -184,7 +184,7 @@ class _Rebuild:
         packages = self.request.packages
         return computing.settings(packages.computing if packages else {}, computing.of_machine())
 
-    def _run(self, stage: StageRecord, settings: Settings | None = None) -> float:
+    def _run(self, stage: StageRecord, stop: Event | None = None, settings: Settings | None = None) -> float:
         """Run the stage as it is recorded; returns its seconds."""
         declared = self.declared.get(stage.name)
         same = declared and "\n".join(declared.commands) == stage.cmd
@@ -197,9 +197,10 @@ class _Rebuild:
             declared.folder if declared else "",
             python,
             self.settings if settings is None else settings,
+            stop,
         )
         if code:
-            lines = self.place.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = self.place.log_of(stage.name).read_text(encoding="utf-8", errors="replace").splitlines()
             last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
             why = f"exit code {code} in a clean worktree: {last}"
             following = f"declare what it needs under deps of {stage.name} in dvc.yaml, or repair the environment"
@@ -270,7 +271,7 @@ class _Rebuild:
         stage = next(stage for stage in self.stages if stage.name == name)
         _remove(self.copy, stage)
         try:
-            self._run(stage, settings)
+            self._run(stage, settings=settings)
         except RebuildImpossible:
             return False
         return True

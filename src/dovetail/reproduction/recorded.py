@@ -32,7 +32,7 @@ class Recorded:
         ref = self.lineage.artifact
         if all(output.identical for output in outputs if FileRef(output.path, "").overlaps(ref.path)):
             return Sameness(value=True)
-        if not (root / ref.path).is_file():
+        if not (root / ref.path).exists():
             return Sameness()
         model = self.tree.model(self.model)
         card = self.tree.card(model)

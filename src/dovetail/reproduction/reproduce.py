@@ -26,6 +26,8 @@ from dovetail.system.processes import interruptible
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.run_content import ENVIRONMENT_FILE
 from dovetail.tracking.store import Store, Version
+from dovetail.values import readable_tags
+from dovetail.values.answer import Answer
 from dovetail.values.environment import PINS, Environment, pinned
 from dovetail.values.finding import Finding
 from dovetail.values.lineage import Lineage
@@ -33,7 +35,7 @@ from dovetail.values.names import unknown
 from dovetail.values.reference import ByCommit, ByDigest, ByPath, parse
 from dovetail.values.tag_keys import FINGERPRINT, GIT_COMMIT, MODEL_VALUE, Reproduction
 
-_TAG_LIMIT = 4000  # characters of a tag's value that every version of MLflow takes
+_TAG_LIMIT = 3500  # characters of a tag's value that every version of MLflow takes, with what else it holds
 _NO_RESULT: Mapping[str, Any] = {  # what `--json` says where the rebuild was impossible
     "verdict": IMPOSSIBLE,
     "outputs": [],
@@ -50,14 +52,15 @@ _NO_RESULT: Mapping[str, Any] = {  # what `--json` says where the rebuild was im
 
 @dataclass(frozen=True, slots=True)
 class ReproduceRequest:
-    """What to rebuild: a model, version, run or commit:model; `fresh_env`: with an environment built from its lock."""
+    """What to rebuild (a model, version, run or commit:model), perhaps in an environment built from its lock."""
 
     ref: str
     fresh_env: bool = False
+    workers: int = 1  # stages side by side
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ReproduceAnswer:
+class ReproduceAnswer(Answer):
     """What came of rebuilding `ref`.
 
     Attributes:
@@ -153,7 +156,7 @@ def reproduce(
                     original.lineage, stages=tuple(tree.records[stage.name] for stage in original.lineage.stages)
                 )  # the same, with what DVC says of its own digests
                 wanted = RebuildRequest(
-                    tree, original.model, lineage, original.packages, request.fresh_env, original.value
+                    tree, original.model, lineage, original.packages, request.fresh_env, original.value, request.workers
                 )
                 result = rebuild(workspace, wanted, tell)
             except RebuildImpossible as impossible:
@@ -290,7 +293,8 @@ def _tag(
         with tracking.store() as store:
             version = _version(store, original.model, original.lineage)
             if version:
-                store.tag_version(version, attempt.tags())
+                shown = {readable_tags.REPRODUCED: readable_tags.look(verdict, attempt.time)}
+                store.tag_version(version, attempt.tags() | shown)
     except StoreError as error:  # hours of work are not thrown away for it
         return None, (f"the verdict is tagged on no version: {error}",)
     return version.number if version else None, ()

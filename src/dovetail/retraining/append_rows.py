@@ -1,5 +1,6 @@
 """Adding rows to a file in its own format; its rows, columns and types stay as they are."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -10,31 +11,45 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet
 
-from dovetail.retraining.table_shape import DELIMITERS, PARQUET, plain_rows
+from dovetail.errors import UserError
+from dovetail.retraining.table_shape import ARROW, DELIMITERS, PARQUET, plain_rows
+from dovetail.values.reading import USUAL, Reading
 from dovetail.values.tables import format_of
 
+_HEAD = 1 << 16  # bytes that show how lines end
 
-def append_rows(file: Path, rows: pa.Table) -> None:
-    """Add `rows` to the end of `file`, which is replaced: the target of a link is not written to."""
+
+def append_rows(file: Path, rows: pa.Table, how: Reading = USUAL) -> None:
+    """Add `rows` to the end of `file`, written as `how` says; it is replaced: the target of a link is not written to.
+
+    Raises:
+        UserError: when the file's encoding has no such character.
+    """
     with _replacing(file) as new:
         if format_of(file.name) in PARQUET:
             _parquet(file, new, rows, keep=True)
+        elif format_of(file.name) in ARROW:
+            _arrow(file, new, rows)
         else:
             shutil.copyfile(file, new)
-            _add_text(new, file.name, _text(file, rows))
+            _add_text(new, file, _text(file, rows, how), how)
 
 
-def write_rows(file: Path, sample: Path, rows: pa.Table) -> None:
+def write_rows(file: Path, sample: Path, rows: pa.Table, how: Reading = USUAL) -> None:
     """Write `rows` to the new file `file` in the format of `sample`."""
     with _replacing(file) as new:
         if format_of(file.name) in PARQUET:
             _parquet(sample, new, rows, keep=False)
+        elif format_of(file.name) in ARROW:
+            _arrow(sample, new, rows, keep=False)
         elif format_of(file.name) in DELIMITERS:
-            _add_text(new, file.name, _csv_lines(sample, [list(rows.column_names)]) + _text(sample, rows))
+            text = _csv_lines(sample, [list(rows.column_names)], how) + _text(sample, rows, how)
+            _add_text(new, sample, text, how)
         else:
-            _add_text(new, file.name, _text(sample, rows))
+            _add_text(new, sample, _text(sample, rows, how), how)
 
 
 @contextmanager
@@ -60,34 +75,65 @@ def _parquet(old: Path, new: Path, rows: pa.Table, *, keep: bool) -> None:
         to.write_table(rows.cast(source.schema_arrow))
 
 
-def _text(file: Path, rows: pa.Table) -> str:
+def _arrow(old: Path, new: Path, rows: pa.Table, *, keep: bool = True) -> None:
+    with pa.ipc.open_file(old) as source, pa.ipc.new_file(new, source.schema) as to:
+        for number in range(source.num_record_batches if keep else 0):
+            to.write_batch(source.get_batch(number))
+        to.write_table(rows.cast(source.schema))
+
+
+def _text(file: Path, rows: pa.Table, how: Reading) -> str:
     if format_of(file.name) in DELIMITERS:
-        return _csv_lines(file, [["" if v is None else v for v in row.values()] for row in plain_rows(rows)])
+        return _csv_lines(file, [["" if v is None else v for v in row.values()] for row in plain_rows(rows)], how)
     return "".join(f"{json.dumps(row, ensure_ascii=False, default=str)}\n" for row in plain_rows(rows))
 
 
-def _csv_lines(like: Path, rows: list[list[str]]) -> str:
+def _csv_lines(like: Path, rows: list[list[str]], how: Reading) -> str:
     with _opened(like) as content:
-        end = "\r\n" if content.readline().endswith(b"\r\n") else "\n"
+        head = content.read(_HEAD).decode(_bare(how.encoding, like), errors="replace")
+    end = "\r\n" if "\r\n" in head else "\n" if "\n" in head or "\r" not in head else "\r"
     text = io.StringIO()
-    csv.writer(text, delimiter=DELIMITERS[format_of(like.name)], lineterminator=end).writerows(rows)
+    delimiter = how.separator or DELIMITERS[format_of(like.name)]
+    csv.writer(text, delimiter=delimiter, lineterminator=end).writerows(rows)
     return text.getvalue()
 
 
-def _add_text(file: Path, name: str, text: str) -> None:
-    if name.lower().endswith(".gz"):
-        with file.open("ab") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
-            packed.write(text.encode())
-        return
-    with file.open("ab+") as content:
-        if content.tell() and not _ends_with_line(content):
-            text = f"\n{text}"
-        content.write(text.encode())
+def _bare(encoding: str, file: Path) -> str:
+    """The encoding of what follows in a file that has begun: without a mark of its byte order."""
+    name = codecs.lookup(encoding).name
+    if name == "utf-8-sig":
+        return "utf-8"
+    if name not in ("utf-16", "utf-32"):
+        return name
+    with _opened(file) as content:
+        start = content.read(4)
+    return f"{name}-{'be' if start.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)) else 'le'}"
 
 
-def _ends_with_line(content: io.BufferedRandom) -> bool:
-    content.seek(-1, io.SEEK_END)
-    return content.read() == b"\n"
+def _add_text(new: Path, like: Path, text: str, how: Reading) -> None:
+    """Add the text to `new`, which is a copy of `like` or new and goes by its way of writing."""
+    begun = new.exists()
+    encoding = _bare(how.encoding, like) if begun else how.encoding
+    try:
+        if like.name.lower().endswith(".gz"):
+            with new.open("ab") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
+                packed.write(text.encode(encoding))
+            return
+        with new.open("ab+") as content:
+            ends = [mark.encode(encoding) for mark in ("\n", "\r")]
+            if begun and content.tell() and not any(_ends_with(content, mark) for mark in ends):
+                text = f"\n{text}"
+            content.write(text.encode(encoding))
+    except UnicodeEncodeError as error:
+        what = f"{error.object[error.start : error.end]!r} cannot be written in {how.encoding}, as {like.name} is"
+        raise UserError(what, "take it out of the new rows, or change the file and its encoding to utf-8") from error
+
+
+def _ends_with(content: io.BufferedRandom, mark: bytes) -> bool:
+    if content.seek(0, io.SEEK_END) < len(mark):
+        return False
+    content.seek(-len(mark), io.SEEK_END)
+    return content.read() == mark
 
 
 def _opened(file: Path) -> gzip.GzipFile | io.BufferedReader:

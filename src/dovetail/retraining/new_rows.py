@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dovetail.errors import DovetailError, MissingFile, UserError
+from dovetail.errors import DataUnavailable, DovetailError, MissingFile, UserError
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.revision import Revision
 from dovetail.retraining.table_shape import Shape, fit, plain_rows, read
 from dovetail.serving.log import served_rows
+from dovetail.serving.log.location import Place, S3Folder
+from dovetail.serving.log.object_store import said
 from dovetail.serving.log.rows import INPUT
 
 FEEDBACK = "feedback"
@@ -107,20 +109,24 @@ def from_file(file: Path, target: Target) -> NewRows:
     return NewRows(table, (f"sha256:{digest(table)}",), file.name)
 
 
-def from_log(folder: Path, target: Target, known: Collection[str]) -> NewRows | None:
+def from_log(folder: Place, target: Target, known: Collection[str]) -> NewRows | None:
     """The labelled rows of the prediction log in `folder` that are not among the `known` keys; None: there are none.
 
     Raises:
         MissingFile: when there is no log, or it cannot be read.
+        DataUnavailable: when S3 cannot.
         UserError: when its columns are not all those of the raw table, or no new label fits.
     """
-    if not folder.is_dir():
-        what = f"{folder} is not there: no served {target.model} has written a prediction log"
-        raise MissingFile(what, f"dovetail serve {target.model}")
     try:
+        if not served_rows.is_there(folder):
+            what = f"{folder} is not there: no served {target.model} has written a prediction log"
+            raise MissingFile(what, f"dovetail serve {target.model}")
         return _from_feedback(served_rows.read(folder), target, known)
     except OSError as error:
-        raise MissingFile(f"the prediction log {folder} cannot be read: {error}", f"ls -l {folder}") from error
+        what = f"the prediction log {folder} cannot be read: {said(error)}"
+        if isinstance(folder, S3Folder):
+            raise DataUnavailable(what, "the same again, once S3 answers") from error
+        raise MissingFile(what, f"ls -l {folder}") from error
 
 
 def _from_feedback(log: pa.Table, target: Target, known: Collection[str]) -> NewRows | None:

@@ -20,6 +20,7 @@ from dovetail.retraining.remove_stage import remove_stage
 from dovetail.retraining.stages_told import stages_told
 from dovetail.system.processes import deferred
 from dovetail.values.lineage import FileRef, Lineage
+from dovetail.values.reading import Reading, reading_of
 
 _LINES = 4  # of a failed stage's output
 
@@ -32,6 +33,7 @@ class RetrainPlan:
         tree: The commit to start from; `lineage` is that of `model` there.
         raw: The table that `rows` are added to; `sample` is a file of it.
         branch: The name of the branch to make.
+        workers: How many stages run side by side; None: one after another, as under `dvc repro`.
     """
 
     tree: Revision
@@ -41,6 +43,12 @@ class RetrainPlan:
     sample: FileRef
     rows: NewRows
     branch: str
+    workers: int | None = None
+
+    @property
+    def how(self) -> Reading:
+        """How the data set of the raw table reads it."""
+        return reading_of(self.raw.ref.path, self.lineage.stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +128,10 @@ def _write(plan: RetrainPlan, place: Worktree) -> list[str]:
         ending = "".join(Path(plan.sample.path).suffixes[-2:] if plan.sample.path.endswith(".gz") else
                          Path(plan.sample.path).suffixes[-1:])  # fmt: skip
         path = f"{raw.ref.path}/added-{digest(table)[:12]}{ending}"
-        write_rows(place.root / path, place.root / plan.sample.path, table)
+        write_rows(place.root / path, place.root / plan.sample.path, table, plan.how)
     else:
         path = raw.ref.path
-        append_rows(place.root / path, table)
+        append_rows(place.root / path, table, plan.how)
     record = place.root / raw.record
     before = plan.tree.read(plan.tree.file(raw.record)).decode() if plan.tree.keeps(raw.record) else ""
     record.write_text(branches.with_keys(before, plan.rows.keys), encoding="utf-8")
@@ -152,9 +160,10 @@ def _commands(plan: RetrainPlan, place: Worktree, added: Sequence[str]) -> tuple
     if not wanted:
         raise UserError(f"no stage makes {model.path}", f"add a stage that trains {model.name} to dvc.yaml")
     repro = f"{shlex.quote(sys.executable)} -P -m dvc repro"  # no module of the user's in place of DVC's
+    beside = f"dovetail repro --workers {plan.workers}"  # the command of the environment whose python this is
     register = makers.get(model.receipt)
     return (
-        [f"{repro} {shlex.join(wanted)}"],
+        [f"{beside if plan.workers else repro} {shlex.join(wanted)}"],
         [
             f"{repro} --single-item {shlex.quote(register)}"
             if register
@@ -170,7 +179,7 @@ def _lost(plan: RetrainPlan, names: set[str]) -> list[str]:
 
 def _run(place: Worktree, commands: Sequence[str], plan: RetrainPlan) -> None:
     if code := place.run("", commands, "", Path(sys.executable)):
-        said = [line.strip() for line in place.log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        said = [line.strip() for line in place.log_of("").read_text(encoding="utf-8", errors="replace").splitlines()]
         last = " | ".join([line for line in said if line][-_LINES:])
         raise PipelineFailed(
             f"the pipeline of {plan.model.name} ended with exit code {code}, no branch was made: {last}",

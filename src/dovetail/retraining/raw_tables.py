@@ -7,7 +7,8 @@ from dovetail.errors import UserError
 from dovetail.repo.revision import Revision
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
 from dovetail.values.names import unknown
-from dovetail.values.tables import is_table
+from dovetail.values.partitions import partition
+from dovetail.values.tables import is_sheet, is_table
 
 GIT, DVC, STAGE = "git", "dvc", "stage"
 
@@ -56,7 +57,14 @@ def choose_table(tables: Sequence[RawTable], into: str | None, model: str) -> Ra
             f"{table.ref.path} is imported from {table.origin}: rows added here would be lost with the next update",
             f"add them at the source, then: dvc update {table.owner}.dvc",
         )
+    if is_sheet(table.ref.path):
+        what = f"{table.ref.path} is a workbook, to which no rows can be added without losing its layout"
+        raise UserError(what, f"add them in the workbook itself, then: {_kept_anew(table)}")
     return table
+
+
+def _kept_anew(table: RawTable) -> str:
+    return f"dvc add {table.owner} && dvc repro" if table.keeper == DVC else "dvc repro"
 
 
 def raw_tables(tree: Revision, lineage: Lineage) -> list[RawTable]:
@@ -78,10 +86,18 @@ def raw_tables(tree: Revision, lineage: Lineage) -> list[RawTable]:
 
 
 def tables_in(tree: Revision, raw: RawTable) -> list[FileRef]:
-    """The files of rows that `raw` is or holds, the first of which shows what they look like."""
+    """The files of rows that `raw` is or holds, the first of which shows what they look like.
+
+    Raises:
+        UserError: when their folders state a part of each row, so that a new file has no place that is right for all.
+    """
     if not raw.ref.is_folder:
         return [raw.ref]
-    return sorted((file for file in _inside(tree, raw.ref) if is_table(file.path)), key=lambda file: file.path)
+    found = sorted((file for file in _inside(tree, raw.ref) if is_table(file.path)), key=lambda file: file.path)
+    if found and (keys := partition(found[0].path.removeprefix(f"{raw.ref.path}/"))):
+        what = f"{raw.ref.path} is partitioned by {', '.join(keys)}, no rows can be added to it here"
+        raise UserError(what, f"put a file into the right one of its folders, then: {_kept_anew(raw)}")
+    return found
 
 
 def _inside(tree: Revision, folder: FileRef) -> Iterator[FileRef]:
@@ -90,7 +106,7 @@ def _inside(tree: Revision, folder: FileRef) -> Iterator[FileRef]:
 
 
 def _is_tabular(ref: FileRef) -> bool:
-    return ref.is_folder or is_table(ref.path)
+    return ref.is_folder or is_table(ref.path) or is_sheet(ref.path)
 
 
 def _kept(tree: Revision, ref: FileRef) -> RawTable:

@@ -22,6 +22,8 @@ from dovetail.serving.log.location import log_folder
 from dovetail.system.locks import exclusive
 from dovetail.system.processes import interruptible
 from dovetail.tracking.connection import Tracking
+from dovetail.values.answer import Answer
+from dovetail.values.reading import reading_of
 from dovetail.values.tables import open_table
 
 # These gates ask for what is done after the branch is made: `next` says how. They say nothing about the candidate.
@@ -38,6 +40,7 @@ class RetrainRequest:
         base: The revision to start from.
         pause: Hours that must have passed since the last retraining; 0 for none.
         dry_run: Check the rows and change nothing.
+        workers: Run so many stages of the pipeline side by side, as `dovetail repro` does; None: one after another.
     """
 
     model: str
@@ -46,6 +49,7 @@ class RetrainRequest:
     base: str = "HEAD"
     pause: float = 24.0
     dry_run: bool = False
+    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class DataChange:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RetrainAnswer:
+class RetrainAnswer(Answer):
     """What came of a retraining.
 
     Attributes:
@@ -201,12 +205,12 @@ def _plan(
     settings = parse_settings(model.name, model.retrain)
     lineage = tree.lineage(model)
     raw = choose_table(raw_tables(tree, lineage), request.into or settings.into, model.name)
-    files = tables_in(tree, raw)
+    files, how = tables_in(tree, raw), reading_of(raw.ref.path, lineage.stages)
     if not files:
         raise UserError(f"the folder {raw.ref.path} holds no table", "put the first one there yourself")
     with tempfile.TemporaryDirectory() as folder:
         places = [workspace.storage.locate(file, commit, Path(folder)) for file in files]
-        shape = shape_of(places[0], files[0].path)
+        shape = shape_of(places[0], files[0].path, how)
         known = branches.keys(workspace.git.content(commit.sha, raw.record), f"{commit.sha[:8]}:{raw.record}")
         card = card_of(tree, model)
         label = label_column(model, card, settings, shape)
@@ -215,10 +219,10 @@ def _plan(
             rows = from_log(log_folder(tracking.root, model.name), target, known)
         else:
             rows = from_file(Path(request.data), target)
-        before = sum(open_table(place, file.path).count() for place, file in zip(places, files, strict=True))
+        before = sum(open_table(place, file.path, how).count() for place, file in zip(places, files, strict=True))
     if rows is None or set(rows.keys) <= known:
         return None, before
-    return RetrainPlan(tree, model, lineage, raw, files[0], rows, name), before
+    return RetrainPlan(tree, model, lineage, raw, files[0], rows, name, request.workers), before
 
 
 def _judged(
@@ -233,10 +237,8 @@ def _judged(
     with tracking.store() as store:
         version = store.find_version(model, made.model_md5)
     if version is None:
-        raise UnknownReference(
-            f"{plan.branch} is made, but MLflow has no version of {model} with md5 {made.model_md5}",
-            "dovetail sync --all",
-        )
+        what = f"{plan.branch} is made, but MLflow has no version of {model} with md5 {made.model_md5}"
+        raise UnknownReference(what, "dovetail sync --all")
     promotion = promote(workspace, tracking, PromoteRequest(model, version.number, dry_run=True))
     refusing = [gate.name for gate in promotion.gates if not gate.passed]
     later = tuple(name for name in refusing if name in _LATER)

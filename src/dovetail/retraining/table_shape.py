@@ -9,12 +9,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.ipc
 import pyarrow.parquet
 
 from dovetail.errors import MissingFile, UserError
-from dovetail.values.tables import KIND_OF, format_of, is_table, open_table
+from dovetail.values.number_text import plain_numbers
+from dovetail.values.reading import USUAL, Reading, is_utf8
+from dovetail.values.sheets import read_sheet
+from dovetail.values.tables import KIND_OF, format_of, is_sheet, is_table, open_table
 
 PARQUET, DELIMITERS, JSON_LINES = (".parquet", ".pq"), {".csv": ",", ".tsv": "\t"}, (".jsonl", ".ndjson")
+ARROW = (".arrow", ".feather")
+TYPED = (*PARQUET, *ARROW)
 _NO_VALUE = pa.array(pyarrow.csv.ConvertOptions().null_values, pa.string())
 
 
@@ -27,28 +33,42 @@ class Shape:
         kinds: What each column holds, as it is shown; in JSON lines JSON's words, joined by ` | `.
         types: The Arrow type of each; of CSV the one that its text can be read as. None in JSON lines.
         required: Columns that take no missing value.
+        how: How its data set reads it.
     """
 
     path: str
     kinds: Mapping[str, str]
     types: Mapping[str, pa.DataType | None]
     required: frozenset[str] = frozenset()
+    how: Reading = USUAL
+
+    def reading_for(self, name: str) -> Reading:
+        """How a file of new rows is read: as the raw table if its name ends alike or it is a sheet, else as usual."""
+        return self.how if is_sheet(name) or format_of(name) == format_of(self.path) else USUAL
 
 
-def shape_of(file: Path, path: str) -> Shape:
-    """The shape of the table in `file`, whose path in the repository is `path`.
+def shape_of(file: Path, path: str, how: Reading = USUAL) -> Shape:
+    """The shape of the table in `file`, whose path in the repository is `path` and which is read as `how` says.
 
     Raises:
         MissingFile: when it cannot be read.
     """
-    kinds = open_table(file, path).columns
-    if format_of(path) in PARQUET:
-        schema = pa.parquet.read_schema(file)
+    kinds = open_table(file, path, how).columns
+    if format_of(path) in TYPED:
+        schema = schema_of(file, path)
         required = frozenset(field.name for field in schema if not field.nullable)
-        return Shape(path, kinds, {field.name: field.type for field in schema}, required)
+        return Shape(path, kinds, {field.name: field.type for field in schema}, required, how)
     if format_of(path) in DELIMITERS:
-        return Shape(path, kinds, {name: _readable_as(kind) for name, kind in kinds.items()})
-    return Shape(path, kinds, dict.fromkeys(kinds))
+        return Shape(path, kinds, {name: _readable_as(kind) for name, kind in kinds.items()}, how=how)
+    return Shape(path, kinds, dict.fromkeys(kinds), how=how)
+
+
+def schema_of(file: Path, path: str) -> pa.Schema:
+    """The schema that a Parquet or Arrow file declares."""
+    if format_of(path) in PARQUET:
+        return pa.parquet.read_schema(file)
+    with pa.ipc.open_file(file) as content:
+        return content.schema
 
 
 def _readable_as(kind: str) -> pa.DataType:
@@ -74,13 +94,18 @@ def read(file: Path, shape: Shape, names: Mapping[str, str]) -> pa.Table:
         MissingFile: when it is not there, or not what its name's ending says.
         UserError: when its ending is not that of a table, or a value does not fit.
     """
-    if not is_table(file.name):
-        raise UserError(f"{file} is no table by its name", "give it as .csv, .tsv, .parquet, .jsonl or .ndjson")
+    if not (is_table(file.name) or is_sheet(file.name)):
+        kinds = ".csv, .tsv, .parquet, .arrow, .feather, .jsonl, .ndjson or .xlsx"
+        raise UserError(f"{file} is no table by its name", f"give it as {kinds}")
     check_there(file)
-    columns = open_table(file, str(file)).columns
+    how = shape.reading_for(file.name)
+    if format_of(file.name) in DELIMITERS and how.plain_numbers and not shape.how.plain_numbers:
+        what = f"{file} may write numbers otherwise than {shape.path}, whose decimal mark is {shape.how.decimal!r}"
+        raise UserError(what, f"give the rows written as there, in a {format_of(shape.path)} file, or as .parquet")
+    columns = open_table(file, str(file), how).columns
     raw_names = {name: _raw_name(name, columns, shape, names) for name in columns}
     try:
-        table = _table(file, {name: shape.types.get(raw) for name, raw in raw_names.items()}, shape)
+        table = _table(file, {name: shape.types.get(raw) for name, raw in raw_names.items()}, shape, how)
     except (pa.ArrowException, ValueError) as error:
         said = " ".join(str(error).split())
         raise UserError(f"{file} does not fit {shape.path}: {said}", f"correct {file}") from error
@@ -93,15 +118,23 @@ def _raw_name(name: str, columns: Mapping[str, str], shape: Shape, names: Mappin
     return raw if name not in shape.types and raw not in columns else name
 
 
-def _table(file: Path, types: Mapping[str, pa.DataType | None], shape: Shape) -> pa.Table:
+def _table(file: Path, types: Mapping[str, pa.DataType | None], shape: Shape, how: Reading) -> pa.Table:
+    if is_sheet(file.name):
+        return read_sheet(file, how)
     if format_of(file.name) in PARQUET:
         return pa.parquet.read_table(file)
+    if format_of(file.name) in ARROW:
+        with pa.ipc.open_file(file) as content:
+            return content.read_all()
     if format_of(file.name) in DELIMITERS:
         if format_of(shape.path) in DELIMITERS:  # what is written there goes over as it is written
             types = dict.fromkeys(types, pa.string())
         return pa.csv.read_csv(
             file,
-            parse_options=pa.csv.ParseOptions(delimiter=DELIMITERS[format_of(file.name)], newlines_in_values=True),
+            read_options=pa.csv.ReadOptions(encoding="utf8" if is_utf8(how.encoding) else how.encoding),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=how.separator or DELIMITERS[format_of(file.name)], newlines_in_values=True
+            ),
             convert_options=pa.csv.ConvertOptions(
                 column_types={name: _plain(kind) for name, kind in types.items() if kind is not None},
                 strings_can_be_null=format_of(shape.path) not in DELIMITERS,
@@ -134,7 +167,7 @@ def fit(table: pa.Table, shape: Shape, name: str, label: str | None) -> pa.Table
     ):
         if found:
             raise UserError(f"{name} {what}: {', '.join(found)}; {shape.path} has {', '.join(shape.types)}", correct)
-    if label is not None and (place := _first_missing(table[label])) is not None:
+    if label is not None and (place := _first_missing(table[label], shape.how)) is not None:
         raise UserError(f"{name}: row {place + 1} has no {label}, which is the label", correct)
     columns = {}
     for column, kind in shape.types.items():
@@ -149,9 +182,9 @@ def fit(table: pa.Table, shape: Shape, name: str, label: str | None) -> pa.Table
     return pa.table(columns)
 
 
-def _first_missing(column: pa.ChunkedArray) -> int | None:
+def _first_missing(column: pa.ChunkedArray, how: Reading) -> int | None:
     values = enumerate(column.to_pylist())
-    return next((n for n, value in values if value in (None, "") or value != value), None)  # noqa: PLR0124  (NaN)
+    return next((n for n, value in values if value in (None, "", *how.null_values) or value != value), None)  # noqa: PLR0124  (NaN)
 
 
 def _fitted(column: pa.ChunkedArray, kind: pa.DataType | None, shape: Shape, name: str) -> pa.ChunkedArray:
@@ -164,11 +197,24 @@ def _fitted(column: pa.ChunkedArray, kind: pa.DataType | None, shape: Shape, nam
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
         text = column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
         if not pa.types.is_string(kind):
-            pc.cast(pc.if_else(pc.is_in(text, _NO_VALUE), pa.scalar(None, pa.string()), text), kind)
-        return text
+            words = pa.array(shape.how.null_values, pa.string())
+            missing = pc.or_(pc.is_in(text, _NO_VALUE), pc.is_in(text, words))
+            numbers = text if text is not column else _plain_text(text, shape.how)
+            pc.cast(pc.if_else(missing, pa.scalar(None, pa.string()), numbers), kind)
+        return text if pa.types.is_string(column.type) or shape.how.plain_numbers else _as_written(column, text, shape)
     if pa.types.is_dictionary(kind):
         return pc.cast(pc.cast(column, kind.value_type).dictionary_encode(), kind)
     return pc.cast(column, kind)
+
+
+def _plain_text(text: pa.ChunkedArray, how: Reading) -> pa.ChunkedArray:
+    return pa.chunked_array([plain_numbers(piece, how) for piece in text.chunks], text.type)
+
+
+def _as_written(column: pa.ChunkedArray, text: pa.ChunkedArray, shape: Shape) -> pa.ChunkedArray:
+    """Numbers that were typed, as the raw table writes them."""
+    is_number = pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
+    return pc.replace_substring(text, ".", shape.how.decimal) if is_number else text
 
 
 def _kinds(values: list[Any]) -> set[str]:

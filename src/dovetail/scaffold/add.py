@@ -14,9 +14,11 @@ from dovetail.errors import UserError
 from dovetail.repo.workspace import Workspace
 from dovetail.scaffold.blocks import artifact_block, dataset_block, model_block, plain_name
 from dovetail.scaffold.file_change import FileChange, text_of
-from dovetail.scaffold.inferred import InferredColumn, infer, suffix_of
+from dovetail.scaffold.inferred import infer, suffix_of
+from dovetail.scaffold.inferred_column import InferredColumn
 from dovetail.scaffold.new import run
 from dovetail.scaffold.yaml_section import add_entry
+from dovetail.values.answer import Answer
 from dovetail.values.documents import load_yaml
 
 _PARAMS, _PIPELINE = "params.yaml", "dvc.yaml"
@@ -52,7 +54,7 @@ class AddModelRequest:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class AddAnswer:
+class AddAnswer(Answer):
     """What is to be added, or was.
 
     Attributes:

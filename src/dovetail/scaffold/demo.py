@@ -22,6 +22,7 @@ from typing import Any
 
 from dovetail.errors import OutsideError, UserError, one_line
 from dovetail.tracking.connection import ENV_TRACKING_URI
+from dovetail.values.answer import Answer
 
 _DATA, _MODEL, _PAGE = "apples.csv", "apples", "build/drift.html"
 _ROWS, _ASKED = 400, 200
@@ -66,7 +67,7 @@ class DemoStep:
 
 
 @dataclass(frozen=True, slots=True)
-class DemoAnswer:
+class DemoAnswer(Answer):
     """What was played, and where it lies."""
 
     project: str
@@ -134,7 +135,7 @@ class _Demo:
         self._say("That was it", "All of it is yours to play with:")
         for line in (
             f"  cd {shlex.quote(str(self._project))}",
-            "  mlflow ui                     MLflow's pages; choose Model training at the top left",
+            "  dovetail ui apples            MLflow's pages of the model",
             f"  {_PAGE}              what drifted, as a page for the browser",
             f"  dovetail reproduce {_MODEL}     production, made again and compared byte by byte",
             f"  dovetail retrain {_MODEL} …     labelled rows become a candidate on a branch",

@@ -1,36 +1,24 @@
 """What the columns of a data file hold, as a schema that a person corrects: types, and what looks like another one."""
 
-import csv
-import gzip
-import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import UserError, one_line
+from dovetail.scaffold import text_file
+from dovetail.scaffold.inferred_column import FEW, InferredColumn, Values, dtype_of, from_text, inferred_column
+from dovetail.scaffold.text_file import NULLS, PROMISED
+from dovetail.values.reading import USUAL, Reading
+from dovetail.values.tables import format_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TEXT = (".csv", ".tsv")
-SUFFIXES = (*_TEXT, ".csv.gz", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz")
-_FEW = 20  # distinct whole numbers that are rather classes than amounts
+_ARROW, _EXCEL = (".arrow", ".feather"), (".xlsx", ".xls", ".xlsb", ".ods")
+SUFFIXES = (*PROMISED, ".csv.gz", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz", *_ARROW, *_EXCEL)
 _MANY_ROWS = 20_000  # beyond them histograms instead of a forest
 _AGAIN = "dovetail new PROJECT --data FILE --target COLUMN"
-_SEPARATORS = ",;\t|"
-_NULLS = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None", "?"})
-
-
-@dataclass(frozen=True, slots=True)
-class InferredColumn:
-    """A column: its type in the words of params.yaml, whether it names the row, and what a person should know of it."""
-
-    name: str
-    dtype: str
-    nullable: bool
-    is_id: bool = False
-    warning: str = ""
+_BY_HAND = "correct it, or write params.yaml by hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +26,14 @@ class InferredData:
     """A data file.
 
     Attributes:
-        separator: Of a text file, where it is not the one that its name promises; empty otherwise.
-        null_words: The words in a text file that stand for missing values, the empty one among them; empty without any.
-        missing: The share of rows whose target is missing.
+        reading: How it is written, where its name does not say so.
+        missing: The share of rows that will be rejected: the target is missing, or a number is none.
         classes: Whether the target is one of few values rather than an amount.
     """
 
     rows: int
     columns: tuple[InferredColumn, ...]
-    separator: str
-    null_words: tuple[str, ...]
+    reading: Reading
     missing: float
     classes: bool
 
@@ -64,33 +50,32 @@ def infer(file: Path, target: str | None = None) -> InferredData:
     Raises:
         UserError: when it cannot be read, has no such column, or nothing can be learned of it.
     """
-    separator = _separator(file)
     try:
-        table = _read(file, separator)
-    except UnicodeDecodeError as error:
-        typed = shlex.quote(str(file))
-        following = f"iconv -f WINDOWS-1252 -t UTF-8 {typed} > utf8.csv, then the same with utf8.csv"
-        raise UserError(f"{file} is not UTF-8: {one_line(error)}", following) from error
-    except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(
-            f"{file} cannot be read as a table: {why}", "correct it, or write params.yaml by hand"
-        ) from error
-    names = [str(name) for name in table.columns]
+        columns, reading = _read(file, target)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{file} cannot be read as a table: {one_line(str(error))}", _BY_HAND) from error
+    names = list(columns)
     if target is not None and target not in names:
-        raise UserError(f"{file} has no column {target!r}; it has: {', '.join(names)}", _AGAIN)
+        near = next((name for name in names if name.strip().casefold() == target.strip().casefold()), None)
+        hint = f"; it has {near!r}" if near else ""
+        raise UserError(f"{file} has no column {target!r}{hint}; it has: {', '.join(names)}", _AGAIN)
+    rows = len(next(iter(columns.values())).typed) if columns else 0
     if target is not None:
-        _check_target(file, target, table[target])
-    elif table.empty:
+        _check_target(file, target, columns[target].typed)
+    elif not rows:
         raise UserError(f"{file} has no rows", "give it some")
-    columns = tuple(_column(name, table[column]) for name, column in zip(names, table.columns, strict=True))
+    _refuse_second_header(file, columns)
+    numbers = [column for column in columns.values() if dtype_of(column.typed.dropna()) in ("int64", "float64")]
+    rejected = {row for column in numbers for row, _ in column.odd}
+    if target is not None:
+        gone = columns[target].typed.isna()
+        rejected |= {int(row) + 1 for row in gone.index[gone]}
     return InferredData(
-        rows=len(table),
-        columns=columns,
-        separator=separator if separator != _promised(file) else "",
-        null_words=_null_words(file, separator),
-        missing=float(table[target].isna().mean()) if target is not None else 0.0,
-        classes=target is not None and _are_classes(table[target].dropna()),
+        rows=rows,
+        columns=tuple(inferred_column(name, values, name == target) for name, values in columns.items()),
+        reading=reading,
+        missing=len(rejected) / rows if rows else 0.0,
+        classes=target is not None and _are_classes(columns[target].typed.dropna()),
     )
 
 
@@ -100,7 +85,7 @@ def _are_classes(values: Any) -> bool:
     number = types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype)
     if not number and not types.is_datetime64_any_dtype(values.dtype):
         return True
-    return str(values.dtype) == "Int64" and bool(values.nunique() <= _FEW)
+    return str(values.dtype) == "Int64" and bool(values.nunique() <= FEW)
 
 
 def _check_target(file: Path, target: str, values: Any) -> None:
@@ -110,98 +95,79 @@ def _check_target(file: Path, target: str, values: Any) -> None:
         why = "it has no rows"
     elif present.empty:
         why = f"{target!r} has no value in any row"
+    elif not dtype_of(present):
+        why = f"{target!r} holds {present.dtype}, neither numbers nor classes"
     elif (present == present.iloc[0]).all():
-        why = f"{target!r} is {present.iloc[0]!r} in each row"
+        why = f"{target!r} is '{present.iloc[0]}' in each row"
+    elif dtype_of(present) == "str" and len(present) > FEW and present.is_unique:
+        why = f"{target!r} is text, and another one in each row"
     if why:
         raise UserError(f"nothing can be learned of {file}: {why}", _AGAIN)
 
 
-def _promised(file: Path) -> str:
-    return {".csv": ",", ".tsv": "\t"}.get(_suffix(file), "")
+def _refuse_second_header(file: Path, columns: dict[str, Values]) -> None:
+    """Units or numbers of columns below their names would make text of every column of numbers."""
+    first = [column.odd[0][1] for column in columns.values() if [row for row, _ in column.odd] == [1]]
+    if len(first) > 1:
+        what = f"line 2 of {file} looks like a second header: {', '.join(map(repr, first[:3]))}"
+        raise UserError(what, "remove that line, then the same again")
 
 
 def suffix_of(file: Path) -> str:
     """The ending of a file's name that says how it is written, that of compression included."""
-    return _suffix(file) + (".gz" if file.name.lower().endswith(".gz") else "")
+    return format_of(file.name) + (".gz" if file.name.lower().endswith(".gz") else "")
 
 
-def _suffix(file: Path) -> str:
-    return Path(file.name.lower().removesuffix(".gz")).suffix
+def _read(file: Path, target: str | None) -> tuple[dict[str, Values], Reading]:
+    """The columns by name, and how the file is written."""
+    import pandas as pd
+
+    if suffix_of(file) not in SUFFIXES:
+        raise ValueError(f"its name ends in none of {', '.join(SUFFIXES)}")
+    kind, reading = format_of(file.name), USUAL
+    if kind in PROMISED:
+        cells, reading, infinite = text_file.read_text(file)
+        return {str(name): from_text(cells[name], reading, infinite[str(name)]) for name in cells}, reading
+    if kind in _EXCEL:
+        table, reading = _sheet(file, target)
+    elif kind in _ARROW:
+        import pyarrow as pa
+        import pyarrow.ipc
+
+        with pa.ipc.open_file(file) as content:
+            table = content.read_pandas()
+    else:
+        table = _parquet(file) if kind == ".parquet" else pd.read_json(file, lines=True)
+    return {str(name): Values(table[name].convert_dtypes()) for name in table}, reading
 
 
-def _separator(file: Path) -> str:
-    """What stands between the cells of a text file's header most often."""
-    if _suffix(file) not in _TEXT:
-        return ""
+def _parquet(file: Path) -> "pd.DataFrame":
+    """As the stages read it: what pandas would make its index is a column."""
+    import pyarrow.parquet
+
+    table: pd.DataFrame = pyarrow.parquet.read_table(file).to_pandas(ignore_metadata=True)
+    return table
+
+
+def _sheet(file: Path, target: str | None) -> "tuple[pd.DataFrame, Reading]":
+    """The sheet with the target, or the only one with content; words for missing values taken out."""
+    import fastexcel
+
     try:
-        with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8", newline="") as text:
-            header = text.readline()
-    except (OSError, UnicodeDecodeError):  # what reads it says so
-        return _promised(file)
-    counts = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in _SEPARATORS}
-    best = max(counts, key=lambda mark: counts[mark])
-    return best if counts[best] > counts[_promised(file)] else _promised(file)
-
-
-def _read(file: Path, separator: str) -> "pd.DataFrame":
-    import pandas as pd
-
-    kind = _suffix(file)
-    if kind in _TEXT:
-        header = list(pd.read_csv(file, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0])
-        if twice := [name for name in header if header.count(name) > 1]:  # pandas would rename one
-            raise ValueError(f"two columns are named {twice[0]!r}")
-        return pd.read_csv(file, sep=separator, na_values=list(_NULLS), keep_default_na=False).convert_dtypes()
-    if kind == ".parquet":
-        return pd.read_parquet(file).convert_dtypes()
-    if kind == ".jsonl":
-        return pd.read_json(file, lines=True).convert_dtypes()
-    raise ValueError(f"its name ends in none of {', '.join(SUFFIXES)}")
-
-
-def _null_words(file: Path, separator: str) -> tuple[str, ...]:
-    """Which of the words that pandas takes for missing values stand in a text file."""
-    if _suffix(file) not in _TEXT:
-        return ()
-    import pandas as pd
-
-    cells = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False)
-    words = {word for column in cells for word in _NULLS.intersection(cells[column].unique())}
-    return tuple(sorted(words | {""})) if words - {""} else ()
-
-
-def _column(name: str, values: Any) -> InferredColumn:
-    from pandas.api import types
-
-    kind = values.dtype
-    dtype = "str"
-    if types.is_bool_dtype(kind):
-        dtype = "bool"
-    elif types.is_integer_dtype(kind):
-        dtype = "int64"
-    elif types.is_float_dtype(kind):
-        dtype = "float64"
-    elif types.is_datetime64_any_dtype(kind):
-        dtype = "datetime"
-    present = values.dropna()
-    is_id = dtype in ("str", "int64") and len(present) > _FEW and present.is_unique
-    return InferredColumn(name, dtype, bool(values.isna().any()), is_id, "; ".join(_warnings(dtype, values)))
-
-
-def _warnings(dtype: str, values: Any) -> Iterator[str]:
-    import pandas as pd
-
-    present = values.dropna()
-    if present.empty or (present == present.iloc[0]).all():
-        yield "one value only" if len(present) else "no value at all"
-        return
-    if values.isna().mean() > 1 / 2:
-        yield f"{values.isna().mean():.0%} missing"
-    if dtype in ("str", "int64") and present.is_unique and len(present) > _FEW:
-        yield "another value in each row: dropped where others remain"
-    if dtype == "str":
-        numbers = pd.to_numeric(present.str.replace(r"[,$€%\s]", "", regex=True), errors="coerce").notna().mean()
-        if numbers > 1 / 2:
-            yield f"{numbers:.0%} of it looks like numbers: null_values, decimal and thousands under clean read them"
-        elif pd.to_datetime(present.head(1000), errors="coerce", format="ISO8601").notna().mean() > 1 / 2:
-            yield "looks like dates: dtype datetime"
+        book = fastexcel.read_excel(file)
+        filled = [name for name in book.sheet_names if book.load_sheet(name, header_row=None, n_rows=1).width]
+        having = [
+            name for name in filled if target in [column.name for column in book.load_sheet(name).available_columns()]
+        ]
+        if len(having) != 1 and len(filled) != 1:
+            raise ValueError(f"it has several sheets, of which {len(having)} have that column: {', '.join(filled)}")
+        name = (having if len(having) == 1 else filled)[0]
+        table = book.load_sheet(name, schema_sample_rows=None, skip_whitespace_tail_rows=True).to_pandas()
+    except fastexcel.FastExcelError as error:
+        raise ValueError(str(error)) from error
+    texts = table.select_dtypes(exclude="number")
+    words = {word for column in texts for word in NULLS.intersection(map(str, texts[column].dropna().unique()))}
+    for column in texts:
+        table[column] = table[column].where(~table[column].isin(words), None)
+    found = Reading(sheet=name if len(filled) > 1 else None)
+    return table, replace(found, null_values=tuple(sorted(words | {""}))) if words - {""} else found

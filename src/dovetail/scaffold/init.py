@@ -20,6 +20,7 @@ from dovetail.repo.workspace import Workspace
 from dovetail.scaffold.file_change import FileChange, text_of
 from dovetail.scaffold.yaml_section import add_entry, add_lines
 from dovetail.tracking.connection import Tracking
+from dovetail.values.answer import Answer
 from dovetail.values.documents import load_yaml
 from dovetail.values.finding import Finding
 
@@ -38,7 +39,7 @@ class InitRequest:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class InitAnswer:
+class InitAnswer(Answer):
     """What was missing.
 
     Attributes:
@@ -163,7 +164,8 @@ def _left_to_the_user(workspace: Workspace, tracking: Tracking) -> Iterator[Find
     """What `init` finds and does not change: the environment, and the user's own code."""
     yield from workspace.remote.missing_plugins()
     scripts = {dep for stage in workspace.pipeline.stages for dep in stage.deps}
-    yield from script_uris.findings(workspace.root, scripts, tracking.uri)
+    commands = [(stage.name, command) for stage in workspace.pipeline.stages for command in stage.commands]
+    yield from script_uris.findings(workspace.root, scripts, tracking.uri, commands)
 
 
 def _changes(workspace: Workspace, name: str, path: str, allow: tuple[str, ...]) -> Iterator[FileChange]:

@@ -12,8 +12,10 @@ from typing import Any
 from dovetail.errors import OutsideError, UserError, one_line
 from dovetail.scaffold import repository, template
 from dovetail.scaffold.blocks import artifact_block, dataset_block, model_block, plain_name
-from dovetail.scaffold.inferred import InferredColumn, InferredData, infer, suffix_of
+from dovetail.scaffold.inferred import InferredData, infer, suffix_of
+from dovetail.scaffold.inferred_column import InferredColumn
 from dovetail.values import environment
+from dovetail.values.answer import Answer
 from dovetail.values.environment import PINS
 
 _OURS = "dovetail-ml"  # installed with the project, not pinned by it
@@ -31,7 +33,7 @@ class NewRequest:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class NewAnswer:
+class NewAnswer(Answer):
     """What was made.
 
     Attributes:
@@ -120,7 +122,7 @@ def _files(name: str, raw: str, target: str, data: InferredData) -> Iterator[tup
     yield PINS, "".join(f"{package}=={version}\n" for package, version in packages if package != _OURS)
     yield (
         "README.md",
-        f"# {name}\n\n`dvc repro` makes the model, `mlflow ui` shows it, `dovetail promote {name}` promotes it.\n",
+        f"# {name}\n\n`dvc repro` makes the model, `dovetail ui` shows it, `dovetail promote {name}` promotes it.\n",
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dovetail.errors import OutsideError
 
-_WHOLE = ("params.schema.json", ".dvcignore", ".gitignore")
+_WHOLE = ("params.schema.json", ".dvcignore", ".gitignore", "scripts/stage_deps.py")
 _STAGES = "src/stages"
 _OWN_SCRIPTS = "src/stages/cleaning"  # of the reference project's data sets
 _ARTIFACTS = re.compile(r"\n(?:#[^\n]*\n)*artifacts:\n")  # the section, with what is said above it
@@ -20,6 +20,7 @@ def copy_to(project: Path) -> None:
     """
     root = _root()
     for name in _WHOLE:
+        (project / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(root / name, project / name)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(root / _STAGES, project / _STAGES, ignore=ignored)

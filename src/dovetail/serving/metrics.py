@@ -36,6 +36,7 @@ class Metrics:
         )
         self.waiting = Gauge("dovetail_waiting_requests", "Requests without an answer yet", registry=registry)
         self.log_dropped = Gauge("dovetail_log_dropped_rows", "Rows that the log did not keep", registry=registry)
+        self._now: dict[str, tuple[str, str, str]] = {}  # what is served of each model
         self._answered: dict[tuple[str, str, int], tuple[Counter, Counter, Histogram]] = {}
 
     def answered(self, model: str, version: str, status: int, rows: int, seconds: float) -> None:
@@ -59,8 +60,11 @@ class Metrics:
 
     def serving(self, model: str, version: int, md5: str) -> None:
         """This version answers from now on."""
-        self._served.clear()
-        self._served.labels(model, str(version), md5).set(1)
+        now = (model, str(version), md5)
+        if before := self._now.get(model):
+            self._served.remove(*before)
+        self._served.labels(*now).set(1)
+        self._now[model] = now
 
     def store(self, *, answers: bool) -> None:
         """Whether MLflow answered."""

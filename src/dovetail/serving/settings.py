@@ -1,19 +1,30 @@
 """What a server is told, and how much it takes on at a time. Every option, its default and its help stand here once."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from dovetail.serving.log.location import FOLDER
+from dovetail.serving.log.location import ENV_LOG, FOLDER, Place
 
 ENV_TOKENS = "DOVETAIL_SERVE_TOKENS"  # with commas between them
 MIB = 1 << 20
+LOG_FORMATS = PLAIN, DELTA = ("parquet", "delta")
 _LEAST_WAITING_MB = 256
 
 
-def _option(default: Any, help_: str, *, least: float | None = None, most: float | None = None) -> Any:
+def _option(  # noqa: PLR0913
+    default: Any,
+    help_: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    among: tuple[str, ...] = (),
+    metavar: str = "",
+) -> Any:
     """A field that the command line offers as an option of its name; it takes values from `least` to `most`."""
-    return field(default=default, metadata={"help": help_, "least": least, "most": most})
+    said = {"help": help_, "least": least, "most": most, "among": among, "metavar": metavar}
+    return field(default=default, metadata=said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,14 +33,29 @@ class ServeOptions:
 
     host: str = _option("127.0.0.1", "Where to listen; elsewhere needs tokens.")
     port: int = _option(5001, "0 takes a free one.", least=0, most=65_535)
+    workers: int = _option(1, "Processes that hold the model and answer side by side.", least=1, most=64)
     poll: float = _option(2.0, "Seconds between two looks at the alias.", least=0.05)
     max_mb: int = _option(16, "Largest body in MiB; more is answered with 413.", least=1)
     max_rows: int = _option(100_000, "Most rows of a request; more is 422.", least=1)
     max_waiting: int = _option(1_000, "Most requests that wait; more are 503.", least=1)
     timeout: float = _option(30.0, "Seconds for a request to arrive and be answered.", least=0.05)
-    no_log: bool = _option(default=False, help_=f"Keep nothing of what was served; else it goes to {FOLDER}/MODEL/.")
+    drain: float = _option(0.0, "Seconds after SIGTERM in which it still answers, and /ready says no.", least=0)
+    takeover: bool = _option(
+        default=False, help_="Replace the server on this port, if there is one, without a request refused."
+    )
+    no_log: bool = _option(
+        default=False, help_=f"Keep nothing of what was served; else it goes to {FOLDER}/MODEL/, or below ${ENV_LOG}."
+    )
+    log_as: str = _option(
+        "parquet",
+        "How the log is kept: parquet, plain files; delta, Delta Lake tables (in S3 always).",
+        among=LOG_FORMATS,
+    )
+    keep: str = _option("", "Delete of the log what is older: 90d, 12w; default: nothing.", metavar="AGE")
     leave_out: tuple[str, ...] = _option((), "A column that the log does not keep.")
-    trust: str = _option("", "Serve only what this file vouches for; `dovetail promote --trust` writes it.")
+    trust: str = _option(
+        "", "Serve only what this file vouches for; `dovetail promote --trust` writes it.", metavar="FILE"
+    )
 
     @property
     def body_bytes(self) -> int:
@@ -51,7 +77,8 @@ class Settings:
         alias: The alias that is followed; None: `version` it is, for good.
         ledger: The repository whose tags say what may be served; None where there is none.
         tokens: One of them has to come with a request; none: nothing is asked.
-        log: The folder of the prediction log; None: nothing is kept.
+        log: Where the prediction log is; None: nothing is kept.
+        log_age: How old what is in there may become; None: any.
     """
 
     root: Path
@@ -61,7 +88,8 @@ class Settings:
     ledger: Path | None = None
     options: ServeOptions = ServeOptions()
     tokens: tuple[str, ...] = field(default=(), repr=False)
-    log: Path | None = None
+    log: Place | None = None
+    log_age: timedelta | None = None
 
     @property
     def what(self) -> str:

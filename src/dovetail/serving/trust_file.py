@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dovetail.repo.workspace import Workspace
     from dovetail.tracking.connection import Tracking
 
-_MD5, _SHA256 = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
+_MD5, _SHA256 = re.compile(r"[0-9a-f]{32}(\.dir)?"), re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,13 @@
 """Locks between processes on this machine, and long work that lets others have their turn."""
 
+import os
 import shlex
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from socket import gethostname
 from time import monotonic, sleep
 from typing import TypeVar
 
@@ -31,18 +34,29 @@ def write_lock(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive(root: Path, name: str, seconds: float) -> Iterator[None]:
+def exclusive(root: Path, name: str, seconds: float, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the lock `name` of the repository at `root`; a killed one's is released by the operating system.
+
+    Where it is not free at once, `waiting` is told which process has it and since when.
 
     Raises:
         Busy: when another process does not let go of it within `seconds`.
         UserError, OutsideError: when there can be no such file.
     """
     path = root / ".dvc" / "tmp" / f"{name}.lock"
-    lock = FileLock(path, timeout=seconds)
+    lock, holder = FileLock(path), path.with_suffix(".holder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        if waiting:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                waiting(holder.read_text(encoding="utf-8") if holder.is_file() else "another process")
+        if not lock.is_locked:
+            lock.acquire(timeout=seconds)
+        if waiting:
+            now = datetime.now().astimezone()
+            holder.write_text(f"process {os.getpid()} on {gethostname()}, since {now:%H:%M:%S}", encoding="utf-8")
     except Timeout as error:
         since = f"has held {path} for {seconds} s" if seconds else f"holds {path}"
         raise Busy(f"another dovetail {since}", "the same again, later") from error
@@ -51,6 +65,8 @@ def exclusive(root: Path, name: str, seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
+        if waiting:
+            holder.unlink(missing_ok=True)
         lock.release()
 
 

@@ -19,17 +19,28 @@ from typing import Any, TypeVar, cast
 
 from dovetail.errors import DovetailError
 from dovetail.system import sandbox
+from dovetail.system.forking import start_process
 
 T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOOK_SECONDS = 0.02
 _GRACE_SECONDS = 5  # to end on its own before it is killed
 
 
-def run(command: list[str], *, folder: Path, env: Mapping[str, str], output: Path) -> int:
+class Stopped(Exception):
+    """A command was ended because nobody wants it any more."""
+
+
+def run(
+    command: list[str], *, folder: Path, env: Mapping[str, str], output: Path, stop: threading.Event | None = None
+) -> int:
     """Run a command to its end, what it prints appended to `output`; returns its exit code.
 
     It ends when this process ends, together with all that it started.
+
+    Raises:
+        Stopped: `stop` was set, as another thread does for one that no interruption reaches.
     """
     process = None
     try:
@@ -38,12 +49,41 @@ def run(command: list[str], *, folder: Path, env: Mapping[str, str], output: Pat
                 command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
-        return process.wait()
+        return process.wait() if stop is None else _wait(process, stop)
     except BaseException:
         if process is not None:
             with deferred():
                 _end(process)
         raise
+
+
+def _wait(process: subprocess.Popen[bytes], stop: threading.Event) -> int:
+    while (code := process.poll()) is None:
+        if stop.wait(_LOOK_SECONDS):
+            raise Stopped
+    return code
+
+
+@contextmanager
+def started(
+    command: list[str], *, folder: Path, env: Mapping[str, str], output: Path, grace: float = _GRACE_SECONDS
+) -> Iterator[Callable[[], int | None]]:
+    """Run a command during the block; the value says its exit code, None while it runs.
+
+    After the block it has ended, and with it all that it started.
+    """
+    process = None
+    try:
+        with output.open("ab") as log, deferred():
+            process = subprocess.Popen(
+                command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+        yield process.poll
+    finally:
+        if process is not None:
+            with deferred():
+                _end(process, grace)
 
 
 @contextmanager
@@ -81,12 +121,12 @@ def _handling(handler: Any) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], grace: float = _GRACE_SECONDS) -> None:
     """End the process and its group: asked first, then killed."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE_SECONDS)
+        process.wait(grace)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -125,18 +165,18 @@ class Worker:
 def start_worker(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], Any] | None = None) -> Worker:
     """Begin `work(argument)` behind the walls of `sandbox`; with `prepare`, `work` of what that gives before them.
 
-    Where a system forks safely, what this process has imported is there already.
+    What it writes to stdout and stderr, as some models do when they predict, goes nowhere.
+    Where it can be forked safely, what this process has imported is there already.
     """
     answer, theirs = multiprocessing.Pipe(duplex=False)
-    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    process = context.Process(target=_work, args=(work, argument, prepare, theirs), daemon=True)
-    process.start()
+    process = start_process(_work, work, argument, prepare, theirs)
     theirs.close()
     return Worker(process, answer)
 
 
 def _work(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], Any] | None, answer: Connection) -> None:
     warnings.simplefilter("default")  # where warnings are errors here, that is no fault of the work's
+    silence()
     ready = prepare(argument) if prepare else argument
     sandbox.enter(keep=[answer.fileno()])
     answer.send(work(ready))
@@ -145,9 +185,9 @@ def _work(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], An
 class WorkServer:
     """A process behind the walls of `sandbox` that does a piece of work for each question, one after another."""
 
-    def __init__(self, work: Callable[[Any], Any], prepare: Callable[[Any], Any] | None = None) -> None:
-        """Started with the first question; `work` and `prepare` are those of `start_worker`."""
-        self._start = partial(_serve, work, prepare)
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        """Started with the first question; `work` is that of `start_worker`."""
+        self._start = partial(_serve, work)
         self._process: BaseProcess | None = None
         self._line: Connection | None = None
 
@@ -159,9 +199,7 @@ class WorkServer:
         """
         if self._line is None or self._process is None:
             self._line, theirs = multiprocessing.Pipe()
-            context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-            self._process = context.Process(target=self._start, args=(theirs,), daemon=True)
-            self._process.start()
+            self._process = start_process(self._start, theirs)
             theirs.close()
         try:
             self._line.send(argument)
@@ -182,22 +220,22 @@ class WorkServer:
         self._process = self._line = None
 
 
-def _serve(work: Callable[[Any], Any], prepare: Callable[[Any], Any] | None, line: Connection) -> None:
+def _serve(work: Callable[[Any], Any], line: Connection) -> None:
     warnings.simplefilter("default")
-    if prepare:
-        prepare(None)
+    silence()
     sandbox.enter(keep=[line.fileno()])
     with suppress(EOFError):  # nobody asks any more
         while True:
             line.send(work(line.recv()))
 
 
-def silence() -> None:
-    """Let what this process and its libraries write to stdout and stderr go nowhere: a worker's answer says it all."""
+def silence(*descriptors: int) -> None:
+    """Let what this process and its libraries write to stdout and stderr, or the descriptors given, go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for number in (1, 2):
+    for number in descriptors or (1, 2):
         os.dup2(nowhere, number)
-    os.close(nowhere)
+    if nowhere not in (0, 1, 2):  # it is one of them where that was closed
+        os.close(nowhere)
 
 
 def in_parallel(work: Callable[[], T], meanwhile: Callable[[], object]) -> T:

@@ -1,5 +1,6 @@
 """Files at an artifact address of MLflow: written in place if that is a local folder, else uploaded."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -20,6 +21,11 @@ def local(location: str) -> Path | None:
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))
     return Path(location) if location.startswith("/") and not parts.scheme else None
+
+
+def packaged_name(name: str) -> str:
+    """The name of a model's file in its package: MLflow reads `#`, `?` and `%41` in an address as no part of a path."""
+    return re.sub("[#?%]", "_", name)
 
 
 @contextmanager

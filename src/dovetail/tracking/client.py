@@ -4,9 +4,12 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dovetail.tracking import turn
+from dovetail.tracking.clone import clone_id
 from dovetail.tracking.known_missing import KnownMissing
 
 if TYPE_CHECKING:
@@ -30,6 +33,29 @@ class StoreClient:
         """MLflow's client."""
         return self._client
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others than this clone, whose lock is held, may write to it."""
+        return not self._is_own
+
+    @contextmanager
+    def turn(self, model: str) -> Iterator[None]:
+        """Hold the turn to write of this model, where other clones may write, too.
+
+        Raises:
+            Busy: when another clone does not let go of it within ten minutes.
+        """
+        if self.is_shared:
+            with turn.held(self._client, model, clone_id(self._root)):
+                yield
+        else:
+            yield
+
+    @cached_property
+    def _is_own(self) -> bool:
+        file = self.uri.removeprefix(SQLITE)
+        return self.uri.startswith(SQLITE) and Path(file).is_relative_to(self._root.resolve())
+
     @contextmanager
     def remembering_missing(self) -> Iterator[None]:
         """Within the block, MLflow is not asked again for values that it is known not to have.
@@ -37,8 +63,7 @@ class StoreClient:
         That is for reading, or for writing under the lock. It covers a store in the repository; to another one others
         may write at any time, and MLflow is asked each time.
         """
-        own = self.uri.startswith(SQLITE) and Path(self.uri.removeprefix(SQLITE)).is_relative_to(self._root.resolve())
-        self._missing = {} if own else None
+        self._missing = {} if self._is_own else None
         try:
             yield
         finally:
@@ -87,6 +112,18 @@ def pages(search: Callable[..., Any], **question: Any) -> Iterator[Any]:
         yield from page
         if not (token := page.token):
             return
+
+
+@contextmanager
+def unless_there() -> Iterator[None]:
+    """Within the block it is no error to make what is there already."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def md5(file: str) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import shlex
 import sqlite3
 import tempfile
@@ -11,12 +10,12 @@ from contextlib import chdir, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import ForeignStore, StoreError, one_line
-from dovetail.system.disk import says_full
+from dovetail.errors import ForeignStore, StoreError
 from dovetail.tracking.client import raised_by
 from dovetail.tracking.relocate import former_roots, relocate
 from dovetail.tracking.sqlite_reader import reader
 from dovetail.tracking.store import SQLITE, Store
+from dovetail.tracking.store_error import store_error, without_secrets
 
 ENV_TRACKING_URI = "MLFLOW_TRACKING_URI"
 _DRIVERS = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # module → package
@@ -48,7 +47,7 @@ def relocate_store(root: Path) -> list[str]:
     try:
         return relocate(Path(uri.removeprefix(SQLITE)), root)
     except sqlite3.Error as error:
-        raise _refused(uri, error) from error
+        raise store_error(uri, error) from error
 
 
 def has_store(root: Path) -> bool:
@@ -162,7 +161,7 @@ def _ask(uri: str) -> None:
     except InvalidUrlException:
         raise
     except MlflowException as error:
-        shown = _without_secrets(uri)
+        shown = without_secrets(uri)
         following = f"curl {shown}/health, then the same again; or unset {ENV_TRACKING_URI}"
         raise StoreError(f"MLflow at {shown} does not answer (asked for {_SECONDS} seconds)", following) from error
 
@@ -174,6 +173,7 @@ def _connect(root: Path, uri: str) -> Store:
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # the migrations of a new store are no news to a user
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints the error that is translated here
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is the answer's
     _tell_mlflow(uri)
     if uri.startswith("http"):
         _ask(uri)
@@ -183,7 +183,7 @@ def _connect(root: Path, uri: str) -> Store:
             client = mlflow.MlflowClient(uri)
             client.search_experiments(max_results=1)
         except ModuleNotFoundError as error:
-            what = f"MLflow at {_without_secrets(uri)}: {error.name}, which asks this database, is not installed"
+            what = f"MLflow at {without_secrets(uri)}: {error.name}, which asks this database, is not installed"
             package = _DRIVERS.get(error.name or "", error.name)
             raise StoreError(what, f"python -m pip install {package}, then the same again") from error
     return Store(client, root, uri)
@@ -226,40 +226,8 @@ def _translated(uri: str) -> Iterator[None]:
     except Exception as error:
         others = (raised_by(*each) for each in _FOREIGN)
         if isinstance(error, sqlite3.Error | OSError) or any(isinstance(error, other) for other in others):
-            raise _refused(uri, error) from error
+            raise store_error(uri, error) from error
         raise
-
-
-def _refused(uri: str, error: Exception) -> StoreError:
-    """One line of what MLflow, its database, its server or the disk below them said; SQL is nobody's news."""
-    of_sqlite = _of_sqlite(error)
-    said = _without_secrets(str(of_sqlite or error).partition("[SQL:")[0])
-    path = Path(uri.removeprefix(SQLITE))
-    if uri.startswith("http"):
-        look = f"curl {_without_secrets(uri)}/health"
-    elif of_sqlite and _code(of_sqlite) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        look = f"ls -ld {path.parent} {path}"
-    elif isinstance(error, OSError) or says_full(said) or (of_sqlite and _code(of_sqlite) == sqlite3.SQLITE_IOERR):
-        look = f"df -h {path.parent}"
-    else:
-        look = "mlflow doctor"
-    return StoreError(f"MLflow at {_without_secrets(uri)}: {one_line(said)}", f"{look}, then the same again")
-
-
-def _of_sqlite(error: BaseException | None) -> sqlite3.Error | None:
-    """What SQLite itself said, below what SQLAlchemy and MLflow made of it."""
-    while error is not None:
-        if isinstance(error, sqlite3.Error):
-            return error
-        original = getattr(error, "orig", None)
-        error = original if isinstance(original, sqlite3.Error) else error.__cause__ or error.__context__
-    return None
-
-
-def _code(error: sqlite3.Error) -> int | None:
-    """SQLite's primary result code; the extended one has it in its lowest byte."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
 
 
 def _create_sqlite(uri: str) -> None:
@@ -289,8 +257,3 @@ def _create_sqlite(uri: str) -> None:
     finally:
         engine.dispose()
         temporary.unlink(missing_ok=True)
-
-
-def _without_secrets(text: str) -> str:
-    """The text with user and password taken out of the URLs in it."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "…@", text)

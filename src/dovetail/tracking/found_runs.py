@@ -16,6 +16,8 @@ class Run:
     experiment: str
     ended: int | None = None  # when the script that opened it ended; None: Dovetail opened it
     new: Any = field(default=None, compare=False, repr=False)  # as MLflow has just made it: it holds nothing yet
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)  # when it was found
+    metrics: Mapping[str, float] = field(default_factory=dict, compare=False, repr=False)  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ class RunDetails:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     params: Mapping[str, str]
-    started: int = 0  # in milliseconds since the epoch; of a run that `sync` made, when its commit was made
+    experiment: str = ""
+    started: int = 0  # in milliseconds since the epoch; where nobody saw it run, when its commit was made
+    ended: int = 0  # likewise; 0 where that is not known
 
     @property
     def model_md5(self) -> str | None:

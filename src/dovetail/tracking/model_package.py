@@ -14,7 +14,7 @@ import yaml
 from dovetail import joblib_model, native_model
 from dovetail.errors import UserError
 from dovetail.models.reader import format_of
-from dovetail.tracking.artifacts import copy
+from dovetail.tracking.artifacts import copy, packaged_name
 from dovetail.values import tag_keys
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _SIGNATURE_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class ModelContent:
-    """The model's file and what the card beside it says."""
+    """The model's file, or the folder that MLflow wrote, and what the card beside it says."""
 
     file: Path
     md5: str
@@ -64,16 +64,21 @@ class _Template:
 def save(folder: Path, content: ModelContent, logged: LoggedModel) -> None:
     """Write the MLflow model that belongs to `logged` to `folder`, as `mlflow.pyfunc.save_model` would.
 
+    A folder that MLflow wrote is one already: it stays as it is.
+
     Raises:
         UserError: when the card beside the model does not describe one.
     """
     from mlflow.models.model import MLMODEL_FILE_NAME
 
+    if content.file.is_dir():
+        copy(content.file, folder)
+        return
     template = _template(*_described(content))
     for path, written in template.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(written)
-    copy(content.file, folder / _DATA / content.file.name)
+    copy(content.file, folder / _DATA / packaged_name(content.file.name))
     truths = [column["name"] for column in (content.card or {}).get("inputs", ()) if column.get("boolean")]
     described = {
         **template.described,
@@ -93,15 +98,18 @@ def paths(content: ModelContent) -> list[str]:
     """The path in the package of each file that `save` writes."""
     from mlflow.models.model import MLMODEL_FILE_NAME
 
+    if content.file.is_dir():
+        return [file.relative_to(content.file).as_posix() for file in content.file.rglob("*") if not file.is_dir()]
     template = _template(*_described(content))
-    return [*template.files, f"{_DATA}/{content.file.name}", MLMODEL_FILE_NAME]
+    return [*template.files, f"{_DATA}/{packaged_name(content.file.name)}", MLMODEL_FILE_NAME]
 
 
 def _described(content: ModelContent) -> tuple[str, tuple[str, ...], str, str]:
     """All that a package depends on but for the model's bytes: card, requirements, the file's name and its flavor."""
     kind = format_of(content.file)
     flavor = [kind, native_model.flavor_of(content.file.read_bytes())] if kind else None
-    return json.dumps(content.card), tuple(content.requirements), content.file.name, json.dumps(flavor)
+    name = packaged_name(content.file.name)
+    return json.dumps(content.card), tuple(content.requirements), name, json.dumps(flavor)
 
 
 @lru_cache(maxsize=8)

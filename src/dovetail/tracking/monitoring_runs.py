@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _LOGGED = "models:/"
+# MLflow draws a section for what stands before a slash, in the order of the alphabet: this one is the first.
+DRIFTED, _PSI = "drifted/", "psi/"
 _BATCH = 500  # metrics that one log_batch call may carry, half of what MLflow allows
 
 
@@ -25,6 +27,11 @@ class MonitoredVersion:
     def tags(self) -> dict[str, str]:
         """What its run is found by."""
         return {tag_keys.MODEL_MD5: self.md5, tag_keys.MONITOR_VERSION: str(self.version)}
+
+
+def experiment(model: str) -> str:
+    """The name of the experiment with the runs that watch the model's versions."""
+    return f"{model}-monitoring"
 
 
 def run_of(client: "MlflowClient", experiment: str, version: MonitoredVersion) -> str:
@@ -48,12 +55,18 @@ def run_of(client: "MlflowClient", experiment: str, version: MonitoredVersion) -
 
 
 def add(client: "MlflowClient", run_id: str, metrics: Mapping[str, float], seconds: float) -> None:
-    """Add a point to each metric; its step is the seconds since the first look, so that a plot is true to time."""
+    """Add a point to each metric; its step is the seconds since the first look, so that a plot is true to time.
+
+    What drifted once has a chart among the first ones; each later look adds to it, drifted or not.
+    """
     from mlflow.entities import Metric
 
     time = round(seconds * 1000)
-    step = max(0, time - client.get_run(run_id).info.start_time) // 1000
-    points = [Metric(tag_keys.shown_name(name), value, time, step) for name, value in metrics.items()]
+    run = client.get_run(run_id)
+    step = max(0, time - run.info.start_time) // 1000
+    later = {DRIFTED + name.removeprefix(_PSI): value for name, value in metrics.items() if name.startswith(_PSI)}
+    known = {name: value for name, value in later.items() if tag_keys.shown_name(name) in run.data.metrics}
+    points = [Metric(tag_keys.shown_name(name), value, time, step) for name, value in {**known, **metrics}.items()]
     for start in range(0, len(points), _BATCH):
         client.log_batch(run_id, metrics=points[start : start + _BATCH])
 

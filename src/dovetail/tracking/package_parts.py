@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from dovetail.models import folder_model
+from dovetail.models.folder_md5 import SUFFIX
 from dovetail.models.reader import loader_of
 from dovetail.tracking.client import md5
 from dovetail.tracking.package_digest import MLMODEL
@@ -25,6 +27,10 @@ def differing(folder: Path, model_md5: str | None, onnx_md5: str | None, expecte
 
 
 def _differing(folder: Path, model_md5: str | None, onnx_md5: str | None, expected: Sequence[str]) -> Iterator[str]:
+    if model_md5 and model_md5.endswith(SUFFIX):
+        if folder_model.digest(folder) != model_md5:
+            yield "model"
+        return
     models = [file for file in (folder / "data").glob("*") if file.is_file()]
     loader = loader_of(models[0] if models else None)
     ours = {file.name: file.read_bytes() for file in loader.FILES}

@@ -4,50 +4,22 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail.tracking import artifacts, model_package, package_parts
-from dovetail.tracking.client import StoreClient, md5, none_if_missing, pages
+from dovetail.models import folder_model
+from dovetail.tracking import artifacts, model_package, package_parts, tag_migration, turn
+from dovetail.tracking.client import StoreClient, md5, none_if_missing, pages, unless_there
 from dovetail.tracking.found_runs import Run
+from dovetail.tracking.found_versions import Version, version_of
 from dovetail.tracking.model_package import LoggedModel, ModelContent, columns_of
 from dovetail.tracking.package_digest import MLMODEL, package_digest
-from dovetail.values import tag_keys
+from dovetail.values import tag_keys, tag_layout
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MOST_SKIPPED = 1000  # numbers that one promoted version may be above the last
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A registered version found by its model's bytes.
-
-    Attributes:
-        reproduced: The last verdict of `dovetail reproduce`.
-        allow: Packages that its pickle may name besides the usual, with commas between them.
-        commit: HEAD when it was registered, if no tracked file differed from it.
-        onnx: The verdict on its compiled model; empty where dvc.yaml asks for none.
-        onnx_md5: Of the compiled file; None where there is none to use.
-        package: The digest of all that its package consists of; None where it was registered before that was kept.
-        created: When MLflow made it, in seconds since the epoch.
-        value: The digest of what its model is; None likewise, and where nobody can tell.
-    """
-
-    model: str
-    number: int
-    run_id: str
-    md5: str | None
-    reproduced: str | None = None
-    allow: str = ""
-    commit: str | None = None
-    onnx: str = ""
-    onnx_md5: str | None = None
-    package: str | None = None
-    created: int = 0
-    value: str | None = None
 
 
 class Registry(StoreClient):
@@ -60,7 +32,7 @@ class Registry(StoreClient):
     def find_version(self, name: str, md5: str) -> Version | None:
         """The first version of the model `name` that has these bytes."""
         found = self._search(name, md5, self._versions_of, lambda name: {v.md5 for v in self.versions(name) if v.md5})
-        return min((_version(v) for v in found), key=lambda v: v.number, default=None)
+        return min((version_of(v) for v in found), key=lambda v: v.number, default=None)
 
     def _versions_of(self, name: str, md5: str) -> list[Any]:
         return list(self._client.search_model_versions(f"name = '{name}' and tag.`{tag_keys.MODEL_MD5}` = '{md5}'"))
@@ -74,23 +46,19 @@ class Registry(StoreClient):
             self._client.get_logged_model(model_id).artifact_location
         )
         made = self._client.create_model_version(
-            name, f"models:/{model_id}", run.id, {**tags, **({tag_keys.PACKAGE: package} if package else {})},
+            name, f"models:/{model_id}", run.id,
+            tag_layout.stored(tag_layout.of_version({**tags, **({tag_keys.PACKAGE: package} if package else {})})),
             description=description, model_id=model_id,
         )  # fmt: skip
         self._note_created(name, tags[tag_keys.MODEL_MD5])
-        return _version(made)
+        return version_of(made)
 
     def _create_registered_model(self, name: str, description: str | None) -> None:
-        from mlflow.exceptions import MlflowException
-
         if name in self._registered:
             return
         self._registered.add(name)
-        try:
+        with unless_there():
             self._client.create_registered_model(name, description=description)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
 
     def skip_numbers(self, name: str, number: int) -> bool:
         """Use up version numbers so that the next version of the model gets `number`; whether that is still possible.
@@ -110,12 +78,13 @@ class Registry(StoreClient):
 
     def models(self) -> list[str]:
         """The names of all registered models."""
-        return [model.name for model in pages(self._client.search_registered_models)]
+        found = (model.name for model in pages(self._client.search_registered_models))
+        return [name for name in found if not name.startswith(turn.PREFIX)]
 
     def versions(self, name: str) -> list[Version]:
         """Every version of the model, in order."""
         found = pages(self._client.search_model_versions, filter_string=f"name = '{name}'")
-        return sorted((_version(v) for v in found), key=lambda v: v.number)
+        return sorted((version_of(v) for v in found), key=lambda v: v.number)
 
     def version(self, name: str, number: int) -> Version | None:
         """The version of that number."""
@@ -124,7 +93,7 @@ class Registry(StoreClient):
     def version_of_alias(self, name: str, alias: str) -> Version | None:
         """The version that the alias names, with one request however many there are."""
         with none_if_missing():
-            return _version(self._client.get_model_version_by_alias(name, alias))
+            return version_of(self._client.get_model_version_by_alias(name, alias))
         return None
 
     def download(self, version: Version, folder: Path) -> None:
@@ -147,15 +116,34 @@ class Registry(StoreClient):
             return columns_of(get_model_info(f"models:/{name}/{number}").signature)
         return [], []
 
+    def has_signature(self, name: str, number: int) -> bool:
+        """Whether the version has a signature, of columns or of tensors."""
+        from mlflow.models import get_model_info
+
+        with none_if_missing():
+            return get_model_info(f"models:/{name}/{number}").signature is not None
+        return False
+
     def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Set tags of a version."""
-        for key, value in tags.items():
-            self._client.set_model_version_tag(version.model, str(version.number), key, value)
+        """Set tags of a version; what is found out about it, a verdict and its time, is given together."""
+        name, number = version.model, str(version.number)
+        if version.is_outdated and any(map(tag_layout.is_former, tags)):  # what it said before holds, and is to go
+            tag_migration.of_version(self._client, name, version.number)
+        for key, value in tag_layout.changed(self._client.get_model_version(name, number).tags, tags).items():
+            self._client.set_model_version_tag(name, number, key, value)
+
+    def describe_version(self, version: Version, description: str) -> None:
+        """Set the description of a version."""
+        self._client.update_model_version(version.model, str(version.number), description)
 
     def served_md5(self, version: Version) -> str | None:
-        """The digest, from its bytes, of the model file of `models:/<name>/<version>`; None where it has none."""
+        """The digest, from its bytes, of the model of `models:/<name>/<version>`; None where it has none."""
         from mlflow.artifacts import download_artifacts, list_artifacts
 
+        if version.is_folder:
+            with none_if_missing(), artifacts.reading(self._location(version)) as folder:
+                return folder_model.digest(folder)
+            return None
         with none_if_missing():
             location = self._client.get_model_version_download_uri(version.model, str(version.number))
             for file in list_artifacts(f"{location}/data"):
@@ -164,8 +152,11 @@ class Registry(StoreClient):
 
     @contextmanager
     def model_file(self, version: Version) -> Iterator[Path | None]:
-        """The model file of `models:/<name>/<version>` for the block; None where it has none."""
+        """The model of `models:/<name>/<version>`, a file or a folder, for the block; None where it has none."""
         with artifacts.reading(self._location(version)) as folder:
+            if version.is_folder:
+                yield folder
+                return
             yield next((file for file in (folder / "data").glob("*") if file.is_file()), None)
 
     def compiled_md5(self, version: Version) -> str | None:
@@ -280,21 +271,3 @@ class Registry(StoreClient):
     def delete_alias(self, name: str, alias: str) -> None:
         """Let `alias` name nothing."""
         self._client.delete_registered_model_alias(name, alias)
-
-
-def _version(entity: Any) -> Version:
-    verdict = entity.tags.get(tag_keys.ONNX, "")
-    return Version(
-        model=entity.name,
-        number=int(entity.version),
-        run_id=entity.run_id,
-        md5=entity.tags.get(tag_keys.MODEL_MD5),
-        reproduced=entity.tags.get(tag_keys.REPRODUCE_VERDICT),
-        allow=entity.tags.get(tag_keys.PICKLE_ALLOW, ""),
-        commit=entity.tags.get(tag_keys.GIT_COMMIT) if entity.tags.get(tag_keys.GIT_DIRTY) == "false" else None,
-        onnx=verdict,
-        onnx_md5=entity.tags.get(tag_keys.ONNX_MD5) if verdict.startswith(tag_keys.ONNX_SAME) else None,
-        package=entity.tags.get(tag_keys.PACKAGE),
-        created=(entity.creation_timestamp or 0) // 1000,
-        value=entity.tags.get(tag_keys.MODEL_VALUE),
-    )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.values import tag_keys
 from dovetail.values.lineage import FileRef, Lineage
+from dovetail.values.span import Span
 from dovetail.values.trials import Trial
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, Param
+    from mlflow.entities import DatasetInput, Param, RunTag
 
 LINEAGE_FILE, ENVIRONMENT_FILE = "lineage.json", "environment.txt"  # artifacts of every run
 SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
@@ -29,7 +30,14 @@ class RunContent:
     artifacts: Mapping[str, Path]  # path in the run → file or folder
     texts: Mapping[str, str]
     time: int | None  # in milliseconds since the epoch; None: now
+    span: Span | None = None  # when the stage ran that made the model; None where that is not known
+    tables: tuple[str, ...] = ()  # those of the texts that MLflow is to show as tables
     trials: tuple[Trial, ...] = ()  # each shown as a run below it
+
+    @property
+    def began(self) -> int | None:
+        """When the run is to begin, in milliseconds since the epoch; None: now."""
+        return self.span.began if self.span else self.time
 
 
 def read_lineage(text: str | None) -> Lineage | None:
@@ -40,6 +48,11 @@ def read_lineage(text: str | None) -> Lineage | None:
         return None
 
 
+def in_parts(entities: list[Any], most: int) -> Iterator[list[Any]]:
+    """The entities in lists of at most `most`."""
+    return (entities[start : start + most] for start in range(0, len(entities), most))
+
+
 def params(content: RunContent, shown: Any) -> "list[Param]":
     """The params that `shown` lacks."""
     from mlflow.entities import Param
@@ -47,6 +60,25 @@ def params(content: RunContent, shown: Any) -> "list[Param]":
     # MLflow takes no second value for a param: what the script logged stays, lineage.json has the other.
     named = {tag_keys.shown_name(key): value for key, value in content.params.items()}
     return [Param(name, value[:_VALUE_LIMIT]) for name, value in named.items() if name not in shown.data.params]
+
+
+def shown_as_tables(content: RunContent, shown: Any) -> "list[RunTag]":
+    """MLflow's own tag of the artifacts that it shows as tables, where `shown` lacks some; its script's stay in it."""
+    from mlflow.entities import RunTag
+    from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+
+    known = _entries(shown.data.tags.get(MLFLOW_LOGGED_ARTIFACTS))
+    more = [one for one in ({"path": path, "type": "table"} for path in content.tables) if one not in known]
+    return [RunTag(MLFLOW_LOGGED_ARTIFACTS, json.dumps([*known, *more]))] if more else []
+
+
+def _entries(tag: str | None) -> list[Any]:
+    """The list in a tag of JSON; empty where there is none."""
+    try:
+        found = json.loads(tag or "[]")
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
 
 
 def dataset_inputs(content: RunContent) -> "Iterator[DatasetInput]":

@@ -1,22 +1,32 @@
 """The runs of a store and their logged models, found by content."""
 
 import getpass
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dovetail.models import folder_model
 from dovetail.models.reader import kind_of
-from dovetail.tracking import artifacts, model_package
-from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, pages
+from dovetail.tracking import artifacts, model_package, tag_migration
+from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, pages, unless_there
 from dovetail.tracking.found_runs import LiveRun, Run, RunDetails
 from dovetail.tracking.model_package import LoggedModel, ModelContent
 from dovetail.tracking.package_digest import package_digest
-from dovetail.tracking.run_content import LINEAGE_FILE, RunContent, dataset_inputs, params, read_lineage
-from dovetail.values import stage_settings, tag_keys
-from dovetail.values.lineage import Lineage
+from dovetail.tracking.run_content import (
+    LINEAGE_FILE,
+    RunContent,
+    dataset_inputs,
+    in_parts,
+    params,
+    read_lineage,
+    shown_as_tables,
+)
+from dovetail.values import stage_settings, tag_keys, tag_layout
+from dovetail.values.lineage import FileRef, Lineage
+from dovetail.values.tag_layout import Change
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,9 +53,12 @@ class Runs(StoreClient):
             return self._experiments[name]
         # MLflow's default is ./mlruns of whoever comes first, which may be a temporary experiment's folder.
         location = (self._root / "mlruns" / name).as_uri() if self.uri.startswith(SQLITE) else None
-        self._experiments[name] = str(self._client.create_experiment(name, artifact_location=location, tags=_OF_MODELS))
         self.__dict__.pop("_experiment_ids", None)
-        return self._experiments[name]
+        with unless_there():  # another clone was faster
+            self._experiments[name] = str(
+                self._client.create_experiment(name, artifact_location=location, tags=_OF_MODELS)
+            )
+        return self.experiment(name)
 
     @cached_property
     def _experiment_ids(self) -> list[str]:
@@ -72,7 +85,7 @@ class Runs(StoreClient):
                 tags.get(_PARENT),
                 stage_settings.said(tags.get(tag_keys.COMPUTING)),
             )
-            for run, tags in ((run, run.data.tags) for run in found)
+            for run, tags in ((run, tag_layout.plain(run.data.tags)) for run in found)
             if run.info.status == "FINISHED" or tag_keys.MODEL_MD5 in tags  # or adopted in part
         ]
 
@@ -94,10 +107,10 @@ class Runs(StoreClient):
 
     def adopt_run(self, run: Run, tags: Mapping[str, str]) -> Run:
         """Make a script's run the one that is found by its fingerprint, still to be filled."""
-        from mlflow.entities import RunTag
-
         first = {key: value for key, value in tags.items() if key not in (tag_keys.FINGERPRINT, tag_keys.DVC_STAGE)}
-        self._client.log_batch(run.id, tags=[RunTag(key, value) for key, value in first.items()])
+        former = tuple(filter(tag_layout.is_former, self._client.get_run(run.id).data.tags))
+        known = {key: value for key, value in run.tags.items() if tag_layout.is_former(key)}  # of the script's process
+        tag_migration.set_run_tags(self._client, run.id, Change(tag_layout.stored({**known, **first}), former))
         self._client.update_run(run.id, "RUNNING")
         self._client.set_tag(run.id, tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
         self._note_created(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
@@ -124,8 +137,8 @@ class Runs(StoreClient):
         shown = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: tags.get(tag_keys.DVC_STAGE, "dovetail register")}
         if tag_keys.GIT_COMMIT in tags:
             shown[MLFLOW_GIT_COMMIT] = tags[tag_keys.GIT_COMMIT]
-        made = self._client.create_run(experiment, time, {**shown, **tags}, name)
-        run = Run(made.info.run_id, complete=False, experiment=experiment, new=made)
+        made = self._client.create_run(experiment, time, {**shown, **tag_layout.stored(tags)}, name)
+        run = Run(made.info.run_id, complete=False, experiment=experiment, new=made, tags=dict(tags))
         self._note_created(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
         if self._missing is not None:  # nobody else writes
             return run
@@ -149,18 +162,26 @@ class Runs(StoreClient):
                 last = max(self._client.get_metric_history(run.id, name), key=lambda m: (m.step, m.timestamp))
                 metrics.append(Metric(name, value, last.timestamp + 1, last.step))
         lacking = params(content, shown)
-        for some, others in zip_longest(_in_parts(metrics, _BATCH_METRICS), _in_parts(lacking, _BATCH_PARAMS)):
-            self._client.log_batch(run.id, metrics=some or (), params=others or ())
+        parts = in_parts(metrics, _BATCH_METRICS), in_parts(lacking, _BATCH_PARAMS), [shown_as_tables(content, shown)]
+        for some, others, tags in zip_longest(*parts, fillvalue=()):
+            self._client.log_batch(run.id, metrics=some, params=others, tags=tags)
         self._client.log_inputs(run.id, datasets=list(dataset_inputs(content)))
         with artifacts.writing(shown.info.artifact_uri) as folder:
             for path, file in content.artifacts.items():
                 artifacts.copy(file, folder / path)
             for path, text in content.texts.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_text(text, encoding="utf-8")
 
-    def finish_run(self, run: Run, time: int | None) -> None:
-        """Mark the run as complete; a script's run ended when the script did."""
-        self._client.set_terminated(run.id, "FINISHED", run.ended or time)
+    def finish_run(self, run: Run, ended: int | None) -> None:
+        """Mark the run as complete; a script's run ended when the script did.
+
+        Where nobody knows when it `ended` it has no end: MLflow then shows no duration, in place of none at all.
+        """
+        if run.ended or ended:
+            self._client.set_terminated(run.id, "FINISHED", run.ended or ended)
+        else:
+            self._client.update_run(run.id, "FINISHED")
 
     def find_model(self, run: Run, md5: str) -> str | None:
         """The id of the run's logged model with these bytes; one whose upload was interrupted is removed."""
@@ -182,7 +203,9 @@ class Runs(StoreClient):
             UserError: when the card beside the model does not describe one.
         """
         plain, kind = name.replace(".", "_"), kind_of(content.file)  # a dot it takes in a registered model's name alone
-        logged = self._client.create_logged_model(run.experiment, plain, run.id, dict(tags), model_type=kind)
+        logged = self._client.create_logged_model(
+            run.experiment, plain, run.id, tag_layout.stored(tags), model_type=kind
+        )
         with artifacts.writing(logged.artifact_location) as folder:
             model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
             self._packages[str(logged.model_id)] = package_digest(folder)
@@ -196,6 +219,10 @@ class Runs(StoreClient):
         outputs = None if run.new else self._client.get_run(run.id).outputs
         if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
             self._client.log_outputs(run.id, [LoggedModelOutput(model_id, step=0)])
+
+    def describe_run(self, run_id: str, change: Change) -> None:
+        """Set tags of a run, its description among them, with one request, then delete others."""
+        tag_migration.set_run_tags(self._client, run_id, change)
 
     def run(self, run_id: str) -> RunDetails | None:
         """What MLflow shows of the run, if there is one."""
@@ -212,8 +239,8 @@ class Runs(StoreClient):
         """A text artifact of the run, if it is there."""
         with none_if_missing():
             location = str(self._client.get_run(run_id).info.artifact_uri)
-            if (folder := artifacts.local(location)) and (folder / path).is_file():
-                return (folder / path).read_text()
+            if folder := artifacts.local(location):  # MLflow would be imported to say that it is not there
+                return (folder / path).read_text() if (folder / path).is_file() else None
             from mlflow.artifacts import load_text
 
             return str(load_text(f"{location}/{path}"))
@@ -234,32 +261,40 @@ class Runs(StoreClient):
         """Keep a text as an artifact of the run."""
         self._client.log_text(run_id, text, path)
 
-    def stored_md5(self, run_id: str, path: str) -> str | None:
-        """The digest of the bytes that the registry would serve for the model file `path`, computed from its bytes."""
+    def stored_md5(self, run_id: str, artifact: FileRef) -> str | None:
+        """The digest of the bytes that the registry would serve for the model `artifact`, computed from its bytes."""
         outputs = self._client.get_run(run_id).outputs
         for output in outputs.model_outputs if outputs else ():
             with none_if_missing():
                 location = self._client.get_logged_model(output.model_id).artifact_location
-                name = Path(path).name
-                if (folder := artifacts.local(location)) and (folder / "data" / name).is_file():
-                    return md5(str(folder / "data" / name))
+                if artifact.is_folder:
+                    with artifacts.reading(location) as found:
+                        return folder_model.digest(found)
+                name = artifacts.packaged_name(Path(artifact.path).name)
+                if folder := artifacts.local(location):
+                    if (folder / "data" / name).is_file():
+                        return md5(str(folder / "data" / name))
+                    continue
                 from mlflow.artifacts import download_artifacts
 
                 return md5(download_artifacts(f"{location}/data/{name}"))
         return None
 
 
-def _in_parts(entities: list[Any], most: int) -> Iterator[list[Any]]:
-    return (entities[start : start + most] for start in range(0, len(entities), most))
-
-
 def _run(entity: Any) -> Run:
     complete = entity.info.status == "FINISHED"
     ended = entity.info.end_time if tag_keys.DVC_INPUTS in entity.data.tags else None
-    return Run(entity.info.run_id, complete, str(entity.info.experiment_id), ended)
+    data = entity.data
+    return Run(
+        entity.info.run_id, complete, str(entity.info.experiment_id), ended, tags=tag_layout.plain(data.tags),
+        metrics=data.metrics,
+    )  # fmt: skip
 
 
 def _details(run: Any) -> RunDetails:
     info, data = run.info, run.data
     active = info.lifecycle_stage == "active"
-    return RunDetails(info.run_id, active, data.tags, data.metrics, data.params, info.start_time or 0)
+    experiment, started = str(info.experiment_id), info.start_time or 0
+    tags = tag_layout.plain(data.tags)
+    ended = info.end_time or 0
+    return RunDetails(info.run_id, active, tags, data.metrics, data.params, experiment, started, ended)

@@ -31,7 +31,7 @@ _ALIASES = """
     select name, alias, version from registered_model_aliases
     where workspace = 'default' and (?1 is null or name = ?1)"""
 _VERSIONS = """
-    select version, run_id, creation_time from model_versions
+    select version, run_id, creation_time, description from model_versions
     where workspace = 'default' and name = ? and current_stage != 'Deleted_Internal' and name not in
     (select name from model_version_tags where key = 'mlflow.prompt.is_prompt' and value = 'true')
     order by version desc"""
@@ -109,8 +109,10 @@ class SqliteReader:
         for version, tag, held in self.rows(_VERSION_TAGS, name):
             tags.setdefault(version, {})[tag] = held
         return _Page(
-            SimpleNamespace(name=name, version=number, run_id=run, creation_timestamp=made, tags=tags[number])
-            for number, run, made in about
+            SimpleNamespace(
+                name=name, version=number, run_id=run, creation_timestamp=made, tags=tags[number], description=text
+            )
+            for number, run, made, text in about
             if key is None or tags[number].get(key) == value
         )
 

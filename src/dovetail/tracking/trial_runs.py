@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dovetail.tracking.client import pages
-from dovetail.values import tag_keys
+from dovetail.values import tag_keys, tag_layout
 from dovetail.values.trials import Trial
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ def show(client: "MlflowClient", experiment: str, parent: str, trials: Sequence[
         return
     question = f"tags.`{_PARENT}` = '{parent}'"
     there = {
-        run.data.tags[tag_keys.TRIAL]: run
+        number: run
         for run in pages(client.search_runs, experiment_ids=[experiment], filter_string=question)
-        if tag_keys.TRIAL in run.data.tags
+        if (number := tag_layout.plain(run.data.tags).get(tag_keys.TRIAL))
     }
     for trial in trials:
         run = there.get(str(trial.number)) or _created(client, experiment, parent, trial, time)
@@ -40,7 +40,8 @@ def _created(client: "MlflowClient", experiment: str, parent: str, trial: Trial,
     from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 
     tags = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "dovetail register", _PARENT: parent}
-    return client.create_run(experiment, time, tags | {tag_keys.TRIAL: str(trial.number)}, f"trial {trial.number}")
+    tags |= tag_layout.stored({tag_keys.TRIAL: str(trial.number)})
+    return client.create_run(experiment, time, tags, f"trial {trial.number}")
 
 
 def _fill(client: "MlflowClient", run: Any, trial: Trial) -> None:

@@ -73,6 +73,7 @@ class ByPath:
 Reference = ByVersion | ByAlias | ByRun | ByCommit | ByDigest | ByPath
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+LONGEST_NAME = 200  # bytes; files are called after it, and may have 255
 _NAME = rf"(?P<model>{MODEL_NAME.pattern})"
 _FORMS: list[tuple[re.Pattern[str], type[Reference]]] = [
     (re.compile(r"(?P<md5>[0-9a-f]{32}(\.dir)?)"), ByDigest),

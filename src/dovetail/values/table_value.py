@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dovetail.values.tables import is_table, open_table
+from dovetail.values.tables import Table, is_table, open_table
 
 _BYTES = 16
 
@@ -22,9 +22,11 @@ def table_digest(file: Path, name: str) -> str | None:
     Raises:
         MissingFile: when it is not what its name's ending says.
     """
-    if not is_table(name):
-        return None
-    table = open_table(file, name)
+    return value_digest(open_table(file, name)) if is_table(name) else None
+
+
+def value_digest(table: Table) -> str:
+    """The digest of an opened table, as `table_digest` has it."""
     columns = [_Column() for _ in table.fields]
     rows = 0
     for batch in table.batches(list(table.fields)):

@@ -1,4 +1,4 @@
-"""Files of rows, read in pieces: Parquet, CSV and JSON lines, each with the columns and types that it declares."""
+"""Files of rows, read in pieces: Parquet, Arrow, CSV, JSON lines, sheets, each with its own columns and types."""
 
 import gzip
 import json
@@ -6,20 +6,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.ipc
 import pyarrow.parquet
 
 from dovetail.errors import MissingFile
+from dovetail.values.number_text import plain_numbers
+from dovetail.values.reading import USUAL, Reading, is_utf8
+from dovetail.values.sheets import SHEETS, read_sheet
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _WHOLE = {".parquet": "read_parquet", ".csv": "read_csv", ".tsv": "read_table"}  # pandas' readers
+PARQUET = frozenset({".parquet", ".pq"})
 _CSV_BLOCK = 8 << 20  # bytes that are parsed at a time, and from the first of which CSV's types are guessed
 _JSON_ROWS = 50_000  # parsed at a time
 KIND_OF: dict[type, str] = {  # JSON's word for what Python reads
@@ -57,6 +63,11 @@ def is_table(name: str) -> bool:
     return format_of(name) in _READERS
 
 
+def is_sheet(name: str) -> bool:
+    """Whether a file that is called so is one of Excel's kind, whose rows `open_table` reads as well."""
+    return format_of(name) in SHEETS
+
+
 def has_frame(name: str) -> bool:
     """Whether `frame` reads a file that is called so."""
     return PurePosixPath(name).suffix in _WHOLE
@@ -78,21 +89,35 @@ def format_of(name: str) -> str:
     return PurePosixPath(name.lower().removesuffix(".gz")).suffix
 
 
-def open_table(file: Path, name: str) -> Table:
-    """The table in `file`, which is called `name` where it belongs.
+def open_table(file: Path, name: str, how: Reading = USUAL) -> Table:
+    """The table in `file`, which is called `name` where it belongs, read as `how` says.
 
     Raises:
         MissingFile: when it is not what its name's ending says.
     """
     opened = partial(gzip.open if name.lower().endswith(".gz") else open, file, "rb")
     with _readable(name):
-        table = _READERS[format_of(name)](opened)
+        if is_sheet(name):
+            rows = read_sheet(file, how)
+            table = arrow_table(rows.schema, lambda columns: iter(rows.select(list(columns)).to_batches()))
+        else:
+            table = _READERS[format_of(name)](opened, how)
 
     def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with _readable(name):
             yield from table.batches(columns)
 
     return replace(table, batches=batches)
+
+
+def parquet_rows(file: Path, name: str) -> int:
+    """The rows of a Parquet file, as its last bytes say.
+
+    Raises:
+        MissingFile: when it is none.
+    """
+    with _readable(name), file.open("rb") as content:
+        return int(pa.parquet.ParquetFile(content).metadata.num_rows)
 
 
 @contextmanager
@@ -111,13 +136,24 @@ def is_measure(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_nested(kind))
 
 
-def _parquet(opened: _Open) -> Table:
+def _parquet(opened: _Open, _: Reading) -> Table:
     def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with opened() as content:
             yield from pa.parquet.ParquetFile(content).iter_batches(columns=list(columns))
 
     with opened() as content:
         schema = pa.parquet.read_schema(content)
+    return arrow_table(schema, batches)
+
+
+def _arrow(opened: _Open, _: Reading) -> Table:
+    def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        with opened() as content, pa.ipc.open_file(content) as pieces:
+            for number in range(pieces.num_record_batches):
+                yield pieces.get_batch(number).select(list(columns))
+
+    with opened() as content, pa.ipc.open_file(content) as pieces:
+        schema = pieces.schema
     return arrow_table(schema, batches)
 
 
@@ -128,19 +164,29 @@ def arrow_table(schema: pa.Schema, batches: _Batches) -> Table:
     return Table({name: str(kind) for name, kind in fields.items()}, fields, measures, batches)
 
 
-def _csv(opened: _Open, delimiter: str = ",") -> Table:
+def _csv(opened: _Open, how: Reading, promised: str = ",") -> Table:
     # A line end within quotes is a part of the value.
-    parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    read = pa.csv.ReadOptions(block_size=_CSV_BLOCK)
+    parse = pa.csv.ParseOptions(delimiter=how.separator or promised, newlines_in_values=True)
+    encoding = "utf8" if is_utf8(how.encoding) else how.encoding
+    read = pa.csv.ReadOptions(block_size=_CSV_BLOCK, encoding=encoding)
+    words = {} if how.null_values == USUAL.null_values else {"null_values": list(how.null_values)}
 
     def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         # CSV knows no types: what is compared is what is written there.
-        convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.binary()), include_columns=columns)
+        convert = pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.binary()),
+            include_columns=columns,
+            strings_can_be_null=bool(words),
+            **words,
+        )
         with opened() as content:
-            yield from pa.csv.open_csv(content, read_options=read, parse_options=parse, convert_options=convert)
+            for piece in pa.csv.open_csv(content, read_options=read, parse_options=parse, convert_options=convert):
+                values = [plain_numbers(column, how) for column in piece.columns]
+                yield pa.record_batch(values, schema=piece.schema)
 
+    guess = pa.csv.ConvertOptions(decimal_point=how.decimal, strings_can_be_null=bool(words), **words)
     with opened() as content:
-        guessed = _once(pa.csv.open_csv(content, read_options=read, parse_options=parse).schema)
+        guessed = _once(pa.csv.open_csv(content, read_options=read, parse_options=parse, convert_options=guess).schema)
     return Table(
         columns={field.name: str(field.type) for field in guessed},
         fields={field.name: pa.binary() for field in guessed},
@@ -149,10 +195,11 @@ def _csv(opened: _Open, delimiter: str = ",") -> Table:
     )
 
 
-def _json_lines(opened: _Open) -> Table:
+def _json_lines(opened: _Open, how: Reading) -> Table:
     def rows() -> Iterator[dict[str, Any]]:
         with opened() as content:
-            for line in filter(None, map(bytes.strip, content)):
+            lines = content if is_utf8(how.encoding) else map(str.encode, TextIOWrapper(content, how.encoding))
+            for line in filter(None, map(bytes.strip, lines)):
                 yield _row(line)
 
     def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -209,11 +256,13 @@ def _stored(kind: pa.DataType) -> pa.DataType:
     return pa.binary() if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) else kind
 
 
-_READERS: dict[str, Callable[[_Open], Table]] = {
+_READERS: dict[str, Callable[[_Open, Reading], Table]] = {
     ".parquet": _parquet,
     ".pq": _parquet,
+    ".arrow": _arrow,
+    ".feather": _arrow,
     ".csv": _csv,
-    ".tsv": lambda opened: _csv(opened, "\t"),
+    ".tsv": lambda opened, how: _csv(opened, how, "\t"),
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
 }

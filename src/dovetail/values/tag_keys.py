@@ -1,4 +1,8 @@
-"""Every tag key that Dovetail writes to MLflow, once, and the way back from a run's tags."""
+"""Every fact that Dovetail tags in MLflow, by one key each, and the way back from a run's tags.
+
+Most of these keys are not those that a store has: `tag_layout` says where each fact is kept. They are what every
+reader sees, and what older versions of Dovetail wrote.
+"""
 
 import hashlib
 import posixpath
@@ -31,12 +35,17 @@ MONITOR_VERDICT = "dovetail.monitor.verdict"
 MONITOR_TIME = "dovetail.monitor.time"
 MONITOR_RUN = "dovetail.monitor.run"
 TRIAL = "dovetail.trial"  # its number, on the run of a trial below the model's run
+TURN_OWNER = "dovetail.turn.owner"  # on the registered model that stands for a turn to write: the clone that has it
+TURN_BEAT = "dovetail.turn.beat"  # and that it is alive
 SIGNATURE = "dovetail.signature"
 PICKLE_ALLOW = ALLOW_KEY
 BOOLEANS = "dovetail.booleans"  # in MLmodel: the columns of numbers that stand for true and false
 ONNX = "dovetail.onnx"
 ONNX_MD5 = "dovetail.onnx.md5"
 PACKAGE = "dovetail.package"  # the digest of all that the version's package consists of
+COMMITTED = "mlflow.dovetail.committed"  # on a run: the commit that is known to hold it
+CLAIMED = "mlflow.dovetail.readable"  # the readable keys that are Dovetail's on this run or version
+NOTE = "mlflow.note.content"  # MLflow's own: a run's description
 COMPILED_FILE = "compiled/model.onnx"  # in the version's files, beside MLmodel
 ONNX_SAME = "same on"  # how ONNX begins where the compiled model may be used
 
@@ -53,12 +62,17 @@ def shown_name(key: str) -> str:
     return name if _is_taken(name) else _coded(key)
 
 
-def data_key(path: str) -> str:
-    """The key of the tag for a data file: with its path in it, or the most that MLflow takes of it and a digest."""
+def coded_path(path: str) -> str:
+    """A path that is too long for a tag: its end, and a digest of it."""
+    return _coded(path, _LONGEST - len(DATA_PREFIX))
+
+
+def _former_key(path: str) -> str:
+    """The key of the tag that a data file had of its own: with its path in it, or the most that MLflow took of it."""
     key = DATA_PREFIX + path
     if _is_taken(key) and not _NOT_IN_A_NAME.search(key) and not _CODED.fullmatch(key):
         return key
-    return DATA_PREFIX + _coded(path, _LONGEST - len(DATA_PREFIX))
+    return DATA_PREFIX + coded_path(path)
 
 
 def _is_taken(name: str) -> bool:
@@ -103,8 +117,13 @@ class Provenance:
             MODEL_VALUE: self.value,
             COMPUTING_MD5: self.computing_md5,
         }
-        data = {data_key(path): md5 for path, md5 in self.data.items()}
+        data = {DATA_PREFIX + path: md5 for path, md5 in self.data.items()}
         return {key: value for key, value in tags.items() if value is not None} | data
+
+    @staticmethod
+    def signature_in(tags: Mapping[str, str]) -> bool | None:
+        """Whether a card describes the model, as the tags say it; None where they do not."""
+        return {text: has for has, text in _SIGNATURE.items()}.get(tags.get(SIGNATURE, ""))
 
     @classmethod
     def parse(cls, tags: Mapping[str, str], paths: Iterable[str] = ()) -> "Provenance | None":
@@ -114,7 +133,7 @@ class Provenance:
         """
         if FINGERPRINT not in tags or MODEL_MD5 not in tags:
             return None
-        known = {data_key(path): path for path in paths}
+        known = {_former_key(path): path for path in paths}
         return cls(
             fingerprint=tags[FINGERPRINT],
             model_md5=tags[MODEL_MD5],
@@ -128,7 +147,7 @@ class Provenance:
             dirty={"true": True, "false": False}.get(tags.get(GIT_DIRTY, "")),
             stage=tags.get(DVC_STAGE),
             experiment=tags.get(DVC_EXPERIMENT),
-            signature={text: has for has, text in _SIGNATURE.items()}.get(tags.get(SIGNATURE, "")),
+            signature=cls.signature_in(tags),
             value=tags.get(MODEL_VALUE),
             computing_md5=tags.get(COMPUTING_MD5),
         )

@@ -49,6 +49,12 @@ class Cleaning(Block):
     decimal: Literal[".", ","] = Field(".", description="what a CSV file writes before the fraction of a number")
     thousands: Literal["", ".", ",", " ", "'", "_"] = Field("", description="what it writes between three digits")
     sheet: str | None = Field(None, description="of an Excel file that has several")
+    part_rows: int | None = Field(
+        None,
+        ge=1,
+        description="clean in ranges of so many raw rows, for data larger than memory: `raw` may be a folder of CSV or "
+        "Parquet files, what is cleaned is a folder of parts",
+    )
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -58,16 +64,19 @@ class Cleaning(Block):
 
 
 class Delivery(Block):
-    """Where cleaned data goes besides data/clean/: either a `path` or a `table` of a database `url`."""
+    """Where cleaned data goes besides data/clean/: a `path`, a `table` of a database `url`, or a `delta` table."""
 
     path: str | None = Field(None, pattern=r"\.(csv|parquet)$")
     table: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")
+    delta: str | None = Field(None, min_length=1, description="the folder of a Delta Lake table")
     url: str = Field("sqlite:///data/delivered/delivered.db", description="SQLAlchemy URL; secrets only as ${NAME}")
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        if (self.path is None) == (self.table is None):
-            raise ValueError("needs either a path or a table")
+        if sum(target is not None for target in (self.path, self.table, self.delta)) != 1:
+            raise ValueError("needs either a path, a table or delta")
+        if self.delta is not None and "://" in self.delta:
+            raise ValueError(f"delta = {self.delta!r} is an address; name a folder of this machine")
         return self
 
 

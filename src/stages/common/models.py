@@ -8,6 +8,8 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, 
 from stages.common.block import Block, ImportPath
 from stages.common.gates import Gates
 
+WHOLE_ROW = "*"  # as a split's key
+
 
 class Split(Block):
     """Rows to learn from and rows to test on."""
@@ -21,6 +23,15 @@ class Split(Block):
     group: str | None = Field(
         None, description="a column: rows with one value stand in one part; the model does not get it"
     )
+    key: str | list[str] | None = Field(
+        None,
+        description="the column or columns that tell rows apart, or '*' for the whole row: a row's part goes by a hash "
+        "of its key alone, so that a row stays where it is when others are added. The model does not get the key, "
+        "unless `columns` names it",
+    )
+    columns: list[str] | None = Field(
+        None, min_length=1, description="those that the model gets; default: all but what drop, group and key name"
+    )
     drop: list[str] = Field([], description="columns that the model does not get")
     folds: int | None = Field(
         None, ge=2, description="also validate on the train part in so many folds, each split off as the test part is"
@@ -29,13 +40,29 @@ class Split(Block):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if self.time is not None and self.group is not None:
-            raise ValueError("time and group are two ways to split; choose one")
-        if (self.time or self.group) and self.stratify is True:
-            raise ValueError("stratify belongs to a split at random, without time and group")
+        ways = {"time": self.time, "group": self.group, "key": self.key}
+        given = [name for name, column in ways.items() if column is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are {len(given)} ways to split; choose one")
+        if given and self.stratify is True:
+            raise ValueError("stratify belongs to a split at random, without time, group and key")
+        if self.key == []:
+            raise ValueError("key names no column; write some, or '*' for the whole row")
+        for name, columns in {"key": self.key_columns, "columns": self.columns or []}.items():
+            if repeated := [column for column in columns if columns.count(column) > 1]:
+                raise ValueError(f"{name} has {repeated[0]!r} twice; leave one out")
+        if self.columns is not None and self.drop:
+            raise ValueError("columns says which stay, and drop which go; choose one")
         if self.repeats > 1 and (self.folds is None or self.time or self.group):
             raise ValueError("repeats belongs to folds at random, without time and group")
         return self
+
+    @property
+    def key_columns(self) -> list[str]:
+        """The columns of the key; none where it is the whole row, or there is none."""
+        if self.key is None or self.key == WHOLE_ROW:
+            return []
+        return [self.key] if isinstance(self.key, str) else self.key
 
 
 class Step(Block):
@@ -96,6 +123,11 @@ class Search(Block):
         "in params, `name__param`; `prepare`, too, and `prepare__pca__n_components` of a step in it",
     )
     trials: int = Field(20, ge=1)
+    at_once: int = Field(
+        1,
+        ge=1,
+        description="so many trials are chosen before the first of them is scored, so that workers have some each",
+    )
     metric: str | None = Field(None, description="as evaluate names it; default: accuracy, or r2 of a regression")
     seed: int = Field(0, ge=0, lt=2**32)
 
@@ -115,6 +147,23 @@ class Train(Block):
         "well, such as scaling; none; or scikit-learn compatible steps by import path",
     )
     search: Search | None = Field(None, description="for better params")
+    sample: int | None = Field(None, ge=1, description="learn from so many rows, drawn at random, the same each time")
+    in_parts: bool = Field(
+        default=False,
+        description="learn from one part of the rows at a time, for data larger than memory: by `partial_fit`, or "
+        "XGBoost's own iterator",
+    )
+    epochs: int = Field(1, ge=1, description="how often `partial_fit` goes through all parts")
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.in_parts and self.sample is not None:
+            raise ValueError("in_parts learns from all rows, and sample from some; choose one")
+        if self.in_parts and self.search is not None:
+            raise ValueError("search tries params on rows in memory; take a sample, or leave in_parts out")
+        if self.epochs > 1 and not self.in_parts:
+            raise ValueError("epochs belongs to in_parts; an estimator that has all rows decides by its own params")
+        return self
 
 
 class Model(Block):
@@ -125,3 +174,9 @@ class Model(Block):
     split: Split
     train: Train
     gates: Gates = Field(description="they say whether a version may become `staging`, and `production`")
+
+    @model_validator(mode="after")
+    def _no_folds_of_parts(self) -> Self:
+        if self.train.in_parts and self.split.folds is not None:
+            raise ValueError("split.folds are of rows in memory; take a train.sample, or leave folds or in_parts out")
+        return self

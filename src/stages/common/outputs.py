@@ -19,7 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         yield temporary
-        if temporary.is_dir():
+        if temporary.is_dir() or path.is_dir():
             remove(path)
         temporary.replace(path)
     finally:

@@ -10,6 +10,8 @@ import platform
 import sys
 from collections.abc import Mapping
 
+from stages.common.errors import StageError
+
 THREADS: Mapping[str, str] = {
     "OMP_NUM_THREADS": "1",  # scikit-learn's histograms, LightGBM
     "OPENBLAS_NUM_THREADS": "1",
@@ -30,10 +32,18 @@ def settings() -> dict[str, str]:
 
 
 def fix() -> None:
-    """Let this process compute as every other machine does; where numpy is there already it begins anew."""
+    """Let this process compute as every other machine does.
+
+    Raises:
+        StageError: where numpy was imported before, which has read the environment by then.
+    """
     wanted = settings()
     if all(os.environ.get(name) == value for name, value in wanted.items()):
         return
+    if "numpy" in sys.modules:
+        values = " ".join(f"{name}='{value}'" for name, value in wanted.items())
+        raise StageError(
+            f"params.yaml: reproducible: numpy was imported before the stage began, by a start-up file of this Python; "
+            f"set it to false, or set the environment first: export {values}"
+        )
     os.environ.update(wanted)
-    if "numpy" in sys.modules:  # its libraries have read the variables
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606  (this very program)

@@ -42,6 +42,21 @@ def check(raw: Raw) -> None:
         raise StageError(f"{raw.path} has no rows; {FIX}")
 
 
+def column_names(raw: Raw) -> list[str]:
+    """Those of a file, none of JSON lines; nothing is read but its head.
+
+    Raises:
+        StageError: as `check_columns`.
+    """
+    check_columns(raw)
+    if raw.kind == JSONL:
+        return []
+    if raw.kind != CSV:
+        return _typed_names(raw)
+    with raw.file.open("rb") as file:
+        return _header(file, raw)
+
+
 def check_columns(raw: Raw) -> None:
     """Refuse column names that are none; nothing is read but the head of the file.
 
@@ -99,7 +114,18 @@ def _header(file: BinaryIO, raw: Raw) -> list[str]:
     try:
         return next(csv.reader(lines, delimiter=raw.form.separator), [])
     except csv.Error as error:
+        if _has_old_line_ends(raw.file):
+            raise StageError(
+                f"{raw.path}: its lines end in \\r alone, as exports for old Macs do; write it with \\n: "
+                "tr '\\r' '\\n' < FILE > NEW"
+            ) from error
         raise malformed(raw.path, raw.kind, error) from error
+
+
+def _has_old_line_ends(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(_CHUNK)
+    return b"\r" in head and b"\n" not in head
 
 
 def _decoded(line: bytes, number: int, raw: Raw) -> str:

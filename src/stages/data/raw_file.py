@@ -1,7 +1,7 @@
 """Raw files: how they are to be read, and the lazy frame that they hold."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,23 @@ class Format:
 
 
 @dataclass(frozen=True)
+class RowRange:
+    """Rows of a part, where a raw folder is read range by range.
+
+    Attributes:
+        part: the file's name in the folder.
+        start: rows of the part before the range.
+        rows: how many there are.
+        types: of columns that the schema does not name, as the first range has them.
+    """
+
+    part: str
+    start: int
+    rows: int
+    types: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Raw:
     """A raw file that can be scanned.
 
@@ -56,12 +73,14 @@ class Raw:
         file: what is read: the file itself or, where it is packed or written otherwise, a plain copy.
         kind: of `file`: CSV or JSONL, both in UTF-8, PARQUET (it may be a folder) or ARROW.
         form: how it is to be read.
+        range: its rows that are meant, if not all; of a text file, `file` holds these alone.
     """
 
     path: Path
     file: Path
     kind: str
     form: Format
+    range: RowRange | None = None
 
     @property
     def is_text(self) -> bool:
@@ -103,11 +122,10 @@ def scan(raw: Raw, columns: Mapping[str, Any], *, as_text: bool = False) -> pl.L
 
 
 def _scan_typed(raw: Raw) -> pl.LazyFrame:
-    if raw.kind == ARROW:
-        return pl.scan_ipc(raw.file)
     if raw.file.is_dir():
         return pl.scan_parquet(raw.file / "**" / "*.parquet", hive_partitioning=True)
-    return pl.scan_parquet(raw.file)
+    frame = (pl.scan_ipc if raw.kind == ARROW else pl.scan_parquet)(raw.file)
+    return frame.slice(raw.range.start, raw.range.rows) if raw.range else frame
 
 
 def _scan_text(raw: Raw, columns: Mapping[str, Any], *, as_text: bool) -> pl.LazyFrame:
@@ -120,7 +138,8 @@ def _scan_text(raw: Raw, columns: Mapping[str, Any], *, as_text: bool) -> pl.Laz
         for name, dtype in columns.items()
         if name in schema
     }
-    others = {name: _storable(dtype) for name, dtype in schema.items() if name not in columns}
+    known = raw.range.types if raw.range else {}
+    others = {name: known.get(name, _storable(dtype)) for name, dtype in schema.items() if name not in columns}
     if style != PLAIN:
         return _with_numbers(raw, named, others, style)
     if as_text:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.common.block import raw_format
+from stages.common.block import RAW_FORMATS, raw_format
 from stages.common.errors import StageError
 from stages.data.encoding import as_utf8, is_utf8
 from stages.data.raw_file import ARROW, CSV, FIX, JSONL, PARQUET, Format, Raw, malformed
@@ -20,6 +20,33 @@ def require(path: Path) -> None:
     """Refuse a path at which nothing is, saying where it could come from."""
     if not path.exists():
         raise StageError(f"{path} is missing; put the file there, or restore it: dvc pull, git checkout")
+
+
+def part_files(folder: Path) -> list[Path]:
+    """The files of a folder that are parts, by name; hidden ones and those that begin with `_` are none.
+
+    Raises:
+        StageError: it has none, or something else beside them.
+    """
+    require(folder)
+    if not folder.is_dir():
+        return [folder]
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+    formats = {}
+    for path in found:
+        if path.is_dir():
+            raise StageError(f"{path} is a folder; the parts of {folder} have to be files in it: move them there")
+        try:
+            formats[path] = raw_format(path.name)
+        except ValueError as error:
+            raise StageError(f"{path} is no part: it {error}; remove it from the folder") from error
+    if not found:
+        raise StageError(
+            f"{folder} is a folder without parts, files that end in one of {', '.join(RAW_FORMATS)}; {FIX}"
+        )
+    if odd := next((path for path in found if formats[path] != formats[found[0]]), None):
+        raise StageError(f"{odd} is of another format than {found[0].name}; write all parts in one")
+    return found
 
 
 @contextmanager
@@ -39,7 +66,8 @@ def opened(path: Path, form: Format, folder: Path, shown: Path | None = None) ->
     require(path)
     if path.is_dir():
         if not any(path.rglob("*.parquet")):
-            raise StageError(f"{shown} is a folder without a .parquet file; {FIX}")
+            parts = f", or set {form.place}.part_rows if other files in it are parts" if any(path.iterdir()) else ""
+            raise StageError(f"{shown} is a folder without a .parquet file; {FIX}{parts}")
         yield Raw(shown, path, PARQUET, form)
         return
     if path.stat().st_size == 0:

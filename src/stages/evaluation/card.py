@@ -118,6 +118,11 @@ def _common(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
     return common
 
 
+def telling_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a card's example would be of if there were no others: of each column with missing values one."""
+    return rows.iloc[_example_rows(rows)]
+
+
 def _example_rows(every: pd.DataFrame) -> list[int]:
     """The first rows and, for each column with missing values that they do not show, the first row that does."""
     rows = list(range(min(_EXAMPLE_ROWS, len(every))))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _REPEATS = 10
-_MOST_ROWS = 10_000  # more change the third digit and take minutes
+MOST_ROWS = 10_000  # more change the third digit and take minutes
 _MOST_COLUMNS = 100  # each is predicted with _REPEATS times, and a prediction reads all columns
 _MOST_CELLS = 1_000_000  # that one prediction reads
 
@@ -23,7 +23,7 @@ def rank(model: Any, features: "pd.DataFrame", actual: Any) -> tuple[Ranking, li
     Of a wide table these are the columns that tell most of the target by themselves, on fewer rows, so that the time
     grows with the number of columns alone. Returns also the names of the others.
     """
-    most = min(_MOST_ROWS, max(1, _MOST_CELLS // features.shape[1]))
+    most = min(MOST_ROWS, max(1, _MOST_CELLS // features.shape[1]))
     features, actual = features.head(most), actual[:most]
     names = list(features.columns)
     if len(names) <= _MOST_COLUMNS:

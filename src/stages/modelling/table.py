@@ -5,14 +5,17 @@ datetime64.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow.parquet import ParquetFile, read_schema
+from pyarrow.parquet import ParquetFile
 
 from stages.common.errors import StageError, listed
+from stages.modelling.sample import draw
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,15 +26,58 @@ NUMERIC = "ifb"  # numpy's kinds that every estimator takes
 _NAMES = {"f": "float64", "i": "int64", "b": "bool", "M": "datetime"}
 
 
-def read_arrow(path: Path, made_by: str) -> Any:
-    """Read a Parquet file as a pyarrow.Table; `made_by` is the stage to run when it is missing.
+def read_arrow(path: Path, made_by: str, columns: list[str] | None = None) -> Any:
+    """Read a Parquet file, or a folder of parts, as a pyarrow.Table; `made_by` is the stage that makes it.
+
+    Where `columns` names some, these alone are read.
 
     Raises:
         StageError: the file is missing or is not Parquet.
     """
+    if path.is_dir():
+        return pa.concat_tables(read_arrow(part, made_by, columns) for part in parts_of(path, made_by))
+    with _opened(path, made_by) as file:
+        return file.read(columns)
+
+
+def parts_of(path: Path, made_by: str) -> list[Path]:
+    """The files of a folder of parts, in their order; of a file, itself.
+
+    Raises:
+        StageError: the folder is empty.
+    """
+    if not path.is_dir():
+        return [path]
+    if parts := sorted(path.iterdir()):
+        return parts
+    raise StageError(f"{path} is empty; make it again: dvc repro -f {made_by}")
+
+
+def schema_of(path: Path, made_by: str) -> Any:
+    """The pyarrow.Schema of a Parquet file, or of a folder of parts.
+
+    Raises:
+        StageError: as `read_arrow`.
+    """
+    with _opened(parts_of(path, made_by)[0], made_by) as file:
+        return file.schema_arrow
+
+
+def rows_of(part: Path, made_by: str) -> int:
+    """How many rows a Parquet file has.
+
+    Raises:
+        StageError: as `read_arrow`.
+    """
+    with _opened(part, made_by) as file:
+        return int(file.metadata.num_rows)
+
+
+@contextmanager
+def _opened(path: Path, made_by: str) -> Iterator[Any]:
     try:
         with ParquetFile(path) as file:
-            return file.read()
+            yield file
     except FileNotFoundError as error:
         raise StageError(f"{path} is missing; make it: dvc repro {made_by}") from error
     except (pa.ArrowException, OSError) as error:
@@ -48,21 +94,33 @@ def with_groups(table: Any, groups: Any) -> Any:
     return table.take(order).replace_schema_metadata({_GROUPS: json.dumps(sizes)})
 
 
-def groups_of(path: Path) -> "np.ndarray[Any, Any] | None":
-    """The number of each row's group; None where the rows are in no groups."""
+def groups_of(path: Path, made_by: str, sample: int | None = None) -> "np.ndarray[Any, Any] | None":
+    """The number of each row's group, of the rows that `read` takes; None where the rows are in no groups."""
     import numpy as np
 
-    sizes = (read_schema(path).metadata or {}).get(_GROUPS)
-    return None if sizes is None else np.repeat(np.arange(len(json.loads(sizes))), json.loads(sizes))
+    sizes = (schema_of(path, made_by).metadata or {}).get(_GROUPS)
+    if sizes is None:
+        return None
+    groups = np.repeat(np.arange(len(json.loads(sizes))), json.loads(sizes))
+    return groups if sample is None else groups[_places(path, made_by, sample)[0]]
 
 
-def read(path: Path, target: str, made_by: str) -> "tuple[pd.DataFrame, np.ndarray[Any, Any]]":
+def read(
+    path: Path, target: str, made_by: str, columns: list[str] | None = None, sample: int | None = None
+) -> "tuple[pd.DataFrame, np.ndarray[Any, Any]]":
     """Read one part of the data: features (rows, columns) and target (rows; text as objects).
+
+    Args:
+        path: a file, or a folder of parts.
+        target: the column to predict.
+        made_by: the stage that makes it.
+        columns: those that are read; default: all.
+        sample: so many rows, drawn as `draw` does; default: all.
 
     Raises:
         StageError: no such file or target, a missing target, infinity, or a column that no estimator takes.
     """
-    table = read_arrow(path, made_by)
+    table = read_arrow(path, made_by, columns) if sample is None else _drawn(path, made_by, sample)
     if target not in table.column_names:
         raise StageError(f"{path}: no target column {target!r}; there are: {listed(table.column_names)}")
     columns = [_plain(path, name, table.column(name)) for name in table.column_names]
@@ -73,6 +131,15 @@ def read(path: Path, target: str, made_by: str) -> "tuple[pd.DataFrame, np.ndarr
     for name in (*frame.columns, target):
         _refuse_infinity(path, name, labels if name == target else frame[name])
     return frame, labels.to_numpy()
+
+
+def _places(path: Path, made_by: str, sample: int) -> list[Any]:
+    return draw([rows_of(part, made_by) for part in parts_of(path, made_by)], sample)
+
+
+def _drawn(path: Path, made_by: str, sample: int) -> Any:
+    parts = zip(parts_of(path, made_by), _places(path, made_by, sample), strict=True)
+    return pa.concat_tables([read_arrow(part, made_by).take(pa.array(rows)) for part, rows in parts])
 
 
 def _refuse_infinity(path: Path, name: str, column: "pd.Series[Any]") -> None:
@@ -86,9 +153,9 @@ def _refuse_infinity(path: Path, name: str, column: "pd.Series[Any]") -> None:
     )
 
 
-def booleans(*paths: Path) -> set[str]:
+def booleans(made_by: str, *paths: Path) -> set[str]:
     """The columns that hold true and false in one of the parts, also where estimators get them as 1.0, 0.0 and NaN."""
-    fields = (field for path in paths for field in read_schema(path))
+    fields = (field for path in paths for field in schema_of(path, made_by))
     return {field.name for field in fields if pa.types.is_boolean(field.type)}
 
 

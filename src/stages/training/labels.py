@@ -32,6 +32,24 @@ def fit(model: Any, features: Any, target: Any, class_weight: Any = None) -> Any
         return _numbering(model).fit(features, target, **weights)
 
 
+def named(fitted: Any, classes: Any) -> Any:
+    """A classifier that was fitted on the numbers of classes, as one that says their names; itself where they are one.
+
+    What `fit` makes of an estimator that refuses names.
+    """
+    if not _could_number(classes):
+        return fitted
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.preprocessing import LabelEncoder
+    from sklearn.utils import Bunch
+
+    vote = VotingClassifier([("estimator", clone(fitted))], voting="soft")
+    vote.estimators_, vote.named_estimators_ = [fitted], Bunch(estimator=fitted)
+    vote.le_ = LabelEncoder().fit(classes)
+    vote.classes_ = vote.le_.classes_
+    return vote
+
+
 def _could_number(target: Any) -> bool:
     """Whether the classes are anything else than 0, 1, 2, …."""
     classes = np.unique(target)

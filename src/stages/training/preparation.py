@@ -45,7 +45,7 @@ def prepare(estimator: Any, features: "pd.DataFrame", how: str | list[str | Step
     if isinstance(how, list):
         from sklearn.pipeline import make_pipeline
 
-        return make_pipeline(*_steps(how, place), estimator)
+        return make_pipeline(*steps_of(how, place), estimator)
     takes_missing = get_tags(estimator).input_tags.allow_nan
     numeric = all(dtype.kind in table.NUMERIC for dtype in features.dtypes)
     if numeric and (takes_missing or not features.isna().any(axis=None)) and (how == "minimal" or is_tree(estimator)):
@@ -93,7 +93,12 @@ def scales_apart(estimator: Any, features: "pd.DataFrame") -> str:
     return f"{wide!r} is spread {spread.max() / spread.min():.0f} times as wide as {narrow!r}"
 
 
-def _steps(how: list[str | Step], place: str) -> list[Any]:
+def steps_of(how: list[str | Step], place: str) -> list[Any]:
+    """The steps of a list, not fitted.
+
+    Raises:
+        StageError: one does not transform.
+    """
     steps = []
     for number, step in enumerate(how):
         where = f"{place}.prepare.{number}"

@@ -9,79 +9,64 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
 
 from stages.common.errors import StageError
 from stages.common.models import Model, Range, Search, Train
-from stages.training.estimator import one_line
-from stages.training.fitting import fitted
-from stages.training.folds import folds, inner_part
-from stages.training.metrics import OF_CLASSES, OF_NUMBERS, SMALLER_IS_BETTER, measure, predict
-from stages.training.space import first_estimator, with_values
+from stages.parts.workers import ThisProcess, Workers
+from stages.training.metrics import SMALLER_IS_BETTER
+from stages.training.space import with_values
+from stages.training.trials import Scoring, try_all
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The train part: features and target by row, and the number of each row's group where it is split by group."""
-
-    features: Any
-    target: Any
-    groups: Any = None
-
-
-@dataclass(frozen=True)
-class _Scoring:
-    """How a trial is scored: by the mean of a metric over parts of the rows."""
-
-    place: str
-    metric: str
-    parts: list[tuple[Any, Any]]
-    rows: Rows
-
-    def __call__(self, train: Train) -> float:
-        found = []
-        for known, held in self.parts:
-            features, target = self.rows.features, self.rows.target
-            model = fitted(f"{self.place}.train", train, features.iloc[known], target[known])
-            measured = measure(predict(model, features.iloc[held], target[held]), intervals=False)
-            if self.metric not in measured:
-                raise ValueError(f"it has no {self.metric} on the rows held out, but: {', '.join(measured)}")
-            found.append(measured[self.metric])
-        return float(np.mean(found))
-
-
-def search(place: str, spec: Model, rows: Rows, journal: "Journal") -> dict[str, Any]:
+def search(
+    scoring: Scoring,
+    spec: Model,
+    journal: "Journal",
+    workers: Workers = ThisProcess(),  # noqa: B008  (it has no state)
+) -> dict[str, Any]:
     """Every trial and the best, with `params` by name as in the space; `chosen` is the best's as `best_of` reads it.
 
     Args:
-        place: of the model's block in params.yaml, for messages.
-        spec: the block, with a search.
-        rows: the train part.
+        scoring: how trials are scored.
+        spec: the model's block, with a search.
         journal: of the trials that an interrupted search has done; each is added to it.
+        workers: who fits and scores.
 
     Raises:
         StageError: the space does not fit the estimator, or no trial could be fitted and scored.
     """
-    asked = spec.train.search
+    asked, place = spec.train.search, scoring.place
     if asked is None:
         raise ValueError("the block has no search")
-    scoring = _scoring(place, spec, asked, rows)
     study, smaller = _study(scoring.metric), scoring.metric in SMALLER_IS_BETTER
     spaces = _distributions(asked)
     tried: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for number, (chosen, known) in enumerate(_chosen(study, spaces, asked, journal)):
-        result = known or next((result for before, result in tried if before == chosen), None)
-        result = result or _tried(place, spec.train, _values(asked, chosen), scoring)
-        if known is None:
-            journal.add(chosen, result)
+    for first in range(0, asked.trials, asked.at_once):
+        numbers = range(first, min(first + asked.at_once, asked.trials))
+        known = journal.known[first : numbers.stop]
+        if len(known) == len(numbers):
+            _add(study, spaces, known)
+            tried += known
+            continue
+        batch = [_ask(study, spaces, asked, number) for number in numbers]
+        new: list[dict[str, Any]] = []
+        for chosen in batch[len(known) :]:
+            if chosen not in new and all(before != chosen for before, _ in (*tried, *known)):
+                new.append(chosen)
+        blocks = [with_values(f"{place}.train", spec.train, _values(asked, chosen)) for chosen in new]
+        found = try_all(scoring, blocks, workers)
+        for number, chosen in zip(numbers, batch, strict=True):
+            before = (*known, *tried)
+            result = next((result for other, result in before if other == chosen), None) or next(found)
+            if number - first >= len(known):
+                journal.add(chosen, result)
             study.tell(number, result.get("score"), state=None if "score" in result else _failed())
-        tried.append((chosen, result))
+            tried.append((chosen, result))
     trials = [
         {"trial": number, "params": _shown(_values(asked, chosen)), **result}
         for number, (chosen, result) in enumerate(tried)
@@ -114,8 +99,10 @@ def best_of(place: str, train: Train, found: Mapping[str, Any]) -> Train:
 
 def state_of(data: Path, spec: Model, *, reproducible: bool) -> str:
     """A digest of all that the trials go by: train part, params, code, packages."""
-    with data.open("rb") as file:
-        of = [hashlib.file_digest(file, "sha256").hexdigest(), str(reproducible)]
+    of = [str(reproducible)]
+    for part in sorted(data.iterdir()) if data.is_dir() else [data]:
+        with part.open("rb") as file:
+            of.append(hashlib.file_digest(file, "sha256").hexdigest())
     of.append(spec.model_dump_json(exclude={"gates": True, "train": {"search": {"trials"}}}))
     code = Path(__file__).resolve().parents[1]
     of += [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(code.rglob("*.py"))]
@@ -131,7 +118,9 @@ class Journal:
         self._path = path
         lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
         whole = lines[:-1]  # the last is empty, or was cut off
-        self.known = [json.loads(line) for line in whole[1:]] if whole[:1] == [state] else []
+        self.known: list[tuple[dict[str, Any], dict[str, Any]]] = (
+            [tuple(json.loads(line)) for line in whole[1:]] if whole[:1] == [state] else []
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join([state, *(whole[1:] if self.known else []), ""]), encoding="utf-8")
 
@@ -145,37 +134,6 @@ class Journal:
     def remove(self) -> None:
         """Delete the file: what it was for is done."""
         self._path.unlink(missing_ok=True)
-
-
-def _scoring(place: str, spec: Model, asked: Search, rows: Rows) -> _Scoring:
-    is_class = is_classifier(first_estimator(f"{place}.train", spec.train))
-    metrics = OF_CLASSES if is_class else OF_NUMBERS
-    metric = asked.metric or metrics[0]
-    if metric not in metrics:
-        raise StageError(f"{place}.train.search.metric = {metric!r}: write one of {', '.join(metrics)}")
-    try:
-        parts = list(
-            folds(spec.split, rows.target, rows.groups, is_class=is_class)
-            if spec.split.folds
-            else [inner_part(spec.split, rows.target, rows.groups, is_class=is_class)]
-        )
-    except ValueError as error:
-        raise StageError(
-            f"{place}.train.search: the train part cannot be split for it: {one_line(error)}; leave search out, or "
-            f"change {place}.split"
-        ) from error
-    return _Scoring(place, metric, parts, rows)
-
-
-def _tried(place: str, train: Train, values: dict[str, Any], scoring: _Scoring) -> dict[str, Any]:
-    """The trial's score, or why it has none."""
-    try:
-        score = scoring(with_values(f"{place}.train", train, values))
-    except StageError:
-        raise
-    except Exception as error:  # noqa: BLE001  an estimator of any library, with params of any kind
-        return {"failed": f"{type(error).__name__}: {one_line(error)}"}
-    return {"score": score}
 
 
 def _study(metric: str) -> Any:
@@ -209,20 +167,22 @@ def _distributions(asked: Search) -> dict[str, Any]:
     return found
 
 
-def _chosen(
-    study: Any, spaces: dict[str, Any], asked: Search, journal: Journal
-) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-    """What each trial is to have, by name and as Optuna says it; with its result where the journal has it."""
-    from optuna.samplers import TPESampler
+def _add(study: Any, spaces: dict[str, Any], known: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """Let the study know trials that were done before."""
     from optuna.trial import TrialState, create_trial
 
-    for chosen, result in journal.known[: asked.trials]:
+    for chosen, result in known:
         done = {"value": result["score"]} if "score" in result else {"state": TrialState.FAIL}
         study.add_trial(create_trial(params=chosen, distributions=spaces, **done))
-        yield chosen, result
-    for number in range(len(journal.known), asked.trials):
-        study.sampler = TPESampler(seed=int(np.random.SeedSequence([asked.seed, number]).generate_state(1)[0]))
-        yield study.ask(spaces).params, None
+
+
+def _ask(study: Any, spaces: dict[str, Any], asked: Search, number: int) -> dict[str, Any]:
+    """What the trial is to have, by name and as Optuna says it, by the trials that the study has been told of."""
+    from optuna.samplers import TPESampler
+
+    study.sampler = TPESampler(seed=int(np.random.SeedSequence([asked.seed, number]).generate_state(1)[0]))
+    chosen: dict[str, Any] = study.ask(spaces).params
+    return chosen
 
 
 def _values(asked: Search, chosen: Mapping[str, Any]) -> dict[str, Any]:

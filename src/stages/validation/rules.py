@@ -68,7 +68,7 @@ def typed_column(  # noqa: PLR0913  names before and after, types before and aft
     if have == pl.String:
         return Typed(raw, name, parse(column, wanted, style), pl.col(name).is_null() & column.is_not_null())
     value = column.cast(wanted, strict=False)
-    if (wanted == pl.String and not have.is_nested()) or have == pl.Null:
+    if (wanted == pl.String and not have.is_nested() and have != pl.Duration) or have == pl.Null:
         return Typed(raw, name, value)
     if not _same_family(have, wanted):
         raise StageError(
@@ -86,8 +86,17 @@ def _same_family(have: Any, wanted: Any) -> bool:
     return numbers and not wanted.is_temporal() if not have.is_temporal() else wanted.is_temporal()
 
 
-def rules_of(column: pa.Column, typed: Typed, config: Column, place: str) -> Iterator[Rule]:
+def rules_of(
+    column: pa.Column, typed: Typed, config: Column, place: str, repeated: pl.Series | None = None
+) -> Iterator[Rule]:
     """The rules of one column, in the order in which reasons name them.
+
+    Args:
+        column: as pandera has it.
+        typed: how it is read.
+        config: as params.yaml has it.
+        place: of the column there, for messages.
+        repeated: the values that come twice, where the rows at hand are not all that there are.
 
     Raises:
         StageError: on a check whose arguments do not go with the column's type.
@@ -98,7 +107,8 @@ def rules_of(column: pa.Column, typed: Typed, config: Column, place: str) -> Ite
     if not column.nullable:
         yield Rule(name, "not_nullable", pl.col(typed.raw).is_null())
     if column.unique:
-        yield Rule(name, "unique", value.is_duplicated() & value.is_not_null())
+        twice = value.is_duplicated() if repeated is None else value.is_in(repeated.implode())
+        yield Rule(name, "unique", (twice & value.is_not_null()).fill_null(value=False))
     for check, (given, args) in zip(column.checks, config.checks.items(), strict=True):
         try:
             passes = _passes(check, typed.name, column.dtype.type)

@@ -1,13 +1,13 @@
 """Validation row by row, in the same streaming pass as the cleaning."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandera.polars as pa
 import polars as pl
 
-from stages.common.datasets import Dataset
+from stages.common.datasets import Dataset, Schema
 from stages.common.errors import StageError, listed
 from stages.common.params import PARAMS_FILE
 from stages.data.parsing import PLAIN
@@ -23,6 +23,7 @@ class Validated:
 
     Attributes:
         good: rows that keep all rules, with the schema's types.
+        typed: all rows, with the schema's types; null where a value does not parse.
         rejected: the others, as read, with `row`, their number from 1, and `reason`.
         counts: one row: `rows`, then a count of breaks per rule, then a count of missing values per column, then how
             many values are infinite.
@@ -33,6 +34,7 @@ class Validated:
     """
 
     good: pl.LazyFrame
+    typed: pl.LazyFrame
     rejected: pl.LazyFrame
     counts: pl.LazyFrame
     rules: tuple[Rule, ...]
@@ -40,8 +42,14 @@ class Validated:
     row: str
     reason: str
 
+    def unnamed(self, schema: Schema) -> dict[str, Any]:
+        """The types of the columns that the schema does not name."""
+        return {name: dtype for name, dtype in self.good.collect_schema().items() if name not in schema.columns}
 
-def validate(dataset: Dataset, place: str, raw: Raw, *, as_text: bool = False) -> Validated:
+
+def validate(
+    dataset: Dataset, place: str, raw: Raw, *, as_text: bool = False, repeated: Mapping[str, pl.Series] | None = None
+) -> Validated:
     """Tell the rows of `raw` apart by the dataset's schema; nothing is read but the head of the file.
 
     Args:
@@ -50,6 +58,7 @@ def validate(dataset: Dataset, place: str, raw: Raw, *, as_text: bool = False) -
         raw: the file.
         as_text: read text as text and reject rows with a cell that does not parse, slower; without it such a cell
             makes the reading fail with a polars ComputeError.
+        repeated: by column that has to be unique, the values that come twice in rows beyond these.
 
     Raises:
         StageError: on a missing or malformed file, missing or unknown columns, checks that cannot be made.
@@ -75,9 +84,15 @@ def validate(dataset: Dataset, place: str, raw: Raw, *, as_text: bool = False) -
         rule
         for name, column in schema.columns.items()
         if name in typed
-        for rule in rules_of(column, typed[name], dataset.schema_.columns[name], f"{place}.schema.columns.{name}")
+        for rule in rules_of(
+            column,
+            typed[name],
+            dataset.schema_.columns[name],
+            f"{place}.schema.columns.{name}",
+            (repeated or {}).get(name),
+        )
     ]
-    return _tell_apart(frame, have, typed, rules)
+    return _tell_apart(frame, have, typed, rules, raw)
 
 
 def _parsed_as(dtype: Any) -> Any:
@@ -107,33 +122,37 @@ def _columns_agree(schema: pa.DataFrameSchema, have: pl.Schema, raw: Raw) -> Non
         )
 
 
-def _tell_apart(frame: pl.LazyFrame, have: pl.Schema, typed: dict[str, Typed], rules: list[Rule]) -> Validated:
+def _tell_apart(
+    frame: pl.LazyFrame, have: pl.Schema, typed: dict[str, Typed], rules: list[Rule], raw: Raw
+) -> Validated:
     """Add flags to the rows and sort them by these.
 
     In between all columns have names of ours, which the file's names can neither meet nor be read as a pattern by.
     """
     row, reason = _unused("row", have), _unused("reason", have)
     inner = {name: f"column{number}" for number, name in enumerate(have)}
-    coded = pl.Categorical, pl.Enum  # as text: an Arrow file has but one set of codes
+    coded = {name for name, dtype in have.items() if dtype in {pl.Categorical, pl.Enum}}  # an Arrow file has one code
+    as_text = {*coded, *typed} if raw.range and raw.is_text else coded  # or one part would have text, another numbers
     as_read = [
-        (pl.col(inner[name]).cast(pl.String) if dtype in coded else pl.col(inner[name])).alias(name)
-        for name, dtype in have.items()
+        (pl.col(inner[name]).cast(pl.String) if name in as_text else pl.col(inner[name])).alias(name) for name in have
     ]
+    part = [pl.lit(raw.range.part).alias(_unused("part", have))] if raw.range else []
     flags = [f"broken{number}" for number in range(len(rules))]
     flagged = (
         frame.rename(inner)
-        .with_row_index("row", offset=1)
+        .with_row_index("row", offset=1 + (raw.range.start if raw.range else 0))
         .with_columns(column.value.alias(column.name) for column in typed.values() if column.name != column.raw)
         .with_columns(rule.broken.alias(flag) for flag, rule in zip(flags, rules, strict=True))
     )
     infinite = [pl.col(inner[name]).is_infinite().sum() for name in typed if have[name].is_float()]
     broken = pl.any_horizontal(flags) if flags else pl.lit(value=False)
     reasons: list[pl.Expr] = [pl.when(flag).then(pl.lit(rule.reason)) for flag, rule in zip(flags, rules, strict=True)]
+    values = [pl.col(typed[name].name if name in typed else inner[name]).alias(name) for name in have]
     return Validated(
-        good=flagged.filter(~broken).select(
-            pl.col(typed[name].name if name in typed else inner[name]).alias(name) for name in have
-        ),
+        good=flagged.filter(~broken).select(values),
+        typed=flagged.select(values),
         rejected=flagged.filter(broken).select(
+            *part,
             pl.col("row").alias(row),
             *as_read,
             pl.concat_str(reasons or pl.lit(""), separator="; ", ignore_nulls=True).alias(reason),

@@ -19,6 +19,7 @@ from dovetail.errors import DovetailError, StoreError, UnknownReference, Untrust
 from dovetail.repo.binding import Shown
 from dovetail.serving.engine.kept_copies import VersionCopy, keep, name_of
 from dovetail.serving.trust import Trust, Vouched
+from dovetail.system.telemetry import send_nothing
 from dovetail.tracking.connection import has_store, import_mlflow, open_store, tracking_uri
 from dovetail.tracking.store import SQLITE, Store, Version
 from dovetail.values.names import unknown
@@ -32,6 +33,7 @@ def main() -> None:
     """Look again and again at what the arguments, one JSON object, name."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the server's to act on
         signal.signal(number, signal.SIG_IGN)
+    send_nothing()
     watch = AliasWatch(json.loads(sys.argv[1]))
     import_mlflow()
     store_file = watch.store_file()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,35 +30,46 @@ class WaitingRequest:
         self.key = (self.request.method, *self.request.columns)
 
 
-class Batcher:
-    """One loaded version: its process, and the requests that wait for it.
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A process, and what is asked of it now."""
 
-    While a prediction runs, what arrives is collected; the next prediction is of all that waits and fits together.
+    client: ModelClient
+    asked: list[WaitingRequest] = field(default_factory=list)
+    since: float = 0.0  # when the prediction under way was asked for
+
+
+class Batcher:
+    """One loaded version: its processes, and the requests that wait for one of them.
+
+    While all of them predict, what arrives is collected; the next prediction is of all that waits and fits together.
     """
 
-    def __init__(self, client: ModelClient, *, seconds: float, together: bool, on_batch: Callable[[int], None]) -> None:
-        """Answer with the process of `client`.
+    def __init__(
+        self, clients: Sequence[ModelClient], *, seconds: float, together: bool, on_batch: Callable[[int], None]
+    ) -> None:
+        """Answer with the processes of `clients`.
 
         Args:
-            client: Of the process, loaded.
+            clients: Of the processes, each loaded with the same version.
             seconds: After which a request is given up, and a prediction.
             together: Requests may share a prediction.
             on_batch: Hears how many do.
         """
         self._seconds = seconds
-        self._since = 0.0  # when the prediction under way was asked for
         self._together = together
         self._on_batch = on_batch
         self._waiting: deque[WaitingRequest] = deque()
-        self._asked: list[WaitingRequest] = []
-        self._client: ModelClient | None = None
+        self._idle: list[_Worker] = []
+        self._busy: list[_Worker] = []
         self._closing = False
-        self.attach(client)
+        for client in clients:
+            self.attach(client)
 
     @property
-    def client(self) -> ModelClient | None:
-        """The process, while it lives."""
-        return self._client
+    def processes(self) -> int:
+        """How many live."""
+        return len(self._idle) + len(self._busy)
 
     @property
     def closed(self) -> bool:
@@ -68,16 +79,17 @@ class Batcher:
     @property
     def idle(self) -> bool:
         """Nobody waits for an answer."""
-        return not self._waiting and not self._asked
+        return not self._waiting and not self._busy
 
     def attach(self, client: ModelClient) -> None:
         """Go on with another process of the same version."""
-        self._client = client
+        self._idle.append(_Worker(client))
         self._next()
 
-    def detach(self) -> None:
-        """The process is lost; what was asked of it is answered, what waits goes on waiting."""
-        self._client = None
+    def detach(self, client: ModelClient) -> None:
+        """A process is lost; what was asked of it is answered, what waits goes on waiting."""
+        self._idle = [worker for worker in self._idle if worker.client is not client]
+        self._busy = [worker for worker in self._busy if worker.client is not client]
 
     async def predict(self, request: PredictionRequest) -> bytes:
         """The predictions for a request, as a JSON list.
@@ -87,35 +99,44 @@ class Batcher:
         """
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting.append(WaitingRequest(request, answer, time.monotonic() + self._seconds))
-        if not self._asked:
+        if self._idle:
             self._next()
         return await answer
 
     def expire(self) -> None:
         """Answer those whose time is up; a process whose prediction overruns it is ended: it may never come back."""
         now = time.monotonic()
-        for waiting in (*self._waiting, *self._asked):
+        asked = [waiting for worker in self._busy for waiting in worker.asked]
+        for waiting in (*self._waiting, *asked):
             if waiting.until < now:
                 _fail(waiting, "there was no answer in time")
         while self._waiting and self._waiting[0].answer.done():
             self._waiting.popleft()
-        if self._asked and self._since + self._seconds < now and self._client:
-            self._client.kill()
+        for worker in self._busy:
+            if worker.since + self._seconds < now:
+                worker.client.kill()
 
     def close(self) -> None:
-        """End the process once nobody waits for it."""
+        """End the processes once nobody waits for them."""
         self._closing = True
-        if self.idle and self._client:
-            self._client.close()
+        if self.idle:
+            self.end()
+
+    def end(self) -> None:
+        """End the processes now."""
+        for worker in (*self._idle, *self._busy):
+            worker.client.close()
+        self._idle, self._busy = [], []
 
     def _next(self) -> None:
-        if self._client is None or self._asked:
-            return
-        requests = self._batch()
-        if not requests:
-            if self._closing:
-                self._client.close()
-            return
+        while self._idle and (requests := self._batch()):
+            worker = self._idle.pop()
+            self._busy.append(worker)
+            self._ask(worker, requests)
+        if self._closing and self.idle:
+            self.end()
+
+    def _ask(self, worker: _Worker, requests: list[WaitingRequest]) -> None:
         first = requests[0].request
         if len(requests) == 1:
             columns: Mapping[str, list[Any]] = first.columns
@@ -123,10 +144,11 @@ class Batcher:
             columns = {
                 name: [v for waiting in requests for v in waiting.request.columns[name]] for name in first.columns
             }
-        self._asked, self._since = requests, time.monotonic()
+        worker.asked, worker.since = requests, time.monotonic()
         sizes = [waiting.request.rows for waiting in requests]
         self._on_batch(len(requests))
-        self._client.ask(frames.request(("predict", first.method, sizes, columns)), self._answered)
+        frame = frames.request(("predict", first.method, sizes, columns))
+        worker.client.ask(frame, lambda parts: self._answered(worker, parts))
 
     def _batch(self) -> list[WaitingRequest]:
         """What waits longest, and what fits to it."""
@@ -151,8 +173,11 @@ class Batcher:
         queue.extendleft(reversed(other))
         return requests
 
-    def _answered(self, parts: list[frames.Part] | None) -> None:
-        requests, self._asked = self._asked, []
+    def _answered(self, worker: _Worker, parts: list[frames.Part] | None) -> None:
+        requests, worker.asked = worker.asked, []
+        if worker in self._busy:  # else it is lost
+            self._busy.remove(worker)
+            self._idle.append(worker)
         if parts is None or len(parts) != len(requests):
             for waiting in requests:
                 _fail(waiting, "the process that predicts ended")

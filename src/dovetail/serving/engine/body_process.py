@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dovetail.serving.engine import frames
+from dovetail.serving.protocol import open_inference
 from dovetail.serving.protocol.body import CSV, JSON, PARQUET, mime_of, read
 from dovetail.serving.protocol.feedback import read_feedback
 from dovetail.serving.protocol.refused import Refused
@@ -49,7 +50,7 @@ def main() -> None:
 
 def _answer(bounds: _Bounds, asked: tuple[bytes, str | None, Signature | None, int]) -> frames.Part:
     try:
-        with _within(bounds, JSON if asked[1] is None else mime_of(asked[1])):
+        with _within(bounds, JSON if asked[1] in (None, open_inference.TYPE) else mime_of(asked[1])):
             return True, pickle.dumps(_read(*asked), protocol=5)
     except Refused as refused:
         return False, json.dumps([refused.status, refused.message, refused.about]).encode()
@@ -58,11 +59,14 @@ def _answer(bounds: _Bounds, asked: tuple[bytes, str | None, Signature | None, i
 
 
 def _read(body: bytes, content_type: str | None, signature: Signature | None, rows: int) -> tuple[Any, ...]:
-    """What a body says: for a request (columns, rows, method), for feedback (request id, labels)."""
+    """What a body says: for a request (columns, rows, method, id), for feedback (request id, labels)."""
     if content_type is None or signature is None:
         return read_feedback(body, rows)
-    request = read(body, content_type, signature, rows)
-    return request.columns, request.rows, request.method
+    if content_type == open_inference.TYPE:
+        request = open_inference.read_infer(body, signature, rows)
+    else:
+        request = read(body, content_type, signature, rows)
+    return request.columns, request.rows, request.method, request.id
 
 
 @contextmanager

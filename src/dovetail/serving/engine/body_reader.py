@@ -46,8 +46,7 @@ class BodyReader:
         Raises:
             Refused: when it cannot be read, is not what the model takes, or costs too much.
         """
-        columns, rows, method = await self._read(body, content_type, signature)
-        return PredictionRequest(columns, rows, method)
+        return PredictionRequest(*await self._read(body, content_type, signature))
 
     async def feedback(self, body: bytes) -> tuple[str, list[Any]]:
         """The request id and the labels in a body.

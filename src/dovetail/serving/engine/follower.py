@@ -10,7 +10,7 @@ from dovetail.serving.engine import kept_copies
 from dovetail.serving.engine.alias_listener import listen
 from dovetail.serving.engine.batching import Batcher
 from dovetail.serving.engine.first_copy import first_copy
-from dovetail.serving.engine.health import Health
+from dovetail.serving.engine.health import BROKEN, Health
 from dovetail.serving.engine.kept_copies import VersionCopy
 from dovetail.serving.engine.process_client import ProcessLost
 from dovetail.serving.engine.version_loader import ServedVersion, VersionLoader
@@ -75,10 +75,9 @@ class Follower:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._loader.close()
         for batcher in self._batchers():
-            if batcher.client:
-                batcher.client.close()
+            batcher.end()
+        await self._loader.close()
 
     async def _begin_with(self, copy: VersionCopy) -> None:
         """Serve the last good copy, unless what should be served was faster."""
@@ -102,7 +101,7 @@ class Follower:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):  # unforeseen: it no longer follows
-            self.health.problems["server"] = f"{type(error).__name__}: {error}"
+            self.health.problems[BROKEN] = f"{type(error).__name__}: {error}"
             _log.error("a task of the server ended", exc_info=error)
 
     def _heard(self, said: dict[str, Any]) -> None:

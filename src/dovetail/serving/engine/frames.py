@@ -51,11 +51,14 @@ def parts(payload: bytes) -> list[Part]:
 
 def receive(connection: socket.socket) -> Any:
     """The next request; None when the server is gone."""
-    head = _exactly(connection, _LENGTH.size)
-    if head is None:
-        return None
-    payload = _exactly(connection, _LENGTH.unpack(head)[0])
+    payload = received(connection)
     return None if payload is None else pickle.loads(payload)  # noqa: S301  (the server's own process wrote it)
+
+
+def received(connection: socket.socket) -> bytes | None:
+    """The payload of the next frame; None when the other side is gone."""
+    head = _exactly(connection, _LENGTH.size)
+    return None if head is None else _exactly(connection, _LENGTH.unpack(head)[0])
 
 
 def split(buffer: bytearray) -> bytes | None:

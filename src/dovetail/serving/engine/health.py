@@ -3,6 +3,8 @@
 from dovetail.serving.metrics import Metrics
 from dovetail.serving.trust import NONE
 
+BROKEN = "server"  # the problem of a server that has to be started again
+
 
 class Health:
     """The problems of one server.

@@ -15,6 +15,8 @@ import yaml
 
 from dovetail.compiling import compiled_model
 from dovetail.errors import OutsideError, Untrusted
+from dovetail.models import folder_model
+from dovetail.models.folder_md5 import SUFFIX
 from dovetail.serving.key_file import key, user_key_file
 from dovetail.serving.trust import NONE
 from dovetail.tracking.package_digest import package_digest
@@ -117,7 +119,9 @@ def _expected_package(folder: Path, number: str, package: tuple[str, str] | None
 
 
 def is_whole(folder: Path, md5: str) -> bool:
-    """Whether the copy's model file has the digest."""
+    """Whether the copy's model, a file or all of the folder, has the digest."""
+    if md5.endswith(SUFFIX):
+        return folder.is_dir() and folder_model.digest(folder) == md5
     try:
         about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
         return _md5(folder / about["flavors"]["python_function"]["data"]) == md5

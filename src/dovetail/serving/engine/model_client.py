@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from dovetail.serving.engine import frames
+from dovetail.serving.engine.fork_client import ForkClient
 from dovetail.serving.engine.kept_copies import VersionCopy
 from dovetail.serving.engine.process_client import ProcessClient, ProcessLost
 
@@ -14,13 +15,13 @@ class ModelClient(ProcessClient):
     """Of one model process."""
 
     @classmethod
-    async def start_empty(cls) -> "ModelClient":
-        """A new process that holds no model yet.
+    async def start_empty(cls, forks: ForkClient | None = None) -> "ModelClient":
+        """A new process that holds no model yet; forked where `forks` can.
 
         Raises:
             ProcessLost: when the machine has no room for one.
         """
-        return await cls.start(_MODULE)
+        return await (cls.start_by(forks.fork) if forks else cls.start(_MODULE))
 
     async def load(self, copy: VersionCopy) -> dict[str, Any]:
         """Let the process read a model; what it takes and gives.

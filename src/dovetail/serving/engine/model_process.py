@@ -5,6 +5,7 @@ A model that crashes, hangs or leaks takes this process with it, not the server;
 
 import hashlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -17,14 +18,19 @@ from typing import Any
 from dovetail.compiling import compiled_model
 from dovetail.compiling.compiled_model import Compiled, is_same
 from dovetail.joblib_model import METHODS, JoblibModel
-from dovetail.models.reader import read
+from dovetail.models import folder_model
+from dovetail.models.folder_md5 import SUFFIX
+from dovetail.models.reader import read, read_at
 from dovetail.serving.engine import forest_predictor, frames
+from dovetail.serving.engine.model_values import column, dumped, listed
 from dovetail.serving.protocol.body import JSON, PredictionRequest
 from dovetail.serving.protocol.body import read as read_body
 from dovetail.serving.protocol.json_body import ARRAY
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 from dovetail.system import sandbox
+from dovetail.system.processes import silence
+from dovetail.system.telemetry import send_nothing
 from dovetail.values.tag_keys import BOOLEANS
 
 LOADERS = ("joblib_model", "native_model")
@@ -32,31 +38,46 @@ _EXAMPLE = "serving_input_example.json"
 
 
 def main() -> None:
-    """Answer the server's questions until it closes the connection."""
+    """Read a model and answer the server's questions, in a process that was started for it."""
+    import_libraries()
+    answer_questions(socket.socket(fileno=int(sys.argv[1])))
+
+
+def import_libraries() -> None:
+    """Import what every model needs, while the server still asks which version it is.
+
+    What models print goes nowhere from here on; what they say of a fault goes to stderr.
+    """
+    send_nothing()  # where a model has to be read by MLflow
+    silence(1)
     for number in (signal.SIGINT, signal.SIGTERM):  # the server ends first, and what it has begun with it
         signal.signal(number, signal.SIG_IGN)
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    import joblib  # noqa: F401  (here, while the server still asks which version it is)
+    import joblib  # noqa: F401
     import pandas as pd  # noqa: F401
     import sklearn.base
 
     # The pipeline's params were checked when it was fitted; each predict would check them again.
     sklearn.set_config(skip_parameter_validation=True)
+
+
+def answer_questions(connection: socket.socket) -> None:
+    """Go behind the walls, and answer until the server closes the connection."""
     sandbox.enter(keep=[connection.fileno()])
     model: ServedModel | None = None
     with suppress(BrokenPipeError, ConnectionResetError):
         while (asked := frames.receive(connection)) is not None:
             kind, *arguments = asked
             if kind == "load":
-                model, parts = _load(*arguments)
+                model, parts = load(*arguments)
             else:
                 parts = model.predict(*arguments) if model else [(False, b'{"message": "no model is loaded"}')]
             connection.sendall(frames.answer(parts))
 
 
-def _load(
+def load(
     folder: str, md5: str, allow: Sequence[str], onnx: str | None
 ) -> tuple["ServedModel | None", list[frames.Part]]:
+    """The model in `folder`, ready to answer, and what it takes and gives; None and the reason where it cannot be."""
     try:
         model = ServedModel(Path(folder), md5, allow, onnx)
         model.warm()
@@ -78,16 +99,7 @@ class ServedModel:
         import yaml
 
         about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-        flavor = about["flavors"].get("python_function", {})
-        if flavor.get("loader_module") not in LOADERS:
-            raise ValueError("it was not registered by Dovetail; use mlflow models serve")
-        content = (folder / flavor["data"]).read_bytes()
-        actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if actual != md5:
-            raise ValueError(
-                f"{flavor['data']} (md5 {actual}) is not what was registered ({md5}); it was not unpickled"
-            )
-        self.model = JoblibModel(read(content, allow)).estimator
+        self.model = JoblibModel(_read(folder, about, md5, allow)).estimator
         methods = [name for name in METHODS if hasattr(self.model, name)]
         described = {key: json.loads(about["signature"][key]) for key in ("inputs", "outputs")
                      if (about.get("signature") or {}).get(key)}  # fmt: skip
@@ -164,19 +176,30 @@ class ServedModel:
 
     def _answers(self, method: str, sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[frames.Part]:
         rows = sum(sizes)
-        if (answer := self._compiled_answer(method, columns)) is not None:
-            said, by_row = answer, True
-        else:
-            few = rows <= forest_predictor.MOST_ROWS
-            self._use_threads(few=few)
-            answer = self._forest_answer(method, columns) if few else None
-            said, by_row = _jsonable(getattr(self.model, method)(self._frame(columns)) if answer is None else answer)
+        said, by_row = self.answer(method, rows, columns)
         if len(sizes) == 1 and (not by_row or self.signature.columns is None):
-            return [(True, _dump(said))]
+            return [(True, dumped(said))]
         if not by_row or len(said) != rows:
             raise ValueError(f"{len(said)} predictions for {rows} rows")
         ends = accumulate(sizes)
-        return [(True, _dump(said[end - size : end])) for size, end in zip(sizes, ends, strict=True)]
+        return [(True, dumped(said[end - size : end])) for size, end in zip(sizes, ends, strict=True)]
+
+    def answer(self, method: str, rows: int, columns: Mapping[str, Any]) -> tuple[list[Any], bool]:
+        """What the model says of the rows, by the fastest way that says the same; and whether that is one for each.
+
+        It is not where a forest of several outputs gives the probabilities of each.
+        """
+        if (answer := self._compiled_answer(method, columns)) is not None:
+            return answer, True
+        few = rows <= forest_predictor.MOST_ROWS
+        self._use_threads(few=few)
+        found = self._forest_answer(method, columns) if few else None
+        return listed(getattr(self.model, method)(self._frame(columns)) if found is None else found)
+
+    def use_one_thread(self) -> None:
+        """Let the model's parts use one thread, however many rows come: the same bits each time."""
+        self._use_threads(few=True)
+        self._parallel = []
 
     def _forest_answer(self, method: str, columns: Mapping[str, list[Any]]) -> Any:
         if self._forest:
@@ -209,7 +232,23 @@ class ServedModel:
             return np.asarray(columns[ARRAY])
         if (numbers := self._numbers(columns)) is not None:  # one block, a third of the time
             return pd.DataFrame(numbers, columns=self._names)
-        return pd.DataFrame({name: _series(values, self._types.get(name)) for name, values in columns.items()})
+        return pd.DataFrame({name: column(values, self._types.get(name)) for name, values in columns.items()})
+
+
+def _read(folder: Path, about: Mapping[str, Any], md5: str, allow: Sequence[str]) -> Any:
+    """The model of the package, once its bytes are found to be those that were registered."""
+    if md5.endswith(SUFFIX):
+        if (actual := folder_model.digest(folder)) != md5:
+            raise ValueError(f"the folder (md5 {actual}) is not what was registered ({md5}); it was not loaded")
+        os.dup2(1, 2)  # some frameworks tell at length what they find on the machine
+        return read_at(folder)
+    flavor = about["flavors"].get("python_function", {})
+    if flavor.get("loader_module") not in LOADERS:
+        raise ValueError("it was not registered by Dovetail; use mlflow models serve")
+    content = (folder / flavor["data"]).read_bytes()
+    if (actual := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
+        raise ValueError(f"{flavor['data']} (md5 {actual}) is not what was registered ({md5}); it was not unpickled")
+    return read(content, allow)
 
 
 def _open(file: Path, md5: str) -> tuple[Compiled | None, str | None]:
@@ -222,45 +261,6 @@ def _open(file: Path, md5: str) -> tuple[Compiled | None, str | None]:
         return Compiled(content), None
     except Exception as error:  # noqa: BLE001  (onnxruntime raises its own, or is not there; scikit-learn answers)
         return None, _one_line(error)
-
-
-_DTYPES = {
-    "double": "float64", "float": "float32", "long": "int64", "integer": "int32", "string": "str", "boolean": "bool",
-    "datetime": "datetime64[ns]",
-}  # fmt: skip
-
-
-def _series(values: list[Any], type_: str | None) -> Any:
-    import pandas as pd
-
-    if type_ == "boolean" and None in values:
-        return pd.Series(values, dtype="object")  # as bool a missing value would be false
-    try:
-        return pd.Series(values, dtype=_DTYPES[type_]) if type_ else pd.Series(values)
-    except pd.errors.OutOfBoundsDatetime:  # 9999-12-31 has no nanoseconds; the data, and so the model, have such days
-        return pd.Series(values, dtype="datetime64[us]")
-
-
-def _jsonable(predicted: Any) -> tuple[list[Any], bool]:
-    """Predictions as MLflow's server writes them, and whether that is a list with an entry for each row.
-
-    It is not where a forest of several outputs gives the probabilities of each: then the outer list is of outputs.
-    """
-    import pandas as pd
-
-    if isinstance(predicted, pd.Series):
-        predicted = predicted.to_frame()
-    if isinstance(predicted, pd.DataFrame):
-        return list(predicted.to_dict(orient="records")), True
-    if isinstance(predicted, list) and any(hasattr(part, "tolist") for part in predicted):
-        return [part.tolist() if hasattr(part, "tolist") else part for part in predicted], False
-    return list(predicted.tolist() if hasattr(predicted, "tolist") else predicted), True
-
-
-def _dump(said: list[Any]) -> bytes:
-    import orjson
-
-    return orjson.dumps(said, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS, default=str)
 
 
 def _each(sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[tuple[int, dict[str, list[Any]]]]:

@@ -6,12 +6,24 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Self
+from typing import Protocol, Self
 
 from dovetail.serving.engine import frames
 from dovetail.serving.settings import ENV_TOKENS
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Process(Protocol):
+    """A process, whoever started it."""
+
+    returncode: int | None
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self) -> int:
+        """Let it be gone."""
 
 
 class ProcessLost(Exception):
@@ -25,7 +37,7 @@ class ProcessClient(asyncio.Protocol):
         self._buffer = bytearray()
         self._then: Callable[[list[frames.Part] | None], None] | None = None
         self._transport: asyncio.WriteTransport | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self.on_lost: Callable[[], None] | None = None
         self.lost = False
 
@@ -36,10 +48,19 @@ class ProcessClient(asyncio.Protocol):
         Raises:
             ProcessLost: when the machine has no room for one.
         """
+        return await cls.start_by(lambda theirs: spawn(theirs, module, arguments))
+
+    @classmethod
+    async def start_by(cls, begin: Callable[[socket.socket], Process]) -> Self:
+        """A new process, which `begin` starts with its side of the connection.
+
+        Raises:
+            ProcessLost: when the machine has no room for one.
+        """
         try:
             ours, theirs = socket.socketpair()
             with theirs:
-                process = _spawn(theirs, module, arguments)
+                process = begin(theirs)
             ours.setblocking(False)  # noqa: FBT003  (socket's signature)
             _, client = await asyncio.get_running_loop().create_connection(cls, sock=ours)
         except OSError as error:
@@ -106,7 +127,8 @@ class ProcessClient(asyncio.Protocol):
             then(parts)
 
 
-def _spawn(connection: socket.socket, module: str, arguments: tuple[str, ...]) -> "subprocess.Popen[bytes]":
+def spawn(connection: socket.socket, module: str, arguments: tuple[str, ...] = ()) -> "subprocess.Popen[bytes]":
+    """Start a process that runs `module`, whose first argument is its end of the connection."""
     return subprocess.Popen(
         # -P: nothing in the current folder is a library.
         [sys.executable, "-P", "-m", module, str(connection.fileno()), *arguments],
@@ -115,7 +137,7 @@ def _spawn(connection: socket.socket, module: str, arguments: tuple[str, ...]) -
     )  # fmt: skip
 
 
-def _end(process: subprocess.Popen[bytes] | None) -> None:
+def _end(process: Process | None) -> None:
     if process:
         process.kill()
         process.wait()

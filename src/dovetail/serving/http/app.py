@@ -3,69 +3,78 @@
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version as installed
 from typing import Any
 
 import orjson
 
-from dovetail.serving.engine.body_reader import BodyReader
-from dovetail.serving.engine.follower import Follower
-from dovetail.serving.engine.version_loader import ServedVersion
-from dovetail.serving.http import openapi
-from dovetail.serving.http.incoming import IncomingBodies, Receive, Scope, is_unread
-from dovetail.serving.http.request_ids import RequestIds
-from dovetail.serving.log.prediction_log import PredictionLog, Served
+from dovetail.serving.engine.health import BROKEN
+from dovetail.serving.http import docs_page, open_inference_routes
+from dovetail.serving.http.incoming import Receive, Scope, is_unread
+from dovetail.serving.http.model_routes import ModelRoutes, Shared
+from dovetail.serving.http.phase import Phase
+from dovetail.serving.http.reply import Header, Look, Post, Reply
 from dovetail.serving.metrics import TYPE as METRICS
 from dovetail.serving.metrics import Metrics
-from dovetail.serving.protocol.body import PredictionRequest, read
-from dovetail.serving.protocol.feedback import check_labels, read_feedback
 from dovetail.serving.protocol.refused import Refused
-from dovetail.serving.settings import Settings
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-Header = tuple[bytes, bytes]
-Answer = tuple[int, str, bytes]  # status, content type, body
 
-_JSON = "application/json"
-_OPEN = frozenset({"/ping", "/health", "/version"})  # what load balancers ask, without a token
-_BIG = 1 << 18  # bytes from which a body is read in a process of its own, so that others are answered meanwhile
+_OPEN = frozenset(
+    {"/ping", "/health", "/ready", "/version", "/v2/health/live", "/v2/health/ready"}
+)  # what load balancers ask, without a token
+_V2 = open_inference_routes.ROOT + "/"
+_CLOSE = (b"connection", b"close")
+_NOBODY: tuple[str, list[Header]] = ("", [])
 _log = logging.getLogger(__name__)
 
 
 class App:
-    """One server's routes."""
+    """One server's routes.
 
-    def __init__(
-        self,
-        settings: Settings,
-        follower: Follower,
-        bodies: BodyReader,
-        metrics: Metrics,
-        log: PredictionLog | None,
-    ) -> None:
-        """Answer with what `follower` holds."""
-        self._settings = settings
-        self._limits = settings.options
-        self._follower = follower
-        self._bodies = bodies
-        self._ids = RequestIds(settings.keep.parent)
+    Attributes:
+        phase: Whether it is ready; the server sets it.
+    """
+
+    def __init__(self, models: Sequence[ModelRoutes], shared: Shared, metrics: Metrics, tokens: Sequence[str]) -> None:
+        """Answer for `models`: each below /models/NAME/, and where it is the only one at the root, too."""
+        self.phase = Phase.STARTING
+        self._models = models
+        self._shared = shared
         self._metrics = metrics
-        self._log = log
-        self._tokens = [token.encode() for token in settings.tokens]
-        self._waiting = 0
-        self._incoming = IncomingBodies(settings.options)
-        self._named: tuple[ServedVersion | None, str, list[Header]] = (None, "", [])
-        self._get: dict[str, Callable[[], Answer]] = {
-            "/ping": lambda: (200, _JSON, b"\n"),
-            "/health": self._health,
-            "/version": lambda: (200, _JSON, installed("mlflow").encode()),
-            "/metrics": self._counts,
-            "/model": self._model,
-            "/openapi.json": lambda: (200, _JSON, orjson.dumps(self._described())),
-            "/docs": lambda: (200, "text/html; charset=utf-8", openapi.page(self._described()).encode()),
+        self._tokens = [token.encode() for token in tokens]
+        self._get: dict[str, Look] = {
+            "/": lambda _: Reply(307, b"", "text/plain", more=((b"location", b"docs"),)),
+            "/ping": lambda _: Reply(200 if any(each.follower.current for each in models) else 503, b"\n"),
+            "/health": lambda _: self._health(),
+            "/ready": lambda _: self._ready(models),
+            "/version": lambda _: Reply(200, installed("mlflow").encode()),
+            "/metrics": lambda _: self._counts(),
         }
-        self._post = {"/invocations": self._invocations, "/feedback": self._feedback}
+        self._post: dict[str, Post] = {}
+        self._owner: dict[str, ModelRoutes] = {}  # of a path that belongs to a model
+        for each in models:
+            self._add(each, f"/models/{each.settings.model}/")
+            self._get[f"/models/{each.settings.model}/ready"] = lambda _, of=each: self._ready([of])  # type: ignore[misc]
+        if len(models) == 1:
+            self._add(models[0], "/")
+            self._owner |= dict.fromkeys(self._get, models[0])
+        else:
+            names = [each.settings.model for each in models]
+            self._get["/docs"] = lambda _: Reply(200, docs_page.index(names).encode(), "text/html; charset=utf-8")
+        self._get |= open_inference_routes.server_routes(models, self._health, self._ready)
+        for each in models:
+            get, post = open_inference_routes.model_get(each, self._ready), open_inference_routes.model_post(each)
+            self._get |= get
+            self._post |= post
+            self._owner |= dict.fromkeys((*get, *post), each)
+        self._counted = {path for path in self._post if path.endswith(("/invocations", "/infer"))}
+
+    def _add(self, model: ModelRoutes, root: str) -> None:
+        self._get |= {root + name: answer for name, answer in model.get.items()}
+        self._post |= {root + name: answer for name, answer in model.post.items()}
+        self._owner |= {root + name: model for name in (*model.get, *model.post)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, whatever it is."""
@@ -73,45 +82,40 @@ class App:
             return
         began = time.perf_counter()
         headers = dict(scope["headers"])
-        rows = 0
-        after: Callable[[], None] | None = None
-        version, named = self._who()
-        more: list[Header] = []
+        path = scope["path"]
+        owner = self._owner.get(path) or (self._models[0] if len(self._models) == 1 else None)
+        who = owner.who() if owner else _NOBODY
         try:
-            self._admit(scope["path"], headers)
-            if post := self._post.get(self._route(scope)):
-                (status, kind, content), (version, named), more, rows, after = await post(scope, headers, receive)
+            self._admit(path, headers)
+            self._check_route(scope)
+            if post := self._post.get(path):
+                reply = await post(scope, headers, receive)
             else:
-                status, kind, content = self._get[scope["path"]]()
+                reply = self._get[path](scope)
         except Refused as refused:
-            status, kind, content = refused.status, _JSON, refused.body()
-            version, named = refused.who or (version, named)
-            more = _about(refused)
+            body = open_inference_routes.refused_body(refused) if path.startswith(_V2) else refused.body()
+            reply = Reply(refused.status, body, version=refused.who or who, more=_about(refused))
         except Exception:  # noqa: BLE001  (what nobody thought of: the client learns that, the operator where)
             _log.exception("a request could not be answered")
-            status, kind, content = 500, _JSON, b'{"error_code": "INTERNAL_ERROR", "message": "the server failed"}'
-        if scope["path"] == "/invocations":
-            self._metrics.answered(self._settings.model, version, status, rows, time.perf_counter() - began)
+            reply = Reply(500, b'{"error_code": "INTERNAL_ERROR", "message": "the server failed"}', version=who)
+        version, named = reply.version if reply.version[1] else who
+        if owner and path in self._counted:
+            seconds = time.perf_counter() - began
+            self._metrics.answered(owner.settings.model, version, reply.status, reply.rows, seconds)
+        more = reply.more
         if is_unread(scope, headers):
-            await self._incoming.drain(
+            await self._shared.incoming.drain(
                 receive
             )  # who is still sending when the connection closes would not see the answer
-            more = [*more, (b"connection", b"close")]
-        length = str(len(content)).encode()
-        start = [(b"content-type", kind.encode()), (b"content-length", length), *named, *more]
-        await send({"type": "http.response.start", "status": status, "headers": start})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
-        if after:
-            after()
-
-    def _who(self) -> tuple[str, list[Header]]:
-        """The version that answers now, and the headers that name it."""
-        loaded, version, headers = self._named
-        if loaded is not self._follower.current:
-            loaded = self._follower.current
-            version, headers = _named(self._settings.model, loaded)
-            self._named = loaded, version, headers
-        return version, headers
+            more = (*more, _CLOSE)
+        elif self.phase in (Phase.DRAINING, Phase.REPLACED):
+            more = (*more, _CLOSE)
+        length = str(len(reply.content)).encode()
+        start = [(b"content-type", reply.kind.encode()), (b"content-length", length), *named, *more]
+        await send({"type": "http.response.start", "status": reply.status, "headers": start})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.content})
+        if reply.after:
+            reply.after()
 
     def _admit(self, path: str, headers: dict[bytes, bytes]) -> None:
         if not self._tokens or path in _OPEN:
@@ -121,7 +125,7 @@ class App:
         if kind.lower() != b"bearer" or not any(known):
             raise Refused(401, "a bearer token is needed", field="authorization", expected="Bearer TOKEN")
 
-    def _route(self, scope: Scope) -> str:
+    def _check_route(self, scope: Scope) -> None:
         path, method = scope["path"], scope["method"]
         if path not in self._get and path not in self._post:
             known = ", ".join([*self._post, *self._get])
@@ -130,121 +134,45 @@ class App:
         if method not in allowed:
             expected = ", ".join(allowed)
             raise Refused(405, f"{path} takes {expected}", field="method", expected=expected, got=method[:20])
-        return str(path)
 
-    async def _invocations(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Any:
-        self._refuse_a_crowd()
-        async with self._incoming.whole(scope, headers, receive) as body:
-            self._refuse_a_crowd()
-            self._waiting += 1
-            loaded = self._loaded()
-            try:
-                kind = headers.get(b"content-type", b"").decode("latin-1")
-                loaded, request = await self._read(body, kind, loaded)
-                content = await loaded.batcher.predict(request)
-            except Refused as refused:
-                refused.who = _named(self._settings.model, loaded)
-                raise
-            finally:
-                self._waiting -= 1
-        request_id = self._ids.make(request.rows)
-        who = self._who() if loaded is self._follower.current else _named(self._settings.model, loaded)
-        answer = 200, _JSON, b'{"predictions": ' + content + b"}"
-        more = [(b"x-request-id", request_id.encode())]
-        return answer, who, more, request.rows, lambda: self._remember(request_id, loaded, request, content)
+    def _health(self) -> Reply:
+        """Whether it lives: it does unless a part of it has ended that nothing starts again."""
+        found = [each.health() for each in self._models]
+        said = found[0]
+        if len(found) > 1:
+            worst = "degraded" if any(each["problems"] for each in found) else "ok"
+            said = {"status": worst, "models": {each["model"]: each for each in found}}
+        return Reply(503 if any(BROKEN in each["problems"] for each in found) else 200, orjson.dumps(said))
 
-    def _refuse_a_crowd(self) -> None:
-        if self._waiting >= self._limits.max_waiting:
-            raise Refused(503, f"{self._waiting} requests wait already")
+    def _ready(self, models: Sequence[ModelRoutes]) -> Reply:
+        """Whether requests are to be sent here: versions answer, and the server is not about to end.
 
-    async def _read(self, body: bytes, kind: str, loaded: ServedVersion) -> tuple[ServedVersion, PredictionRequest]:
-        """The request, and the version whose signature it was checked against."""
-        rows = self._limits.max_rows
-        if len(body) < _BIG and kind.startswith(_JSON):
-            return loaded, read(body, kind, loaded.signature, rows)
-        request = await self._bodies.request(body, kind, loaded.signature)
-        while loaded.batcher.closed:  # another version took over meanwhile, which may take something else
-            loaded = self._loaded()
-            request = await self._bodies.request(body, kind, loaded.signature)
-        return loaded, request
+        Of several models those count that were loaded once: one that never was does not keep the others back.
+        """
+        said = self.phase.value
+        if self.phase is Phase.REPLACED:  # whoever comes to this port is answered
+            said = Phase.READY.value
+        elif self.phase is Phase.READY:
+            answering = [each for each in models if each.follower.current]
+            if not answering:
+                said = Phase.STARTING.value
+            elif not all(each.has_process for each in answering):
+                said = "restarting"
+        return Reply(200 if said == Phase.READY.value else 503, orjson.dumps({"status": said}))
 
-    def _remember(self, request_id: str, loaded: ServedVersion, request: PredictionRequest, content: bytes) -> None:
-        if self._log:
-            self._log.served(
-                Served(request_id, time.time(), loaded.copy.version, request.method, request.columns, content)
-            )
-
-    def _loaded(self) -> ServedVersion:
-        if self._follower.current is None:
-            raise Refused(503, "no version is loaded yet")
-        return self._follower.current
-
-    async def _feedback(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Any:
-        """True labels for an answer that was given."""
-        if self._log is None:
-            raise Refused(404, "this server keeps no log, so there is nothing to join a label to")
-        async with self._incoming.whole(scope, headers, receive) as body:
-            big = len(body) >= _BIG
-            rows = self._limits.max_rows
-            request_id, labels = await self._bodies.feedback(body) if big else read_feedback(body, rows)
-        self._ids.check(request_id, len(labels))
-        check_labels(labels, self._loaded().signature.output)
-        if not self._log.labelled(request_id, labels, time.time()):
-            raise Refused(503, "the log has no room for more labels at the moment")
-        return (202, _JSON, b'{"accepted": %d}' % len(labels)), self._who(), [], 0, None
-
-    def _health(self) -> Answer:
-        loaded, problems = self._follower.current, dict(self._follower.health.problems)
-        if self._log and self._log.problem:
-            problems["log"] = f"{self._settings.log}: {self._log.problem}"
-        said = {
-            "status": "degraded" if problems else "ok",
-            "model": self._settings.model,
-            "follows": self._settings.what,
-            "version": loaded.copy.version if loaded else None,
-            **({"loading": self._follower.health.loading} if self._follower.health.loading else {}),
-            "trust": self._follower.health.trust,
-            "problems": problems,
-        }
-        return 200 if loaded and loaded.batcher.client else 503, _JSON, orjson.dumps(said)
-
-    def _counts(self) -> Answer:
-        self._metrics.waiting.set(self._waiting)
-        if self._log:
-            self._metrics.log_dropped.set(self._log.dropped)
-        return 200, METRICS, self._metrics.text()
-
-    def _model(self) -> Answer:
-        loaded = self._loaded()
-        said = {
-            "model": self._settings.model,
-            "version": loaded.copy.version,
-            "alias": self._settings.alias,
-            "md5": loaded.copy.md5,
-            "commit": loaded.copy.commit,
-            "since": loaded.since,
-            "signature": {key: loaded.about[key] for key in ("inputs", "outputs")},
-            "methods": loaded.about["methods"],
-            "compiled": loaded.about["compiled"],
-            "not_compiled": loaded.about["not_compiled"],
-        }
-        return 200, _JSON, orjson.dumps(said)
-
-    def _described(self) -> dict[str, Any]:
-        loaded = self._loaded()
-        return openapi.document(self._settings, loaded.signature, loaded.about, loaded.copy.version)
+    def _counts(self) -> Reply:
+        self._metrics.waiting.set(self._shared.waiting)
+        logs = [each.log for each in self._models if each.log]
+        if logs:
+            self._metrics.log_dropped.set(sum(log.dropped for log in logs))
+        return Reply(200, self._metrics.text(), METRICS)
 
 
-def _named(model: str, loaded: ServedVersion | None) -> tuple[str, list[Header]]:
-    version = str(loaded.copy.version) if loaded else ""
-    return version, [(b"x-dovetail-model", model.encode()), (b"x-dovetail-version", version.encode())]
-
-
-def _about(refused: Refused) -> list[Header]:
+def _about(refused: Refused) -> tuple[Header, ...]:
     if refused.status == 503:  # noqa: PLR2004  (as HTTP numbers it)
-        return [(b"retry-after", b"1")]
+        return ((b"retry-after", b"1"),)
     if refused.status == 401:  # noqa: PLR2004
-        return [(b"www-authenticate", b"Bearer")]
+        return ((b"www-authenticate", b"Bearer"),)
     if refused.status == 405:  # noqa: PLR2004
-        return [(b"allow", refused.about["expected"].encode())]
-    return []
+        return ((b"allow", refused.about["expected"].encode()),)
+    return ()

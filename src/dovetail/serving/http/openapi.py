@@ -1,8 +1,9 @@
-"""The server's own description: an OpenAPI document made from the signature, and a page of it for people."""
+"""The server's own description: an OpenAPI document made from the signature."""
 
-import html
-import json
+import csv
+from io import StringIO
 from typing import Any
+from urllib.parse import quote
 
 from dovetail.serving.protocol.body import CSV, JSON, PARQUET
 from dovetail.serving.protocol.json_body import FORMS
@@ -29,22 +30,41 @@ _REFUSED = {
 }  # fmt: skip
 
 
-def document(settings: Settings, signature: Signature, about: dict[str, Any], version: int) -> dict[str, Any]:
-    """OpenAPI 3.1 of what the server answers, with the columns of the version that it serves."""
+def document(
+    settings: Settings, signature: Signature, about: dict[str, Any], version: int, root: str = ""
+) -> dict[str, Any]:
+    """OpenAPI 3.1 of what the server answers, with the columns of the version that it serves.
+
+    Below `root`, where a model is one of several, there are the paths of that model alone.
+    """
     scheme = {"bearer": {"type": "http", "scheme": "bearer"}} if settings.tokens else {}
     security: list[dict[str, list[str]]] = [{"bearer": []}] if settings.tokens else []
+    paths: dict[str, Any] = {
+        "/invocations": {"post": _invocations(settings, signature, about, security)},
+        "/feedback": {"post": _feedback(settings, signature, security)},
+        "/model": {"get": _get("The version that answers: digest, commit, signature", JSON, security)},
+        "/ready": {"get": _get("It is ready: requests may be sent here", JSON, unavailable=True)},
+    }
+    v2 = f"/v2/models/{quote(settings.model)}"
+    if not root:
+        paths |= {
+            "/v2/health/live": {
+                "get": _get("It lives, as the Open Inference Protocol says it", JSON, unavailable=True)
+            },
+            "/v2/health/ready": {"get": _get("It is ready, as that protocol says it", JSON, unavailable=True)},
+            v2: {"get": _get("The version's inputs and outputs as that protocol says them", JSON, security)},
+        }
+        paths |= {
+            "/ping": {"get": _get("A version is loaded, as MLflow's server says it", JSON, unavailable=True)},
+            "/health": {"get": _get("It lives; what is served and what is wrong, if anything", JSON, unavailable=True)},
+            "/version": {"get": _get("MLflow's version", JSON)},
+            "/metrics": {"get": _get("Counts, for Prometheus", "text/plain", security)},
+        }
     return {
         "openapi": "3.1.0",
         "info": {"title": f"{settings.what}, served by Dovetail", "version": str(version)},
-        "paths": {
-            "/invocations": {"post": _invocations(settings, signature, about, security)},
-            "/feedback": {"post": _feedback(settings, signature, security)},
-            "/ping": {"get": _get("Alive", JSON)},
-            "/health": {"get": _get("What is served and what is wrong, if anything", JSON, unavailable=True)},
-            "/version": {"get": _get("MLflow's version", JSON)},
-            "/model": {"get": _get("The version that answers: digest, commit, signature", JSON, security)},
-            "/metrics": {"get": _get("Counts, for Prometheus", "text/plain", security)},
-        },
+        "servers": [{"url": root or "/"}],
+        "paths": paths,
         "components": {"securitySchemes": scheme},
     }
 
@@ -56,6 +76,8 @@ def _invocations(
     if about.get("example"):
         content[JSON]["example"] = about["example"]
     content[CSV] = {"schema": {"type": "string"}}
+    if text := csv_example(about.get("example")):
+        content[CSV]["example"] = text
     content[PARQUET] = {"schema": {"type": "string", "format": "binary"}}
     predictions = {"type": "object", "properties": {"predictions": {"type": "array"}}, "required": ["predictions"]}
     return {
@@ -74,6 +96,20 @@ def _invocations(
         },
         "security": security,
     }
+
+
+def csv_example(example: Any) -> str | None:
+    """The model's own input example as CSV; None where it is no table with columns of one value."""
+    split = example.get("dataframe_split") if isinstance(example, dict) else None
+    if not split or any(isinstance(value, (list, dict)) for row in split["data"] for value in row):
+        return None
+    lines = StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([split["columns"], *map(_cells, split["data"])])
+    return lines.getvalue()
+
+
+def _cells(row: list[Any]) -> list[Any]:
+    return [str(value).lower() if isinstance(value, bool) else value for value in row]
 
 
 def _form(form: str, settings: Settings, signature: Signature) -> dict[str, Any]:
@@ -177,52 +213,3 @@ def _refusals(*statuses: str) -> dict[str, Any]:
     }
     said = {**_REFUSED, "404": "nothing of that kind here"}
     return {status: {"description": said[status], "content": {JSON: {"schema": schema}}} for status in statuses}
-
-
-_STYLE = """
-:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.4rem}h2{font-size:1.05rem;margin:2rem 0 .25rem}code,pre{font:14px/1.45 ui-monospace,monospace}
-pre{padding:.75rem;overflow-x:auto;border-radius:6px;background:#8882}table{border-collapse:collapse;width:100%}
-td{padding:.25rem .75rem .25rem 0;border-bottom:1px solid #8884}td:first-child{width:10rem}
-"""
-
-
-def page(described: dict[str, Any]) -> str:
-    """The document for people: one page that needs nothing from elsewhere."""
-    text = html.escape
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>{text(described['info']['title'])}</title><style>{_STYLE}</style>",
-        f"<h1>{text(described['info']['title'])}</h1>",
-        f"<p>Version {text(described['info']['version'])} answers now.",
-        "<a href=openapi.json>openapi.json</a> says the same to programs.</p>",
-    ]
-    example = described["paths"]["/invocations"]["post"]["requestBody"]["content"][JSON].get("example")
-    for path, methods in described["paths"].items():
-        for method, about in methods.items():
-            parts.append(f"<h2><code>{method.upper()} {text(path)}</code></h2><p>{text(about['summary'])}</p>")
-            if path == "/invocations":
-                parts += [_columns(about), _curl(example)]
-            answers = "".join(
-                f"<tr><td>{status}<td>{text(said['description'])}" for status, said in about["responses"].items()
-            )
-            parts.append(f"<table>{answers}</table>")
-    return "\n".join(parts)
-
-
-def _columns(about: dict[str, Any]) -> str:
-    forms = about["requestBody"]["content"][JSON]["schema"]["oneOf"]
-    columns = forms[1]["properties"]["dataframe_records"]["items"].get("properties", {})
-    rows = "".join(f"<tr><td><code>{html.escape(name)}</code><td>{_kind(value)}" for name, value in columns.items())
-    return f"<p>Columns:</p><table>{rows}</table><p>As JSON ({', '.join(FORMS)}), CSV or Parquet.</p>" if rows else ""
-
-
-def _kind(value: dict[str, Any]) -> str:
-    return " or ".join(each["type"] for each in value.get("anyOf", [value]))
-
-
-def _curl(example: Any) -> str:
-    if not example:
-        return ""
-    body = html.escape(json.dumps(example, ensure_ascii=False).replace("], [", "],\n  ["))
-    return f"<pre>curl localhost:…/invocations -H 'content-type: application/json' -d '{body}'</pre>"

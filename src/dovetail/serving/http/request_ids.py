@@ -10,6 +10,7 @@ from dovetail.serving.protocol.refused import Refused
 
 _KEY_FILE = "request-ids.key"
 _RANDOM, _ROWS, _MAC = 16, 6, 10  # hexadecimal digits: 32 in all
+_AT_ONCE = 256  # ids for which random digits are drawn
 _MOST_ROWS = (1 << 4 * _ROWS) - 1
 
 
@@ -19,10 +20,14 @@ class RequestIds:
     def __init__(self, folder: Path) -> None:
         """Use the key in `folder`; where it cannot be kept, one that ends with this server."""
         self._key = key(folder / _KEY_FILE)
+        self._random = ""  # drawn, and not used yet: to ask the system for each hands Python's lock to other threads
 
     def make(self, rows: int) -> str:
         """An id for an answer of so many rows: 32 hexadecimal digits."""
-        begin = secrets.token_hex(_RANDOM // 2) + f"{min(rows, _MOST_ROWS):0{_ROWS}x}"
+        if not self._random:
+            self._random = secrets.token_hex(_RANDOM // 2 * _AT_ONCE)
+        random, self._random = self._random[:_RANDOM], self._random[_RANDOM:]
+        begin = random + f"{min(rows, _MOST_ROWS):0{_ROWS}x}"
         return begin + self._mac(begin)
 
     def check(self, request_id: str, labels: int) -> None:

@@ -1,36 +1,45 @@
 """Bind, start, serve, and end without dropping what was begun."""
 
 import asyncio
-import ipaddress
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
 from prometheus_client import disable_created_metrics
 
-from dovetail.errors import OutsideError, UserError
+from dovetail.errors import DovetailError
 from dovetail.serving.engine.body_reader import BodyReader
 from dovetail.serving.engine.follower import Follower
 from dovetail.serving.http.app import App
 from dovetail.serving.http.bounded_connection import Connection
+from dovetail.serving.http.listening import BACKLOG, address, bound, listen
+from dovetail.serving.http.model_routes import ModelRoutes, Shared
+from dovetail.serving.http.phase import Phase
+from dovetail.serving.http.request_ids import RequestIds
+from dovetail.serving.http.takeover import Handover, Predecessor
 from dovetail.serving.log.prediction_log import PredictionLog
 from dovetail.serving.metrics import Metrics
-from dovetail.serving.settings import ENV_TOKENS, Settings
+from dovetail.serving.settings import DELTA, Settings
+from dovetail.system.service import READY, STOPPING, notify
 
-_BACKLOG = 2048
+_PAUSE = 0.02  # seconds between two looks
+_ACCEPTED_SECONDS = 0.5  # within which a connection that was accepted counts among the connections
 
 
-def run(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C; `ready` hears the address and the version once the first request is answered.
+def run(models: Sequence[Settings], ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; `ready` hears the address and the versions once the first request is answered.
+
+    All of `models` have the same options and tokens.
 
     Raises:
         UserError: when it would listen to the network without a token, or the alias names no version.
         OutsideError: when the port is taken, or there is nothing to serve.
     """
-    with _bound(settings) as listening, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, listening, ready))
+    with bound(models[0]) as (listening, old), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(models, listening, old, ready))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -41,101 +50,146 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-@contextmanager
-def _bound(settings: Settings) -> Iterator[socket.socket]:
-    host = settings.options.host
-    if not settings.tokens and not _is_loopback(host):
-        raise UserError(
-            f"{host} is reached from other machines, and nothing says who may ask",
-            f"export {ENV_TOKENS}=…, or leave --host away",
-        )
-    try:
-        family = socket.getaddrinfo(host, settings.options.port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.socket(family)
-    except OSError as error:
-        raise UserError(f"{host} is no address of this machine: {error}", "dovetail serve --host 127.0.0.1"
-                        ) from error  # fmt: skip
-    with listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with _its_port(settings):
-            listening.bind((host, settings.options.port))
-        yield listening
-
-
-@contextmanager
-def _its_port(settings: Settings) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutsideError(
-            f"{settings.options.host}:{settings.options.port} cannot be listened on: {error.strerror}",
-            "the same with another --port",
-        ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-async def _serve(settings: Settings, listening: socket.socket, ready: Callable[[str], None]) -> None:
+async def _serve(
+    models: Sequence[Settings], listening: socket.socket, old: Predecessor | None, tell: Callable[[str], None]
+) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of when it began
-    metrics = Metrics()
-    follower = Follower(settings, metrics)
-    most = max(100_000, 2 * settings.options.max_rows)  # the largest request has room, too
-    log = (
-        PredictionLog(settings.log, leave_out=frozenset(settings.options.leave_out), max_rows=most)
-        if settings.log
-        else None
-    )
+    metrics, settings = Metrics(), models[0]
     bodies = BodyReader(settings.options)
-    starting = asyncio.ensure_future(follower.start())
-    server: _Server | None = None
+    shared = Shared(settings.options, bodies, RequestIds(settings.keep.parent))
+    routes = [ModelRoutes(each, Follower(each, metrics), _log_of(each), shared) for each in models]
+    app = App(routes, shared, metrics, settings.tokens)
+    server = _Server(app, settings)
 
-    def end() -> None:
-        if server:
-            server.should_exit = True  # no more connections; what was begun is finished
-        else:
-            starting.cancel()
+    def replaced(by: int | None) -> None:
+        server.finish()
+        tell(
+            f"{where} is served by {f'process {by}' if by else 'another process'} now; what was begun is finished here"
+        )
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, end)
+    where, handover = address(listening), Handover(listening, replaced)
+    serving: asyncio.Future[None] | None = None
     try:
-        await starting
-        with _its_port(settings):
-            listening.listen(_BACKLOG)  # only now: until it can answer, a client is refused and knows where it stands
-        server = _Server(_config(App(settings, follower, bodies, metrics, log), settings))
-        host, port = listening.getsockname()[:2]
-        version = follower.current.copy.version if follower.current else None
-        ready(f"{settings.what} is version {version}, on http://{f'[{host}]' if ':' in host else host}:{port}")
-        await server.serve(sockets=[listening])
-    except asyncio.CancelledError:
-        if not starting.cancelled():
+        if old is None:
+            listen(settings, listening)  # from now on it says itself that it lives, and that it is not ready
+            where = address(listening)
+            serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+        starting = asyncio.ensure_future(_start(routes, all_of_them=old is not None))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, server.end, starting)
+        try:
+            if await _has_started(starting):
+                app.phase = Phase.READY
+                if old:
+                    serving = await server.accepting(listening)
+                    await old.end()
+                handover.open()
+                tell(f"{', '.join(_said(each) for each in routes)}, on {where}")
+                notify(READY)
+        except BaseException:
+            server.should_exit = True
             raise
+        finally:
+            if serving:
+                await serving
     finally:
         try:
             bodies.close()
-            await follower.stop()
+            await asyncio.gather(handover.close(), *(each.follower.stop() for each in routes))
         finally:
-            if log:
-                log.close()
+            for each in routes:
+                if each.log:
+                    each.log.close()
 
 
-def _config(app: App, settings: Settings) -> uvicorn.Config:
-    seconds = settings.options.timeout
-    protocol = type("BoundedConnection", (Connection,), {"seconds": seconds})
-    return uvicorn.Config(
-        app, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=int(seconds) + 1, backlog=_BACKLOG,
+def _log_of(settings: Settings) -> PredictionLog | None:
+    if settings.log is None:
+        return None
+    most = max(100_000, 2 * settings.options.max_rows)  # the largest request has room, too
+    return PredictionLog(
+        settings.log, leave_out=frozenset(settings.options.leave_out), max_rows=most, keep=settings.log_age,
+        as_delta=settings.options.log_as == DELTA,
     )  # fmt: skip
+
+
+async def _start(routes: Sequence[ModelRoutes], *, all_of_them: bool) -> None:
+    """Return once a version of each model answers, or of some and what is wrong with the others is known.
+
+    Raises:
+        DovetailError: when none does, or one does not and it has to be `all_of_them`: a running server may answer it.
+    """
+    ended = await asyncio.gather(*(each.follower.start() for each in routes), return_exceptions=True)
+    failed = [error for error in ended if error is not None]
+    if unforeseen := [error for error in failed if not isinstance(error, DovetailError)]:
+        raise unforeseen[0]
+    if len(failed) == len(routes) or (failed and all_of_them):
+        raise failed[0]
+
+
+def _said(model: ModelRoutes) -> str:
+    if current := model.follower.current:
+        return f"{model.settings.what} is version {current.copy.version}"
+    return f"{model.settings.what} is not served yet: {'; '.join(model.follower.health.problems.values())}"
+
+
+async def _has_started(starting: "asyncio.Future[None]") -> bool:
+    """Whether it has, or was asked to end before."""
+    try:
+        await starting
+    except asyncio.CancelledError:
+        if starting.cancelled():
+            return False
+        raise
+    return True
 
 
 class _Server(uvicorn.Server):
     """uvicorn's, which ends when we say so: by itself it would raise the signal once more when all is done."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        seconds = settings.options.timeout
+        protocol = type("BoundedConnection", (Connection,), {"seconds": seconds})
+        super().__init__(
+            uvicorn.Config(
+                app, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False,
+                server_header=False, timeout_graceful_shutdown=int(seconds) + 1, backlog=BACKLOG,
+            )
+        )  # fmt: skip
+        self._app = app
+        self._options = settings.options
+        self._finishing: asyncio.Future[None] | None = None
+
+    async def accepting(self, listening: socket.socket) -> "asyncio.Future[None]":
+        """Return once it accepts connections; the future ends with the server."""
+        serving = asyncio.ensure_future(self.serve(sockets=[listening]))
+        while not (self.started or serving.done()):  # noqa: ASYNC110  (uvicorn has no event)
+            await asyncio.sleep(_PAUSE)
+        return serving
+
+    def finish(self) -> None:
+        """Accept no more, and end once nobody is connected: each answer ends its connection."""
+        for server in self.servers:
+            server.close()
+        self._app.phase = Phase.REPLACED
+        notify(STOPPING)
+        self._finishing = asyncio.ensure_future(self._end_when_nobody_is_connected())
+
+    async def _end_when_nobody_is_connected(self) -> None:
+        await asyncio.sleep(_ACCEPTED_SECONDS)
+        end = time.monotonic() + 2 * self._options.timeout + self.config.timeout_keep_alive
+        while self.server_state.connections and time.monotonic() < end:  # noqa: ASYNC110  (uvicorn has no event)
+            await asyncio.sleep(_PAUSE)
+        self.should_exit = True
+
+    def end(self, starting: "asyncio.Future[None]") -> None:
+        """Finish what was begun: after `--drain` seconds, or at once when it is asked twice or answers nothing yet."""
+        if self._app.phase is not Phase.READY or not self._options.drain:
+            self.should_exit = True
+        else:
+            asyncio.get_running_loop().call_later(self._options.drain, setattr, self, "should_exit", True)  # noqa: FBT003
+        self._app.phase = Phase.DRAINING
+        notify(STOPPING)
+        starting.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,14 +1,13 @@
 """Segments of the prediction log written, and many made one, so that a kill at any moment doubles and loses no row."""
 
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.serving.log import rows, segments
 from dovetail.serving.log.segments import Segment
+from dovetail.system.whole_file import whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +21,7 @@ def write(folder: Path, segment: Segment, table: "pa.Table") -> None:
     Raises:
         OSError: when the disk is full, or the folder cannot be written.
     """
-    with _whole(folder / segment.name) as file:
+    with whole_file(folder / segment.name) as file:
         _write_all(file, [table], table.schema)
 
 
@@ -36,7 +35,7 @@ def merge(folder: Path, parts: Iterable[Segment]) -> None:
 
     parts = list(parts)
     schema = rows.common_schema([pq.read_schema(folder / part.name) for part in parts])
-    with _whole(folder / segments.merged(parts).name) as file:
+    with whole_file(folder / segments.merged(parts).name) as file:
         _write_all(file, (table for part in parts for table in _read(folder / part.name)), schema)
     _delete(folder, parts)
 
@@ -80,6 +79,16 @@ def adopt(folder: Path, mine: str) -> None:
             continue
 
 
+def forget(folder: Path, before: datetime) -> None:
+    """Delete the files all of whose rows are older; whoever reads or merges one of them meanwhile looks again.
+
+    Raises:
+        OSError: when the folder cannot be written.
+    """
+    for kind in KINDS:
+        _delete(folder / kind, [segment for segment in segments.listed(folder / kind) if segment.end < before])
+
+
 def lock_of(folder: Path, writer: str) -> Any:
     """What a writer holds as long as it lives."""
     from filelock import FileLock
@@ -95,28 +104,6 @@ def _unfinished(folder: Path) -> set[str]:
         found |= {segment.writer for segment in segments.covered(there)}
         found |= {parts[0].writer for parts in segments.merges(segments.live(there), before=None)}
     return found
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Any]:
-    """A file that gets its name once all of it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}")
-    try:
-        with hidden.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        hidden.replace(path)
-    except BaseException:
-        hidden.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        handle = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _write_all(file: Any, tables: Iterable["pa.Table"], schema: "pa.Schema") -> None:

@@ -1,50 +1,80 @@
-"""What was served, remembered behind the answer: a bounded queue, one thread that writes, Parquet files."""
+"""What was served, remembered behind the answer: a bounded queue, one thread that writes to a folder or to S3."""
 
+import logging
 import secrets
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from dovetail.serving.log import merge, rows, segments
+from dovetail.errors import DovetailError
+from dovetail.serving.log import delta, merge, object_store, rows, segments
+from dovetail.serving.log.location import Place, S3Folder
 from dovetail.serving.log.rows import Labelled, Served
 from dovetail.serving.log.segments import Segment
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = ["PredictionLog", "Served"]
+
+_log = logging.getLogger(__name__)
+_CLOSE_SECONDS = 25  # for what waits to go to S3: who ends a server kills it after half a minute
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What one flush adds to one group of a kind, and the number by which the log knows it."""
+
+    kind: str
+    group: str
+    table: "pa.Table"
+    number: int
+    times: tuple[datetime, datetime]
+    rows: int
 
 
 class PredictionLog:
     """Rows that wait in memory, at most `max_rows` of them, until a thread writes them every `flush_seconds`.
 
-    To be made in the process that serves: a thread does not survive a fork. Several processes may write to one folder.
+    To be made in the process that serves: a thread does not survive a fork. Several processes may write to one place.
+    What S3 does not take is held and tried again; what a folder does not take is lost, and counted.
 
     Attributes:
         dropped: Rows that were not written: the queue or the disk was full, or nobody could read them.
         problem: Why the last flush failed, None where it did not.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (settings of a server, all with names)
         self,
-        folder: Path,
+        place: Place,
         *,
         leave_out: frozenset[str] = frozenset(),
         flush_seconds: float = 1.0,
         max_rows: int = 100_000,
+        keep: timedelta | None = None,
+        as_delta: bool = False,
     ) -> None:
+        """Write Parquet files or Delta tables, to S3 always these; delete there what is older than `keep`."""
         self.dropped = 0
         self.problem: str | None = None
-        self._folder = folder
+        self._place = place
         self._leave_out = leave_out
+        self._keep = keep
+        self._tables = delta.Tables(place) if as_delta or isinstance(place, S3Folder) else None
         self._flush_seconds = flush_seconds
         self._max_rows = max_rows
         self._writer = secrets.token_hex(6)
         self._held: Any = None  # the lock that says that this writer lives
+        self._is_open = False
         self._count = 0  # segments written
         self._unmerged = 0
         self._hour: datetime | None = None
         self._queue: list[Served | Labelled] = []
+        self._unwritten: list[_Batch] = []  # of the last flush to S3; until they are there, the others wait
         self._waiting = 0  # rows in the queue and in the flush under way
         self._guard = threading.Lock()  # held for a handful of operations, never while something is written
         self._ending = threading.Event()
@@ -64,9 +94,14 @@ class PredictionLog:
         return self._add(Labelled(request_id, labels, time))
 
     def close(self) -> None:
-        """Write what waits, and end."""
+        """Write what waits, and end; what S3 does not take within half a minute is lost, and said."""
         self._ending.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_SECONDS if isinstance(self._place, S3Folder) else None)
+        with self._guard:
+            self.dropped += self._waiting  # none where the thread has ended
+        if self.dropped:
+            why = self.problem or "more came at once than could be written"
+            _log.warning("the prediction log %s lacks %s rows: %s", self._place, self.dropped, why)
 
     def _add(self, entry: Served | Labelled) -> bool:
         size = entry.rows
@@ -82,17 +117,43 @@ class PredictionLog:
         ending = False
         while not ending:
             ending = self._ending.wait(self._flush_seconds)
-            with self._guard:
-                entries, self._queue = self._queue, []
-            lost = self._flush(entries) if entries else 0
-            with self._guard:
-                self.dropped += lost
-                self._waiting -= sum(entry.rows for entry in entries)
-            with suppress(Exception):  # nothing is lost: the parts are there until the next time, or the next writer
+            was_well = self.problem is None
+            self._flush()
+            if ending and not self._unwritten:
+                self._flush()  # what came after that which S3 did not take at first
+            if (self.problem is None) != was_well and isinstance(self._place, S3Folder):
+                _log.warning("the prediction log %s %s", self._place, self.problem or "is written to again")
+            with suppress(BaseException):  # nothing is lost: the parts wait for the next time, or the next writer
                 self._tidy(ending=ending)
 
-    def _flush(self, entries: Sequence[Served | Labelled]) -> int:
-        """Write the entries, one file for each version and one for the labels; returns how many rows were lost."""
+    def _flush(self) -> None:
+        """Write what S3 did not take the last time, else all that waits: one batch a version, and one of labels."""
+        problems: list[str] = []
+        lost = 0
+        if not self._unwritten:
+            with self._guard:
+                entries, self._queue = self._queue, []
+            if not entries:
+                return
+            problems, lost = self._prepare(entries)
+        ended, batches, self._unwritten = lost, self._unwritten, []
+        for batch in batches:
+            try:
+                self._write(batch)
+            except BaseException as error:  # noqa: BLE001  (deltalake's panics, too: the one thread that writes lives on)
+                problems.append(_said(error))
+                if isinstance(self._place, S3Folder) and isinstance(error, OSError | DovetailError):
+                    self._unwritten.append(batch)  # the table knows its number: to write it again doubles nothing
+                    continue
+                lost += batch.rows
+            ended += batch.rows
+        self.problem = problems[0] if problems else None
+        with self._guard:
+            self.dropped += lost
+            self._waiting -= ended
+
+    def _prepare(self, entries: Sequence[Served | Labelled]) -> tuple[list[str], int]:
+        """Make the batches of the entries; returns what is wrong, and how many rows no batch has."""
         answers: dict[int, list[Served]] = {}
         labels: list[Labelled] = []
         for entry in entries:
@@ -102,22 +163,20 @@ class PredictionLog:
                 labels.append(entry)
         problems, lost = [], 0
         groups: list[Sequence[Served] | Sequence[Labelled]] = [*answers.values(), labels]
-        for group in groups:
+        for group in (group for group in groups if group):
             try:
-                failed = self._write(group) if group else 0
+                failed = self._add_batch(group)
             except Exception as error:  # noqa: BLE001  (the one thread that writes must outlive whatever happens)
                 failed = sum(entry.rows for entry in group)
-                problems.append(getattr(error, "strerror", None) or f"{type(error).__name__}: {error}")
+                problems.append(_said(error))
             else:
                 if failed:
                     problems.append(f"{failed} rows were not what they were said to be")
             lost += failed
-        self.problem = problems[0] if problems else None
-        return lost
+        return problems, lost
 
-    def _write(self, group: Sequence[Served] | Sequence[Labelled]) -> int:
-        """One segment of entries of one kind; returns how many rows could not be read."""
-        self._open()
+    def _add_batch(self, group: Sequence[Served] | Sequence[Labelled]) -> int:
+        """One batch of entries of one kind; returns how many rows could not be read."""
         first = group[0]
         if isinstance(first, Served):
             kind, name = segments.PREDICTIONS, segments.version_group(first.version)
@@ -125,36 +184,64 @@ class PredictionLog:
         else:
             kind, name = segments.FEEDBACK, segments.LABELS
             table, lost = rows.feedback(cast("Sequence[Labelled]", group)), 0
-        if len(table):
-            times = [segments.moment(entry.time) for entry in group]
-            self._count += 1
-            segment = Segment(self._writer, name, self._count, self._count, min(times), max(times))
-            merge.write(self._folder / kind, segment, table)
-            self._unmerged += 1
+        times = [segments.moment(entry.time) for entry in group]
+        self._count += 1
+        size = sum(entry.rows for entry in group) - lost
+        self._unwritten.append(_Batch(kind, name, table, self._count, (min(times), max(times)), size))
         return lost
+
+    def _write(self, batch: _Batch) -> None:
+        if not len(batch.table):
+            return
+        self._open()
+        self._unmerged += 1
+        if self._tables:
+            self._tables.append(batch.kind, batch.group, batch.table, (self._writer, batch.number))
+        elif isinstance(self._place, Path):
+            segment = Segment(self._writer, batch.group, batch.number, batch.number, *batch.times)
+            merge.write(self._place / batch.kind, segment, batch.table)
 
     def _open(self) -> None:
         """The folder, kept out of git, and the lock that keeps others from merging what is still written."""
-        if self._held is not None and Path(self._held.lock_file).exists():
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        ignore = self._folder.parent / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
-        self._held = merge.lock_of(self._folder, self._writer)
-        self._held.acquire(timeout=0)
+        if isinstance(self._place, S3Folder):
+            if not self._is_open:
+                object_store.check(self._place)
+        elif self._held is None or not Path(self._held.lock_file).exists():
+            self._place.mkdir(parents=True, exist_ok=True)
+            ignore = self._place.parent / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+            self._held = merge.lock_of(self._place, self._writer)
+            self._held.acquire(timeout=0)
+        self._is_open = True
 
     def _tidy(self, *, ending: bool) -> None:
         """Merge what is to be merged: at the first flush and with each hour what others left, too."""
-        if self._held is None:
+        if not self._is_open or (ending and self._unwritten):
             return
         hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         has_turned, self._hour = hour != self._hour, hour
-        if ending or has_turned or self._unmerged >= segments.MANY:
+        is_due = ending or has_turned or self._unmerged >= segments.MANY
+        if is_due:
             self._unmerged = 0
-            merge.merge_writer(self._folder, self._writer, before=None if ending else hour)
+        if isinstance(self._place, Path):
+            self._tidy_files(self._place, hour, is_due=is_due, has_turned=has_turned, ending=ending)
+        if is_due and (self._tables or (has_turned and delta.is_used(self._place))):
+            (self._tables or delta.Tables(self._place)).tidy(self._keep, thoroughly=has_turned or ending)
+
+    def _tidy_files(self, folder: Path, hour: datetime, *, is_due: bool, has_turned: bool, ending: bool) -> None:
+        if is_due:
+            merge.merge_writer(folder, self._writer, before=None if ending else hour)
         if has_turned:
-            merge.adopt(self._folder, self._writer)
+            merge.adopt(folder, self._writer)
+            if self._keep is not None:
+                merge.forget(folder, datetime.now(UTC) - self._keep)
         if ending:
             Path(self._held.lock_file).unlink(missing_ok=True)
             self._held.release()
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, DovetailError):
+        return error.message
+    return getattr(error, "strerror", None) or f"{type(error).__name__}: {object_store.said(error)}"

@@ -1,12 +1,14 @@
 """Reading the prediction log: the rows of a time window, of one version or of all, joined with their labels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dovetail.serving.log import rows, segments
+from dovetail.serving.log import delta, rows, segments
+from dovetail.serving.log.delta import LogFile
+from dovetail.serving.log.location import Place
 from dovetail.serving.log.sampling import draw
 from dovetail.serving.log.segments import Segment
 
@@ -17,6 +19,7 @@ LABEL = "label"
 T = TypeVar("T")
 _TRIES = 5  # a file that was listed may have been merged away before it is opened
 _AT_ONCE = 500_000  # rows
+_CLOCKS_APART = timedelta(days=1)  # of two servers, at most
 _KEYS = ("request_id", "row")
 
 
@@ -48,13 +51,22 @@ class Window:
         return table
 
 
+def is_there(folder: Place) -> bool:
+    """Whether anything was ever logged.
+
+    Raises:
+        OSError: when the bucket cannot be read.
+    """
+    return any(folder.iterdir()) if isinstance(folder, Path) and folder.is_dir() else delta.is_used(folder)
+
+
 def read(
-    folder: Path, *, since: datetime | None = None, until: datetime | None = None, version: int | None = None
+    folder: Place, *, since: datetime | None = None, until: datetime | None = None, version: int | None = None
 ) -> "pa.Table":
     """All that was answered in a window, with the `label` of each row, null where none came; a later one replaces it.
 
     Args:
-        folder: `monitoring/<model>`.
+        folder: `monitoring/<model>`, or where it is in a bucket.
         since: With its time zone.
         until: With its time zone.
         version: Only its answers.
@@ -67,7 +79,7 @@ def read(
     return _joined(table, _stable(lambda: _labels(folder, window)))
 
 
-def sample(folder: Path, window: Window, columns: Sequence[str], most: int) -> "pa.Table":
+def sample(folder: Place, window: Window, columns: Sequence[str], most: int) -> "pa.Table":
     """These columns of the window's rows, those that there are; of more rows than `most` a random sample.
 
     The sample is the same each time that the same files are read.
@@ -78,50 +90,49 @@ def sample(folder: Path, window: Window, columns: Sequence[str], most: int) -> "
     return _stable(lambda: _answers(folder, window, columns, most=most))
 
 
-def labelled(folder: Path, window: Window, columns: Sequence[str]) -> "pa.Table":
+def labelled(folder: Place, window: Window, columns: Sequence[str]) -> "pa.Table":
     """These columns and the label of those of the window's rows for which one came.
 
     Raises:
         OSError: when a file cannot be read.
     """
     labels = _stable(lambda: _labels(folder, window))
+    if not len(labels):  # nor is any answer to be read
+        return _joined(_none(), labels)
     known = labels["request_id"].combine_chunks()
     joined = _joined(_stable(lambda: _answers(folder, window, columns, known=known)), labels)
     return joined.filter(joined[LABEL].is_valid())
 
 
-def count(folder: Path, window: Window) -> int:
+def count(folder: Place, window: Window) -> int:
     """How many of the window's rows were answered.
 
     Raises:
         OSError: when a file cannot be read.
     """
-    return _stable(lambda: sum(_length(path, segment, window) for path, segment in _files(folder, window)))
+    return _stable(lambda: sum(_length(file, segment, window) for file, segment in _files(folder, window)))
 
 
 def _answers(
-    folder: Path, window: Window, columns: Sequence[str] | None, *, most: int | None = None, known: Any = None
+    folder: Place, window: Window, columns: Sequence[str] | None, *, most: int | None = None, known: Any = None
 ) -> "pa.Table":
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    found = [path for path, _ in _files(folder, window)]
-    tables: Iterator[pa.Table] = (table for path in found for table in _groups(path, columns))
+    found = [file for file, _ in _files(folder, window)]
+    wanted = None if columns is None else {"time", *columns, *(() if known is None else _KEYS)}
+    tables: Iterator[pa.Table] = (table for file in found for table in _groups(file, wanted))
     if most is not None:
-        tables = draw(tables, sum(pq.read_metadata(path).num_rows for path in found), most)
+        tables = draw(tables, sum(_rows(file) for file in found), most)
     if known is not None:
         tables = (table.filter(pc.is_in(table["request_id"], known)) for table in tables)
     return rows.union([window.of(table) for table in tables]) if found else _none()
 
 
-def _labels(folder: Path, answered: Window) -> "pa.Table":
-    """The last label of each row that has one; none is older than what it is about."""
-    window = Window(answered.since)
+def _labels(folder: Place, answered: Window) -> "pa.Table":
+    """The last label of each row that has one; none is older than what it is about, but by another server's clock."""
+    window = Window(answered.since - _CLOCKS_APART if answered.since else None)
     tables = [
-        window.of(table)
-        for segment in segments.live(segments.listed(folder / segments.FEEDBACK))
-        if window.may_hold(segment)
-        for table in _groups(folder / segments.FEEDBACK / segment.name, None)
+        window.of(table) for file, _ in _files(folder, window, segments.FEEDBACK) for table in _groups(file, None)
     ]
     if not tables:
         return rows.feedback([])
@@ -143,19 +154,26 @@ def _numbered(table: "pa.Table", name: str) -> "pa.Table":
     return table.append_column(name, pa.array(range(len(table)), pa.int64()))
 
 
-def _files(folder: Path, window: Window) -> Iterator[tuple[Path, Segment]]:
-    for segment in segments.live(segments.listed(folder / segments.PREDICTIONS)):
+def _files(folder: Place, window: Window, kind: str = segments.PREDICTIONS) -> Iterator[tuple[LogFile, Segment]]:
+    """The files of a kind that can have rows of the window: plain ones, and those of Delta tables."""
+    for file, segment in (*_plain(folder, kind), *delta.files(folder, kind)):
         if window.may_hold(segment):
-            yield folder / segments.PREDICTIONS / segment.name, segment
+            yield file, segment
 
 
-def _groups(path: Path, columns: Sequence[str] | None) -> Iterator["pa.Table"]:
+def _plain(folder: Place, kind: str) -> Iterator[tuple[LogFile, Segment]]:
+    if isinstance(folder, Path):
+        for one in segments.live(segments.listed(folder / kind)):
+            yield LogFile(folder / kind / one.name), one
+
+
+def _groups(found: LogFile, columns: Collection[str] | None) -> Iterator["pa.Table"]:
     """The file, some row groups at a time, so that a big one is never in memory whole."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(found.open()) as file:
         there = file.schema_arrow.names
-        wanted = None if columns is None else [name for name in there if name in {*_KEYS, "time", *columns}]
+        wanted = None if columns is None else [name for name in there if name in columns]
         groups, size = [], 0
         for group in range(file.num_row_groups):
             groups.append(group)
@@ -165,16 +183,20 @@ def _groups(path: Path, columns: Sequence[str] | None) -> Iterator["pa.Table"]:
                 groups, size = [], 0
 
 
-def _length(path: Path, segment: Segment, window: Window) -> int:
-    """How many of the file's rows are in the window; the file is read only where it spans an end of the window."""
+def _rows(file: LogFile) -> int:
     import pyarrow.parquet as pq
 
+    return int(pq.read_metadata(file.open()).num_rows) if file.rows is None else file.rows
+
+
+def _length(file: LogFile, segment: Segment, window: Window) -> int:
+    """How many of the file's rows are in the window; the file is read only where it spans an end of the window."""
     is_inside = (window.since is None or segment.start >= window.since) and (
         window.until is None or segment.end < window.until
     )
     if is_inside:
-        return int(pq.read_metadata(path).num_rows)
-    return sum(len(window.of(table)) for table in _groups(path, ()))
+        return _rows(file)
+    return sum(len(window.of(table)) for table in _groups(file, ("time",)))
 
 
 def _stable(read_files: Callable[[], T]) -> T:

@@ -17,11 +17,12 @@ TYPES = (JSON, CSV, PARQUET)
 
 @dataclass(frozen=True, slots=True)
 class PredictionRequest:
-    """What is asked of a model: columns of `rows` values each, all of them lists."""
+    """What is asked of a model: columns of `rows` values each, all of them lists; `id` is what the client calls it."""
 
     columns: Mapping[str, list[Any]]
     rows: int
     method: str
+    id: str = ""
 
 
 def read(body: bytes, content_type: str, signature: Signature, most_rows: int) -> PredictionRequest:

@@ -41,7 +41,7 @@ def _read(body: bytes, signature: Signature, most_rows: int) -> dict[str, list[A
     names = [name for name in dict.fromkeys(schema.names) if signature.columns is None or name in wanted]
     check_values(file.metadata.num_rows * len(names))
     for name in names:
-        _check_type(name, schema.field(name).type, wanted.get(name))
+        check_type(name, schema.field(name).type, wanted.get(name))
     declared = _declared_bytes(file, set(names))
     check_text(declared)
     most = max(1, min(_PIECE_ROWS, file.metadata.num_rows * _PIECE // max(declared, 1)))
@@ -58,7 +58,7 @@ def _read(body: bytes, signature: Signature, most_rows: int) -> dict[str, list[A
             if _is_text(values.type):
                 size += _text_bytes(values)
                 check_text(size)
-            columns[name] += _values(values)
+            columns[name] += plain_values(values)
     return columns
 
 
@@ -69,8 +69,12 @@ def _declared_bytes(file: Any, names: set[str]) -> int:
     return sum(column.total_uncompressed_size for column in columns if column.path_in_schema in names)
 
 
-def _check_type(name: str, found: Any, column: Column | None) -> None:
-    """Let a column pass that can hold what the model takes: no nested values, no text for numbers."""
+def check_type(name: str, found: Any, column: Column | None) -> None:
+    """Let a column pass that can hold what the model takes: no nested values, no text for numbers.
+
+    Raises:
+        Refused: when it cannot.
+    """
     from pyarrow import types
 
     inner = found.value_type if types.is_dictionary(found) else found
@@ -106,12 +110,12 @@ def _text_bytes(values: Any) -> int:
     return int(pc.sum(lengths.cast("int64")).as_py() or 0)
 
 
-def _values(values: Any) -> list[Any]:
+def plain_values(values: Any) -> list[Any]:
     """Python values, None where one is missing; a text that repeats is one object."""
     import pyarrow as pa
 
     if isinstance(values, pa.DictionaryArray):
-        known = _values(values.dictionary)
+        known = plain_values(values.dictionary)
         return [None if place is None else known[place] for place in values.indices.to_pylist()]
     if pa.types.is_date(values.type):
         return [None if day is None else datetime(day.year, day.month, day.day) for day in values.to_pylist()]  # noqa: DTZ001  (MLflow's have no zone)

@@ -1,7 +1,7 @@
 """What a version takes and gives, and whether values are that: MLflow's column types without MLflow or pandas."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -40,8 +40,8 @@ class Column:
         said = _SAID["boolean"] if self.boolean else _SAID.get(self.type, self.type)
         return said + ("" if self.required or self.type in _INTEGERS else " or null")
 
-    def check(self, values: list[Any]) -> list[Any]:
-        """The values as the model gets them; missing numbers are None.
+    def check(self, values: list[Any], first: int = 0) -> list[Any]:
+        """The values as the model gets them; missing numbers are None. `first` is the row that they begin with.
 
         Raises:
             Refused: naming the first that is not of the type.
@@ -57,37 +57,37 @@ class Column:
                 return [float(value) if isinstance(value, bool) else value for value in values]
         elif self.type in _INTEGERS:
             if kinds <= {int, float}:
-                return self._integers(values)
+                return self._integers(values, first)
         elif kinds <= (_OPTIONAL_BOOLEAN if self.type == "boolean" and not self.required else _TYPES[self.type]):
-            return self._times(values) if self.type == "datetime" else values
-        raise self._wrong(values)
+            return self._times(values, first) if self.type == "datetime" else values
+        raise self._wrong(values, first)
 
-    def _integers(self, values: list[Any]) -> list[int]:
+    def _integers(self, values: list[Any], first: int) -> list[int]:
         bits = _INTEGERS[self.type]
         whole = [int(value) if isinstance(value, int) or value.is_integer() else None for value in values]
         if any(value is None or not -(1 << bits) <= value < 1 << bits for value in whole):
             row = next(r for r, v in enumerate(whole) if v is None or not -(1 << bits) <= v < 1 << bits)
-            raise self._reject(row, values[row])
+            raise self._reject(first + row, values[row])
         return whole  # type: ignore[return-value]  # none of them is None
 
-    def _times(self, values: list[Any]) -> list[Any]:
+    def _times(self, values: list[Any], first: int) -> list[Any]:
         times = []
         for row, value in enumerate(values):
             try:
                 times.append(_utc(value))
             except (ValueError, OverflowError):
-                raise self._reject(row, value) from None
+                raise self._reject(first + row, value) from None
         return times
 
-    def _wrong(self, values: list[Any]) -> Refused:
+    def _wrong(self, values: list[Any], first: int) -> Refused:
         allowed: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "datetime": (str, datetime)}
         right = allowed.get(self.type, (int, float))
         null_too = self.type not in _INTEGERS and (self.type != "boolean" or not self.required)
         for row, value in enumerate(values):
             fits = isinstance(value, right) and (bool in right or self.boolean or not isinstance(value, bool))
             if not fits and not (value is None and null_too):
-                return self._reject(row, value)
-        return self._reject(0, values[0])
+                return self._reject(first + row, value)
+        return self._reject(first, values[0])
 
     def _reject(self, row: int, value: object) -> Refused:
         got = "null" if value is None else f"{value!r:.{_SHOWN}}"
@@ -131,6 +131,8 @@ class Signature:
             ValueError: when it has columns of a kind that is not served: tensors, arrays, objects.
         """
         inputs, outputs, truths = described.get("inputs"), described.get("outputs"), described.get("booleans") or ()
+        if inputs and len(inputs) == 1 and inputs[0]["type"] == "tensor" and "name" not in inputs[0]:
+            inputs = None  # one tensor, taken as it comes
         for column in inputs or ():
             if column["type"] not in _SAID or "name" not in column:
                 raise ValueError(f"a column of type {column['type']} is not served; use mlflow models serve")
@@ -150,13 +152,22 @@ class Signature:
         """
         if self.columns is None:
             return dict(given)
-        missing = [column.name for column in self.columns if column.required and column.name not in given]
+        self.check_names(given)
+        return {column.name: column.check(given[column.name]) for column in self.columns if column.name in given}
+
+    def check_names(self, given: Iterable[str]) -> None:
+        """Let pass what has the columns that the model needs.
+
+        Raises:
+            Refused: naming those that are missing.
+        """
+        given, known = list(given), self.columns or ()
+        missing = [column.name for column in known if column.required and column.name not in given]
         if missing:
-            names = ", ".join(column.name for column in self.columns)
-            got = ", ".join(list(given)[:20])[:200] or "none"
+            names = ", ".join(column.name for column in known)
+            got = ", ".join(given[:20])[:200] or "none"
             message = f"columns are missing: {', '.join(missing)}"
             raise Refused(422, message, field=missing[0], expected=names, got=got)
-        return {column.name: column.check(given[column.name]) for column in self.columns if column.name in given}
 
     def method(self, params: object) -> str:
         """The method that the request asks for.

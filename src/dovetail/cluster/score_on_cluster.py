@@ -1,0 +1,124 @@
+"""The parts of a folder scored by a cluster's workers, each part by one of them, where all see the same folders."""
+
+import secrets
+import shlex
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any
+
+from dovetail.cluster.pool import open_client
+from dovetail.errors import DovetailError, OutsideError, one_line
+from dovetail.serving.batch.parts import Part
+from dovetail.serving.batch.score_part import FAILED, PartOutcome, ScoreTask, score_part
+from dovetail.serving.batch.scored_file import LEFT, cannot_write
+from dovetail.serving.batch.scorers import Scorers
+
+_LOOK_SECONDS, _ALONE_SECONDS = 5, 60  # between two looks at who works; without any worker until that is said
+
+_kept: dict[tuple[str, int], Scorers] = {}  # a worker's, by the version's copy and the thread
+_guard = threading.Lock()
+
+
+def score_on_cluster(
+    cluster: str, task: ScoreTask, found: list[Part], tell: Callable[[int], None]
+) -> Iterator[PartOutcome]:
+    """What becomes of each part, in the order in which they are done; `tell` hears how many rows are done.
+
+    A worker that dies leaves its part to another one; a part that three died of fails.
+
+    Raises:
+        UserError, OutsideError: as `open_client`; OutsideError also when a worker does not see the folders, cannot
+            write, or none is left.
+    """
+    token = task.out / f"{LEFT}{secrets.token_hex(8)}"
+    try:
+        token.touch()
+    except OSError as error:
+        raise cannot_write(error, task.out) from error
+    try:
+        with open_client(None, cluster) as client:
+            futures: dict[Any, Part] = {
+                client.submit(_score, task, part, token, key=f"predict-{token.name}-{place}", pure=False): part
+                for place, part in enumerate(found)
+            }
+            try:
+                for outcome in _settled(client, futures, cluster):
+                    tell(outcome.rows)
+                    yield outcome
+            finally:
+                for future in futures:
+                    future.cancel()
+                with suppress(Exception):  # the scheduler is gone: so are they, soon
+                    client.run(_end_scorers)
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def _settled(client: Any, futures: Mapping[Any, Part], cluster: str) -> Iterator[PartOutcome]:
+    done: SimpleQueue[Any] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(done.put)
+    left, seen = len(futures), monotonic()
+    while left:
+        with suppress(Empty):
+            future = done.get(timeout=_LOOK_SECONDS)
+            left -= 1
+            seen = monotonic()
+            yield _outcome(future, futures[future])
+            continue
+        if client.scheduler_info(n_workers=-1)["workers"]:
+            seen = monotonic()
+        elif monotonic() - seen > _ALONE_SECONDS:
+            raise OutsideError(f"no worker of {cluster} is left", f"dask worker {cluster}, then the same again")
+
+
+def _outcome(future: Any, part: Part) -> PartOutcome:
+    if future.status == "finished":
+        outcome: PartOutcome = future.result()
+        return outcome
+    error = future.exception() if future.status == "error" else "it was cancelled"
+    if isinstance(error, DovetailError):  # it concerns the folder or the version, not the part
+        raise error
+    return PartOutcome(part.name, part.output, FAILED, why=one_line(error))
+
+
+def _score(task: ScoreTask, part: Part, token: Path) -> PartOutcome:
+    """Score a part, on a worker.
+
+    Raises:
+        OutsideError: when this machine has other folders, or cannot write.
+    """
+    from distributed import get_worker
+
+    name = get_worker().address
+    for path in (token, Path(task.copy.folder), part.path.parent):
+        if not path.exists():
+            what = f"the worker {name} does not see {path.parent if path == token else path}"
+            raise OutsideError(what, f"ls {shlex.quote(str(path.parent))} there, mount it, then the same again")
+    return replace(score_part(task, part, lambda: _scorers(task)), worker=name)
+
+
+def _scorers(task: ScoreTask) -> Scorers:
+    """The process of this worker's thread that holds the model: one thread, one process."""
+    key = (task.copy.folder, threading.get_ident())
+    with _guard:
+        found = _kept.get(key)
+    if found is None:
+        found = Scorers(task.copy, 1)
+        with _guard:
+            _kept[key] = found
+    return found
+
+
+def _end_scorers() -> None:
+    """End the processes of this worker that nobody needs any more."""
+    with _guard:
+        ended = list(_kept.values())
+        _kept.clear()
+    for scorers in ended:
+        scorers.close()

@@ -1,0 +1,73 @@
+"""How many rows a table has, counted once and remembered: by what it holds, so that every clone counts the same.
+
+Parquet says it in its last bytes. Anything else is read whole, so a large file is not counted. Nothing is fetched.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from dovetail.errors import DovetailError
+from dovetail.registration.remembered import Remembered
+from dovetail.repo.workspace import Workspace
+from dovetail.values.lineage import FileRef, Lineage
+from dovetail.values.reading import USUAL, reading_of
+
+_LARGEST, _LARGEST_SHEET = 16 << 20, 1 << 20  # bytes: a few hundredths of a second
+_MOST_PARTS = 500
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """The counts of one repository."""
+
+    workspace: Workspace
+
+    def of(self, ref: FileRef, lineage: Lineage) -> int | None:
+        """The rows of a data file as the stages of `lineage` read it.
+
+        None where it is no table, is not here, or is too large to be read for this.
+        """
+        how = reading_of(ref.path, lineage.stages)
+        key = f"{ref.md5}{Path(ref.path).suffix}{'' if how == USUAL else repr(how)}"
+        if key not in self._known:
+            self._known[key] = self._count(ref, lineage)
+            if self._known[key] is not None:
+                self._kept.add(key, self._known[key])
+        return self._known[key]
+
+    def _count(self, ref: FileRef, lineage: Lineage) -> int | None:
+        try:
+            return self._folder(ref) if ref.is_folder else self._file(ref, lineage)
+        except DovetailError:  # no table after all: who reads it says so
+            return None
+
+    @cached_property
+    def _known(self) -> dict[str, int | None]:
+        return {key: rows for key, rows in self._kept.all().items() if isinstance(rows, int)}
+
+    @cached_property
+    def _kept(self) -> Remembered:
+        return Remembered(self.workspace.store_root, "row-counts")
+
+    def _folder(self, ref: FileRef) -> int | None:
+        """Those of all parts; a part alone says nothing of the folder."""
+        from dovetail.values.partitions import is_partitioned
+        from dovetail.values.tables import parquet_rows
+
+        parts = self.workspace.storage.cached_files(ref)
+        if not 0 < len(parts) <= _MOST_PARTS or not is_partitioned([part.path for part in parts]):
+            return None
+        files = [self.workspace.storage.cached(part.md5) for part in parts]
+        return None if None in files else sum(parquet_rows(file, ref.path) for file in files if file)
+
+    def _file(self, ref: FileRef, lineage: Lineage) -> int | None:
+        from dovetail.values.tables import PARQUET, format_of, is_sheet, is_table, open_table, parquet_rows
+
+        if not (is_table(ref.path) or is_sheet(ref.path)) or (file := self.workspace.storage.here(ref)) is None:
+            return None
+        if format_of(ref.path) in PARQUET:
+            return parquet_rows(file, ref.path)
+        if file.stat().st_size > (_LARGEST_SHEET if is_sheet(ref.path) else _LARGEST):
+            return None
+        return open_table(file, ref.path, reading_of(ref.path, lineage.stages)).count()

@@ -1,0 +1,1 @@
+"""All that is known of a model, put together for one page."""

@@ -1,0 +1,93 @@
+"""What a scored file says of itself in its Parquet metadata: which version said it, and of which input."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dovetail.values.tag_keys import GIT_COMMIT, MODEL_MD5, PACKAGE
+
+MODEL = "dovetail.model"
+VERSION = "dovetail.version"
+INPUT = "dovetail.input"
+INPUT_MD5 = "dovetail.input.md5"
+COLUMNS = "dovetail.columns"
+PROBABILITIES = "dovetail.probabilities"
+KEYS = (MODEL, VERSION, MODEL_MD5, PACKAGE, GIT_COMMIT, INPUT, INPUT_MD5, COLUMNS, PROBABILITIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Who scored a file; `metadata` and `parse` are inverses.
+
+    Attributes:
+        md5: Of the model's bytes; `package` is the digest of all that its version consists of.
+        commit: That records the model, where it is known.
+        part: The input's name below the folder that was scored; `part_md5` is the digest of its bytes.
+        columns: Those of the input that were kept; none: all.
+        proba: Whether the probabilities are there, too.
+    """
+
+    model: str
+    version: int
+    md5: str
+    package: str
+    commit: str | None
+    part: str
+    part_md5: str
+    columns: tuple[str, ...] = ()
+    proba: bool = False
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """As Parquet keeps it."""
+        said = {
+            MODEL: self.model,
+            VERSION: str(self.version),
+            MODEL_MD5: self.md5,
+            PACKAGE: self.package,
+            GIT_COMMIT: self.commit,
+            INPUT: self.part,
+            INPUT_MD5: self.part_md5,
+            COLUMNS: json.dumps(self.columns),
+            PROBABILITIES: json.dumps(self.proba),
+        }
+        return {key.encode(): os.fsencode(value) for key, value in said.items() if value is not None}
+
+    @classmethod
+    def parse(cls, metadata: Mapping[bytes, bytes] | None) -> "Scored | None":
+        """What a file's metadata says; None where no `dovetail predict` wrote it."""
+        said = {key: os.fsdecode(value) for key in KEYS if (value := (metadata or {}).get(key.encode())) is not None}
+        try:
+            return cls(
+                said[MODEL], int(said[VERSION]), said[MODEL_MD5], said[PACKAGE], said.get(GIT_COMMIT), said[INPUT],
+                said[INPUT_MD5], tuple(json.loads(said[COLUMNS])), bool(json.loads(said[PROBABILITIES])),
+            )  # fmt: skip
+        except (KeyError, ValueError, TypeError):
+            return None
+
+    @property
+    def said_by(self) -> tuple[str, str]:
+        """What has to be one in a folder: the digests of the model and of its package."""
+        return self.md5, self.package
+
+    def as_json(self) -> dict[str, object]:
+        """The entry in the answer of `dovetail lineage --json`."""
+        return {
+            "model": self.model, "version": self.version, "md5": self.md5, "package": self.package,
+            "commit": self.commit, "input": {"path": self.part, "md5": self.part_md5},
+            "columns": list(self.columns) or None, "probabilities": self.proba,
+        }  # fmt: skip
+
+
+def scored(file: Path) -> tuple[Scored, int] | None:
+    """What a Parquet file says of itself, and how many rows it has; None where no `dovetail predict` wrote it.
+
+    Raises:
+        pyarrow.ArrowException, OSError: when it is no Parquet file, or cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(file)
+    said = Scored.parse(metadata.metadata)
+    return None if said is None else (said, int(metadata.num_rows))

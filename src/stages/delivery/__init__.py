@@ -1,0 +1,1 @@
+"""Where cleaned rows are delivered: files, tables of a database, tables of Delta Lake."""

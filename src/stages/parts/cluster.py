@@ -1,0 +1,105 @@
+"""Ranges on a Dask cluster whose machines share this folder: who works changes no byte, and DVC is not told of it.
+
+Dask hands out the work. A process beside each worker does it, with the code of this tree as it is now: a worker that
+runs for weeks would remember a cleaning script of last week.
+"""
+
+import os
+import pickle
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stages.common import reproducible
+from stages.common.errors import OutsideError, StageError
+from stages.parts import beside_worker, range_process
+from stages.parts.in_order import in_order
+
+ENV_CLUSTER = "PARTS_CLUSTER"  # the address of a Dask scheduler
+_ANSWER_SECONDS = 10
+_RETRIES = 2  # of a range whose process died
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Cluster:
+    """The workers of a cluster; what they answer comes in order."""
+
+    def __init__(self, client: Any, address: str, run: beside_worker.Run) -> None:
+        self._client, self._address, self._run = client, address, run
+
+    def map(self, work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+        """What `work` makes of each task, in their order.
+
+        Raises:
+            StageError: as `work`, of the first task in order that fails.
+            OutsideError: no worker could do it.
+        """
+        from distributed.client import FutureCancelledError
+        from distributed.scheduler import KilledWorker
+
+        run = self._run
+        ask = lambda question: beside_worker.ask(run, question)  # noqa: E731  (a named function would go by its name)
+
+        def submit(work: Callable[[T], R], task: T) -> Any:
+            return self._client.submit(ask, pickle.dumps((work, task)), pure=False, retries=_RETRIES)
+
+        threads = sum(self._client.nthreads().values())
+        answers = in_order(submit, work, tasks, max(1, threads) * 3)
+        while True:
+            try:
+                answer = next(answers)
+            except StopIteration:
+                return
+            except (KilledWorker, FutureCancelledError, RuntimeError, OSError) as error:
+                what = " ".join(str(error).split())[:300]
+                raise OutsideError(
+                    f"{ENV_CLUSTER} = {self._address}: {what}; see to it, or unset {ENV_CLUSTER}"
+                ) from error
+            yield range_process.read(answer)
+
+
+@contextmanager
+def open_cluster(address: str, module: str, shared: Path) -> Iterator[Cluster]:
+    """The workers of the scheduler at `address`; at the end none of them works for us any more.
+
+    Args:
+        address: such as tcp://10.0.0.1:8786.
+        module: where the functions that they are to call stand.
+        shared: a folder that this run has made; a worker that does not see it is none.
+
+    Raises:
+        StageError: Dask is not installed.
+        OutsideError: it does not answer, or has no workers.
+    """
+    try:
+        import cloudpickle  # type: ignore[import-untyped]
+        import distributed
+    except ImportError as error:
+        raise StageError(
+            f"{ENV_CLUSTER} needs {error.name}, which is not installed: python -m pip install distributed"
+        ) from error
+    # Workers have no `stages`, or those of another tree. A lambda goes by value, with all that it uses.
+    cloudpickle.register_pickle_by_value(beside_worker)
+    run = beside_worker.Run(
+        name=secrets.token_hex(8),
+        command=(str(Path(range_process.__file__).resolve()), module, range_process.packages()),
+        folder=str(Path.cwd()),
+        shared=str(shared.resolve()),
+        env={name: os.environ[name] for name in reproducible.settings() if name in os.environ},
+    )
+    try:
+        client = distributed.Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise OutsideError(f"{ENV_CLUSTER} = {address} does not answer ({why}); start it: dask scheduler") from error
+    try:
+        if not client.nthreads():
+            raise OutsideError(f"{ENV_CLUSTER} = {address} has no workers; start one: dask worker {address}")
+        yield Cluster(client, address, run)
+    finally:
+        with suppress(Exception):  # a worker that is gone has ended its process, too
+            client.run(lambda dask_worker: beside_worker.end(run, dask_worker), on_error="ignore")
+        client.close()

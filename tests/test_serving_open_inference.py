@@ -1,0 +1,119 @@
+"""The Open Inference Protocol (V2): what its clients ask is answered as MLflow's paths answer it."""
+
+import pytest
+import templates
+from project import copy_of
+from serving import COLUMNS, ROWS, SPLIT, Server
+
+TYPES = {"size": "FP64", "count": "INT64", "color": "BYTES", "fresh": "BOOL"}
+WHOLE = [[9.5, 3, "red", True], [8.0, 8, "blue", True]]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return copy_of(templates.served(tmp_path_factory), tmp_path_factory.mktemp("v2") / "p")
+
+
+@pytest.fixture(scope="module")
+def server(project):
+    with Server(project, "--max-rows", "50000") as running:
+        yield running
+
+
+def tensors(rows, *, shape=lambda size: [size]):
+    return [
+        {"name": name, "shape": shape(len(rows)), "datatype": TYPES[name], "data": [row[place] for row in rows]}
+        for place, name in enumerate(COLUMNS)
+    ]
+
+
+def infer(server, inputs, **more):
+    return server.ask("/v2/models/m/infer", {"inputs": inputs, **more})
+
+
+def test_says_who_it_is_and_what_the_model_takes(server):
+    assert server.ask("/v2").json["name"] == "dovetail"
+    assert server.ask("/v2/health/live").json == {"live": True}
+    assert server.ask("/v2/health/ready").json == {"ready": True}
+    assert server.ask("/v2/models/m/ready").json == {"name": "m", "ready": True}
+    about = server.ask("/v2/models/m").json
+    assert (about["name"], about["versions"]) == ("m", ["1"])
+    assert {each["name"]: each["datatype"] for each in about["inputs"]} == TYPES
+    assert [(each["name"], each["datatype"]) for each in about["outputs"]] == [
+        ("predict", "BYTES"), ("predict_proba", "FP64"),
+    ]  # fmt: skip
+    assert set(server.ask("/v2/models/other").json) >= {"error"}
+
+
+@pytest.mark.parametrize("shape", [lambda size: [size], lambda size: [size, 1]])
+def test_predicts_what_invocations_predicts(server, shape):
+    answer = infer(server, tensors(ROWS, shape=shape), id="mine")
+    (output,) = answer.json["outputs"]
+    assert (output["name"], output["datatype"], output["shape"]) == ("predict", "BYTES", [4])
+    assert output["data"] == server.predict().json["predictions"]
+    assert (answer.json["model_name"], answer.json["model_version"], answer.json["id"]) == ("m", "1", "mine")
+    assert answer.version == "1"
+
+
+@pytest.mark.parametrize(
+    "asked", [{"parameters": {"method": "predict_proba"}}, {"outputs": [{"name": "predict_proba"}]}]
+)
+def test_probabilities_are_a_matrix(server, asked):
+    (output,) = infer(server, tensors(ROWS), **asked).json["outputs"]
+    same = server.predict({**SPLIT, "params": {"method": "predict_proba"}}).json["predictions"]
+    assert (output["datatype"], output["shape"]) == ("FP64", [4, 2])
+    assert output["data"] == [value for row in same for value in row]
+
+
+def test_one_matrix_stands_for_all_columns(server):
+    flat = {"name": "input", "shape": [2, 4], "datatype": "BYTES", "data": [value for row in WHOLE for value in row]}
+    nested = {**flat, "data": WHOLE}
+    same = infer(server, tensors(WHOLE)).json["outputs"]
+    assert infer(server, [flat]).json["outputs"] == infer(server, [nested]).json["outputs"] == same
+
+
+def test_a_large_body_and_feedback_on_what_was_answered(server):
+    answer = infer(server, tensors(ROWS * 5000))
+    assert answer.json["outputs"][0]["shape"] == [20_000]
+    said = {"request_id": answer.headers["x-request-id"], "labels": ["one:yes"]}
+    assert answer.json["id"] == said["request_id"]
+    assert server.ask("/feedback", said).status == 202
+    assert server.metric("dovetail_predicted_rows_total") >= 20_000
+
+
+ONE = {"name": "size", "shape": [1], "datatype": "FP64", "data": [1.0]}
+REFUSED = {
+    "no JSON": (b"{", 400, "not JSON"),
+    "a list": ([], 400, "no inputs"),
+    "no inputs": ({}, 400, "no inputs"),
+    "inputs that are none": ({"inputs": [1]}, 400, "no inputs"),
+    "no name": ({"inputs": [{**ONE, "name": None}]}, 400, "no name"),
+    "an unknown datatype": ({"inputs": [{**ONE, "datatype": "FP128"}]}, 422, "datatype"),
+    "a list for a datatype": ({"inputs": [{**ONE, "datatype": []}]}, 422, "datatype"),
+    "no shape": ({"inputs": [{**ONE, "shape": None}]}, 422, "shape"),
+    "a negative shape": ({"inputs": [{**ONE, "shape": [-1]}]}, 422, "values for the shape"),
+    "another shape": ({"inputs": [{**ONE, "shape": [2]}]}, 422, "1 values for the shape [2]"),
+    "nested otherwise": ({"inputs": [{**ONE, "shape": [1, 2], "data": [[1.0]]}]}, 422, "another shape"),
+    "no data": ({"inputs": [{**ONE, "data": None}]}, 400, "no data"),
+    "no rows": ({"inputs": [{**each, "shape": [0], "data": []} for each in tensors(ROWS)]}, 422, "no rows"),
+    "twice": ({"inputs": [ONE, ONE]}, 422, "there twice"),
+    "a missing column": ({"inputs": [ONE]}, 422, "columns are missing"),
+    "unlike rows": ({"inputs": [*tensors(ROWS)[:3], {**ONE, "name": "fresh", "data": [True]}]}, 422, "unlike"),
+    "text for a number": ({"inputs": [{**tensors(WHOLE)[0], "data": ["a", "b"]}, *tensors(WHOLE)[1:]]}, 422, "'size'"),
+    "many rows": ({"inputs": [{**ONE, "shape": [50_001]}]}, 422, "50001 rows"),
+    "an unknown output": ({"inputs": tensors(WHOLE), "outputs": [{"name": "fit"}]}, 422, "predict_proba"),
+    "two outputs": ({"inputs": tensors(WHOLE), "outputs": [{"name": "a"}, {"name": "b"}]}, 422, "one output"),
+    "an id of another type": ({"inputs": tensors(WHOLE), "id": 5}, 400, "id"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_what_is_wrong(server, case):
+    body, status, said = REFUSED[case]
+    answer = server.ask("/v2/models/m/infer", body)
+    assert (answer.status, said in answer.json["error"]) == (status, True), answer.body
+
+
+def test_bytes_behind_the_json_are_refused_in_one_line(server):
+    answer = server.ask("/v2/models/m/infer", b"{}", {"inference-header-content-length": "2"})
+    assert (answer.status, "binary_data=False" in answer.json["expected"]) == (415, True)

@@ -1,0 +1,93 @@
+"""Whether a server lives, and whether requests are to be sent to it: two questions with two answers."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+import templates
+from project import copy_of, free_port
+from serving import Server, ask
+
+MODEL = "dovetail.serving.engine.model_process"
+PROBES = ("/health", "/ready", "/ping")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return copy_of(templates.served(tmp_path_factory), tmp_path_factory.mktemp("ready") / "p")
+
+
+def probed(server):
+    return tuple(server.ask(path).status for path in PROBES)
+
+
+def test_lives_before_a_version_answers_and_is_ready_only_then(project):
+    with Server(project, "--port", str(port := free_port()), wait=False) as server:
+        server.port = port
+        end = time.monotonic() + 60
+        seen = []
+        while (200, 200, 200) not in seen:
+            assert time.monotonic() < end, seen
+            with contextlib.suppress(ConnectionRefusedError):
+                seen.append(probed(server))
+                if len(seen) == 1:
+                    refused = server.predict()
+                    early = server.ask("/ready").json["status"]
+        assert set(seen) <= {(200, 503, 503), (200, 503, 200), (200, 200, 200)}
+        assert seen[0] == (200, 503, 503)
+        assert (refused.status, refused.headers["retry-after"], early) == (503, "1", "starting")
+        assert server.ask("/ready").json == {"status": "ready"}
+
+
+def test_is_not_ready_and_lives_while_it_drains(project):
+    with Server(project, "--drain", "2") as server, contextlib.closing(server.connection()) as kept:
+        assert ask(kept, "/ping").status == 200
+        server.process.send_signal(signal.SIGTERM)
+        answer = server.until(lambda: found if (found := server.ask("/ready")).status == 503 else None)
+        assert answer.json == {"status": "draining"}
+        assert (server.ask("/health").status, server.predict().status) == (200, 200)
+        assert ask(kept, "/ping").headers["connection"] == "close"  # so that its next request goes elsewhere
+        assert server.process.wait(30) == 0
+
+
+def test_is_not_ready_and_lives_while_its_process_is_started_again(project):
+    with Server(project) as server:
+        os.kill(server.children(MODEL)[0], signal.SIGKILL)
+        answer = server.until(lambda: found if (found := server.ask("/ready")).status == 503 else None)
+        assert (answer.json, server.ask("/health").status) == ({"status": "restarting"}, 200)
+        server.until(lambda: server.ask("/ready").status == 200)
+        assert server.predict().status == 200
+
+
+def test_does_not_live_once_a_part_has_ended_that_nothing_starts_again(tmp_path):
+    from dovetail.serving.engine.body_reader import BodyReader
+    from dovetail.serving.engine.follower import Follower
+    from dovetail.serving.http.app import App
+    from dovetail.serving.http.model_routes import ModelRoutes, Shared
+    from dovetail.serving.http.request_ids import RequestIds
+    from dovetail.serving.metrics import Metrics
+    from dovetail.serving.settings import Settings
+
+    async def broken():
+        raise RuntimeError("not foreseen")
+
+    async def statuses():
+        settings, metrics, sent = Settings(tmp_path, "m", "production"), Metrics(), []
+        follower = Follower(settings, metrics)
+        shared = Shared(settings.options, BodyReader(settings.options), RequestIds(tmp_path))
+        app = App([ModelRoutes(settings, follower, None, shared)], shared, metrics, ())
+
+        async def send(message):
+            sent.append(message.get("status"))
+
+        for work in (None, broken()):
+            if work:
+                follower._begin(work)  # noqa: SLF001  (none of its tasks ends so by anything that is known)
+                await asyncio.sleep(0.01)
+            await app({"type": "http", "path": "/health", "method": "GET", "headers": []}, None, send)
+        return [status for status in sent if status]
+
+    assert asyncio.run(statuses()) == [200, 503]
