@@ -2,9 +2,7 @@
 
 import pkgutil
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
@@ -12,7 +10,7 @@ from urllib.error import URLError
 import polars as pl
 
 from stages.common.errors import OutsideError, StageError
-from stages.common.outputs import replacing
+from stages.common.outputs import replacing, scratch_folder
 from stages.common.params import PARAMS_FILE, Params, block
 from stages.common.sources import OutsideSource
 from stages.data.raw_check import check, format_of
@@ -42,7 +40,8 @@ def run(key: str, params: Params, *, raw: Path) -> None:
             with opened(file, format_of(params, raw), file.parent, shown=raw) as readable:
                 check(readable)
         else:
-            _query(source, place, file)
+            with scratch_folder(raw) as folder:
+                _query(source, place, file, folder)
 
 
 def _load(path: str, args: dict[str, Any], what: str) -> pl.DataFrame:
@@ -124,11 +123,11 @@ def _copy(url: str, place: str, file: Path) -> None:
         raise OutsideError(f"{what}: {address.scrub(error)}; is it there, and open to you?") from None
 
 
-def _query(source: OutsideSource, place: str, file: Path) -> None:
+def _query(source: OutsideSource, place: str, file: Path, folder: Path) -> None:
     """Each chunk finds its own types (SQLite has none to tell); together they get the ones that hold all."""
     address = fill(str(source.database), f"{place}.database")
     what = f"{PARAMS_FILE}: {place}.sql"
-    with database(address) as engine, _folder(file) as folder:
+    with database(address) as engine:
         _refuse_absent(engine, f"{PARAMS_FILE}: {address.place} = {address.shown}")
         chunks = []
         for number, (names, rows) in enumerate(_answer(engine, str(source.sql))):
@@ -142,12 +141,6 @@ def _query(source: OutsideSource, place: str, file: Path) -> None:
             raise StageError(
                 f"{what}: a column changes its type on the way: {_say(error)}; cast in the query"
             ) from error
-
-
-@contextmanager
-def _folder(file: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.stem}.", suffix=".tmp") as folder:
-        yield Path(folder)
 
 
 def _refuse_absent(engine: "Engine", what: str) -> None:

@@ -95,6 +95,11 @@ def stage(folder, *args, **env):
     )
 
 
+def started(folder, *args, **env):
+    """The same, while it runs."""
+    return subprocess.Popen([sys.executable, "src/stages", *map(str, args)], cwd=folder, env={**os.environ, **env})
+
+
 def left_behind(folder):
     """Temporary files that somebody forgot."""
     return [path for path in folder.rglob(".*") if path.name.endswith(".tmp")]

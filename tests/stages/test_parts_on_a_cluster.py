@@ -2,12 +2,13 @@
 
 import json
 import pickle
+import time
 
 import psutil
 import pytest
 import yaml
 from clusters import cluster, wait_for
-from datasets import AGE, config, left_behind, stage, tree
+from datasets import AGE, config, left_behind, stage, started, tree
 from test_parts import OPTIONS, contents, csv_of, folder_of
 from test_search import to_search, trained
 
@@ -95,6 +96,18 @@ def test_what_goes_wrong_on_a_worker_is_told_in_one_line(project, dask, does, co
     assert not left_behind(project)
 
 
+def test_after_the_one_who_asks_is_killed_midway_the_next_run_makes_the_same_bytes(project, wanted, dask):
+    """Both its workers were at work then."""
+    waits = "while not (os.environ.get('PARTS_CLUSTER') or Path('go on').exists()):"
+    scripted(project, waits, "    Path(f'at work {os.getpid()}').touch()", "    time.sleep(0.05)")
+    asking = started(project, "clean", "d", *OPTIONS, PARTS_CLUSTER=dask[0])
+    wait_for(lambda: len(list(project.glob("at work *"))) == len(dask[1]))
+    asking.kill()
+    asking.wait()
+    (project / "go on").touch()
+    assert made(project, PARTS_CLUSTER=dask[0]) == wanted
+
+
 def test_a_search_on_it_finds_the_model_that_one_process_finds(tmp_path, dask, monkeypatch):
     content = to_search(tmp_path)
     alone = trained(tmp_path, content, {}, monkeypatch)
@@ -122,9 +135,10 @@ def test_other_packages_on_a_worker_are_refused():
 
 def test_a_worker_that_is_killed_midway_changes_no_byte(project, wanted, dask):
     """Last, for there is one worker fewer then. Its process goes on for a while, as that of a lost machine does."""
+    begun = time.time()
     once = "if not os.environ.get('PARTS_CLUSTER') and not Path('killed').exists():"
     scripted(project, once, "    Path('killed').touch()", "    os.kill(os.getppid(), 9)", "    time.sleep(2)")
     assert made(project, PARTS_CLUSTER=dask[0]) == wanted
     assert sorted(worker.poll() is None for worker in dask[1]) == [False, True]
     (left,) = [psutil.Process(worker.pid) for worker in dask[1] if worker.poll() is None]
-    wait_for(lambda: not [child for child in left.children(recursive=True) if "range_process" in str(child.cmdline())])
+    wait_for(lambda: not [child for child in left.children(recursive=True) if child.create_time() > begun])

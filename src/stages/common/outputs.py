@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file or folder beside `path` to write to; move it to `path` only if nothing was raised.
 
-    A kill in between leaves the temporary one behind under a name starting with a dot, never half of `path`.
+    A kill in between leaves the temporary one behind under a name starting with a dot, never half of `path`; whoever
+    makes `path` next removes it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary = path.parent / f"{_own_prefix(path)}tmp"
     try:
         yield temporary
         if temporary.is_dir() or path.is_dir():
@@ -24,6 +25,35 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         remove(temporary)
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` that is gone at the end; what a killed process left of one, the next removes."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_own_prefix(path), suffix=".tmp") as folder:
+        yield Path(folder)
+
+
+def _own_prefix(path: Path) -> str:
+    """What names beside `path` start with while this process makes them; those of processes that are no more go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shared = f".{path.name}."
+    for beside in list(path.parent.iterdir()):
+        maker = beside.name.removeprefix(shared).split(".")[0]
+        if beside.name.startswith(shared) and beside.suffix == ".tmp" and maker.isdigit() and not _is_alive(int(maker)):
+            with suppress(FileNotFoundError):  # another removes it, too
+                remove(beside)
+    return f"{shared}{os.getpid()}."
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def remove(path: Path) -> None:

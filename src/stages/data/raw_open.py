@@ -1,7 +1,6 @@
 """A raw file made ready to scan: one that is packed, in another encoding or of Excel is copied plain for the time."""
 
 import gzip
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from stages.common.block import RAW_FORMATS, raw_format
 from stages.common.errors import StageError
+from stages.common.outputs import scratch_folder
 from stages.data.encoding import as_utf8, is_utf8
 from stages.data.raw_file import ARROW, CSV, FIX, JSONL, PARQUET, Format, Raw, malformed
 
@@ -79,8 +79,8 @@ def opened(path: Path, form: Format, folder: Path, shown: Path | None = None) ->
     if plain and kind is not None:
         yield Raw(shown, path, kind, form)
         return
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{shown.name}.", suffix=".tmp") as copies:
-        copy = Path(copies) / "plain"
+    with scratch_folder(folder / shown.name) as copies:
+        copy = copies / "plain"
         if kind is None:
             from stages.data.excel import to_parquet
 

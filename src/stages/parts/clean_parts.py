@@ -12,6 +12,7 @@ import polars as pl
 
 from stages.common.datasets import Dataset
 from stages.common.errors import StageError
+from stages.common.outputs import scratch_folder
 from stages.data.raw_file import Format, Raw
 from stages.data.raw_open import scratch
 from stages.parts.ranges import Range, open_parts, ranges
@@ -93,14 +94,14 @@ def clean_parts(
         folder.mkdir()
     place = scratch(folders.clean)
     with (
-        tempfile.TemporaryDirectory(dir=place, prefix=f".{folders.raw.name}.", suffix=".tmp") as known,
+        scratch_folder(place / folders.raw.name) as known,
         open_parts(folders.raw, form, place) as parts,
-        open_workers(__name__, Path(known)) as workers,
+        open_workers(__name__, known) as workers,
     ):
-        task = _Task(key, dataset, folders, Path(known))
+        task = _Task(key, dataset, folders, known)
         if unique_columns(dataset):
             task = replace(task, has_repeated=True)
-            find_repeated(workers, key, dataset, ranges(parts, rows), Path(known))
+            find_repeated(workers, key, dataset, ranges(parts, rows), known)
         todo = ranges(parts, rows)
         first = _clean_range(task, next(todo), is_first=True)
         counts, columns = first.counts, dict(first.rejected.column_of)

@@ -20,7 +20,7 @@ from pyarrow.parquet import write_table
 
 from stages.common.errors import StageError, listed
 from stages.common.models import WHOLE_ROW, Model
-from stages.common.outputs import replacing
+from stages.common.outputs import replacing, scratch_folder
 from stages.common.params import PARAMS_FILE
 from stages.modelling.shuffled import shuffled
 from stages.modelling.table import read_arrow, schema_of
@@ -104,7 +104,7 @@ def split_by_key(key: str, model: Model, clean: Path, train: Path, test: Path) -
     with (
         replacing(train) as train_out,
         replacing(test) as test_out,
-        tempfile.TemporaryDirectory(dir=train.parent, prefix=f".{train.name}.", suffix=".tmp") as scratch,
+        scratch_folder(train) as scratch,
     ):
         files = [_Files(clean, train_out, test_out)]
         if clean.is_dir():
@@ -117,10 +117,10 @@ def split_by_key(key: str, model: Model, clean: Path, train: Path, test: Path) -
             made_by=made_by,
             key=model.split.key_columns or columns,
             kept=kept,
-            scratch=Path(scratch),
+            scratch=scratch,
         )
         counts = _Counts()
-        with open_workers(__name__, Path(scratch), len(files)) as workers:
+        with open_workers(__name__, scratch, len(files)) as workers:
             for one in workers.map(partial(_split_part, job), files):
                 counts += one
         refuse_missing_target(clean, model, counts.without)

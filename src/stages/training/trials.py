@@ -5,7 +5,6 @@ A fit on some rows is the same whoever does it, so the scores are, too: who does
 
 import os
 import pickle
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from sklearn.base import is_classifier
 
 from stages.common.errors import StageError
 from stages.common.models import Model, Train
+from stages.common.outputs import scratch_folder
 from stages.common.params import PARAMS_FILE
 from stages.modelling import table
 from stages.parts.cluster import ENV_CLUSTER
@@ -154,9 +154,8 @@ def open_trial_workers(folder: Path, *, reproducible: bool) -> Iterator[Workers]
     if not (os.environ.get(ENV_CLUSTER) or os.environ.get(ENV_WORKERS)):
         yield ThisProcess()
         return
-    folder.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=folder, prefix=".trials.", suffix=".tmp") as shared,
-        open_workers(__name__, Path(shared)) as workers,
+        scratch_folder(folder / "trials") as shared,
+        open_workers(__name__, shared) as workers,
     ):
         yield workers
