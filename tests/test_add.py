@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from advice import ends
 from project import Project, copy_tree
 
 import dovetail
@@ -114,6 +115,11 @@ def test_a_model_of_data_whose_target_nobody_said_asks_for_it(made, tmp_path):
         repository.add_model("prices", "prices")
 
 
+def test_rows_that_are_nowhere_yet_are_brought(made):
+    (made.root / "data/raw/first.csv").unlink()
+    ends(made, "add-model other --data first", "the rows of first are not there yet")
+
+
 def test_a_repository_that_is_no_such_project_is_told_what_to_do(small):
     done = small.run("dovetail", "add-data", "x", "--data", "data.csv", code=2)
     assert "is no project of `dovetail new`" in done.stderr
@@ -124,7 +130,7 @@ def test_a_repository_that_is_no_such_project_is_told_what_to_do(small):
 def test_this_repository_takes_them_and_keeps_its_comments(tmp_path):
     project = copy_tree(tmp_path / "reference")
     before = (project.root / "params.yaml").read_text()
-    project.run("dvc", "repro", "-q", "clean@iris")
+    ends(project, "add-model tree --data iris", "the rows of iris are not there yet")
     project.run(
         "dovetail", "add-model", "tree", "--data", "iris", "--estimator", "sklearn.tree.DecisionTreeClassifier", "--yes"
     )

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from dovetail.render.commits import shortened
 from dovetail.repo.dvc_files import parse_lock
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure
 
@@ -80,6 +81,14 @@ def test_for_people_it_is_a_tree_and_a_diagram(registered):
     diagram = registered.run("dovetail", "lineage", "m", "--mermaid").stdout
     assert diagram.startswith("flowchart LR\n")
     assert "d0[(data.csv)] --> s1[train]" in diagram
+
+
+def test_of_many_commits_that_hold_the_same_bytes_the_newest_and_the_first_are_shown():
+    def shown(count):
+        return [*shortened([{"sha": number} for number in reversed(range(count))], lambda commit: str(commit["sha"]))]
+
+    assert (shown(0), shown(3)) == ([], ["2", "1", "0"])
+    assert shown(40) == ["39", "and 38 commits between that hold the same bytes; all: --json", "0"]
 
 
 @pytest.mark.parametrize(

@@ -51,15 +51,36 @@ def test_a_model_that_does_not_answer_its_own_example_is_refused(judged):
     assert judged.store().counts() == (1, 1)  # of the template
 
 
-@pytest.mark.parametrize(
-    "example", ['{"columns": ["u"], "data": [[1], [5]]}', '{"columns": ["u", "v"], "data": 5}', "[1]"]
-)
-def test_a_cards_example_that_is_none_is_refused(judged, example):
-    judged.replace("judge.py", '{"columns": ["u", "v"], "data": [[1, 2], [5, 3]]}', example)
-    judged.run("dvc", "repro", "-q", "judge")
-    done = judged.run("dovetail", "register", code=2)
-    assert "the example in the model's card is no table of its inputs" in done.stderr
-    assert done.stderr.count("\n") == 1
+CARD = 'json.dump({"inputs": inputs, "output": {"dtype": "str"}, "example": example}, open("card.json", "w"))'
+EXAMPLE = '{"columns": ["u", "v"], "data": [[1, 2], [5, 3]]}'
+NO_TABLE = "the example in the model's card is no table of its inputs"
+WRITTEN = [
+    (EXAMPLE, '{"columns": ["u"], "data": [[1], [5]]}', NO_TABLE),
+    (EXAMPLE, '{"columns": ["u", "v"], "data": 5}', NO_TABLE),
+    (EXAMPLE, "[1]", NO_TABLE),
+    (CARD, 'open("card.json", "w").write("[1]")', "card.json of the working tree is [1], not a mapping"),
+    (CARD, 'open("card.json", "w").write("{")', "card.json of the working tree cannot be read"),
+    ('{"dtype": "str"}', '{"dtype": "words"}', "the model's card does not describe inputs and output"),
+    (
+        'open("metrics.json", "w"))',
+        'open("metrics.json", "w")); open("metrics.json", "w").write("text")',
+        "metrics.json of",
+    ),
+]
+
+
+def test_a_card_or_metrics_that_a_stage_wrote_and_that_are_none_are_refused_until_it_is_corrected(judged):
+    right = (judged.root / "judge.py").read_text()
+    for old, new, why in WRITTEN:
+        judged.write("judge.py", right.replace(old, new, 1))
+        judged.run("dvc", "repro", "-q", "judge")
+        done = judged.run("dovetail", "register", code=2)
+        assert why in done.stderr
+        assert done.stderr.endswith("; next: correct what writes it, then: dvc repro\n")
+        assert done.stderr.count("\n") == 1
+    judged.write("judge.py", right)
+    judged.run("dvc", "repro", "-q")
+    assert judged.json("status")["models"][0]["in_sync"]
 
 
 def test_a_class_that_nobody_allowed_is_shown_but_not_staged_and_the_line_that_allows_it_is_said(small):

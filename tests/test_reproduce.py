@@ -13,6 +13,7 @@ from pathlib import Path
 
 import commands
 import pytest
+from advice import ends
 from project import BIN, facts
 
 from dovetail.repo.worktree import own_code
@@ -291,6 +292,7 @@ def test_an_experiments_run_is_rebuilt_too(registered):
     run = next(r for r in registered.store().runs() if r.info.run_name == "nine")
     answer = registered.json("reproduce", f"runs:/{run.info.run_id}")
     assert (answer["verdict"], answer["version"]) == ("identical", None)
+    assert "nothing that m answered" in ends(registered, f"monitor runs:/{run.info.run_id}", "without a version").stderr
 
 
 @pytest.mark.parametrize(

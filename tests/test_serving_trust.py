@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import templates
+from advice import following, typed
 from project import Project, copy_of, retag
 from serving import Server, point
 
@@ -178,6 +179,20 @@ def test_without_the_repository_a_file_says_what_may_be_served(project, tmp_path
     assert f"{file} does not name m/2" in refused(alone, "--trust", str(file), ref="m/2")
     file.write_text("[]")
     assert "no trust file" in alone.run("dovetail", "serve", "m", "--trust", str(file), code=2).stderr
+
+
+def test_a_promoted_version_that_cannot_be_served_is_rolled_back(project):
+    tag(project, 1)
+    example = package(project, 2) / "serving_input_example.json"
+    example.write_text(json.dumps({"dataframe_split": {"columns": ["size"], "data": [[1.0]]}}))
+    digest = package_digest(package(project, 2))
+    retag(project.store().client, "m", 2, package=digest)
+    tag(project, 2)
+    point(project, 2)
+    said = refused(project)
+    typed(project, following(said, "is version 2, which cannot be served")[0])
+    with Server(project) as server:
+        assert server.predict().version == "1"
 
 
 def test_a_version_that_is_not_what_the_tag_names_is_not_rebuilt(registered):

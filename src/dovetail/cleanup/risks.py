@@ -1,5 +1,6 @@
 """What a version needs and could lose: to a clean-up, to git's or DVC's own, or because it never left this machine."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from dovetail.cleanup.needs import VersionNeeds
 from dovetail.cleanup.references import BRANCH, TAG, WORKING_TREE, RemoteRefs
-from dovetail.tracking.trash import RUN, TrashItem
+from dovetail.tracking.trash import RUN, TrashItem, as_path
 from dovetail.values.finding import Finding, Severity
 
 
@@ -31,14 +32,14 @@ def of_place(
             _severity(blocks=not consent),
             f"the cache {foreign_cache}",
             "it lies outside of this repository, and what another repository keeps there is not known here",
-            "dvc gc --projects, or if no other repository uses it: dovetail gc --shared-cache",
+            "if no other repository uses it: dovetail gc --shared-cache",
         )
     for folder in unfinished:
         yield Finding(
             "error",
             f"experiment in {folder}",
             "it runs or was killed: what it made is in no commit yet",
-            f"dvc queue status; if it does not run any more: rm -r {folder}",
+            f"dvc queue status, or if it does not run any more: rm -r {shlex.quote(str(folder))}",
         )
 
 
@@ -74,12 +75,14 @@ def of_trash(trash: Iterable[TrashItem]) -> Iterator[Finding]:
                 "warning",
                 f"{item.kind} {item.id} of {', '.join(item.versions)}",
                 "it is in MLflow's trash: mlflow gc would delete what the version needs to be explained or served",
-                f"mlflow runs restore --run-id {item.id}" if item.kind == RUN else "dovetail sync --all",
+                f"mlflow runs restore --run-id {item.id}" if item.kind == RUN else "dovetail sync --repair",
             )
         elif item.is_outside:
             what = f"{item.kind} {item.id} of MLflow's trash"
             why = f"its files lie outside of this repository, in {item.location}: they stay there"
-            yield Finding("warning", what, why, "mlflow gc, if they are this repository's")
+            yield Finding(
+                "warning", what, why, f"rm -r {shlex.quote(as_path(item.location))}, if they are this repository's"
+            )
 
 
 def of_commits(

@@ -42,7 +42,7 @@ def init(model: str | None, path: str | None, yes: bool, as_json: bool) -> None:
                 answer = library_call(workspace, tracking, InitRequest(model, path, write=True))
     show(answer.as_json(), as_json=as_json, text=proposal)
     if answer.changes and not answer.written and not as_json:
-        click.echo("nothing is written; next: dovetail init --yes", err=True)
+        click.echo("nothing is written; next: the same with --yes", err=True)
     sys.exit(1 if answer.changes and not answer.written else 0)
 
 

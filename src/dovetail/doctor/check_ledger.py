@@ -24,14 +24,15 @@ def other_numbers(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Tags that give the promoted bytes another number than MLflow: nothing follows the number, people read it."""
     for model in workspace.tree.declared.models:
         numbers = {version.md5: version.number for version in reversed(store.versions(model))}
-        for event in workspace.ledger.of(model):
+        current = [event for (name, _), event in workspace.ledger.aliases.items() if event and name == model]
+        for event in current:
             number = numbers.get(event.note.md5) if event.note else None
             if event.version and number and event.version != number:
                 yield Finding(
                     "warning",
                     f"{event.tag.name}: Dovetail-Version is {event.version}, in MLflow its bytes are version {number}",
                     "the registry was made anew, or the message was written by hand; the bytes count, not the number",
-                    f"dovetail promote {model} --version {number} --to {event.alias}, or: {delete_command(event)}",
+                    f"{delete_command(event)} && dovetail promote {model} --version {number} --to {event.alias}",
                 )
 
 

@@ -1,5 +1,6 @@
 """`dovetail monitor`: what a version answered, compared with what it was trained and tested on; kept in MLflow."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,7 @@ from dovetail.system.page_file import write_page
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.monitoring_runs import DRIFTED, MonitoredVersion
 from dovetail.tracking.store import Store
+from dovetail.values import tag_keys
 from dovetail.values.age import age
 from dovetail.values.answer import Answer
 from dovetail.values.reference import parse
@@ -210,9 +212,10 @@ def _version(workspace: Workspace, store: Store, text: str) -> tuple[TrackedMode
     models = frozenset(workspace.tree.declared.models) | frozenset(store.models())
     subject = resolve(workspace, store, parse(text, models))
     if subject.version is None:
-        raise UnknownReference(
-            f"{text} is a run without a version: nothing serves it", f"dovetail register {subject.model}"
-        )
+        name = subject.run.tags.get(tag_keys.DVC_EXPERIMENT, "")
+        following = f"dvc exp apply {shlex.quote(name)} && dovetail register {subject.model}"
+        what = f"{text} is a run without a version: nothing serves it"
+        raise UnknownReference(what, following if name else "dovetail sync --all")
     return subject, subject.version
 
 

@@ -130,7 +130,7 @@ def _check_lost(workspace: Workspace, tracking: Tracking, model: str, commit: st
             found = next(filter(None, (store.find_version(model, md5) for md5 in digests)), None)
         if found:
             raise UserError(f"MLflow has {model} of commit {commit[:8]}: it is version {found.number}",
-                            f"dovetail rollback {model}")  # fmt: skip
+                            f"dovetail history {model}")  # fmt: skip
     if not is_out_of_reach(workspace, model, commit):
         raise UserError(f"the bytes of {model} at commit {commit[:8]} can still be had", "dovetail sync --all")
 

@@ -97,16 +97,21 @@ class RepairResult:
     versions: list[str] = field(default_factory=list)
     problems: list[Finding] = field(default_factory=list)
 
+    def note(self, one: BrokenVersion) -> None:
+        """Say once that the version was repaired."""
+        if _name(one) not in self.versions:
+            self.versions.append(_name(one))
+
 
 def repair_from(trees: Iterable[Tree], store: Store, scratch: Path, ledger: Ledger) -> RepairResult:
     """Repair every broken version from one of `trees` that has its bytes: the first that gives the package it had."""
-    done = RepairResult()
+    done = RepairResult(store.restore_models())
     left: list[BrokenVersion] = []
     for one in [one for name in store.models() for one in broken_versions(store, name, ledger)]:
         if Fault.RUN_DELETED in one.faults:
             store.restore_run(one.version.run_id)  # MLflow itself still has it
         if one.faults == (Fault.RUN_DELETED,):
-            done.versions.append(_name(one))
+            done.note(one)
         else:
             left.append(one)
     others: list[tuple[BrokenVersion, Tree, Model]] = []  # where the package would be another one
@@ -149,7 +154,7 @@ def _repaired(
     except DovetailError as error:
         done.problems.append(Finding.of(error, _name(one)))
     else:
-        done.versions.append(_name(one))
+        done.note(one)
     return True
 
 

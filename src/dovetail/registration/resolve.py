@@ -33,7 +33,7 @@ def resolve(workspace: Workspace, store: Store, reference: Reference) -> Tracked
     if isinstance(reference, ByRun):
         run = store.run(reference.run_id)
         if run is None:
-            raise UnknownReference(f"MLflow at {store.uri} has no run {reference.run_id!r}", "dovetail sync --all")
+            raise UnknownReference(f"MLflow at {store.uri} has no run {reference.run_id!r}", "dovetail list")
         found = _recorded(store, run)
         version = store.find_version(found.model, found.artifact.md5)
         return TrackedModel(found.model, version.number if version else None, run, found)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from dovetail.render.commits import shortened
+
 _SHORT = 8  # characters of a digest that people compare
 
 
@@ -28,10 +30,7 @@ def _upward(up: dict[str, Any]) -> Iterator[str]:
     yield f"├─ {_file(up['artifact'])}  {state}"
     if not up["commits"]:
         yield "├─ in no commit yet: git commit dvc.lock"
-    for commit in up["commits"]:
-        day = datetime.fromtimestamp(commit["time"], UTC).date()
-        refs = f"  ({', '.join(commit['refs'])})" if commit["refs"] else ""
-        yield f"├─ commit {commit['sha'][:_SHORT]} {day} {commit['author']}: {commit['summary']}{refs}"
+    yield from (f"├─ {line}" for line in shortened(up["commits"], _commit))
     available = {entry["md5"]: entry["available"] for entry in up["data"]}
     computing = up["environment"]["computing"]
     if computing:
@@ -52,6 +51,12 @@ def _upward(up: dict[str, Any]) -> Iterator[str]:
     }  # others are of other stages, or nested
     shown = [f"{key} {value:.4g}" for key, value in (plain or up["metrics"]).items()]
     yield f"└─ {', '.join(shown) or 'no metrics'}"
+
+
+def _commit(commit: dict[str, Any]) -> str:
+    day = datetime.fromtimestamp(commit["time"], UTC).date()
+    refs = f"  ({', '.join(commit['refs'])})" if commit["refs"] else ""
+    return f"commit {commit['sha'][:_SHORT]} {day} {commit['author']}: {commit['summary']}{refs}"
 
 
 def _computed(facts: dict[str, str]) -> str:

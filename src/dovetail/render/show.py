@@ -3,15 +3,20 @@
 from collections.abc import Iterator
 from typing import Any
 
+from dovetail.render.commits import shortened
 from dovetail.render.promote import gates_table
 
 _SHORT = 8  # characters of a digest that people compare
-_SHOWN = 5  # commits and promotions
+_SHOWN = 5  # promotions
 
 
 def version(answer: dict[str, Any]) -> str:
     """Name and aliases, metrics, gates, promotions, commits, stages and data."""
     return "\n".join(_lines(answer))
+
+
+def _commit(commit: dict[str, Any]) -> str:
+    return f"commit {commit['sha'][:_SHORT]} {commit['author']}: {commit['summary']}"
 
 
 def _lines(one: dict[str, Any]) -> Iterator[str]:
@@ -36,12 +41,9 @@ def _lines(one: dict[str, Any]) -> Iterator[str]:
         day = event["time"][:16].replace("T", " ")
         yield f"  {day}  {event['kind']} @{event['alias']}  {event['actor']}  {event['tag']}{against}"
     yield "made by"
-    for commit in one["commits"][:_SHOWN] or ({"sha": "in no commit yet", "author": "", "summary": ""},):
-        yield (
-            f"  commit {commit['sha'][:_SHORT]} {commit['author']}: {commit['summary']}"
-            if commit["author"]
-            else ("  in no commit yet: git add -A && git commit")
-        )
+    if not one["commits"]:
+        yield "  in no commit yet: git add -A && git commit"
+    yield from (f"  {line}" for line in shortened(one["commits"], _commit))
     yield f"  {' → '.join(stage['name'] for stage in one['stages'])}"
     for data in one["data"]:
         where = ", ".join(data["available"]) or "NOWHERE"

@@ -251,7 +251,11 @@ class Git:
             if self.find("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
                 raise TagExists(f"the tag {name} is there already: somebody was faster", "the same again")
             why = " ".join(git_command.decode(done.stderr).split())
-            following = "df -h ." if says_full(why) else f"git tag -a {shlex.quote(name)} {commit[:8]}"
+            following = (
+                "df -h ."
+                if says_full(why)
+                else "ls .git/hooks; git config --show-origin --get-regexp 'tag|gpg|hook', then the same again"
+            )
             raise TagRefused(f"git does not make the tag {name}: {why}", following)
 
     def identity(self) -> dict[str, str]:

@@ -52,7 +52,7 @@ def model_file(tree: Files, model: Model, inside: Sequence[FileRef]) -> FileRef 
     raise MissingFile(
         f"{model.path} of model {model.name!r} is an MLflow model of {mlflow_folder.flavors_of(mlmodel)}, "
         + (f"which names {path}, and that is not there" if path else "whose MLmodel names no loader"),
-        "dvc repro" if path else "export it to ONNX",
+        "correct what writes it, then: dvc repro" if path else "export it to ONNX",
     )
 
 
@@ -78,7 +78,9 @@ def _mlmodel(tree: Files, described: FileRef) -> Any:
     try:
         return load_yaml(tree.read(described))
     except Unreadable as error:
-        raise MissingFile(f"{described.path} cannot be read: {error}", "dvc repro") from error
+        raise MissingFile(
+            f"{described.path} cannot be read: {error}", "correct what writes it, then: dvc repro"
+        ) from error
 
 
 def _named(files: Sequence[FileRef], path: str) -> FileRef | None:

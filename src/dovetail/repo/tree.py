@@ -263,7 +263,9 @@ class Tree(ABC):
             try:
                 entries += [(ref.path, prefix + key, value) for key, value in numbers(content)]
             except Unreadable as error:
-                raise MissingFile(f"{ref.path} of {self.where} cannot be read: {error}", "dvc repro") from error
+                raise MissingFile(
+                    f"{ref.path} of {self.where} cannot be read: {error}", "correct what writes it, then: dvc repro"
+                ) from error
         return named(entries)
 
     def made(self, paths: frozenset[str], lineage: Lineage, *, files: bool) -> dict[FileRef, str]:
@@ -282,7 +284,10 @@ class Tree(ABC):
             return saved_model.card(self, model)
         card = self.parsed(self.file(model.card))
         if not isinstance(card, dict):
-            raise MissingFile(f"{model.card} of {self.where} is {shown(card)}, not a mapping", "dvc repro")
+            raise MissingFile(
+                f"{model.card} of {self.where} is {shown(card)}, not a mapping",
+                "correct what writes it, then: dvc repro",
+            )
         return card
 
     def plots(self, model: Model, lineage: Lineage, folder: Path) -> dict[str, Path]:
@@ -300,4 +305,6 @@ class Tree(ABC):
         try:
             return load_document(self.read(ref), ref.path)
         except Unreadable as error:
-            raise MissingFile(f"{ref.path} of {self.where} cannot be read: {error}", "dvc repro") from error
+            raise MissingFile(
+                f"{ref.path} of {self.where} cannot be read: {error}", "correct what writes it, then: dvc repro"
+            ) from error

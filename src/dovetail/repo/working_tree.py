@@ -65,7 +65,8 @@ class WorkingTree(Tree):
         del folder  # it is there already
         file = self._root / ref.path
         if not file.exists():
-            raise MissingFile(f"{ref.path} is not there", f"dvc checkout {ref.path}")
+            following = f"dvc repro, or to take the recorded file back: {self.taking_back(ref)}"
+            raise MissingFile(f"{ref.path} is not there", following)
         return file
 
     @cached_property

@@ -1,5 +1,6 @@
 """Where rows can be added: the tables that a model's pipeline begins with, and what keeps them."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -117,4 +118,5 @@ def _kept(tree: Revision, ref: FileRef) -> RawTable:
         return RawTable(ref, DVC, ref.path)
     if tree.keeps(ref.path):
         return RawTable(ref, GIT, ref.path)
-    raise UserError(f"{ref.path} is kept by neither git nor DVC at {tree.where}", f"dvc add {ref.path}, then commit")
+    what = f"{ref.path} is kept by neither git nor DVC at {tree.where}"
+    raise UserError(what, f"dvc add {shlex.quote(ref.path)} && git add -A && git commit")

@@ -191,10 +191,14 @@ def _raw_of(workspace: Workspace, name: str, data: Path) -> str:
 
 def _rows_of(root: Path, name: str, dataset: Mapping[str, Any]) -> Path:
     """The cleaned rows, whose columns are what a model gets; before there are some, the raw ones."""
-    for path in (f"data/clean/{name}.parquet", str(dataset.get("raw"))):
+    raw = dataset.get("raw")
+    for path in (f"data/clean/{name}.parquet", str(raw)):
         if (root / path).is_file():
             return root / path
-    raise UserError(f"the rows of {name} are not there yet", f"dvc repro clean@{name}")
+    following = (
+        f"dvc checkout {raw}, or if only the remote has it: dvc pull {raw}" if raw else f"dvc repro clean@{name}"
+    )
+    raise UserError(f"the rows of {name} are not there yet", following)
 
 
 def _target_of(models: Mapping[str, Any], request: AddModelRequest, file: Path) -> str:

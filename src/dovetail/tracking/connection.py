@@ -143,7 +143,9 @@ def _check_root(root: Path, uri: str) -> None:
         if not former.is_copied:
             how = f"was moved: it names files in {former.path}, which is gone"
         has_files = (root / "mlruns").exists()
-        raise ForeignStore(f"{file} {how}", "dovetail sync" if has_files else f"rm {file}, then: dovetail sync --all")
+        raise ForeignStore(
+            f"{file} {how}", "dovetail sync" if has_files else f"rm {shlex.quote(str(file))} && dovetail sync --all"
+        )
 
 
 def _ask(uri: str) -> None:

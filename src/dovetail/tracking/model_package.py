@@ -173,7 +173,10 @@ def signature_of(card: Mapping[str, Any] | None) -> "ModelSignature | None":
         ]
         outputs: list[ColSpec | TensorSpec] = [ColSpec(_SIGNATURE_TYPES[card["output"]["dtype"]])]
     except (KeyError, TypeError) as error:
-        raise UserError(f"the model's card does not describe inputs and output: {error!r}", "dvc repro") from error
+        raise UserError(
+            f"the model's card does not describe inputs and output: {error!r}",
+            "correct what writes it, then: dvc repro",
+        ) from error
     method = ParamSchema([ParamSpec("method", "string", "predict")])
     return ModelSignature(Schema(inputs), Schema(outputs), method)
 
@@ -204,7 +207,7 @@ def example_of(card: Mapping[str, Any] | None) -> Any:
         return frame if len(frame) else None  # MLflow takes no date after the year 2262, such as 9999-12-31
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"the example in the model's card is no table of its inputs: {' '.join(str(error).split())}"
-        raise UserError(what, "dvc repro") from error
+        raise UserError(what, "correct what writes it, then: dvc repro") from error
 
 
 def columns_of(signature: Any) -> tuple[list[str], list[str]]:

@@ -71,6 +71,10 @@ class Store(Runs, Registry):
         found = trash.discarded(self._client, names)
         return [replace(item, is_outside=trash.is_outside(item.location, self._root)) for item in found]
 
+    def restore_models(self) -> list[str]:
+        """Take the logged models that versions need out of the trash; returns those versions."""
+        return trash.restore_models(self._client)
+
     def delete_bytes(self, item: TrashItem) -> None:
         """Delete the bytes of what lies in the trash."""
         trash.delete_bytes(self._client, item)

@@ -46,10 +46,15 @@ def discarded(client: "MlflowClient", names: Iterable[str]) -> list[TrashItem]:
 
 def is_outside(location: str, root: Path) -> bool:
     """Whether files at `location` are on this machine and, links followed, not below `root`."""
-    parsed = urlsplit(location)
-    if parsed.scheme not in ("", "file"):
+    if urlsplit(location).scheme not in ("", "file"):
         return False
-    return not Path(unquote(parsed.path) if parsed.scheme else location).resolve().is_relative_to(root.resolve())
+    return not Path(as_path(location)).resolve().is_relative_to(root.resolve())
+
+
+def as_path(location: str) -> str:
+    """The path of files on this machine, which MLflow may have as an address."""
+    parsed = urlsplit(location)
+    return unquote(parsed.path) if parsed.scheme else location
 
 
 def delete_bytes(client: "MlflowClient", item: TrashItem) -> None:
@@ -57,6 +62,25 @@ def delete_bytes(client: "MlflowClient", item: TrashItem) -> None:
     if item.kind == UPLOAD:
         client.delete_logged_model(item.id)
     _artifacts(item.location).delete_artifacts()  # type: ignore[no-untyped-call]  # MLflow's own
+
+
+def restore_models(client: "MlflowClient") -> list[str]:
+    """Take the logged models that registered versions need out of the trash; MLflow itself has no command for it.
+
+    Returns the versions.
+    """
+    from mlflow.entities import LifecycleStage
+
+    users, found = _users(client), list[str]()
+    store = client._tracking_client.store  # noqa: SLF001  (as for _deleted_models)
+    for _, model in _deleted_models(client):
+        if versions := users.get(model.model_id):
+            with store.ManagedSessionMaker(read_only=False) as session:
+                record = store._get_logged_model_record(session, model.model_id)  # noqa: SLF001
+                record.lifecycle_stage = LifecycleStage.ACTIVE
+                record.last_updated_timestamp_ms = int(time() * 1000)
+            found += versions
+    return found
 
 
 def _items(client: "MlflowClient", experiments: dict[str, str]) -> Iterator[TrashItem]:
