@@ -9,9 +9,9 @@ import templates
 from project import copy_of, set_aside
 from serving import Server
 
-from dovetail.models import folder_model
+from dovetail.models import trusted_loaders
 
-TRUSTED = {folder_model.TRUSTED: "mlflow.pyfunc.model"}
+TRUSTED = {trusted_loaders.TRUSTED: "mlflow.pyfunc.model"}
 TRAIN = """
 import shutil
 import mlflow, pandas, yaml
@@ -82,7 +82,7 @@ def test_a_loader_that_is_not_trusted_here_is_refused_and_the_next_command_chang
     assert "mlflow.pyfunc.model, which loads it, can run any code" in refused
     assert "next: export DOVETAIL_TRUSTED_LOADERS=mlflow.pyfunc.model" in refused
     assert not list((written.root / "mlruns").rglob("python_model.pkl"))
-    written.run("dovetail", "register", code=2, **{folder_model.TRUSTED: "mlflow.pytorch, mlflow.keras"})
+    written.run("dovetail", "register", code=2, **{trusted_loaders.TRUSTED: "mlflow.pytorch, mlflow.keras"})
     (done,) = written.json("register", **TRUSTED)
     assert (done["version"], done["aliases"]) == (2, ["staging"])
     same = filecmp.cmpfiles(

@@ -52,6 +52,21 @@ def test_init_shows_what_is_missing_and_writes_it_only_when_asked(plain):
     assert again.stdout == "m: nothing to do\n"
 
 
+def test_a_name_that_no_model_can_have_is_refused_with_the_command_that_gives_one(plain):
+    said = plain.run("dovetail", "init", "_my model", "--yes", code=2).stderr
+    assert "'_my model' is no name of a model" in said
+    following = said.strip().rpartition("next: ")[2].split()
+    assert following == ["dovetail", "init", "my-model", "--path", "out/m.joblib"]
+    assert plain.json(*following[1:], "--yes")["written"]
+
+
+def test_a_model_is_adopted_under_a_name_with_a_slash(plain):
+    assert plain.json("init", "pipelines/iris", "--yes")["written"]
+    plain.run("dvc", "repro", "-q")
+    assert plain.store().aliases() == {"pipelines.iris": {"staging": 1}}
+    assert plain.run("dovetail", "init", "pipelines/iris").stdout == "pipelines/iris: nothing to do\n"
+
+
 def test_a_class_of_ones_own_is_proposed_to_be_allowed(plain):
     plain.write("mine.py", "class Mine:\n    def predict(self, rows):\n        return [1] * len(rows)\n")
     plain.replace("train.py", "joblib.dump(model", "from mine import Mine; joblib.dump(Mine()")
@@ -155,17 +170,19 @@ def test_a_model_that_cannot_be_read_is_refused_before_anything_is_written(plain
             "stages:\n\n    # why\n    b: {cmd: y}\n# behind\nparams: [q.yaml]\n",
             "stages:\n\n    # why\n    b: {cmd: y}\n    a:\n        cmd: x\n# behind\nparams: [q.yaml]\n",
         ),
+        ("\ufeffstages:\n  b: {cmd: y}\n", "\ufeffstages:\n  b: {cmd: y}\n  a:\n    cmd: x\n"),
+        ("stages: {b: {cmd: y}} # why\n", "stages: {b: {cmd: y}, a: {cmd: x}} # why\n"),
+        ("stages: {\n  b: {cmd: y},  # why\n}\n", "stages: {\n  b: {cmd: y},  # why\n a: {cmd: x}}\n"),
+        ("{artifacts: {m: {path: x}}}\n", "{artifacts: {m: {path: x}}, stages: {a: {cmd: x}}}\n"),
     ],
 )
 def test_an_entry_is_added_behind_the_others(text, wanted):
     assert add_entry(text, "stages", "a", "cmd: x", "dvc.yaml") == wanted
 
 
-@pytest.mark.parametrize(
-    "text", ["stages: {b: {cmd: y}}\n", "stages: {\n  b: {cmd: y}}\n", "'stages':\n  b: {cmd: y}\n"]
-)
+@pytest.mark.parametrize("text", ["'stages':\n  b: {cmd: y}\n", "stages: &a {b: {cmd: y}}\nartifacts: *a\n"])
 def test_a_section_that_an_entry_cannot_be_added_to_is_refused(text):
-    with pytest.raises(UserError, match="add by hand"):
+    with pytest.raises(UserError, match=r"write it as a block, or add by hand: a: \{cmd: x\}"):
         add_entry(text, "stages", "a", "cmd: x", "dvc.yaml")
 
 

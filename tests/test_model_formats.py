@@ -147,11 +147,11 @@ REFUSED = {
     "LightGBM garbage": (b"tree\ngarbage", "it begins like a model of lightgbm, which cannot read it"),
     "XGBoost cut": (b'{"learner":{"attributes":{', "it begins like a model of xgboost, which cannot read it"),
     "ONNX garbage": (b"\x08\x08\x12garbage", "it begins like a model of onnx, which cannot read it"),
-    "one byte": (b"\x08", "it cannot be read"),
+    "one byte": (b"\x08", "it is no pickle"),
     "JSON": (b'{"a": 1}', "it is JSON of no model that is known here"),
     "HDF5": (
         b"\x89HDF\r\n\x1a\n" + bytes(99),
-        "it is an HDF5 file, as Keras writes; next: let the stage write ONNX",
+        "it is an HDF5 file without a Keras model: weights, or data; next: let the stage write ONNX",
     ),
     "safetensors": (b"\x40\0\0\0\0\0\0\0" + b'{"w":{"dtype":"F32"}}', "it is a safetensors file: weights without"),
     "GGUF": (b"GGUF\3\0\0\0", "it is a GGUF file"),
@@ -168,6 +168,9 @@ REFUSED = {
     "LightGBM of Windows": (b"tree\r\nversion=v4\r\n", "the line ends of Windows, which LightGBM cannot read"),
     "LightGBM cut": (b"tree\nversion=v4\ntree_sizes=308 348\n\nTree=0", "cannot read it: its end is missing"),
     "operations of old": (b"(i__main__\nMine\n.", "it holds an operation of old pickles"),
+    "text": (b"# train.csv\na,b\n", "it is a text file, which begins '# train.csv'; next: write an estimator"),
+    "text of Windows": ("\ufeffü,b\r\n1,2\r\n".encode(), "it is a text file, which begins 'ü,b'"),
+    "bytes": (b"\x01\x02\xff\x00", "it is no pickle, and no file of another kind that is known here"),
     "tar.xz": (lzma.compress(bytes(257) + b"ustar" + bytes(250)), "it is an archive"),
 }
 
@@ -189,7 +192,10 @@ def test_a_refusal_is_one_line_with_the_remedy_and_nothing_is_written(makes):
 
 
 ZIPS = {
-    "torch weights": (["archive/data.pkl", "archive/version"], "it is a PyTorch file: weights, or a pickle"),
+    "torch weights": (
+        ["archive/data.pkl", "archive/version"],
+        "it is a PyTorch file of weights, without the class of their model",
+    ),
     "TorchScript": (["m/data.pkl", "m/constants.pkl", "m/code/__torch__/m.py"], "it is a TorchScript model"),
     "torch.export": (["m/archive_format", "m/models/model.json"], "it is a program of torch.export"),
     "Keras": (["metadata.json", "config.json", "model.weights.h5"], "it is a Keras model"),

@@ -1,10 +1,13 @@
 """Names that DVC takes: each path can be registered, each name of a model is taken or refused before anything moves."""
 
 import hashlib
+import shutil
 
 import pytest
-from mlflow.utils.validation import _validate_tag_name
+from gto.constants import assert_name_is_valid
+from mlflow.utils.validation import _validate_model_name, _validate_tag_name
 
+from dovetail.values.registered_name import can_be_registered, registered_name
 from dovetail.values.tag_keys import Provenance, shown_name
 from dovetail.values.tag_layout import plain, stored
 
@@ -65,10 +68,66 @@ def test_a_model_whose_file_has_a_name_that_is_no_address_is_well(small):
     assert small.json("lineage", "m")["artifact"]["verified"] is True
 
 
-@pytest.mark.parametrize("name", ["my model", "a:b", "a/b", "..", "_m", "m@x", "x" * 201])
+@pytest.mark.parametrize("name", ["my model", "a:b", "a//b", "..", "_m", "m@x", "a/b.c", "x" + "é" * 100])
 def test_a_name_that_no_registry_takes_is_refused_with_one_that_it_does(small, name):
     small.replace("dvc.yaml", "artifacts:\n", f"artifacts:\n  {name!r}: {{path: out/m.joblib, type: model}}\n")
     said = small.run("dovetail", "register", "m", code=2).stderr
     assert repr(name) in said
-    assert "rename it under artifacts: " in said
+    meant = said.partition("rename it under artifacts: ")[2].strip()
+    assert can_be_registered(meant)
     assert not (small.root / "mlflow.db").exists()
+
+
+DVC_NAMES = [
+    "m", "a/b", "pipelines/iris", "a-b", "a_b", "A/b", "a/b/c", "x" * 200, "x" * 201, "x" * 201 + "y", "x/" * 300 + "y",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DVC_NAMES)
+def test_each_name_that_dvc_takes_has_one_of_its_own_in_the_registry(name):
+    assert_name_is_valid(name)  # GTO's, which DVC asks
+    registered = registered_name(name)
+    assert can_be_registered(name)
+    _validate_model_name(registered)
+    assert len(f".{registered}.json.tmp".encode()) <= 255  # as its receipt is written
+    assert registered_name(registered) == registered
+    assert [other for other in DVC_NAMES if registered_name(other) == registered] == [name]
+    again = registered.replace(".", "/")  # a name that is made to meet it
+    assert again == name or registered_name(again) != registered or "." not in registered
+
+
+@pytest.mark.slow
+def test_a_model_with_a_slash_in_its_name_goes_all_the_way(small):
+    name, seen = "pipelines/iris", "pipelines.iris"
+    small.replace("dvc.yaml", "  m: {path", f"  {name}: {{path")
+    small.replace("dvc.yaml", "register m", f"register {name}")
+    small.replace("dvc.yaml", "receipts/m.", f"receipts/{seen}.")
+    small.run("dvc", "repro", "-q")
+    small.commit("a model of a pipeline")
+    assert [one["model"] for one in small.json("status", name)["models"]] == [seen]
+    assert small.json("promote", name)["tag"] == f"{name}#production#1"
+    assert small.run("git", "tag").stdout.split() == [f"{name}#production#1", f"{name}@v1.0.0"]
+    small.run("dvc", "artifacts", "get", ".", name, "--stage", "production", "-o", "taken.joblib")
+    assert (small.root / "taken.joblib").read_bytes() == (small.root / "out/m.joblib").read_bytes()
+    (small.root / "taken.joblib").unlink()
+    for ref in (f"{name}@production", f"HEAD:{name}"):  # the other forms: tests/test_reference.py
+        assert small.json("lineage", ref)["artifact"]["path"] == "out/m.joblib"
+    assert small.json("show", f"{name}@production")["version"] == 1
+    assert small.json("diff", f"HEAD:{name}", f"{name}/1") is not None
+    assert [event["alias"] for event in small.json("history", name)["events"]] == ["production"]
+    assert [one["model"] for one in small.json("list", name)["models"]] == [seen]
+    assert small.json("reproduce", name)["verdict"] == "identical"
+    for file in ("mlflow.db", "mlruns"):
+        place = small.root / file
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    small.run("dovetail", "sync")
+    assert small.store().aliases()[seen] == {"production": 1, "staging": 1}
+    assert [one for one in small.json("doctor", code=None)["problems"] if one["severity"] == "error"] == []
+
+
+def test_two_names_of_one_registered_model_are_refused(small):
+    entries = "".join(f"  {name}: {{path: out/m.joblib, type: model}}\n" for name in ("a.b", "a/b"))
+    small.replace("dvc.yaml", "artifacts:\n", f"artifacts:\n{entries}")
+    said = small.run("dovetail", "register", code=2).stderr
+    assert "declares a model 'a/b', which is 'a.b' of dvc.yaml" in said
+    assert "rename one of them under artifacts: a-b" in said

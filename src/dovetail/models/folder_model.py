@@ -5,17 +5,15 @@ machine's owner trusts it, by an environment variable: a commit cannot set one. 
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dovetail.models import mlflow_folder
+from dovetail.models import mlflow_folder, trusted_loaders
 from dovetail.models.folder_md5 import folder_md5
 from dovetail.models.unsupported import Unsupported
 
-TRUSTED = "DOVETAIL_TRUSTED_LOADERS"
 _NOT_OURS = "registered_model_meta"  # MLflow's own note, in a model that it downloaded
 _LARGEST = 1 << 20  # bytes of an MLmodel
 
@@ -46,16 +44,10 @@ def read(folder: Path) -> FolderModel:
 def refusal(folder: Path) -> Unsupported | None:
     """Why the folder's loader is not asked for; None where it is trusted on this machine."""
     mlmodel = described(folder)
-    loader, trusted = mlflow_folder.loader_of(mlmodel), _trusted()
-    if loader and loader in trusted:
-        return None
     what = f"it is an MLflow model of {mlflow_folder.flavors_of(mlmodel)}"
-    if not loader:
-        return Unsupported(f"{what}, whose MLmodel names no loader", "export it to ONNX")
-    return Unsupported(
-        f"{what}, and {loader}, which loads it, can run any code that the folder holds",
-        f"export {TRUSTED}={','.join([*trusted, loader])}, if this machine may do so; else write it as ONNX",
-    )
+    if loader := mlflow_folder.loader_of(mlmodel):
+        return trusted_loaders.refusal(loader, what, "folder")
+    return Unsupported(f"{what}, whose MLmodel names no loader", "export it to ONNX")
 
 
 def kind_of(folder: Path) -> str:
@@ -87,7 +79,3 @@ def digest(folder: Path) -> str:
 def _md5(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _trusted() -> list[str]:
-    return [loader.strip() for loader in os.environ.get(TRUSTED, "").split(",") if loader.strip()]

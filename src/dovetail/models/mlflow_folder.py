@@ -44,6 +44,12 @@ def loader_of(mlmodel: Any) -> str:
     return loader if isinstance(loader, str) else ""
 
 
+def data_of(mlmodel: Any) -> str:
+    """The path in the folder of what its loader is given; empty where MLmodel names none."""
+    data = _flavors(mlmodel).get("python_function", {}).get("data")
+    return data if isinstance(data, str) and ".." not in data.split("/") else ""
+
+
 def example_file(mlmodel: Any) -> str | None:
     """The path in the folder of the input example, if it is a table's."""
     about = mlmodel.get("saved_input_example_info") if isinstance(mlmodel, Mapping) else None

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from dovetail import joblib_model, native_model
 from dovetail.joblib_model import NotAllowedError, UnreadableError
-from dovetail.models import folder_model
-from dovetail.models.unsupported import unsupported
+from dovetail.models import folder_model, network_file
+from dovetail.models.unsupported import broken, unsupported
 
 _HEAD = 4096  # bytes that tell a format
 _WITHOUT_CODE = "write an estimator that holds no code: its functions lie in a module, not in lambdas"
@@ -27,16 +28,20 @@ class UnsupportedError(UnreadableError):
 
 
 class UntrustedLoaderError(UnsupportedError):
-    """It is a folder whose loader is not trusted on this machine."""
+    """It is a folder, or the file of a network, whose loader is not trusted on this machine."""
 
 
-def read(content: bytes, allow: Iterable[str] = ()) -> Any:
+def read(content: bytes, allow: Iterable[str] = (), file: Path = Path()) -> Any:
     """The model in `content`: an object with `predict`, if it is one that predicts.
+
+    Keras loads no bytes, but the `file` that holds them. A network is read where its loader is trusted on this machine.
 
     Raises:
         NotAllowedError: before what a pickle names is called, unless the table or `allow` hold it.
         UnreadableError: when it cannot be read here, whatever is allowed; UnsupportedError where its kind is known.
     """
+    if network := network_file.kind_in(BytesIO(content)):
+        return _network(file, content, network)
     if what := unsupported(content):
         raise UnsupportedError(what.what, what.remedy)
     if kind := native_model.format_of(content):
@@ -46,13 +51,26 @@ def read(content: bytes, allow: Iterable[str] = ()) -> Any:
             return native_model.read(content)
         except native_model.UnreadableModelError as error:
             raise UnreadableError(str(error)) from error.__cause__
-    allowed = tuple(allow)
+    return _pickled(content, tuple(allow))
+
+
+def _network(file: Path, content: bytes, kind: network_file.NetworkFile) -> Any:
+    if what := network_file.refusal(kind):
+        raise UntrustedLoaderError(what.what, what.remedy)
+    return network_file.read(file, content, kind)
+
+
+def _pickled(content: bytes, allowed: tuple[str, ...]) -> Any:
     try:
         return joblib_model.read(content, allowed)
     except NotAllowedError as error:
         if re.fullmatch(r"[\w.]+", error.name) and error.name not in allowed:
             raise
         raise UnsupportedError(f"it holds {error.name}, which nothing can allow", _WITHOUT_CODE) from error
+    except UnreadableError as error:
+        if what := broken(content, error.__cause__):
+            raise UnsupportedError(what.what, what.remedy) from error
+        raise
 
 
 def _is_cut(content: bytes, kind: str) -> bool:
@@ -60,13 +78,15 @@ def _is_cut(content: bytes, kind: str) -> bool:
 
 
 def read_at(path: Path, allow: Iterable[str] = ()) -> Any:
-    """The model in a file, or in a folder that MLflow wrote and whose loader is trusted on this machine.
+    """The model in a file, or in a folder that MLflow wrote.
+
+    A folder, or the file of a network, is read where its loader is trusted on this machine.
 
     Raises:
         NotAllowedError, UnreadableError: as for `read`.
     """
     if not path.is_dir():
-        return read(path.read_bytes(), allow)
+        return read(path.read_bytes(), allow, path)
     if what := folder_model.refusal(path):
         raise UntrustedLoaderError(what.what, what.remedy)
     return folder_model.read(path)
@@ -95,6 +115,8 @@ def kind_of(file: Path) -> str:
     """The file's kind in a word, as MLflow shows it: joblib for every pickle, the flavor of a folder."""
     if file.is_dir():
         return folder_model.kind_of(file)
+    if network := network_file.kind_of(file):
+        return network.flavor[0]
     with file.open("rb") as content:
         head = content.read(_HEAD)
     return native_model.format_of(head) or ("skops" if head.startswith(b"PK") else "joblib")
@@ -102,5 +124,7 @@ def kind_of(file: Path) -> str:
 
 def packages_of(file: Path) -> tuple[str, ...]:
     """The distributions that the file's format needs, besides those of any model; alternatives are among them."""
+    if not file.is_dir() and (network := network_file.kind_of(file)):
+        return network.packages
     kind = format_of(file)
     return native_model.PACKAGES[kind] if kind else ()

@@ -1,6 +1,7 @@
 """Files that are models, or look like it, and that cannot be registered as they are: what they are, and what to do."""
 
 import bz2
+import codecs
 import io
 import lzma
 import re
@@ -14,6 +15,7 @@ from dovetail import native_model
 # What the files below are usually called; a file is told by its content.
 SUFFIXES = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2", ".safetensors", ".tflite", ".gguf", ".pmml")
 _HEAD = 4096  # bytes
+_SHOWN = 40  # characters of a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,14 @@ class Unsupported:
 
 
 _BY_MLFLOW = "or, for machines that trust its loader, a folder: mlflow.{}.save_model(model, PATH)"
-_TORCH = "let the stage write ONNX: torch.onnx.export, " + _BY_MLFLOW.format("pytorch")
-_KERAS = "let the stage write ONNX: model.export('m.onnx', format='onnx'), " + _BY_MLFLOW.format("tensorflow")
+_TORCH = (
+    "let the stage write ONNX: torch.onnx.export, or, for machines that trust mlflow.pytorch, the whole: "
+    "torch.export.save(torch.export.export(model, example), PATH)"
+)
+_KERAS = (
+    "let the stage write ONNX: model.export('m.onnx', format='onnx'), or, for machines that trust mlflow.keras, "
+    "the whole: model.save('m.keras')"
+)
 _TRANSFORMERS = "let the stage write ONNX: optimum-cli export onnx, " + _BY_MLFLOW.format("transformers")
 _H2O = "let the stage write an estimator that Dovetail reads, " + _BY_MLFLOW.format("h2o")
 _ONE_FILE = "put the model's own file there, not an archive of it"
@@ -36,7 +44,7 @@ _ARCHIVE, _TAR = Unsupported("it is an archive", _ONE_FILE), 257  # where a tar 
 
 # By how the file begins: offset, bytes.
 _BEGINNINGS: tuple[tuple[int, bytes, Unsupported], ...] = (
-    (0, b"\x89HDF\r\n", Unsupported("it is an HDF5 file, as Keras writes", _KERAS)),
+    (0, b"\x89HDF\r\n", Unsupported("it is an HDF5 file without a Keras model: weights, or data", _KERAS)),
     (0, b"GGUF", Unsupported("it is a GGUF file", "serve it by llama.cpp; MLflow has no flavor for it")),
     (4, b"TFL3", Unsupported("it is a TensorFlow Lite model", "register the model that it was converted from")),
     (
@@ -96,13 +104,30 @@ def unsupported(content: bytes) -> Unsupported | None:
 
 # Of a zip file by one of its names, below its first folder or not; the first that fits.
 _MEMBERS: tuple[tuple[str, Unsupported], ...] = (
-    ("constants.pkl", Unsupported("it is a TorchScript model", _TORCH)),
-    ("archive_format", Unsupported("it is a program of torch.export", _TORCH)),
-    ("serialized_exported_program.json", Unsupported("it is a program of torch.export", _TORCH)),
-    ("data.pkl", Unsupported("it is a PyTorch file: weights, or a pickle that needs its class", _TORCH)),
-    ("model.weights.h5", Unsupported("it is a Keras model", _KERAS)),
+    ("data.pkl", Unsupported("it is a PyTorch file of weights, without the class of their model", _TORCH)),
     ("model.ini", Unsupported("it is a MOJO of H2O", _H2O)),
 )
+
+
+def broken(content: bytes, error: BaseException | None) -> Unsupported | None:
+    """What the file is in which pickle met `error`; None where pickle's own word says it best."""
+    if error is None or isinstance(error, ModuleNotFoundError):
+        return None
+    if begins := _first_line(content[:_HEAD]):
+        return Unsupported(f"it is a text file, which begins {begins!r}", _ESTIMATOR)
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], int):  # an operation that is none
+        return Unsupported("it is no pickle, and no file of another kind that is known here", _ESTIMATOR)
+    return None
+
+
+def _first_line(head: bytes) -> str:
+    """The first line of a text, cut; empty where it is none."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head).removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        return ""
+    printable = all(sign.isprintable() or sign in "\t\r\n\f" for sign in text)
+    return next((line.strip()[:_SHOWN] for line in text.splitlines() if line.strip()), "") if printable else ""
 
 
 def _by_beginning(content: bytes) -> Unsupported | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from dovetail import native_model
 from dovetail.models.folder_model import FolderModel
+from dovetail.models.network_file import NetworkModel
 from dovetail.models.value_parts import OF_FILES, OF_PACKAGES, Parts, digest
 
 # Attributes of estimators that say how something was computed, not what it is: threads, and the clock of a search.
@@ -53,8 +54,8 @@ def value_digest(model: Any, content: bytes | None = None) -> str:
     Raises:
         NoValueError: when it holds something that cannot be taken apart.
     """
-    if isinstance(model, FolderModel):
-        raise NoValueError("what its loader made of the folder is not known here")
+    if isinstance(model, FolderModel | NetworkModel):
+        raise NoValueError("what its loader made of it is not known here")
     try:
         kind = native_model.format_of(content) if content else None
         if kind and content:

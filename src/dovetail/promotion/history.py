@@ -1,7 +1,7 @@
 """What the aliases of a model named and when, from git alone: it works with MLflow gone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from typing import Any
 
@@ -10,6 +10,7 @@ from dovetail.promotion.known_names import check_named
 from dovetail.repo.ledger import Event
 from dovetail.repo.workspace import Workspace
 from dovetail.values.answer import Answer
+from dovetail.values.registered_name import registered_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ def history(workspace: Workspace, request: HistoryRequest) -> HistoryAnswer:
         UnknownAlias: when it never had an alias of that name, which is no usual one.
         UserError: when `at` is no time.
     """
+    request = replace(request, model=registered_name(request.model))
     ledger = workspace.read_ledger()
     events = ledger.told(request.model, request.alias)
     if not events:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dovetail.errors import DovetailError, Overtaken, StoreError, UserError
@@ -25,6 +25,7 @@ from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
 from dovetail.values.answer import Answer
 from dovetail.values.reference import PRODUCTION, ByVersion
+from dovetail.values.registered_name import registered_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ def promote(
         TagRefused: when git cannot make the tag; nothing has changed then.
         StoreError: when MLflow does not answer; the message says whether the tag is made.
     """
+    request = replace(request, model=registered_name(request.model))
     if request.force and not request.reason.strip():
         raise UserError("--force without a reason", f"dovetail promote {request.model} --force --reason '…'")
     workspace.tree.model(request.model)

@@ -13,6 +13,7 @@ from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking
 from dovetail.values.answer import Answer
 from dovetail.values.reference import PRODUCTION
+from dovetail.values.registered_name import registered_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
         NothingBehind: when there is no step to go back.
         TagExists, TagRefused: when the tag cannot be made; nothing has changed then.
     """
-    model, alias = request.model, request.alias
+    model, alias = registered_name(request.model), request.alias
     with write_lock(tracking.root):
         ledger = workspace.read_ledger()  # anew, under the lock
         current, previous = ledger.current(model, alias), ledger.previous(model, alias)

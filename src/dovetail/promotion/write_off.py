@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import time as now
 from typing import Any
 
@@ -16,6 +16,7 @@ from dovetail.system.locks import write_lock
 from dovetail.tracking.connection import Tracking
 from dovetail.values.answer import Answer
 from dovetail.values.reference import PRODUCTION
+from dovetail.values.registered_name import registered_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ def write_off(workspace: Workspace, tracking: Tracking, request: WriteOffRequest
         DataUnavailable: when nothing here has them and the remote does not answer.
         TagExists, TagRefused: when a tag cannot be made.
     """
+    request = replace(request, model=registered_name(request.model))
     model = request.model
     if not request.reason.strip():
         typed = shlex.join(filter(None, (model, request.rev)))
@@ -112,8 +114,8 @@ def _commit(workspace: Workspace, ledger: Ledger, request: WriteOffRequest) -> s
 
 def _is_version(workspace: Workspace, ledger: Ledger, name: str, model: str, commit: str) -> bool:
     """Whether the tag `name` says that the commit is a version of the model."""
-    match = parse_name(name, workspace.git.prefix)
-    return bool(match and match["model"] == model and ledger.versions[model].get(match["semver"]) == commit)
+    said = parse_name(name, workspace.git.prefix)
+    return bool(said and said.model == model and ledger.versions[model].get(said.semver or "") == commit)
 
 
 def _check_lost(workspace: Workspace, tracking: Tracking, model: str, commit: str, events: Iterable[Event]) -> None:

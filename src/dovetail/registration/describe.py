@@ -150,7 +150,7 @@ def _commit(one: Subject, tags: Mapping[str, str]) -> Commit | None:
 
 def _facts(one: Subject, run: Run | RunDetails, version: Version | None, commit: Commit | None) -> Facts:
     return Facts(
-        model=one.model.name,
+        model=one.model.declared_name,
         version=version.number if version else None,
         about=one.model.desc or "",
         experiment=one.experiment,

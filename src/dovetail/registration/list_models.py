@@ -11,6 +11,7 @@ from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store, Version
 from dovetail.values.answer import Answer
 from dovetail.values.names import unknown
+from dovetail.values.registered_name import registered_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,11 @@ def list_models(workspace: Workspace, tracking: Tracking, request: ListRequest =
     declared = workspace.tree.declared.models
     with tracking.reading() as store:
         names = list(dict.fromkeys([*declared, *store.models()]))
-        if request.model is not None and request.model not in names:
+        asked = registered_name(request.model) if request.model is not None else None
+        if asked is not None and asked not in names:
             raise UnknownModel(unknown("this repository", "model", request.model, names), "dovetail list")
         found = []
-        for name in [request.model] if request.model else names:
+        for name in [asked] if asked else names:
             model = declared.get(name)
             versions = _versions(store, name, metrics=request.model is not None)
             found.append(ListedModel(name, model.path if model else None, model.desc if model else None, versions))

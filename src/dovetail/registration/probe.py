@@ -139,7 +139,7 @@ def _ask(asked: _Asked) -> _Said:
     except UntrustedLoaderError as error:
         return _Said(_LACKING, str(error), error.remedy)
     except UnsupportedError as error:
-        return _Said(_BROKEN, str(error), error.remedy)
+        return _Said(_BROKEN, named_otherwise(file.name, error) + str(error), error.remedy)
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
         what = named_otherwise(file.name, error) + (" ".join(str(error).split())[:500] or type(error).__name__)
         if isinstance(error.__cause__ or error, ModuleNotFoundError):

@@ -140,7 +140,7 @@ def project(tree: Tree, model: Model, folder: Path) -> Projection:
             if other.name != model.name and stage.makes(other.path)
         ),
         to_compile=to_onnx.CompileRequest(str(file), allow, _types(card), tuple(_evaluated(tree, lineage, folder)))
-        if to_onnx.is_wanted(model.name, model.serving) and tree.experiment is None
+        if to_onnx.is_wanted(model.declared_name, model.serving) and tree.experiment is None
         else None,
     )
 

@@ -115,8 +115,8 @@ def status(workspace: Workspace, tracking: Tracking, request: StatusRequest = St
         UnknownModel: when dvc.yaml declares no such model.
         UserError: when dvc.yaml or dvc.lock cannot be read.
     """
-    asked = request.model
-    models = {asked: workspace.tree.model(asked)} if asked else workspace.tree.declared.models
+    asked = workspace.tree.model(request.model) if request.model else None
+    models = {asked.name: asked} if asked else workspace.tree.declared.models
     with tracking.reading() as store:
         moved = list(disagreements(workspace, store, set(models)))
         mistyped = workspace.pipeline.unknown_inputs()

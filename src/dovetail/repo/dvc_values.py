@@ -9,7 +9,12 @@ RECEIPTS = "mlruns/receipts"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as dvc.yaml declares it; all paths are relative to the repository's root."""
+    """A model as dvc.yaml declares it; all paths are relative to the repository's root.
+
+    Attributes:
+        name: What MLflow's registry calls it.
+        artifact: What dvc.yaml calls it, where that is another name.
+    """
 
     name: str
     path: str
@@ -22,6 +27,12 @@ class Model:
     serving: Mapping[str, Any] = field(default_factory=dict)  # how `dovetail serve` is to answer
     tables: tuple[str, ...] = ()  # results that are small tables, which MLflow is to show as such
     beside: tuple[str, ...] = ()  # what the register stage depends on besides: metrics, plots, the card
+    artifact: str = ""
+
+    @property
+    def declared_name(self) -> str:
+        """What dvc.yaml, DVC and the tags in git call it."""
+        return self.artifact or self.name
 
     @property
     def receipt(self) -> str:

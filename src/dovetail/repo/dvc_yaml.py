@@ -1,7 +1,6 @@
 """What a dvc.yaml declares of models, metrics and plots, as DVC itself reads it."""
 
 import posixpath
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from dovetail.repo.dvc_files import address, join, one_command, param_name
 from dovetail.repo.dvc_values import RECEIPTS, Declared, Model, Out, Stage
 from dovetail.values.documents import Unreadable, entries, load_yaml, mapping, text
 from dovetail.values.lineage import FileRef, StageRecord
-from dovetail.values.reference import LONGEST_NAME, MODEL_NAME
+from dovetail.values.registered_name import ALLOWED, can_be_registered, possible, registered_name
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -169,19 +168,20 @@ def gates_of(pipeline: bytes, params: bytes) -> dict[str, Mapping[str, Any]]:
     except DvcException:
         return {}
     return {
-        name: _meta("dvc.yaml", name, mapping(artifact, f"artifacts.{name}").get("meta"))["gates"]
+        registered_name(name): _meta("dvc.yaml", name, mapping(artifact, f"artifacts.{name}").get("meta"))["gates"]
         for name, artifact in resolved.items()
     }
 
 
 def _register_stages(stages: "list[DvcStage]", relative: Callable[[str], str]) -> dict[str, Model]:
     """The model of each register stage, by name; such a stage is known by the receipt that it writes."""
-    return {
-        Path(path).stem: _undeclared(Path(path).stem, stage, relative)
+    found = {
+        registered_name(path.removeprefix(f"{RECEIPTS}/").rpartition(".")[0]): stage
         for stage in stages
         for path in (relative(out.fs_path) for out in stage.outs)
         if path.startswith(f"{RECEIPTS}/")
     }
+    return {name: _undeclared(name, stage, relative) for name, stage in found.items()}
 
 
 def _undeclared(name: str, stage: "DvcStage", relative: Callable[[str], str]) -> Model:
@@ -219,11 +219,14 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
     found: dict[str, Model] = {}
     files: dict[str, str] = {}
     for dvcfile, artifacts in declared_artifacts(repo).items():
-        for name, artifact in artifacts.items():
+        for artifact_name, artifact in artifacts.items():
+            name = registered_name(artifact_name)
             if artifact.type == "model" or name in register_stages:
-                _check_name(name, [file for file in (files.get(name), dvcfile) if file])
+                _check_name(artifact_name, dvcfile)
+                if name in found:
+                    _refuse_second((found[name].declared_name, files[name]), (artifact_name, dvcfile))
                 files[name] = dvcfile
-                meta = _meta(dvcfile, name, artifact.meta)
+                meta = _meta(dvcfile, artifact_name, artifact.meta)
                 found[name] = Model(
                     name=name,
                     path=join(posixpath.dirname(dvcfile), artifact.path),
@@ -236,9 +239,10 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
                     retrain=meta.get("retrain") or {},
                     serving=meta.get("serving") or {},
                     beside=register_stages[name].beside if name in register_stages else (),
+                    artifact=artifact_name if artifact_name != name else "",
                 )
     for name, model in register_stages.items():
-        _check_name(name, ["dvc.yaml"])
+        _check_name(name, "dvc.yaml")
         if name not in found and not model.path:
             raise UnknownModel(
                 f"the register stage of {name!r} does not depend on one file named like it, so its model is not known",
@@ -260,21 +264,25 @@ def _meta(dvcfile: str, name: str, value: Any) -> dict[str, Any]:
         raise UserError(f"{dvcfile} cannot be read: {error}", "correct it, then: dvc status") from error
 
 
-def _check_name(name: str, files: list[str]) -> None:
-    """MLflow's registry has one namespace, and a reference is to tell a model's name from a version and an alias."""
-    if not MODEL_NAME.fullmatch(name) or len(name.encode()) > LONGEST_NAME:
+def _check_name(name: str, file: str) -> None:
+    """DVC reads any text as a name, and tags, references and MLflow's registry take fewer."""
+    if not can_be_registered(name):
         raise UserError(
-            f"{files[-1]} declares a model {name!r}; a model's name has letters, digits, '_', '-' and '.' alone, "
-            f"begins with a letter of a to z or a digit and has at most {LONGEST_NAME} bytes",
-            f"rename it under artifacts: {_possible(name)}",
-        )
-    if len(files) > 1:
-        raise UserError(
-            f"{' and '.join(sorted(files))} both declare a model {name!r}; MLflow's registry would mix the two",
-            "give one of them another name under artifacts:",
+            f"{file} declares a model {name!r}, which is no name of a model: {ALLOWED}",
+            f"rename it under artifacts: {possible(name)}",
         )
 
 
-def _possible(name: str) -> str:
-    """A name like `name` that a model can have."""
-    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:LONGEST_NAME].strip("-._") or "model"
+def _refuse_second(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """MLflow's registry has one namespace."""
+    (name, file), (second, second_file) = one, other
+    if name != second:
+        raise UserError(
+            f"{second_file} declares a model {second!r}, which is {name!r} of {file} in MLflow's registry: '.' for '/'",
+            f"rename one of them under artifacts: {second.replace('/', '-').replace('.', '-')}",
+        )
+    files = " and ".join(sorted((file, second_file)))
+    raise UserError(
+        f"{files} both declare a model {name!r}; MLflow's registry would mix the two",
+        "give one of them another name under artifacts:",
+    )

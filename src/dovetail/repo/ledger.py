@@ -6,7 +6,6 @@ DVC and GTO look for it: `pipelines/train=bikes@v1.0.0`. Tags without the folder
 Dovetail's own tags carry what GTO's lack, as trailers of the message.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ from typing import TypeVar
 
 from dovetail.repo.git_values import Tag
 from dovetail.repo.note import ASSIGN, FORCE, PROMOTE, ROLLBACK, UNASSIGN, Note
-from dovetail.repo.tag_names import parse_name
+from dovetail.repo.tag_names import TagName, parse_name
 
 __all__ = ["ASSIGN", "FORCE", "PROMOTE", "ROLLBACK", "UNASSIGN", "Event", "Ledger", "Note", "read"]
 
@@ -181,43 +180,42 @@ def read(tags: Iterable[Tag], check: Check = lambda _: {}, prefix: str = "") -> 
     registrations: dict[tuple[str, str], set[str]] = {}
     deregistrations: dict[str, tuple[str, str, str]] = {}
     counters: dict[str, int] = {}
-    matched = [(tag, match) for tag in tags if tag.annotated and (match := parse_name(tag.name, prefix))]
-    matched.sort(key=lambda pair: (pair[0].time or 0, int(pair[1]["number"] or 0)))
-    for tag, match in matched:
-        model, number = match["model"], int(match["number"] or 0)
-        counters[model] = max(counters.get(model, 0), number)
-        if match["semver"]:
+    named = [(tag, said) for tag in tags if tag.annotated and (said := parse_name(tag.name, prefix))]
+    named.sort(key=lambda pair: (pair[0].time or 0, pair[1].number))
+    for tag, said in named:
+        model, semver = said.model, said.semver
+        counters[model] = max(counters.get(model, 0), said.number)
+        if semver:
             known = versions.setdefault(model, {})
-            if match["cancel"]:
-                known.pop(match["semver"], None)
-                registrations.pop((model, match["semver"]), None)
-                deregistrations[tag.name] = (model, match["semver"], tag.commit)
+            if said.cancel:
+                known.pop(semver, None)
+                registrations.pop((model, semver), None)
+                deregistrations[tag.name] = (model, semver, tag.commit)
             elif tag.target == "commit":
-                agreed = known.get(match["semver"], tag.commit) == tag.commit
-                known[match["semver"]] = tag.commit if agreed else ""
-                registrations.setdefault((model, match["semver"]), set()).add(tag.name)
+                agreed = known.get(semver, tag.commit) == tag.commit
+                known[semver] = tag.commit if agreed else ""
+                registrations.setdefault((model, semver), set()).add(tag.name)
     names = {model: {sha: name for name, sha in reversed(known.items())} for model, known in versions.items()}
-    events = [_event(tag, match, names.get(match["model"], {})) for tag, match in matched if match["alias"]]
+    events = [_event(tag, said, said.alias, names.get(said.model, {})) for tag, said in named if said.alias]
     problems = check([event for event in events if not event.problem])
     checked = [replace(event, problem=problems[event]) if event in problems else event for event in events]
     registered = frozenset(name for names in registrations.values() for name in names)
     return Ledger(tuple(_numbered(checked, versions)), versions, counters, registered, deregistrations)
 
 
-def _event(tag: Tag, match: re.Match[str], semvers: Mapping[str, str]) -> Event:
+def _event(tag: Tag, said: TagName, alias: str, semvers: Mapping[str, str]) -> Event:
     """The event that a tag tells, with what does not fit in the tag itself."""
     note, problem = None, ""
     try:
-        note = None if match["cancel"] else Note.parse(tag.message)
+        note = None if said.cancel else Note.parse(tag.message)
     except ValueError as error:
         problem = str(error)
     if tag.target != "commit":
         problem = f"it names a {tag.target}, not a commit"
     elif not tag.time:
         problem = "its date is none"
-    kind = UNASSIGN if match["cancel"] else note.kind if note else ASSIGN
-    number, semver = int(match["number"] or 0), semvers.get(tag.commit)
-    return Event(match["model"], match["alias"], kind, tag, number, semver, note, problem)
+    kind = UNASSIGN if said.cancel else note.kind if note else ASSIGN
+    return Event(said.model, alias, kind, tag, said.number, semvers.get(tag.commit), note, problem)
 
 
 def _numbered(events: Sequence[Event], versions: Mapping[str, Mapping[str, str]]) -> Iterable[Event]:

@@ -18,6 +18,7 @@ from dovetail.repo.git_values import Tag
 from dovetail.repo.ledger import UNASSIGN, Event, Ledger, read
 from dovetail.values.documents import load_yaml
 from dovetail.values.lineage import PARAMS_FILE
+from dovetail.values.registered_name import registered_name
 
 BytesAt = Callable[[str, str], str]  # model and commit → md5; raises UnknownModel, MissingFile where there is none
 Object = tuple[str, str] | None  # type and full name; None where git lacks it
@@ -111,10 +112,10 @@ def _path(pipeline: str, model: str, params: str) -> str | None:
         return None
     try:
         declared = load_yaml(pipeline)
-        path = declared["artifacts"][model]["path"]
+        path = {registered_name(name): one for name, one in declared["artifacts"].items()}[model]["path"]
         if "${" in path and "vars" not in declared and "\\" not in path:
             path = _VALUE.sub(lambda found: _value(load_yaml(params), found[1]), path)
-    except (yaml.YAMLError, ValueError, RecursionError, KeyError, TypeError):
+    except (yaml.YAMLError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
     return path if isinstance(path, str) and join("", path) == path and "${" not in path else None
 

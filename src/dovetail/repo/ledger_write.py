@@ -8,6 +8,7 @@ from dovetail.repo.git import Git
 from dovetail.repo.ledger import Ledger
 from dovetail.repo.note import Note
 from dovetail.repo.tag_names import alias_tag, version_tag
+from dovetail.values.registered_name import registered_name
 
 
 def write(  # noqa: PLR0913  (a tag is made of no fewer)
@@ -24,7 +25,7 @@ def write(  # noqa: PLR0913  (a tag is made of no fewer)
         TagRefused: when git cannot make a tag.
     """
     artifact, alias = named
-    model = artifact.rpartition("=")[2]
+    model = registered_name(artifact.rpartition("=")[2])
     back = [tag for tag, (of, _, sha) in ledger.deregistrations.items() if (of, sha) == (model, commit)]
     if back and not ledger.semver(model, commit):
         what = f"{', '.join(back)} takes {model} of commit {commit[:8]} back, and GTO takes no second version there"

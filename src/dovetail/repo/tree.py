@@ -19,6 +19,7 @@ from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
 from dovetail.values.names import unknown
+from dovetail.values.registered_name import registered_name
 
 
 class Tree(ABC):
@@ -130,15 +131,17 @@ class Tree(ABC):
         return None
 
     def model(self, name: str) -> Model:
-        """The model of that name.
+        """The model of that name, in MLflow's registry or in dvc.yaml.
 
         Raises:
             UnknownModel: naming the models that there are.
         """
-        if name not in self.models:
-            following = "dovetail list" if self.models else self._remedy_for_unknown(name)
-            raise UnknownModel(unknown(f"dvc.yaml of {self.where}", "model", name, self.models), following)
-        return self.models[name]
+        registered = registered_name(name)
+        if registered not in self.models:
+            following = "dovetail list" if self.models else self._remedy_for_unknown(registered_name(name))
+            known = [model.declared_name for model in self.models.values()]
+            raise UnknownModel(unknown(f"dvc.yaml of {self.where}", "model", name, known), following)
+        return self.models[registered]
 
     def lineage(self, model: Model) -> Lineage:
         """What made the bytes of `model` that lie in this tree.
@@ -190,7 +193,7 @@ class Tree(ABC):
             names = ", ".join(inner.path for inner in found) or "none"
             raise MissingFile(
                 f"the folder {ref.path} of model {model.name!r} holds not one model file but: {names}",
-                f"name the file in dvc.yaml: artifacts: {{{model.name}: {{path: …}}}}",
+                f"name the file in dvc.yaml: artifacts: {{{model.declared_name}: {{path: …}}}}",
             )
         return found[0]
 

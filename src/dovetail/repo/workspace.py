@@ -169,8 +169,9 @@ class Workspace:
         """
         commit = self.git.commit(rev)
         trees: tuple[Tree, ...] = (self.at(commit), self.tree) if commit else (self.tree,)
-        folder = next((tree.declared.models[model].folder for tree in trees if model in tree.declared.models), "")
-        return artifact_name(model, posixpath.join(self.git.prefix, folder).strip("/"))
+        found = (tree.declared.models[model] for tree in trees if model in tree.declared.models)
+        name, folder = next(((one.declared_name, one.folder) for one in found), (model, ""))
+        return artifact_name(name, posixpath.join(self.git.prefix, folder).strip("/"))
 
     def dag(self) -> "Dag":
         """The stages of the working tree, to be gone through."""

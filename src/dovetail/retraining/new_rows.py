@@ -188,9 +188,8 @@ def label_column(model: Model, card: Mapping[str, Any], settings: RetrainSetting
     """The label's column in the raw table: the one that is set, else the only one that the model does not take."""
     named = [*settings.columns.values(), *([settings.raw_label] if settings.raw_label else [])]
     if unknown := sorted(set(named) - set(shape.types)):
-        what = (
-            f"artifacts.{model.name}.meta.retrain names columns that {shape.path} does not have: {', '.join(unknown)}"
-        )
+        place = f"artifacts.{model.declared_name}.meta.retrain"
+        what = f"{place} names columns that {shape.path} does not have: {', '.join(unknown)}"
         raise UserError(what, f"use {', '.join(shape.types)}")
     if settings.raw_label:
         return settings.raw_label

@@ -24,6 +24,7 @@ from dovetail.system.processes import interruptible
 from dovetail.tracking.connection import Tracking
 from dovetail.values.answer import Answer
 from dovetail.values.reading import reading_of
+from dovetail.values.registered_name import registered_name
 from dovetail.values.tables import open_table
 
 # These gates ask for what is done after the branch is made: `next` says how. They say nothing about the candidate.
@@ -155,6 +156,7 @@ def retrain(
         OutsideError: when git, MLflow or the remote refuses.
         Interrupted: after Ctrl-C or a signal; the message says what is made.
     """
+    request = replace(request, model=registered_name(request.model))
     if request.dry_run:
         return _retrain(workspace, tracking, request, tell)
     with exclusive(tracking.root, "dovetail-retrain", 0):
@@ -202,7 +204,7 @@ def _plan(
     model = tree.model(request.model)
     name = branches.branch_name(model.name, now)
     branches.check_name(workspace.git, name)
-    settings = parse_settings(model.name, model.retrain)
+    settings = parse_settings(model.declared_name, model.retrain)
     lineage = tree.lineage(model)
     raw = choose_table(raw_tables(tree, lineage), request.into or settings.into, model.name)
     files, how = tables_in(tree, raw), reading_of(raw.ref.path, lineage.stages)
@@ -214,7 +216,7 @@ def _plan(
         known = branches.keys(workspace.git.content(commit.sha, raw.record), f"{commit.sha[:8]}:{raw.record}")
         card = card_of(tree, model)
         label = label_column(model, card, settings, shape)
-        target = Target(model.name, shape, settings, label, card.get("classes"))
+        target = Target(model.declared_name, shape, settings, label, card.get("classes"))
         if request.data == FEEDBACK:
             rows = from_log(log_folder(tracking.root, model.name), target, known)
         else:

@@ -3,6 +3,7 @@
 import json
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from dovetail.models.reader import format_of
 from dovetail.models.unsupported import SUFFIXES as UNSUPPORTED_SUFFIXES
 from dovetail.registration import probe, script_uris
 from dovetail.repo.dvc_files import is_in
-from dovetail.repo.dvc_values import RECEIPTS, Model, Out
+from dovetail.repo.dvc_values import Model, Out
 from dovetail.repo.saved_model import SUFFIXES as MODEL_SUFFIXES
 from dovetail.repo.workspace import Workspace
 from dovetail.scaffold.file_change import FileChange, text_of
@@ -23,6 +24,7 @@ from dovetail.tracking.connection import Tracking
 from dovetail.values.answer import Answer
 from dovetail.values.documents import load_yaml
 from dovetail.values.finding import Finding
+from dovetail.values.registered_name import ALLOWED, can_be_registered, possible, registered_name
 
 _IGNORED = ["/mlflow.db*", "/mlruns/"]
 _MOST_NAMES = 50
@@ -76,6 +78,9 @@ def init(workspace: Workspace, tracking: Tracking, request: InitRequest = InitRe
         UserError: when no model or more than one is found, it cannot be registered, or dvc.yaml cannot be added to.
     """
     name, path = _chosen(workspace, request)
+    if not can_be_registered(name):
+        what = f"{name!r} is no name of a model: {ALLOWED}"
+        raise UserError(what, f"dovetail init {possible(name)} --path {shlex.quote(path)}")
     looked = _looked(workspace, name, path)
     if looked.problem:
         raise UserError(f"{path} cannot be registered as it is: {looked.problem}", looked.remedy)
@@ -89,14 +94,15 @@ def init(workspace: Workspace, tracking: Tracking, request: InitRequest = InitRe
 
 def _chosen(workspace: Workspace, request: InitRequest) -> tuple[str, str]:
     declared = workspace.tree.declared.models
-    if request.model and request.model in declared and request.path in (None, declared[request.model].path):
-        return request.model, declared[request.model].path
+    asked = declared.get(registered_name(request.model)) if request.model else None
+    if asked and request.path in (None, asked.path):
+        return asked.declared_name, asked.path
     if request.path:
         path = workspace.relative(request.path)
         return request.model or _name(path), path
     if request.model is None and len(declared) == 1:
-        ((name, model),) = declared.items()
-        return name, model.path
+        (model,) = declared.values()
+        return model.declared_name, model.path
     candidates = sorted(set(_models(workspace)))
     looks = {path: _looked(workspace, _name(path), path) for path in candidates} if len(candidates) > 1 else {}
     found = [path for path in candidates if path not in looks or not looks[path].problem]
@@ -129,7 +135,7 @@ def _is_model(file: Path, out: Out) -> bool:
 
 
 def _name(path: str) -> str:
-    return re.sub(r"[^\w-]+", "-", Path(path).stem).strip("-") or "model"
+    return possible(re.sub(r"[^\w-]+", "-", Path(path).stem))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +181,17 @@ def _changes(workspace: Workspace, name: str, path: str, allow: tuple[str, ...])
     folder = posixpath.dirname(dvc_yaml)
     before = text = text_of(workspace.root / dvc_yaml)
     known = load_yaml(text) or {}
-    if name not in (known.get("artifacts") or {}) and name not in workspace.tree.declared.models:
+    registered = registered_name(name)
+    if name not in (known.get("artifacts") or {}) and registered not in workspace.tree.declared.models:
         entry = f"path: {_quoted(posixpath.relpath(path, folder or '.'))}\ntype: model"
         if allow:
             entry += f"\nmeta: {{gates: {{pickle: {{allow: [{', '.join(allow)}]}}}}}}"
         text = add_entry(text, "artifacts", name, entry, dvc_yaml)
-    receipt = f"{RECEIPTS}/{name}.json"
+    receipt = Model(registered, path).receipt
     if not any(out.path == receipt for stage in workspace.pipeline.stages for out in stage.outs):
         stages = known.get("stages") or {}
-        called = next(one for one in ("register", f"register-{name}", f"dovetail-{name}") if one not in stages)
+        named = registered.replace(".", "-")  # as DVC takes it in the name of a stage
+        called = next(one for one in ("register", f"register-{named}", f"dovetail-{named}") if one not in stages)
         deps = [path, *_reports(workspace, path)]
         shown = ", ".join(_quoted(posixpath.relpath(dep, folder or ".")) for dep in deps)
         out = posixpath.relpath(receipt, folder or ".")

@@ -64,7 +64,7 @@ def settings(ref: str, options: ServeOptions, verb: str = "serve", start: Path |
     Raises:
         UserError: when `ref` names something that is not served, or the trust file is none.
     """
-    named = parse(ref, frozenset({ref}))
+    named = parse(ref, None)
     if not isinstance(named, ByAlias | ByVersion):
         raise UserError(f"{ref} is no alias and no version of a model", f"dovetail {verb} MODEL@production")
     root, has_ledger = _root(start)

@@ -14,6 +14,7 @@ from dovetail.errors import MissingFile, OutsideError, Untrusted
 from dovetail.repo.binding import Binding, Shown, binding
 from dovetail.repo.ledger import read
 from dovetail.values.reference import PRODUCTION
+from dovetail.values.registered_name import registered_name
 
 if TYPE_CHECKING:
     from dovetail.repo.workspace import Workspace
@@ -39,7 +40,7 @@ def write_trust(workspace: "Workspace", tracking: "Tracking", request: TrustRequ
         Untrusted: when MLflow shows something else.
         OutsideError: when MLflow does not answer, or the file cannot be written.
     """
-    model, alias, file = request.model, request.alias, request.file
+    model, alias, file = registered_name(request.model), request.alias, request.file
     with tracking.store() as store:
         version = store.version_of_alias(model, alias)
     if version is None or version.md5 is None:

@@ -13,6 +13,7 @@ import yaml
 
 from dovetail import joblib_model, native_model
 from dovetail.errors import UserError
+from dovetail.models import network_file
 from dovetail.models.reader import format_of
 from dovetail.tracking.artifacts import copy, packaged_name
 from dovetail.values import tag_keys
@@ -78,7 +79,7 @@ def save(folder: Path, content: ModelContent, logged: LoggedModel) -> None:
     for path, written in template.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(written)
-    copy(content.file, folder / _DATA / packaged_name(content.file.name))
+    copy(content.file, folder / _DATA / _name_of(content.file))
     truths = [column["name"] for column in (content.card or {}).get("inputs", ()) if column.get("boolean")]
     described = {
         **template.described,
@@ -101,19 +102,27 @@ def paths(content: ModelContent) -> list[str]:
     if content.file.is_dir():
         return [file.relative_to(content.file).as_posix() for file in content.file.rglob("*") if not file.is_dir()]
     template = _template(*_described(content))
-    return [*template.files, f"{_DATA}/{packaged_name(content.file.name)}", MLMODEL_FILE_NAME]
+    return [*template.files, f"{_DATA}/{_name_of(content.file)}", MLMODEL_FILE_NAME]
 
 
-def _described(content: ModelContent) -> tuple[str, tuple[str, ...], str, str]:
-    """All that a package depends on but for the model's bytes: card, requirements, the file's name and its flavor."""
-    kind = format_of(content.file)
+def _name_of(file: Path) -> str:
+    """The name of the model's file in its package: a loader of MLflow's looks for one, Dovetail's takes any."""
+    network = network_file.kind_of(file)
+    return network.name if network else packaged_name(file.name)
+
+
+def _described(content: ModelContent) -> tuple[str, tuple[str, ...], str, str, network_file.NetworkFile | None]:
+    """All that a package depends on but for the model's bytes: card, requirements, the file's name, flavor and kind."""
+    kind, network = format_of(content.file), network_file.kind_of(content.file)
     flavor = [kind, native_model.flavor_of(content.file.read_bytes())] if kind else None
-    name = packaged_name(content.file.name)
-    return json.dumps(content.card), tuple(content.requirements), name, json.dumps(flavor)
+    name = network.name if network else packaged_name(content.file.name)
+    return json.dumps(content.card), tuple(content.requirements), name, json.dumps(flavor), network
 
 
 @lru_cache(maxsize=8)
-def _template(card: str, requirements: tuple[str, ...], name: str, native: str) -> _Template:
+def _template(
+    card: str, requirements: tuple[str, ...], name: str, native: str, network: network_file.NetworkFile | None
+) -> _Template:
     """What MLflow makes of a model of that card and flavor whose file, here an empty one, has that name.
 
     Raises:
@@ -130,14 +139,19 @@ def _template(card: str, requirements: tuple[str, ...], name: str, native: str) 
         empty.touch()
         mlflow.pyfunc.save_model(
             str(folder),
-            loader_module=loader.__name__.rsplit(".", 1)[1],
-            data_path=str(empty),
-            code_paths=[str(file) for file in loader.FILES],
+            loader_module=network.loader if network else loader.__name__.rsplit(".", 1)[1],
+            data_path=None if network else str(empty),
+            code_paths=None if network else [str(file) for file in loader.FILES],
             mlflow_model=(described := Model()),
-            signature=signature_of(known),
+            signature=signature_of(known, with_method=network is None),
             input_example=example_of(known),
             pip_requirements=list(requirements),
         )
+        if network:
+            _add_flavor(described, network, requirements)
+            (folder / _DATA).mkdir()
+            for beside, text in network.beside.items():
+                (folder / _DATA / beside).write_text(text, encoding="utf-8")
         if flavor:
             described.add_flavor(
                 flavor[0], data=f"{_DATA}/{name}", code=_CODE, **flavor[1], **_version(flavor[0], requirements)
@@ -153,6 +167,15 @@ def _template(card: str, requirements: tuple[str, ...], name: str, native: str) 
         )
 
 
+def _add_flavor(described: Any, network: network_file.NetworkFile, requirements: Sequence[str]) -> None:
+    """Say in MLmodel what MLflow's own flavor says of such a model."""
+    required = {name: pin for name, _, pin in (line.partition("==") for line in requirements)}
+    flavor, said = network.flavor
+    described.add_flavor(flavor, **said, **{network.version_key: required.get(network.packages[0], "")})
+    if network.data:
+        described.flavors["python_function"]["data"] = network.data
+
+
 def _version(flavor: str, requirements: Sequence[str]) -> dict[str, str]:
     """The version of the flavor's library that is required, as MLflow's flavor says it."""
     required = {name: pin for name, _, pin in (line.partition("==") for line in requirements)}
@@ -160,8 +183,8 @@ def _version(flavor: str, requirements: Sequence[str]) -> dict[str, str]:
     return {_VERSION_KEYS[flavor]: found[0]} if found else {}
 
 
-def signature_of(card: Mapping[str, Any] | None) -> "ModelSignature | None":
-    """The card's columns in MLflow's types, and the `method` that the loader understands."""
+def signature_of(card: Mapping[str, Any] | None, *, with_method: bool = True) -> "ModelSignature | None":
+    """The card's columns in MLflow's types, and the `method` that the loader understands, if it is Dovetail's."""
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
@@ -177,8 +200,8 @@ def signature_of(card: Mapping[str, Any] | None) -> "ModelSignature | None":
             f"the model's card does not describe inputs and output: {error!r}",
             "correct what writes it, then: dvc repro",
         ) from error
-    method = ParamSchema([ParamSpec("method", "string", "predict")])
-    return ModelSignature(Schema(inputs), Schema(outputs), method)
+    params = {"params": ParamSchema([ParamSpec("method", "string", "predict")])} if with_method else {}
+    return ModelSignature(Schema(inputs), Schema(outputs), **params)
 
 
 def _signature_type(column: Mapping[str, Any]) -> str:

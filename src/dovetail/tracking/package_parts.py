@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from dovetail.models import folder_model
+from dovetail.models import folder_model, network_file
 from dovetail.models.folder_md5 import SUFFIX
+from dovetail.models.network_file import packaged_model
 from dovetail.models.reader import loader_of
 from dovetail.tracking.client import md5
 from dovetail.tracking.package_digest import MLMODEL
@@ -32,19 +33,23 @@ def _differing(folder: Path, model_md5: str | None, onnx_md5: str | None, expect
             yield "model"
         return
     models = [file for file in (folder / "data").glob("*") if file.is_file()]
-    loader = loader_of(models[0] if models else None)
-    ours = {file.name: file.read_bytes() for file in loader.FILES}
+    model = packaged_model(folder)
+    network = network_file.kind_of(model) if model else None
+    loader = loader_of(model)
+    named = network.loader if network else loader.__name__.rpartition(".")[2]
+    ours = {} if network else {file.name: file.read_bytes() for file in loader.FILES}
     there = {file.name: _read(file) for file in (folder / "code").glob("*") if file.name != "__pycache__"}
-    if there != ours:
+    beside = {name: text.encode() for name, text in network.beside.items()} if network else {}
+    if there != ours or {file.name: _read(file) for file in models if file != model} != beside:
         yield "loader"
-    if _loader_module(folder / MLMODEL) != loader.__name__.rpartition(".")[2]:
+    if _loader_module(folder / MLMODEL) != named:
         yield "MLmodel"
     if expected and pins(folder) != list(expected):
         yield "requirements"
     compiled = folder / COMPILED_FILE
     if (onnx_md5 or compiled.exists()) and not (compiled.is_file() and md5(str(compiled)) == onnx_md5):
         yield "compiled file"
-    if [md5(str(file)) for file in models] != [model_md5]:
+    if model is None or md5(str(model)) != model_md5:
         yield "model"
 
 

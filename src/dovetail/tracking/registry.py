@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.models import folder_model
+from dovetail.models.network_file import model_in, packaged_model
 from dovetail.tracking import artifacts, model_package, package_parts, tag_migration, turn
 from dovetail.tracking.client import StoreClient, md5, none_if_missing, pages, unless_there
 from dovetail.tracking.found_runs import Run
@@ -146,8 +147,8 @@ class Registry(StoreClient):
             return None
         with none_if_missing():
             location = self._client.get_model_version_download_uri(version.model, str(version.number))
-            for file in list_artifacts(f"{location}/data"):
-                return md5(download_artifacts(f"{location}/{file.path}"))
+            if name := model_in(Path(file.path).name for file in list_artifacts(f"{location}/data")):
+                return md5(download_artifacts(f"{location}/data/{name}"))
         return None
 
     @contextmanager
@@ -157,7 +158,7 @@ class Registry(StoreClient):
             if version.is_folder:
                 yield folder
                 return
-            yield next((file for file in (folder / "data").glob("*") if file.is_file()), None)
+            yield packaged_model(folder)
 
     def compiled_md5(self, version: Version) -> str | None:
         """The digest, from its bytes, of the compiled file of `models:/<name>/<version>`; None where it has none."""

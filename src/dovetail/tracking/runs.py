@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.models import folder_model
+from dovetail.models.network_file import model_in, packaged_model
 from dovetail.models.reader import kind_of
 from dovetail.tracking import artifacts, model_package, tag_migration
 from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, pages, unless_there
@@ -270,14 +271,14 @@ class Runs(StoreClient):
                 if artifact.is_folder:
                     with artifacts.reading(location) as found:
                         return folder_model.digest(found)
-                name = artifacts.packaged_name(Path(artifact.path).name)
                 if folder := artifacts.local(location):
-                    if (folder / "data" / name).is_file():
-                        return md5(str(folder / "data" / name))
+                    if file := packaged_model(folder):
+                        return md5(str(file))
                     continue
-                from mlflow.artifacts import download_artifacts
+                from mlflow.artifacts import download_artifacts, list_artifacts
 
-                return md5(download_artifacts(f"{location}/data/{name}"))
+                if name := model_in(Path(file.path).name for file in list_artifacts(f"{location}/data")):
+                    return md5(download_artifacts(f"{location}/data/{name}"))
         return None
 
 

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from dovetail.values.registered_name import DVC_NAME, registered_name
+
 PRODUCTION, STAGING = "production", "staging"  # the aliases that a bare reference means, in this order
 STANDARD = (PRODUCTION, STAGING, "champion", "challenger", "candidate", "canary", "shadow")  # nobody mistypes these
 
@@ -72,9 +74,8 @@ class ByPath:
 
 Reference = ByVersion | ByAlias | ByRun | ByCommit | ByDigest | ByPath
 
-MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-LONGEST_NAME = 200  # bytes; files are called after it, and may have 255
-_NAME = rf"(?P<model>{MODEL_NAME.pattern})"
+_WORD = re.compile(r"[A-Za-z0-9][\w.-]*")  # the name of a model in MLflow's registry
+_NAME = rf"(?P<model>{_WORD.pattern}|{DVC_NAME.pattern})"
 _FORMS: list[tuple[re.Pattern[str], type[Reference]]] = [
     (re.compile(r"(?P<md5>[0-9a-f]{32}(\.dir)?)"), ByDigest),
     (re.compile(r"runs:/(?P<run_id>[0-9a-f]+)"), ByRun),
@@ -86,14 +87,22 @@ _FORMS: list[tuple[re.Pattern[str], type[Reference]]] = [
 ]
 
 
-def parse(text: str, models: frozenset[str]) -> Reference:
-    """What `text` names; a bare word is a model if one of `models` is called so, else a path."""
+def parse(text: str, models: frozenset[str] | None) -> Reference:
+    """What `text` names; models are called as in MLflow's registry or as in dvc.yaml.
+
+    A bare word is a model if one of `models` is called so, else a path, and so is what has a `/` in front of `@` or a
+    version. None: whatever can be the name of a model is one.
+    """
     for form, kind in _FORMS:
         if match := form.fullmatch(text.strip()):
             found = match.groupdict()
-            if kind is ByAlias and found.get("alias") is None and found["model"] not in models:
+            model = registered_name(found.get("model") or "")
+            is_known = models is None or model in models
+            is_bare = kind is ByAlias and found.get("alias") is None
+            may_be_path = "/" in (found.get("model") or "") and kind is not ByCommit and "models:/" not in text
+            if (is_bare or may_be_path) and not is_known:
                 continue
             if kind is ByVersion:
-                return ByVersion(found["model"], int(found["version"]))
-            return kind(**found)  # type: ignore[arg-type]  # the groups of each form are its kind's fields
+                return ByVersion(model, int(found["version"]))
+            return kind(**found | ({"model": model} if model else {}))  # type: ignore[arg-type]  # the groups of each form are its kind's fields
     return ByPath(text)

@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import yaml
-
 from dovetail.compiling import compiled_model
 from dovetail.errors import OutsideError, Untrusted
 from dovetail.models import folder_model
 from dovetail.models.folder_md5 import SUFFIX
+from dovetail.models.mlflow_folder import MLMODEL
+from dovetail.models.network_file import packaged_model
 from dovetail.serving.key_file import key, user_key_file
 from dovetail.serving.trust import NONE
 from dovetail.tracking.package_digest import package_digest
@@ -122,11 +122,8 @@ def is_whole(folder: Path, md5: str) -> bool:
     """Whether the copy's model, a file or all of the folder, has the digest."""
     if md5.endswith(SUFFIX):
         return folder.is_dir() and folder_model.digest(folder) == md5
-    try:
-        about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-        return _md5(folder / about["flavors"]["python_function"]["data"]) == md5
-    except (KeyError, TypeError, ValueError, FileNotFoundError, NotADirectoryError, yaml.YAMLError):
-        return False
+    file = packaged_model(folder)
+    return (folder / MLMODEL).is_file() and file is not None and _md5(file) == md5
 
 
 def _md5(file: Path) -> str | None:

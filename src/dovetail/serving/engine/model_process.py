@@ -18,8 +18,9 @@ from typing import Any
 from dovetail.compiling import compiled_model
 from dovetail.compiling.compiled_model import Compiled, is_same
 from dovetail.joblib_model import METHODS, JoblibModel
-from dovetail.models import folder_model
+from dovetail.models import folder_model, network_file
 from dovetail.models.folder_md5 import SUFFIX
+from dovetail.models.network_file import packaged_model
 from dovetail.models.reader import read, read_at
 from dovetail.serving.engine import forest_predictor, frames
 from dovetail.serving.engine.model_values import column, dumped, listed
@@ -242,13 +243,16 @@ def _read(folder: Path, about: Mapping[str, Any], md5: str, allow: Sequence[str]
             raise ValueError(f"the folder (md5 {actual}) is not what was registered ({md5}); it was not loaded")
         os.dup2(1, 2)  # some frameworks tell at length what they find on the machine
         return read_at(folder)
-    flavor = about["flavors"].get("python_function", {})
-    if flavor.get("loader_module") not in LOADERS:
+    flavor, file = about["flavors"].get("python_function", {}), packaged_model(folder)
+    network = file and network_file.kind_of(file)
+    if file is None or flavor.get("loader_module") not in ([network.loader] if network else LOADERS):
         raise ValueError("it was not registered by Dovetail; use mlflow models serve")
-    content = (folder / flavor["data"]).read_bytes()
+    content = file.read_bytes()
     if (actual := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
-        raise ValueError(f"{flavor['data']} (md5 {actual}) is not what was registered ({md5}); it was not unpickled")
-    return read(content, allow)
+        raise ValueError(f"{file.name} (md5 {actual}) is not what was registered ({md5}); it was not unpickled")
+    if network:
+        os.dup2(1, 2)  # as for a folder
+    return read(content, allow, file)
 
 
 def _open(file: Path, md5: str) -> tuple[Compiled | None, str | None]:
