@@ -102,7 +102,7 @@ def _top_level_plots(repo: "Repo") -> Iterator[str]:
 
 def _confusions(repo: "Repo", outs: Iterable[tuple[Any, str]]) -> Iterator[tuple[str, tuple[str, str]]]:
     """The plots that DVC draws as a table of confusion, with the fields that it counts."""
-    drawn = [(path, out.plot) for out, path in outs if isinstance(out.plot, Mapping)]
+    drawn: list[tuple[str, Any]] = [(path, out.plot) for out, path in outs if isinstance(out.plot, Mapping)]
     for dvcfile, plots in repo.index._plots.items():  # noqa: SLF001  (as above)
         folder = posixpath.dirname(_relative(repo, dvcfile))
         for entry in plots:
