@@ -2,11 +2,12 @@
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import UnknownModel, UserError
+from dovetail.repo import dvc_plots
 from dovetail.repo.dvc_files import address, join, one_command, param_name
 from dovetail.repo.dvc_values import RECEIPTS, Declared, Model, Out, Stage
 from dovetail.values.documents import Unreadable, entries, load_yaml, mapping, text
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage as DvcStage
 
-_CONFUSION = ("confusion", "confusion_normalized")
 REPORT_SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".csv", ".png", "")  # what lies beside a model, named like it
 
 
@@ -33,8 +33,8 @@ def declared(repo: "Repo") -> Declared:
     return Declared(
         models=_models(repo, _register_stages(stages, relative)),
         metrics=frozenset(path for out, path in outs if out.metric) | frozenset(_top_level_metrics(repo)),
-        plots=frozenset(path for out, path in outs if out.plot) | frozenset(_top_level_plots(repo)),
-        confusions=dict(_confusions(repo, outs)),
+        plots=frozenset(path for out, path in outs if out.plot) | frozenset(dvc_plots.top_level(repo, relative)),
+        confusions=dict(dvc_plots.confusions(repo, outs, relative)),
         params=frozenset(_top_level_params(repo)),
         outs={path: addresses[out.stage] for out, path in outs if out.stage in addresses},
         wdirs={
@@ -87,37 +87,6 @@ def _top_level_params(repo: "Repo") -> Iterator[str]:
     from dvc.repo.params.show import _collect_top_level_params
 
     return (join("", str(repo.fs.as_posix(path))) for path in _collect_top_level_params(repo))
-
-
-def _top_level_plots(repo: "Repo") -> Iterator[str]:
-    """The files and folders that the `plots:` at the top of a dvc.yaml draw."""
-    from dvc.repo.plots import infer_data_sources
-
-    for dvcfile, plots in repo.index._plots.items():  # noqa: SLF001  (DVC gives it no other way without reading the files)
-        folder = posixpath.dirname(_relative(repo, dvcfile))
-        for entry in plots:
-            for name, options in entry.items() if isinstance(entry, Mapping) else ((entry, None),):
-                yield from (join(folder, str(source)) for source in infer_data_sources(name, options))
-
-
-def _confusions(repo: "Repo", outs: Iterable[tuple[Any, str]]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """The plots that DVC draws as a table of confusion, with the fields that it counts."""
-    drawn: list[tuple[str, Any]] = [(path, out.plot) for out, path in outs if isinstance(out.plot, Mapping)]
-    for dvcfile, plots in repo.index._plots.items():  # noqa: SLF001  (as above)
-        folder = posixpath.dirname(_relative(repo, dvcfile))
-        for entry in plots:
-            drawn += (
-                [(join(folder, str(name)), how) for name, how in entry.items()] if isinstance(entry, Mapping) else []
-            )
-    for path, how in drawn:
-        if isinstance(how, Mapping) and how.get("template") in _CONFUSION:
-            x, y = how.get("x"), how.get("y")
-            if isinstance(y, Mapping) and len(y) == 1:  # of a plot that has a name of its own: file → field
-                ((file, y),) = y.items()
-                path = join(posixpath.dirname(path), str(file))  # noqa: PLW2901
-                x = x.get(file) if isinstance(x, Mapping) else x
-            if isinstance(x, str) and isinstance(y, str):
-                yield path, (x, y)
 
 
 def stages(repo: "Repo") -> list[Stage]:
