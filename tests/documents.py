@@ -20,6 +20,7 @@ SERVERS = {  # what a line begins with, the port that it is said to be on, and w
     "mlflow models serve": ("5001", "ping"),
     "dovetail serve iris@production": ("5002", "ping"),
     "dovetail serve wine@production": ("5003", "ping"),
+    "dovetail serve churn@production": ("5004", "ping"),
 }
 
 

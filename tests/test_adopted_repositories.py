@@ -90,7 +90,7 @@ ADOPTED = {
                 },
             },
         },
-        ("model", "models/model.pkl", ["models/model.pkl", "results/train/metrics.json"]),
+        ("example-get-started-experiments", "models/model.pkl", ["models/model.pkl", "results/train/metrics.json"]),
     ),
     # Paths from params.yaml; tables that are pickles, too; a stage that always runs.
     "iterative/demo-bank-customer-churn": (
@@ -107,7 +107,7 @@ ADOPTED = {
                 "train": {"models_dir": "models", "model_fname": "clf.joblib"},
             },
         },
-        ("clf", "models/clf.joblib", ["models/clf.joblib"]),
+        ("demo-bank-customer-churn", "models/clf.joblib", ["models/clf.joblib"]),
     ),
     # Transformers beside the model; a folder of results.
     "1Khizar/Credit-Risk-Model-Building": (
@@ -120,7 +120,7 @@ ADOPTED = {
                 }
             }
         },
-        ("model", "src/models/model.pkl", ["src/models/model.pkl"]),
+        ("Credit-Risk-Model-Building", "src/models/model.pkl", ["src/models/model.pkl"]),
     ),
     # Folders as outs, written with ./ and a slash behind, one with a transformer in it; deps inside of them.
     "11Alexei11/car-prices": (
@@ -142,7 +142,7 @@ ADOPTED = {
             },
             "configs/pipeline-config.yml": {"train": {"train_share": 0.8}},
         },
-        ("model", "data/stages/train/model.pkl", ["data/stages/train/model.pkl"]),
+        ("car-prices", "data/stages/train/model.pkl", ["data/stages/train/model.pkl"]),
     ),
     # Pipelines in folders, each with a dvc.yaml and params; stages that run at the root; no dvc.yaml there.
     "Kiennguyen08/income_pipeline_tpbank": (
@@ -158,7 +158,11 @@ ADOPTED = {
                 "stages": {"predict": stage(["predictions.csv"], ["models/model.joblib"], wdir="../..")}
             },
         },
-        ("model", "models/model.joblib", ["../../models/model.joblib", "../../reports/train/metrics.json"]),
+        (
+            "income_pipeline_tpbank",
+            "models/model.joblib",
+            ["../../models/model.joblib", "../../reports/train/metrics.json"],
+        ),
     ),
     # One stage whose data are by `dvc add`.
     "2024aa05042/mlops-assignment-1": (
@@ -236,7 +240,7 @@ def registers(project, dvc_yaml):
 @pytest.mark.parametrize("repository", ADOPTED)
 def test_a_public_repository_is_adopted_by_init_alone(tmp_path, repository):
     files, (name, path, deps) = ADOPTED[repository]
-    project = made(tmp_path / "repo", files)
+    project = made(tmp_path / repository.rpartition("/")[2], files)
     answer = project.json("init", "--yes")
     assert (answer["model"], answer["path"]) == (name, path)
     dvc_yaml = next(iter(files))

@@ -59,8 +59,8 @@ def test_a_table_fits_the_terminal_and_breaks_between_words(monkeypatch, room):
     assert words <= {word for line in lines for word in line.split()}
 
 
-def on_a_terminal(project, *command, width=80, **env):
-    """What a command prints on a terminal, both streams, and its exit code."""
+def on_a_terminal(project, *command, width=80, typed="", **env):
+    """What a command prints on a terminal, both streams, and its exit code; `typed` is what it is answered."""
     mine, theirs = pty.openpty()
     subprocess.run(["stty", "cols", str(width)], stdin=theirs, check=True)
     env = {**os.environ, "PATH": commands.path(plain=True), "TERM": "xterm", **env}  # the server's streams are pipes
@@ -68,6 +68,7 @@ def on_a_terminal(project, *command, width=80, **env):
     said = b""
     with subprocess.Popen(command, cwd=project.root, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as asked:
         os.close(theirs)
+        os.write(mine, typed.encode())
         while True:
             try:
                 part = os.read(mine, 4096)
@@ -93,6 +94,14 @@ def test_promote_tells_each_gate_as_it_is_decided_and_in_a_pipe_nothing(register
     assert "\x1b" not in piped.stdout
     always = registered.run("dovetail", "--color", "always", "promote", "m", "--dry-run", plain=True).stdout
     assert "\x1b[32mpass" in always
+
+
+def test_init_shows_what_it_would_write_once_and_asks(small):
+    for typed, written in (("n\n", False), ("y\n", True)):
+        said, code = on_a_terminal(small, "dovetail", "init", "n", "--path", "out/m.joblib", typed=typed)
+        assert said.count("+++ b/dvc.yaml") == 1
+        assert ("written; next: dvc repro" in said, code) == (written, 0 if written else 1)
+        assert ("dovetail register n" in (small.root / "dvc.yaml").read_text()) is written
 
 
 def test_a_retraining_tells_each_stage(registered, tmp_path):

@@ -22,7 +22,7 @@ from dovetail.repo.ledger import PROMOTE, Ledger, Note
 from dovetail.repo.ledger_write import write
 from dovetail.repo.workspace import open_workspace
 from dovetail.tracking import connection
-from dovetail.values.environment import Environment
+from dovetail.values.environment import Environment, pinned
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
 
 KINDS = ("data", "params", "code", "metrics", "environment")
@@ -409,6 +409,18 @@ def test_packages_are_compared_where_both_sides_know_theirs():
         {"name": "gone", "a": "1", "b": None},
     ]
     assert compare(a, side(environment=None))["environment"] == []
+
+
+def test_pins_are_read_as_pip_reads_them():
+    text = (
+        "# Python 3.11.7\n\n--index-url x\nNumPy==2.4.1  # why\nskops[rich]==0.16\nruamel.yaml==0.19.0rc1\nopen>=1\n"
+        "other==1 ; python_version < '3'\nsame == 2.*; python_version > '3'\nlocal==1.0+cpu\n-e .\nbad==1.0foo\n"
+    )
+    found = pinned(text)
+    assert found.python == "3.11.7"
+    assert found.packages == {
+        "numpy": "2.4.1", "skops": "0.16", "ruamel-yaml": "0.19.0rc1", "same": "2.*", "local": "1.0+cpu"
+    }  # fmt: skip
 
 
 def test_a_table_that_is_written_otherwise_is_told_from_one_in_another_order(small, tmp_path):

@@ -13,12 +13,46 @@ from documents import (
 )
 from project import ROOT
 
+CHURN = {
+    "prepare.py": """
+import pathlib, random, pandas as pd
+draw = random.Random(0).random
+rows = pd.DataFrame({"calls": [i % 7 for i in range(400)], "tenure": [60 * draw() for _ in range(400)]})
+rows["churned"] = (rows.calls > 3).map({True: "yes", False: "no"})
+pathlib.Path("out").mkdir(exist_ok=True)
+rows[:300].to_csv("out/train.csv", index=False)
+rows[300:].to_csv("out/test.csv", index=False)
+""",
+    "train.py": """
+import joblib, pandas as pd
+from sklearn.tree import DecisionTreeClassifier
+train = pd.read_csv("out/train.csv")
+model = DecisionTreeClassifier(max_depth=1, random_state=0).fit(train[["calls", "tenure"]], train.churned)
+joblib.dump(model, "out/model.joblib")
+""",
+    "evaluate.py": """
+import json, joblib, pandas as pd
+test = pd.read_csv("out/test.csv")
+json.dump({"accuracy": joblib.load("out/model.joblib").score(test[["calls", "tenure"]], test.churned)},
+          open("metrics.json", "w"))
+""",
+    "dvc.yaml": """
+stages:
+  prepare: {cmd: python prepare.py, deps: [prepare.py], outs: [out/train.csv, out/test.csv]}
+  train: {cmd: python train.py, deps: [train.py, out/train.csv], outs: [out/model.joblib]}
+  evaluate:
+    cmd: python evaluate.py
+    deps: [evaluate.py, out/model.joblib, out/test.csv]
+    metrics: [{metrics.json: {cache: false}}]
+""",
+}
 README = ["README.md"]
 REFERENCE_PROJECT = [
     "docs/tutorials/tour.md",
     "docs/howto/somebody-moved-an-alias.md",
     "docs/howto/mlflow-is-lost.md",
 ]  # each goes on where the one before it ended
+ADOPTION = ["docs/howto/adopt-a-repository.md"]
 NOT_RUN = {  # the kinds of `sh` blocks, by what stands in them
     "an installation": "pip install",
     "a server of yours": "mlflow.example.org",
@@ -46,13 +80,36 @@ def test_the_tour_of_the_reference_project_runs_and_prints_what_it_shows(tmp_pat
     assert '"alias":"staging","version":"2"' in "".join(printed.split())  # what the UI was asked
 
 
+@pytest.mark.slow
+def test_a_repository_of_somebody_else_s_gets_to_production_as_the_page_says(tmp_path):
+    project = repository_without_dovetail(tmp_path / "churn")
+    follow(project, ADOPTION, tmp_path)
+    project.replace("dvc.yaml", "type: model", "type: model\n    meta: {gates: {champion: {target: churned}}}")
+    project.replace("train.py", "max_depth=1", "max_depth=2")
+    project.run("dvc", "repro", "-q")
+    project.commit("deeper")
+    promoted = project.json("promote", "churn")
+    assert "accuracy +0 against version 1 (interval" in promoted["gates"][-1]["detail"]
+
+
+def repository_without_dovetail(root):
+    """DVC, git, scripts, a model that is called model; trained and committed."""
+    project = folder_with_commands(root)
+    for name, text in CHURN.items():
+        project.write(name, text)
+    for command in ("git init", "dvc init", "dvc repro"):
+        project.run(*command.split(), "-q")
+    project.commit("trained")
+    return project
+
+
 def clone_commands():
     """The blocks of the README that stand at the beginning of the tour, where they are run: they need a clone."""
     return [block for block in commands_of("README.md") if block in commands_of("docs/tutorials/tour.md")]
 
 
 def test_every_block_of_commands_is_run_or_is_of_a_kind_that_cannot_be():
-    run = {block for page in README + REFERENCE_PROJECT for block in commands_of(page)}
+    run = {block for page in README + REFERENCE_PROJECT + ADOPTION for block in commands_of(page)}
     for file in DOCUMENTS:
         path = file.relative_to(ROOT)
         if path.as_posix() == "docs/reference/commands.md":  # test_demo.py runs these

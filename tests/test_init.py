@@ -4,6 +4,7 @@ import pytest
 from advice import ends, following
 
 from dovetail.errors import UserError
+from dovetail.scaffold.init import _name
 from dovetail.scaffold.yaml_section import add_entry, add_lines
 
 PLAIN = """\
@@ -65,6 +66,22 @@ def test_a_model_is_adopted_under_a_name_with_a_slash(plain):
     plain.run("dvc", "repro", "-q")
     assert plain.store().aliases() == {"pipelines.iris": {"staging": 1}}
     assert plain.run("dovetail", "init", "pipelines/iris").stdout == "pipelines/iris: nothing to do\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "name"),
+    [
+        ("out/model.joblib", "churn", "churn"),
+        ("best_model.pkl", "Credit Risk (2)", "Credit-Risk-2"),
+        ("clf-final.joblib", "été", "t"),
+        ("model.pkl", "…", "model"),
+        ("models/iris.joblib", "churn", "iris"),
+        ("model_of_iris.pkl", "churn", "model_of_iris"),
+        ("out/ä.joblib", "churn", "model"),
+    ],
+)
+def test_a_file_that_is_called_as_any_model_s_gives_the_folder_s_name(tmp_path, path, folder, name):
+    assert _name(path, tmp_path / folder) == name
 
 
 def test_a_class_of_ones_own_is_proposed_to_be_allowed(plain):

@@ -100,6 +100,7 @@ def test_one_page_says_what_show_lineage_history_and_monitor_say(reported):
     assert "m#production#1" in text
     check_self_contained(html)
     assert not (project.root / "build/report.html").exists()  # --json alone writes none
+    assert "build" not in project.run("git", "status", "--porcelain", "--untracked-files=all").stdout
 
 
 def test_names_are_text_and_nothing_else(reported):

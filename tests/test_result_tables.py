@@ -12,6 +12,12 @@ SCORES = """
 json.dump({"accuracy": w / 10, "by": {"region": {"north": {"accuracy": 0.5, "rows": 2}, "süd": {"accuracy": 1}}}},
           open("out/metrics.json", "w"))
 pathlib.Path("out/importance.csv").write_text("feature,importance\\na,0.5\\nb c,-1\\n")
+pathlib.Path("out/sorts.csv").write_text("actual,predicted\\n" + "a,b\\n" * 3 + "b,b\\n" * 2000)
+pathlib.Path("out/signs.json").write_text('[{"is": "+", "said": "-"}]')
+"""
+CONFUSION = """\
+plots:
+  - sorts: {template: confusion, x: actual, y: {out/sorts.csv: predicted}}
 """
 
 
@@ -25,21 +31,28 @@ def texts(project, run, paths):
 
 def test_metrics_by_slice_plots_and_named_files_are_tables_once_also_when_killed_and_made_anew(small):
     small.write("train.py", TRAIN + SCORES)
-    small.replace("dvc.yaml", "outs: [out/m.joblib]", "outs: [out/m.joblib, out/importance.csv]")
+    small.replace("dvc.yaml", "outs: [out/m.joblib]", "outs: [out/m.joblib, out/importance.csv, out/sorts.csv]")
+    small.replace("dvc.yaml", "[out/plots]", "[out/plots, {out/signs.json: {template: confusion, x: is, y: said}}]")
+    small.write("dvc.yaml", (small.root / "dvc.yaml").read_text() + CONFUSION)
     small.replace("dvc.yaml", "meta: {", "meta: {tables: [out/importance.csv], ")
     small.run("dvc", "repro", "-q", "train")
     small.commit("trained")
     small.killed("log_inputs", "register")
     small.run("dovetail", "register")
     (run,) = small.store().runs()
-    asked = "tables/by.region.json", "tables/out/importance.json", "tables/out/plots/p.json"
+    asked = (
+        "tables/by.region.json", "tables/out/importance.json", "tables/out/plots/p.json", "tables/out/sorts.json",
+        "tables/out/signs.json",
+    )  # fmt: skip
     assert logged(run) == set(asked)
     assert run.data.metrics["by.region.north.accuracy"] == 0.5
-    by_region, importance, plot = map(json.loads, texts(small, run, asked))
+    by_region, importance, plot, sorts, signs = map(json.loads, texts(small, run, asked))
     assert by_region["columns"] == ["region", "accuracy", "rows"]
     assert by_region["data"] == [["north", 0.5, 2], ["süd", 1, None]]
     assert importance == {"columns": ["feature", "importance"], "data": [["a", 0.5], ["b c", -1]]}
     assert plot == {"columns": ["x", "y"], "data": [[1, 7]]}
+    assert sorts == {"columns": ["actual ↓ predicted →", "a", "b"], "data": [["a", 0, 3], ["b", 0, 2000]]}
+    assert signs == {"columns": ["is ↓ said →", "+", "-"], "data": [["+", 0, 1], ["-", 0, 0]]}
     before = texts(small, run, asked)
     (small.root / "mlflow.db").unlink()
     small.run("dovetail", "sync")
@@ -108,3 +121,18 @@ def test_what_is_a_table(suffix, text, rows):
     found = small_table.read(text if isinstance(text, bytes) else text.encode(), suffix)
     assert (found and found.rows) == rows
     assert found is None or json.loads(found.text, parse_constant=pytest.fail)["data"] == [list(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text", "rows"),
+    [
+        (".csv", "id,is,said\n1,1,10\n2,10,10\n3,1,1\n", ((1, 1, 1), (10, 0, 1))),  # in the order of numbers
+        (".json", '[{"is": "a", "said": "b"}, {"is": 1, "said": "b"}]', ((1, 0, 0, 1), ("a", 0, 0, 1), ("b", 0, 0, 0))),
+        (".csv", "is,other\n1,1\n", None),
+        (".csv", "is", None),
+        (".csv", "is,said\n" + "".join(f"{n},{n}\n" for n in range(101)), None),  # no classes
+    ],
+)
+def test_a_table_of_confusion_counts_the_records(suffix, text, rows):
+    found = small_table.confusion(text.encode(), suffix, "is", "said")
+    assert (found and found.rows) == rows

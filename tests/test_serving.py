@@ -137,6 +137,13 @@ def test_differs_from_mlflows_server_where_the_documentation_says_so(server, mlf
     assert (said.status, server.ask("/invocations", body, headers).status) == (theirs, ours), said.body
 
 
+def test_a_version_that_says_nothing_of_what_it_takes_is_asked_with_a_table_of_ones_own():
+    settings = Settings(Path(), "m", None, 1, None, ServeOptions(), (), None)
+    described = openapi.document(settings, Signature(None, None, ("predict",)), {"example": None}, 1)
+    page = html.unescape(docs_page.page(described, "http://127.0.0.1:5001"))
+    assert "curl -H 'content-type: text/csv' http://127.0.0.1:5001/invocations --data-binary @rows.csv" in page
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # schemathesis' and hypothesis' own, about how they sample a schema
 def test_what_the_schema_allows_is_answered(server):

@@ -53,6 +53,16 @@ def test_columns_are_found_by_their_names_and_not_by_their_place(tmp_path):
     assert said(model.predict("predict", [40], given)) == [(ROWS["a"] > 20).tolist()]
 
 
+def test_without_a_signature_a_model_gets_the_columns_that_it_was_fitted_on_in_their_order(tmp_path):
+    fitted = DecisionTreeClassifier(random_state=0).fit(ROWS, ROWS["a"] > 20)
+    model = held(tmp_path, fitted, types={})
+    given = {"label": ["x"] * 40, "b": ROWS["b"].tolist(), "id": list(range(40)), "a": ROWS["a"].tolist()}
+    assert said(model.predict("predict", [40], given)) == [(ROWS["a"] > 20).tolist()]
+    (part,) = model.predict("predict", [1], {"a": [1.0], "id": [1]})
+    assert not part[0]
+    assert "b" in json.loads(part[1])["message"]
+
+
 def test_probabilities_of_several_outputs_are_never_cut_into_rows(tmp_path):
     labels = np.column_stack([ROWS["a"] > 20, ROWS["a"] > 5])
     model = held(tmp_path, RandomForestClassifier(5, random_state=0).fit(ROWS, labels))

@@ -29,18 +29,17 @@ def init(model: str | None, path: str | None, yes: bool, as_json: bool) -> None:
     A folder that is no git or no DVC repository is made one first, if you say so. Exit code 1 if something is missing
     and was not written.
     """
-    from dovetail.render.init import proposal
+    from dovetail.render.init import proposal, written
     from dovetail.scaffold.init import InitRequest
     from dovetail.scaffold.init import init as library_call
 
     _made_a_repository(yes=yes, may_ask=not as_json and sys.stdin.isatty())
     with opened() as (workspace, tracking):
         answer = library_call(workspace, tracking, InitRequest(model, path, write=yes))
-        if answer.changes and not yes and not as_json and sys.stdin.isatty():
-            show(answer.as_json(), as_json=False, text=proposal)
-            if click.confirm("Write this?"):
-                answer = library_call(workspace, tracking, InitRequest(model, path, write=True))
-    show(answer.as_json(), as_json=as_json, text=proposal)
+        show(answer.as_json(), as_json=as_json, text=proposal)
+        if answer.changes and not yes and not as_json and sys.stdin.isatty() and click.confirm("Write this?"):
+            answer = library_call(workspace, tracking, InitRequest(model, path, write=True))
+            click.echo(written(answer.as_json()))
     if answer.changes and not answer.written and not as_json:
         click.echo("nothing is written; next: the same with --yes", err=True)
     sys.exit(1 if answer.changes and not answer.written else 0)

@@ -140,7 +140,6 @@ def compare_contents(workspace: Workspace, folder: Path, a: DataFile | None, b: 
 
 
 def _open(workspace: Workspace, folder: Path, file: DataFile | None) -> _Opened:
-    from dovetail.values.table_value import value_digest
     from dovetail.values.tables import is_sheet, is_table, open_table
 
     if file is None:
@@ -154,7 +153,7 @@ def _open(workspace: Workspace, folder: Path, file: DataFile | None) -> _Opened:
             return _Opened(why=f"{ref.path} is no table by its name: {kinds}")
         place = workspace.storage.locate(ref, file.commit, folder)
         table = open_table(place, ref.path, file.how)
-        return _Opened(table, partial(value_digest, table))
+        return _Opened(table, partial(_digest, table))
     except (DataUnavailable, MissingFile) as error:
         return _Opened(why=error.message)
 
@@ -162,7 +161,6 @@ def _open(workspace: Workspace, folder: Path, file: DataFile | None) -> _Opened:
 def _open_folder(workspace: Workspace, folder: Path, file: DataFile) -> _Opened:
     """The files of a folder; where all are Parquet, their rows too, as long as they have the same columns."""
     from dovetail.values.partitions import is_partitioned, open_folder
-    from dovetail.values.table_value import value_digest
 
     inner = {ref.path.removeprefix(f"{file.ref.path}/"): ref for ref in workspace.storage.files(file.ref)}
     listing = {name: ref.md5 for name, ref in inner.items()}
@@ -175,7 +173,13 @@ def _open_folder(workspace: Workspace, folder: Path, file: DataFile) -> _Opened:
         return _Opened(files=listing, why=error.message)
     except ValueError as error:
         return _Opened(files=listing, why=str(error))
-    return _Opened(table, partial(value_digest, table), listing)
+    return _Opened(table, partial(_digest, table), listing)
+
+
+def _digest(table: "Table") -> str:
+    from dovetail.values.table_value import value_digest
+
+    return value_digest(table)
 
 
 def _rows(a: "Table", b: "Table") -> "RowDiff | None":

@@ -48,7 +48,7 @@ def find(workspace: Workspace, made: Lineage, inputs: Sequence[str], target: str
             return TestSet(table, str(target))
         if inputs and target is None and len(others) == 1:
             return TestSet(table, others[0])
-        why = f"which column of {ref.path} is the target"
+        why = f"dvc.yaml does not say which column of {ref.path} is the target, gates: {{champion: {{target: …}}}}"
     return why
 
 

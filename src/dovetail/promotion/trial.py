@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.joblib_model import JoblibModel, NotAllowedError
+from dovetail.models.fitted_columns import fitted_columns
 from dovetail.models.reader import read_at
 from dovetail.system.processes import NoAnswer, Worker, start_worker
 from dovetail.tracking.store import Described, describe
@@ -101,11 +102,12 @@ def _try(trial: Trial, described: Described | Exception) -> TrialResult:
     inputs, optional = described.inputs, described.optional
     if example is not None:
         model.predict(example)
-    predicted = None
+    predicted = row = None
     if trial.table is not None:
-        columns = [name for name in inputs if name in trial.table.columns] or list(trial.table.columns)
-        predicted = _labels(served.estimator, model.predict(described.given(trial.table[columns])))
-    row = example if example is not None else trial.table
+        columns = [name for name in inputs if name in trial.table.columns]
+        row = trial.table[columns or fitted_columns(served.estimator, list(trial.table.columns))]
+        predicted = _labels(served.estimator, model.predict(described.given(row)))
+    row = example if example is not None else row
     missing = timing = None
     if trial.timed and row is not None and len(row):
         missing = _answers_missing(model, row[:1], inputs if trial.missing else optional)

@@ -17,7 +17,10 @@ _LONGEST = 100  # characters of a name
 
 
 def result_tables(tree: Tree, model: Model, lineage: Lineage, plots: Mapping[str, Path]) -> dict[str, str]:
-    """Metrics by slice, and what of the plots and of `meta: {tables: […]}` is a table, by the path in the run."""
+    """Metrics by slice, and what of the plots and of `meta: {tables: […]}` is a table, by the path in the run.
+
+    Of a plot that DVC draws as a table of confusion it is that table, of its records none.
+    """
     found: dict[str, str] = {}
     for path, table in (*_slices(tree, model, lineage), *_files(tree, model, lineage, plots)):
         if len(found) < _MOST:
@@ -39,12 +42,17 @@ def _files(tree: Tree, model: Model, lineage: Lineage, plots: Mapping[str, Path]
         for one in inside:
             path = PurePosixPath(place, *one.relative_to(file).parts)
             if path.suffix in small_table.SUFFIXES and one.stat().st_size <= small_table.LARGEST:
-                yield from _table(path, one.read_bytes())
+                yield from _table(path, one.read_bytes(), tree.declared.confusions.get(str(path)))
     for ref in tree.made(frozenset(model.tables), lineage, files=True):
         with suppress(DovetailError):  # its bytes are nowhere
             yield from _table(PurePosixPath(ref.path), tree.read(ref))
 
 
-def _table(path: PurePosixPath, content: bytes) -> Iterator[tuple[str, SmallTable]]:
-    if len(content) <= small_table.LARGEST and (table := small_table.read(content, path.suffix)):
+def _table(
+    path: PurePosixPath, content: bytes, counted: tuple[str, str] | None = None
+) -> Iterator[tuple[str, SmallTable]]:
+    if len(content) > small_table.LARGEST:
+        return
+    table = small_table.confusion(content, path.suffix, *counted) if counted else None
+    if table := table or small_table.read(content, path.suffix):
         yield str(path.with_suffix("")), table

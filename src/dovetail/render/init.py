@@ -11,6 +11,9 @@ def proposal(answer: dict[str, Any]) -> str:
     lines += [f"{finding['what']}: {finding['why']}; next: {finding['next']}" for finding in answer["findings"]]
     if not answer["changes"]:
         lines.append(f"{answer['model']}: nothing to do")
-    elif answer["written"]:
-        lines.append("written; next: dvc repro")
-    return "\n".join(lines)
+    return "\n".join([*lines, *written(answer).splitlines()])
+
+
+def written(answer: dict[str, Any]) -> str:
+    """That it was written; nothing where it was not."""
+    return "written; next: dvc repro" if answer["written"] else ""

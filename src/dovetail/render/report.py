@@ -111,7 +111,7 @@ def _header(one: dict[str, Any]) -> str:
         chips.append(chip(verdict, {"drift": "bad", "stable": "good"}.get(verdict, "")))
     verified = one["artifact"]["verified"]
     chips.append(chip("bytes verified", "good") if verified else chip("NOT the bytes that the registry holds", "bad"))
-    commit = next(iter(one["commits"]), None)
+    commit = next(reversed(one["commits"]), None)  # the first that holds it
     made = f"{_day(commit['time'])}, {commit['author']}: {commit['summary']}" if commit else "in no commit yet"
     return (
         f'<header class="model"><h1>{title}</h1><p>{escape(made)}</p><div class="chips">{"".join(chips)}</div></header>'
@@ -182,9 +182,9 @@ def _made_by(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
         return f"<code>{escape(text)}</code>"
 
     yield "model", f"{code(one['artifact']['path'])}<br>md5 {code(one['artifact']['md5'])}"
-    for commit in one["commits"][:1]:
-        refs = f" ({escape(', '.join(commit['refs']))})" if commit["refs"] else ""
-        yield "commit", f"{code(commit['sha'][:_SHORT])}{refs}"
+    commits = [f"{code(commit['sha'][:_SHORT])}{_refs(commit)}" for commit in one["commits"]]
+    if commits:
+        yield "commit", commits[-1] + (f", last in {commits[0]}" if len(commits) > 1 else "")
     yield "run", code(one["run_id"])
     yield "fingerprint", code(one["fingerprint"][:16])
     environment = one["environment"]
@@ -199,6 +199,10 @@ def _made_by(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "with", escape(", ".join(f"{name} {version}" for name, version in shown.items()))
     ref = f"{one['model']}/{one['version']}" if one["version"] else f"runs:/{one['run_id']}"
     yield "make it again", code(f"dovetail reproduce {ref}")
+
+
+def _refs(commit: dict[str, Any]) -> str:
+    return f" ({escape(', '.join(commit['refs']))})" if commit["refs"] else ""
 
 
 def _params(params: dict[str, str]) -> str:

@@ -47,6 +47,7 @@ class Declared:
     models: Mapping[str, Model]
     metrics: frozenset[str]  # paths of files or folders, those of the top level of dvc.yaml included
     plots: frozenset[str]
+    confusions: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # plots of that template: their x and y
     params: frozenset[str] = frozenset()  # files of the top level of dvc.yaml: what scripts log, as dvclive does
     outs: Mapping[str, str] = field(default_factory=dict)  # path of each stage's out → the stage
     wdirs: Mapping[str, str] = field(default_factory=dict)  # of the stages that do not run where their dvc.yaml is

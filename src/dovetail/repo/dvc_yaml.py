@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import UnknownModel, UserError
+from dovetail.repo import dvc_plots
 from dovetail.repo.dvc_files import address, join, one_command, param_name
 from dovetail.repo.dvc_values import RECEIPTS, Declared, Model, Out, Stage
 from dovetail.values.documents import Unreadable, entries, load_yaml, mapping, text
@@ -31,7 +32,8 @@ def declared(repo: "Repo") -> Declared:
     return Declared(
         models=_models(repo, _register_stages(stages, relative)),
         metrics=frozenset(path for out, path in outs if out.metric) | frozenset(_top_level_metrics(repo)),
-        plots=frozenset(path for out, path in outs if out.plot) | frozenset(_top_level_plots(repo)),
+        plots=frozenset(path for out, path in outs if out.plot) | frozenset(dvc_plots.top_level(repo, relative)),
+        confusions=dict(dvc_plots.confusions(repo, outs, relative)),
         params=frozenset(_top_level_params(repo)),
         outs={path: addresses[out.stage] for out, path in outs if out.stage in addresses},
         wdirs={
@@ -84,17 +86,6 @@ def _top_level_params(repo: "Repo") -> Iterator[str]:
     from dvc.repo.params.show import _collect_top_level_params
 
     return (join("", str(repo.fs.as_posix(path))) for path in _collect_top_level_params(repo))
-
-
-def _top_level_plots(repo: "Repo") -> Iterator[str]:
-    """The files and folders that the `plots:` at the top of a dvc.yaml draw."""
-    from dvc.repo.plots import infer_data_sources
-
-    for dvcfile, plots in repo.index._plots.items():  # noqa: SLF001  (DVC gives it no other way without reading the files)
-        folder = posixpath.dirname(_relative(repo, dvcfile))
-        for entry in plots:
-            for name, options in entry.items() if isinstance(entry, Mapping) else ((entry, None),):
-                yield from (join(folder, str(source)) for source in infer_data_sources(name, options))
 
 
 def stages(repo: "Repo") -> list[Stage]:

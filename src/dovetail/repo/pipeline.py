@@ -46,7 +46,9 @@ class Pipeline:
             if (self._dvc.root / "dvc.yaml").is_dir():  # DVC takes it for no file, and goes on without
                 raise UserError("dvc.yaml cannot be read: Is a directory", "git status dvc.yaml")
             with self._dvc.asked():
-                return dvc_yaml.declared(repo)
+                declared = dvc_yaml.declared(repo)
+                _ = self._files  # as long as DVC has its index: to ask for a commit's drops it
+                return declared
         today = repo.config
         try:
             with repo.switch(rev):
@@ -99,8 +101,7 @@ class Pipeline:
         Raises:
             UserError: when a dvc.yaml cannot be read.
         """
-        with self._dvc.asked():
-            folders = sorted({Path(stage.path).parent for stage in self._dvc.opened.index.stages})
+        folders = sorted({file.parent for file in self._files})
         return [folder / "dvc.lock" for folder in folders if (folder / "dvc.lock").is_file()]
 
     def dvc_files(self) -> list[Path]:
@@ -109,9 +110,13 @@ class Pipeline:
         Raises:
             UserError: when a dvc.yaml cannot be read.
         """
+        return sorted(file for file in self._files if file.suffix == ".dvc")
+
+    @cached_property
+    def _files(self) -> frozenset[Path]:
+        """Each dvc.yaml and .dvc file of the working tree that has a stage."""
         with self._dvc.asked():
-            paths = {Path(stage.path) for stage in self._dvc.opened.index.stages}
-        return sorted(path for path in paths if path.suffix == ".dvc")
+            return frozenset(Path(stage.path) for stage in self._dvc.opened.index.stages)
 
 
 def _configure(repo: "Repo", today: "Config") -> None:

@@ -12,6 +12,7 @@ from dovetail.errors import MissingFile, UserError
 from dovetail.models.folder_md5 import folder_md5
 from dovetail.repo import dvc_1
 from dovetail.repo.adopted_models import adopted_models
+from dovetail.repo.checked_out import declares_the_same
 from dovetail.repo.dvc_files import Tracked, read_dvc_files, read_locks, unreadable
 from dovetail.repo.dvc_repo import check, is_document
 from dovetail.repo.dvc_values import Declared, Model
@@ -20,12 +21,9 @@ from dovetail.repo.git_values import Commit
 from dovetail.repo.sources import Sources
 from dovetail.repo.tree import Tree
 from dovetail.values import environment
-from dovetail.values.documents import Unreadable, load_yaml
+from dovetail.values.documents import Unreadable
 from dovetail.values.environment import PINS, Environment
 from dovetail.values.lineage import FileRef, StageRecord
-
-# What DVC may read of a pipeline: dvc.yaml and .dvc files, params in any of its formats but Python's.
-_READ = tuple(f":(glob)**/*{ending}" for ending in (".dvc", ".yaml", ".yml", ".json", ".toml", ".dvcignore"))
 
 
 class Revision(Tree):
@@ -53,7 +51,7 @@ class Revision(Tree):
         params = tuple(self._named("params.yaml").items()) if self._has_wdirs else ()
         key = tuple(pipelines.items()), outs, params
         try:
-            if not self._pipeline.has_asked(key) and self._is_checked_out:
+            if not self._pipeline.has_asked(key) and self._declares_what_is_here(outs):
                 declared = self._pipeline.declared()
             else:
                 declared = self._pipeline.declared(key, self.commit.sha)
@@ -66,20 +64,13 @@ class Revision(Tree):
         models = {name: replace(m, gates=gates.get(name, m.gates)) for name, m in declared.models.items()}
         return replace(declared, models=models)
 
-    @property
-    def _is_checked_out(self) -> bool:
+    def _declares_what_is_here(self, made: frozenset[str]) -> bool:
         """Whether the working tree has what DVC reads of a pipeline as this commit has it, and no more of it."""
-        pipelines = self._named("dvc.yaml")
-        try:
-            if any(_names_python(load_yaml(self._content(path))) for path in pipelines):
-                return False
-        except Unreadable:
-            return False
-        if not all((self._git.root / path).is_file() for path in pipelines):  # left out by a sparse checkout
-            return False
-        # By way of HEAD, where there is one: `git diff` of a commit and the working tree writes git's index.
-        differ = self._git.find("diff", "--name-only", self.commit.sha, "HEAD", "--", *_READ, no=128)
-        return differ == "" and not self._git("status", "--porcelain", "--untracked-files=all", "--", *_READ)
+        pipelines = {path: self._content(path) for path in self._named("dvc.yaml")}
+        return declares_the_same(self._git, self.commit.sha, pipelines, made, self._found)
+
+    def _found(self, path: str) -> bytes | None:
+        return self._content(path) if path in self._files else None
 
     @cached_property
     def models(self) -> Mapping[str, Model]:
@@ -214,14 +205,3 @@ class Revision(Tree):
 
     def _content(self, path: str) -> bytes:
         return self._git.blob(self._files[path])
-
-
-def _names_python(document: Any) -> bool:
-    """Whether params or variables in a dvc.yaml are a Python file's."""
-    if isinstance(document, list):
-        return any(map(_names_python, document))
-    if not isinstance(document, Mapping):
-        return False
-    read = [entry for key in ("params", "vars") if isinstance(entry := document.get(key), list)]
-    names = [str(name) for entries in read for one in entries for name in (one if isinstance(one, Mapping) else [one])]
-    return any(".py" in name for name in names) or any(map(_names_python, document.values()))

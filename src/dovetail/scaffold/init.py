@@ -28,6 +28,12 @@ from dovetail.values.registered_name import ALLOWED, can_be_registered, possible
 
 _IGNORED = ["/mlflow.db*", "/mlruns/"]
 _MOST_NAMES = 50
+# What scripts call the file of any model: in a registry that others use, too, it says nothing.
+_ANY_MODEL = re.compile(
+    r"(best|final|finali[sz]ed|trained)?[_-]?"
+    r"(model|models|estimator|classifier|clf|regressor|reg|predictor|pipeline|pipe)([_-]?(best|final))?",
+    re.IGNORECASE,
+)
 _ESTIMATOR = "write an estimator of fewer classes there"
 
 
@@ -99,22 +105,26 @@ def _chosen(workspace: Workspace, request: InitRequest) -> tuple[str, str]:
         return asked.declared_name, asked.path
     if request.path:
         path = workspace.relative(request.path)
-        return request.model or _name(path), path
+        return request.model or _name(path, workspace.root), path
     if request.model is None and len(declared) == 1:
         (model,) = declared.values()
         return model.declared_name, model.path
     candidates = sorted(set(_models(workspace)))
-    looks = {path: _looked(workspace, _name(path), path) for path in candidates} if len(candidates) > 1 else {}
+    looks = (
+        {path: _looked(workspace, _name(path, workspace.root), path) for path in candidates}
+        if len(candidates) > 1
+        else {}
+    )
     found = [path for path in candidates if path not in looks or not looks[path].problem]
     found = [path for path in found if Path(path).suffix not in UNSUPPORTED_SUFFIXES] or found
     if len(found) == 1:
-        return request.model or _name(found[0]), found[0]
+        return request.model or _name(found[0], workspace.root), found[0]
     if looks and not found:
         reasons = "; ".join(f"{path}: {look.problem}" for path, look in looks.items())
         raise UserError(f"no output of a stage can be registered: {reasons}", looks[candidates[0]].remedy)
     there = f"several files may be models: {', '.join(found)}" if found else "no output of a stage looks like a model"
     example = found[0] if found else "PATH"
-    raise UserError(there, f"dovetail init {request.model or _name(example)} --path {example}")
+    raise UserError(there, f"dovetail init {request.model or _name(example, workspace.root)} --path {example}")
 
 
 def _models(workspace: Workspace) -> Iterator[str]:
@@ -134,8 +144,12 @@ def _is_model(file: Path, out: Out) -> bool:
     return file.is_file() and format_of(file) is not None
 
 
-def _name(path: str) -> str:
-    return possible(re.sub(r"[^\w-]+", "-", Path(path).stem))
+def _name(path: str, root: Path) -> str:
+    """What a model is called: as its file, or as the repository's folder where files of any model are called so."""
+    stem = Path(path).stem
+    names = [root.name, stem] if _ANY_MODEL.fullmatch(stem) else [stem]
+    found = (possible(re.sub(r"[^\w-]+", "-", name, flags=re.ASCII)) for name in names)
+    return next((name for name in found if name != possible("")), possible(""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,10 @@ PINS = "requirements.lock"  # the packages that a repository says it is run with
 # What every registered model needs; its card names the rest.
 _ALWAYS = ("joblib", "mlflow")
 _WITHOUT_CARD = ("numpy", "pandas", "scikit-learn")
+_PIN = re.compile(
+    r"([A-Z0-9](?:[\w.-]*[A-Z0-9])?)==(\d+(?:\.\d+)*(?:(?:a|b|rc)\d+)?(?:\.post\d+)?(?:\.dev\d+)?)",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -77,19 +81,29 @@ def found_in(places: Iterable[str]) -> Environment:
 
 def pinned(text: str) -> Environment:
     """The environment that the `name==version` lines of a requirements file ask for here (PEP 508 markers count)."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
     found = {}
     for line in text.splitlines():
-        try:
-            asked = Requirement(line.partition("#")[0].strip())
-        except InvalidRequirement:  # a blank line, an option of pip
-            continue
-        exact = [s.version for s in asked.specifier if s.operator == "=="]
-        if exact and (asked.marker is None or asked.marker.evaluate()):
-            found[_canonical(asked.name)] = exact[0]
+        asked = line.partition("#")[0].strip()
+        # What `environment.txt` is made of. `packaging` takes a third of a millisecond for each, with its import.
+        if pin := _PIN.fullmatch(asked):
+            found[_canonical(pin[1])] = pin[2]
+        elif asked and (parsed := _parsed(asked)):
+            found[_canonical(parsed[0])] = parsed[1]
     python = re.search(r"^# Python (\S+)$", text, re.MULTILINE)
     return Environment(python[1] if python else None, found, computing.parse(text))
+
+
+def _parsed(requirement: str) -> tuple[str, str] | None:
+    """The name and the version that a requirement pins here; None where it is none, or none that counts."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        asked = Requirement(requirement)
+    except InvalidRequirement:  # an option of pip
+        return None
+    exact = [s.version for s in asked.specifier if s.operator == "=="]
+    counts = asked.marker is None or asked.marker.evaluate()
+    return (asked.name, exact[0]) if exact and counts else None
 
 
 def requirements(packages: Sequence[str] | None, environment: Environment | None) -> list[str]:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,26 @@ def slices(document: Any, name: str = "") -> Iterator[tuple[str, SmallTable]]:
 
 def read(content: bytes, suffix: str) -> SmallTable | None:
     """The table in a file, whose form the ending of its name tells."""
+    found = _found(content, suffix)
+    return _table(*found) if found else None
+
+
+def confusion(content: bytes, suffix: str, down: str, across: str) -> SmallTable | None:
+    """How often each value of the column `down` comes with each of `across`, in a file of one record a prediction."""
+    columns, rows = _found(content, suffix) or ((), ())
+    if not {down, across} <= set(columns):
+        return None
+    pairs = Counter((row[columns.index(down)], row[columns.index(across)]) for row in rows)
+    values = sorted(
+        {value for pair in pairs for value in pair},
+        key=lambda value: (value is not None, isinstance(value, str), value),
+    )
+    counts = [(value, *(pairs[value, other] for other in values)) for value in values]
+    return _table([f"{down} ↓ {across} →", *values], counts)
+
+
+def _found(content: bytes, suffix: str) -> tuple[Sequence[Any], Sequence[Sequence[Any]]] | None:
+    """The names of the columns and the rows of a file, as many as there are."""
     try:
         if suffix in (".csv", ".tsv"):
             return _separated(decoded(content), "\t" if suffix == ".tsv" else ",")
@@ -56,14 +77,14 @@ def read(content: bytes, suffix: str) -> SmallTable | None:
         return None
 
 
-def _separated(text: str, separator: str) -> SmallTable | None:
+def _separated(text: str, separator: str) -> tuple[Sequence[Any], Sequence[Sequence[Any]]] | None:
     lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if line]
     if len(lines) < 2 or {len(line) for line in lines} != {len(lines[0])}:  # noqa: PLR2004  (names and a row)
         return None
-    return _table(lines[0], [[_parsed(cell) for cell in line] for line in lines[1:]])
+    return lines[0], [[_parsed(cell) for cell in line] for line in lines[1:]]
 
 
-def _records(document: Any) -> SmallTable | None:
+def _records(document: Any) -> tuple[Sequence[Any], Sequence[Sequence[Any]]] | None:
     """A list of flat records; of a mapping with one such list, as plots have it, that one."""
     if isinstance(document, Mapping):
         lists = [value for value in document.values() if isinstance(value, list)]
@@ -73,7 +94,7 @@ def _records(document: Any) -> SmallTable | None:
     columns = list(dict.fromkeys(key for one in document for key in one))
     if not all(isinstance(value, str | int | float | None) for one in document for value in one.values()):
         return None
-    return _table(columns, [[_cell(one.get(column)) for column in columns] for one in document])
+    return columns, [[_cell(one.get(column)) for column in columns] for one in document]
 
 
 def _table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> SmallTable | None:

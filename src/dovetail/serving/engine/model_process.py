@@ -19,6 +19,7 @@ from dovetail.compiling import compiled_model
 from dovetail.compiling.compiled_model import Compiled, is_same
 from dovetail.joblib_model import METHODS, JoblibModel
 from dovetail.models import folder_model, network_file
+from dovetail.models.fitted_columns import fitted_columns
 from dovetail.models.folder_md5 import SUFFIX
 from dovetail.models.network_file import packaged_model
 from dovetail.models.reader import read, read_at
@@ -233,7 +234,8 @@ class ServedModel:
             return np.asarray(columns[ARRAY])
         if (numbers := self._numbers(columns)) is not None:  # one block, a third of the time
             return pd.DataFrame(numbers, columns=self._names)
-        return pd.DataFrame({name: column(values, self._types.get(name)) for name, values in columns.items()})
+        names = list(columns) if self._types else fitted_columns(self.model, columns)
+        return pd.DataFrame({name: column(columns[name], self._types.get(name)) for name in names})
 
 
 def _read(folder: Path, about: Mapping[str, Any], md5: str, allow: Sequence[str]) -> Any:

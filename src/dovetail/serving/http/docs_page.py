@@ -86,6 +86,9 @@ def _commands(described: dict[str, Any], path: str, at: str) -> Iterator[tuple[s
         yield "The model's own input example, as JSON:", _post(url, token, JSON, _text(example))
         if text := content[CSV].get("example"):
             yield "As CSV:", _post(url, token, CSV, text)
+    elif path == "/invocations":
+        told = "The version says nothing of what it takes. A table rows.csv, with the columns' names in its first line:"
+        yield told, f"curl{token} -H 'content-type: {CSV}' {url} --data-binary @rows.csv"
     elif example and path == "/feedback":
         asked = shlex.quote(f"{at}/invocations")
         first = _post(f"-s -o /dev/null -D - {asked}", token, JSON, _text(example))
