@@ -268,8 +268,8 @@ def _type(key: Mapping[str, Any]) -> str:  # noqa: PLR0911  (a kind a line)
     if "$ref" in key:
         name = key["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
-    if "anyOf" in key:
-        return " or ".join(_type(one) for one in key["anyOf"] if one.get("type") != "null")
+    if kinds := key.get("anyOf") or key.get("oneOf"):
+        return " or ".join(_type(one) for one in kinds if one.get("type") != "null")
     if "enum" in key:
         return " or ".join(f"`{value}`" for value in key["enum"])
     if "const" in key:

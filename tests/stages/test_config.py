@@ -58,7 +58,17 @@ def test_params_yaml_keeps_the_published_schema_and_the_model():
         ("seed: 42, stratify: true}", "time: day, group: id}", "time and group are 2 ways to split; choose one"),
         ("seed: 42, stratify: true}", "key: [a, b, a]}", "models.iris.split: key has 'a' twice; leave one out"),
         ("  iris:\n    raw", "  i.ris:\n    raw", "'i.ris' cannot be a name: .* for example i_ris"),
-        ("prepare: minimal", "prepare: minimum", "models.penguins.train.prepare"),
+        (
+            "prepare: minimal",
+            "prepare: minimum",
+            "penguins.train.prepare = 'minimum': write auto, minimal or none, or a l",
+        ),
+        ("prepare: minimal", "prepare: [a b]", "penguins.train.prepare.0 = 'a b': is not an import path"),
+        ("prepare: minimal", "prepare: [a.b, 5]", r"prepare.1 = 5: write an import path, or \{estimator: path"),
+        ("prepare: minimal", "prepare: [{estimator: a.b, at: 1}]", "prepare.0.at' .*allowed there: estimator, params$"),
+        ("seed: 42, stratify: true}", "key: 5}", "iris.split.key = 5: write a column, or a list of columns$"),
+        ("seed: 42, stratify: true}", "key: [a, 5]}", "iris.split.key.1 = 5: Input should be a valid string$"),
+        ("seed: 42, stratify: true}", "stratify: often}", "iris.split.stratify = 'often': write true, false or auto$"),
         ("sources:", "sources: [", "is not YAML"),
     ],
 )

@@ -1,10 +1,11 @@
 """What the blocks of params.yaml have in common: they are frozen, refuse unknown keys, and check paths."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator
 
 _TEXT_FORMATS = (".csv", ".tsv", ".jsonl")
 _EXCEL_FORMATS = (".xlsx", ".xls", ".xlsb", ".ods")
@@ -52,6 +53,15 @@ def _block_name(value: str) -> str:
             f"_ and - alone, for example {plain}"
         )
     return value
+
+
+def by_kind(kind: Callable[[Any], str | None], message: str) -> Discriminator:
+    """What chooses among the kinds of value that a key may have: by the tag, `<…>`, that `kind` gives the value.
+
+    Without it pydantic would say of each kind why the value is none of it. Where `kind` gives None, `message` says what
+    to write.
+    """
+    return Discriminator(kind, custom_error_type="kind", custom_error_message=message)
 
 
 ImportPath = Annotated[str, AfterValidator(_import_path)]

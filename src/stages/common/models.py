@@ -3,12 +3,30 @@
 from math import isfinite
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, Tag, WithJsonSchema, model_validator
 
-from stages.common.block import Block, ImportPath
+from stages.common.block import Block, ImportPath, by_kind
 from stages.common.gates import Gates
 
 WHOLE_ROW = "*"  # as a split's key
+
+
+def _stratify_kind(value: Any) -> str | None:
+    return "<yes or no>" if isinstance(value, bool) else "<auto>" if value == "auto" else None
+
+
+def _key_kind(value: Any) -> str | None:
+    return "<column>" if isinstance(value, str) else "<columns>" if isinstance(value, list) else None
+
+
+Stratify = Annotated[
+    Annotated[bool, Tag("<yes or no>")] | Annotated[Literal["auto"], Tag("<auto>")],
+    by_kind(_stratify_kind, "write true, false or auto"),
+]
+Key = Annotated[
+    Annotated[str, Tag("<column>")] | Annotated[list[str], Tag("<columns>")],
+    by_kind(_key_kind, "write a column, or a list of columns"),
+]
 
 
 class Split(Block):
@@ -16,14 +34,14 @@ class Split(Block):
 
     test_size: float = Field(gt=0, lt=1)
     seed: int = Field(0, ge=0, lt=2**32)
-    stratify: bool | Literal["auto"] = Field(
+    stratify: Stratify = Field(
         default=False, description="keep the shares of the target's classes in both parts; auto: where that can be done"
     )
     time: str | None = Field(None, description="a column: test on the last rows by it, not on any")
     group: str | None = Field(
         None, description="a column: rows with one value stand in one part; the model does not get it"
     )
-    key: str | list[str] | None = Field(
+    key: Key | None = Field(
         None,
         description="the column or columns that tell rows apart, or '*' for the whole row: a row's part goes by a hash "
         "of its key alone, so that a row stays where it is when others are added. The model does not get the key, "
@@ -72,6 +90,26 @@ class Step(Block):
     params: dict[str, Any] = Field({})
 
 
+def _step_kind(value: Any) -> str | None:
+    return "<path>" if isinstance(value, str) else "<step>" if isinstance(value, dict | Step) else None
+
+
+def _prepare_kind(value: Any) -> str | None:
+    return "<steps>" if isinstance(value, list) else "<word>" if value in ("auto", "minimal", "none") else None
+
+
+Steps = list[
+    Annotated[
+        Annotated[ImportPath, Tag("<path>")] | Annotated[Step, Tag("<step>")],
+        by_kind(_step_kind, "write an import path, or {estimator: path, params: {…}}"),
+    ]
+]
+Prepare = Annotated[
+    Annotated[Literal["auto", "minimal", "none"], Tag("<word>")] | Annotated[Steps, Tag("<steps>")],
+    by_kind(_prepare_kind, "write auto, minimal or none, or a list of steps by import path"),
+]
+
+
 def _number(value: Any) -> int | float:
     if type(value) not in (int, float):
         raise ValueError("is no number")
@@ -100,17 +138,13 @@ class Range(Block):
         return self
 
 
-def _kind(value: Any) -> str | None:
+def _space_kind(value: Any) -> str | None:
     return "<range>" if isinstance(value, dict | Range) else "<choices>" if isinstance(value, list) else None
 
 
 Space = Annotated[
     Annotated[Range, Tag("<range>")] | Annotated[list[Any], Field(min_length=1), Tag("<choices>")],
-    Discriminator(
-        _kind,
-        custom_error_type="space",
-        custom_error_message="write {low: 0.01, high: 10}, with log: true or a step, or a list of choices",
-    ),
+    by_kind(_space_kind, "write {low: 0.01, high: 10}, with log: true or a step, or a list of choices"),
 ]
 
 
@@ -141,7 +175,7 @@ class Train(Block):
         description="the estimator's parameters; one that is an estimator itself is {estimator: path, params: {…}}. "
         "class_weight and threshold (of two classes) are for any classifier",
     )
-    prepare: Literal["auto", "minimal", "none"] | list[ImportPath | Step] = Field(
+    prepare: Prepare = Field(
         "minimal",
         description="what comes before the estimator. minimal: what it cannot do without; auto: what it needs to do "
         "well, such as scaling; none; or scikit-learn compatible steps by import path",

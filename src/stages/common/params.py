@@ -5,6 +5,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -99,16 +100,22 @@ def _explain(path: Path, problem: Any) -> str:
 def _allowed_keys(loc: tuple[int | str, ...]) -> list[str]:
     """The keys that the block at `loc` may have, read from the JSON schema."""
     schema = Params.model_json_schema(by_alias=True)
-    node: dict[str, Any] = schema
+    kinds = [schema]
     for part in loc:
-        if str(part).startswith(_TAG):
-            continue
-        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or node.get("items") or {}
-        node = next((option for option in node.get("anyOf", ()) if option.get("type") != "null"), node)
-        node = next((option for option in node.get("oneOf", ()) if "$ref" in option), node)
-        if "$ref" in node:
-            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
-    return list(node.get("properties", {}))
+        if not str(part).startswith(_TAG):
+            inner = (
+                k.get("properties", {}).get(part) or k.get("additionalProperties") or k.get("items") for k in kinds
+            )
+            kinds = [kind for node in inner if isinstance(node, dict) for kind in _kinds(schema, node)]
+    return [key for kind in kinds for key in kind.get("properties", ())]
+
+
+def _kinds(schema: dict[str, Any], node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each kind of value that the schema's node allows."""
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    options = [*node.get("anyOf", ()), *node.get("oneOf", ())]
+    yield from (kind for option in options for kind in _kinds(schema, option)) if options else (node,)
 
 
 if __name__ == "__main__":
