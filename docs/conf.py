@@ -15,6 +15,7 @@ myst_heading_anchors = 4
 html_theme = "furo"  # system fonts, light and dark, readable on a phone, no script from the network
 html_title = "Dovetail"
 html_show_sourcelink = False
+html_show_copyright = False  # there would be no name behind the sign
 html_copy_source = False
 html_static_path: list[str] = []
 exclude_patterns = ["reference/texts.yaml"]
