@@ -3,6 +3,8 @@
 import os
 import shutil
 import socket
+import sys
+import tempfile
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +19,25 @@ ROOT = Path(__file__).resolve().parents[1]
 # Before numpy is imported. Several processes on few cores, each with a native thread a core, wait for one another at
 # full speed: a third of the suite's time. What concerns threads sets its own.
 os.environ.update(dict.fromkeys(commands.THREADS, "1"))
+sys.dont_write_bytecode = False  # to rewrite the assertions of all tests anew takes each worker five seconds
+# SQLite and git wait for the disk with each commit, a third of the time that a command takes. TMPDIR says where else.
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+
+
+def in_memory():
+    """A folder of ours in memory, if there is room for a run, and programs that lie there may be started."""
+    if not os.access(MEMORY, os.W_OK):
+        return None
+    there = os.statvfs(MEMORY)
+    if there.f_bavail * there.f_frsize < ROOM or there.f_flag & os.ST_NOEXEC:
+        return None
+    folder = MEMORY / f"tests-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder if folder.stat().st_uid == os.getuid() else None
+
+
+if "TMPDIR" not in os.environ and (folder := in_memory()):
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # pytest has asked for it before
 
 # Fixtures that stand for a project; a test that uses one of them starts commands.
 PROJECTS = {
