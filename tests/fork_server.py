@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import importlib.machinery
 import importlib.metadata
 import logging
 import marshal
@@ -362,6 +363,7 @@ def run(script, *, module):
         return 0
     file = Path(script).absolute()
     if file.is_dir():
+        main.__spec__ = importlib.machinery.ModuleSpec("__main__", None)  # what it spawns then does not run it again
         file /= "__main__.py"
         script = str(file)
     main.__file__ = str(file)
