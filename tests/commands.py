@@ -1,5 +1,6 @@
 """`dovetail`, `dvc` and stages for tests: shims on PATH that have a fork server run them, or the true commands."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -79,6 +80,18 @@ def path(*, plain=False):
 def killed():
     """The command that runs `dovetail …` and kills it."""
     return ["killed"] if os.environ.get(SHIMS) else [sys.executable, str(SERVED["killed"])]
+
+
+@contextlib.contextmanager
+def serving_python():
+    """What this process starts as `sys.executable` is served meanwhile, like what a served command starts."""
+    before = sys.executable
+    if shims := os.environ.get(SHIMS):
+        sys.executable = f"{shims}/python"
+    try:
+        yield
+    finally:
+        sys.executable = before
 
 
 def starting(script):

@@ -3,6 +3,8 @@
 import os
 import shutil
 import socket
+import sys
+import tempfile
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +19,25 @@ ROOT = Path(__file__).resolve().parents[1]
 # Before numpy is imported. Several processes on few cores, each with a native thread a core, wait for one another at
 # full speed: a third of the suite's time. What concerns threads sets its own.
 os.environ.update(dict.fromkeys(commands.THREADS, "1"))
+sys.dont_write_bytecode = False  # to rewrite the assertions of all tests anew takes each worker five seconds
+# SQLite and git wait for the disk with each commit, a third of the time that a command takes. TMPDIR says where else.
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+
+
+def in_memory():
+    """A folder of ours in memory, if there is room for a run, and programs that lie there may be started."""
+    if not os.access(MEMORY, os.W_OK):
+        return None
+    there = os.statvfs(MEMORY)
+    if there.f_bavail * there.f_frsize < ROOM or there.f_flag & os.ST_NOEXEC:
+        return None
+    folder = MEMORY / f"tests-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder if folder.stat().st_uid == os.getuid() else None
+
+
+if "TMPDIR" not in os.environ and (folder := in_memory()):
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # pytest has asked for it before
 
 # Fixtures that stand for a project; a test that uses one of them starts commands.
 PROJECTS = {
@@ -27,8 +48,10 @@ PROJECTS = {
 
 # Files whose fixtures are dear and made once for the file: their tests all go to one worker, and first.
 TOGETHER = {
-    "test_demo.py", "test_gc.py", "test_named_breakage.py", "test_reference_project.py", "test_retrain.py",
-    "test_serving.py", "test_serving_bad_input.py", "test_serving_faults.py", "test_serving_onnx.py",
+    "test_demo.py", "test_deploy.py", "test_evaluate.py", "test_gc.py", "test_ledger_lies.py", "test_log_s3.py",
+    "test_named_breakage.py", "test_notebook.py", "test_parts_on_a_cluster.py", "test_reference_project.py",
+    "test_report.py", "test_retrain.py", "test_serving.py", "test_serving_bad_input.py", "test_serving_faults.py",
+    "test_serving_models.py", "test_serving_onnx.py", "test_serving_open_inference.py", "test_serving_workers.py",
     "test_unusable_files.py",
 }  # fmt: skip
 
@@ -40,8 +63,14 @@ collect_ignore = [] if find_spec("torch") else ["test_networks.py"]  # `make net
 LONG = {
     "test_demo.py", "test_doc_commands.py", "test_notebook_kernel.py", "test_reference_project.py",
     "test_exactly_once.py::test_eight_queued_experiments_on_four_workers_are_eight_runs",
-    "test_reproduce.py::test_on_another_architecture_it_says_which_digests_differ_and_why",
 }  # fmt: skip
+
+
+# The two longest: one for each of two workers.
+FIRST = {
+    "test_reference_project.py",
+    "test_doc_commands.py::test_the_tour_of_the_reference_project_runs_and_prints_what_it_shows",
+}
 
 
 class Scheduling(LoadScopeScheduling):
@@ -54,6 +83,7 @@ class Scheduling(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)  # a run without xdist, -p no:xdist, knows no such hook
 def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False  # the order is ours, not that of how many tests a file has
     return Scheduling(config, log)
 
 
@@ -79,12 +109,25 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """`quick` is what starts no command of a project; long ones go first, so that no worker is left with one alone."""
     for item in items:
-        if not (item.get_closest_marker("slow") or PROJECTS & set(item.fixturenames)):
+        if not (is_slow(item) or PROJECTS & set(item.fixturenames)):
             item.add_marker("quick")
-        if {item.path.name, f"{item.path.name}::{item.originalname}"} & LONG:
+        if names(item) & LONG:
             item.add_marker("long")
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        items.sort(key=turn)
+
+
+def turn(item):
+    """What takes longest goes first, so that at the end no worker is left alone with it: the two, files, slow tests."""
+    return not names(item) & FIRST, item.path.name not in TOGETHER, not is_slow(item)
+
+
+def names(item):
+    return {item.path.name, f"{item.path.name}::{item.originalname}"}
+
+
+def is_slow(item):
+    return item.get_closest_marker("slow") is not None
 
 
 @pytest.fixture(autouse=True)

@@ -88,7 +88,7 @@ def _run(project, commands, tmp_path):
     file.write_text("\n".join(script))
     log = tmp_path / "commands.log"
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "VIRTUAL_ENV"))}
-    env |= {"PYTHONUNBUFFERED": "1", "COLUMNS": "120", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **project.env}
+    env |= {"COLUMNS": "120", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **project.env}
     with log.open("w") as out:
         shell = subprocess.Popen(
             ["bash", "-euo", "pipefail", file], cwd=project.root, env=env, stdout=out, stderr=out, text=True,

@@ -17,11 +17,14 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import importlib.machinery
+import importlib.metadata
 import logging
 import marshal
 import os
 import pkgutil
 import random
+import re
 import runpy
 import select
 import selectors
@@ -193,6 +196,8 @@ class Server:
             {n: value for n, value in env.items() if n.startswith(READ_ON_IMPORT) and value != self.fixed.get(n)}
             for env in (self.environment, request.environment)
         )
+        if "PYTHONPATH" not in mine and not shadows(theirs.get("PYTHONPATH", "")):
+            theirs.pop("PYTHONPATH", None)
         return mine != theirs or (Path(request.script).name, *request.arguments[:1]) in SERVERS
 
     def _close(self):
@@ -229,10 +234,27 @@ class Server:
         connection.close()
 
 
+def shadows(path):
+    """Whether a folder of PYTHONPATH has another form of what was imported here, or what is loaded unasked."""
+    imported = {name.partition(".")[0] for name in sys.modules} | {"sitecustomize", "usercustomize"}
+
+    def counts(file):
+        name = re.split("[.-]", file.name)[0]
+        if file.suffix in (".dist-info", ".egg-info"):
+            known = next(iter(importlib.metadata.distributions(name=name)), None)
+            return known is not None or (file / "entry_points.txt").exists()
+        return (file.suffix in (".py", ".pyc", ".so") or file.is_dir()) and name in imported
+
+    folders = [Path(folder) for folder in path.split(os.pathsep) if folder]
+    return any(not folder.is_absolute() or any(map(counts, folder.glob("*"))) for folder in folders)
+
+
 def remember_migrations():
     """Have MLflow's migrations run here, once; a command's new SQLite store is a copy of what came of them."""
     alembic, mlflow = sys.modules["alembic.command"], sys.modules["mlflow.store.db.utils"]
     migrate, engine = alembic.upgrade, sqlalchemy.create_engine("sqlite://")
+    newest = mlflow._get_latest_schema_revision()  # which runs each of MLflow's scripts, for every store that is opened
+    mlflow._get_latest_schema_revision = lambda: newest
     logging.disable()
     mlflow._initialize_tables(engine)
     logging.disable(logging.NOTSET)
@@ -310,6 +332,8 @@ def become(request, fixed):
         del sys.path[0]
     else:
         sys.path[0] = str(script if script.is_dir() else script.parent)
+    first = 0 if request.module else 1
+    sys.path[first:first] = filter(None, request.environment.get("PYTHONPATH", "").split(os.pathsep))
     if request.imports_mlflow:
         be_a_child_of(request.caller)
         for name in [name for name in sys.modules if name.partition(".")[0] in ("mlflow", "dovetail")]:
@@ -339,6 +363,7 @@ def run(script, *, module):
         return 0
     file = Path(script).absolute()
     if file.is_dir():
+        main.__spec__ = importlib.machinery.ModuleSpec("__main__", None)  # what it spawns then does not run it again
         file /= "__main__.py"
         script = str(file)
     main.__file__ = str(file)

@@ -37,7 +37,7 @@ def deployed(tmp_path_factory):
 
 
 def script(project, ref, folder, home, code=0):
-    command = [sys.executable, str(ROOT / "scripts/deploy.py"), ref, str(folder), "--home", str(home), "--no-build"]
+    command = ["python", str(ROOT / "scripts/deploy.py"), ref, str(folder), "--home", str(home), "--no-build"]
     return project.run(*command, code=code)
 
 

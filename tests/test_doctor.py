@@ -79,9 +79,7 @@ def test_versions_without_run_lineage_or_bytes_are_made_whole(small):
     mend(small, found)
     assert problems(small) == []
     assert small.store().aliases() == {"m": {"staging": 4}}  # MLflow cannot give the third another run
-    for number in (1, 2, 4):
-        load = f"import mlflow; mlflow.pyfunc.load_model('models:/m/{number}')"
-        small.run("python", "-c", load, cwd=small.root)
+    small.run("python", "-c", "import mlflow\nfor n in (1, 2, 4): mlflow.pyfunc.load_model(f'models:/m/{n}')")
     assert small.json("sync", "--repair")["repaired"] == []
 
 

@@ -159,6 +159,25 @@ def test_nested_calls_are_served_and_what_decides_on_imports_has_a_process_of_it
         assert parent(direct, env={**env, name: "2"}) != server
 
 
+@pytest.mark.parametrize(
+    ("there", "served_here"),
+    [("mine.py", True), ("mine-1.dist-info/METADATA", True), ("mine-1.dist-info/entry_points.txt", False),
+     ("yaml.py", False), ("sitecustomize.py", False), ("PyYAML-1.dist-info/METADATA", False)],
+)  # fmt: skip
+def test_a_folder_of_the_users_is_searched_and_one_that_shadows_a_library_is_for_a_process_of_its_own(
+    served, tmp_path, there, served_here
+):
+    (tmp_path / "mine" / there).parent.mkdir(parents=True)
+    (tmp_path / "mine" / there).write_text("")
+    (tmp_path / "mine" / "yaml.txt").write_text("no module")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "mine")}
+    name = there.partition(".")[0]
+    ours, theirs = served(f"print(sys.path[1:3])\ntry: print(__import__({name!r}).__file__)\nexcept ImportError: pass")
+    assert run(ours, env=env).stdout == run(theirs, env=env).stdout
+    direct, _ = served("print(os.getppid())", "direct")
+    assert (parent(direct, env=env) == parent(direct)) == served_here
+
+
 def test_a_stage_s_script_is_served_and_whatever_else_python_is_asked_is_not(served, tmp_path):
     direct, _ = served("print(os.getppid())")
     project = Project(tmp_path)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import commands
 import psutil
 import pytest
 from clusters import cluster, wait_for
@@ -32,6 +33,13 @@ for file in wait:
         time.sleep(0.02)
 pathlib.Path(f"{name}.out").write_text(name)
 """
+
+
+@pytest.fixture(autouse=True)
+def _served():
+    """Stages have a process that imports DVC: it is forked."""
+    with commands.serving_python():
+        yield
 
 
 @pytest.fixture

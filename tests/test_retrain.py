@@ -8,10 +8,11 @@ import signal
 import subprocess
 import time
 
+import commands
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from project import BIN, Project, small_project
+from project import Project, small_project
 from templates import made_once
 
 from dovetail.errors import MissingFile, UserError
@@ -264,10 +265,10 @@ def test_a_stage_that_fails_leaves_nothing_behind(small, new):
     assert left(small) == []
 
 
-def begin(project, slow):
+def begin(project, slow, *, plain=False):
     """A retraining that has come as far as the training script."""
     slow.write_text("")
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "SLOW": str(slow)}
+    environment = {**os.environ, "PATH": commands.path(plain=plain), "SLOW": str(slow)}
     command = ["dovetail", "retrain", "m", "--with", "../new.csv", "--json"]
     process = subprocess.Popen(command, cwd=project.root, env=environment, stdout=subprocess.PIPE, text=True)
     for _ in range(600):
@@ -288,7 +289,7 @@ def test_interrupted_or_killed_it_leaves_all_as_it_was_and_another_waits(small, 
     assert json.loads(process.communicate()[0])["error"]["kind"] == "Interrupted"
     assert process.returncode == 130
     assert (state(small), left(small)) == (before, [])
-    process, group = begin(small, slow)
+    process, group = begin(small, slow, plain=True)
     process.kill()
     process.communicate()
     os.killpg(group, signal.SIGKILL)  # what the killed one had started

@@ -16,6 +16,7 @@ SERVER = "commands"
 SCRIPT = os.readlink(f"{sys.argv[0]}.script")  # noqa: PTH115
 ARGUMENTS = sys.argv[1:]
 MODULES = {  # what is asked for as `python -P -m MODULE`, and by whom it is run
+    "dovetail.cluster.stage_process": "commands",
     "dovetail.serving.engine.alias_watch": "commands",
     "dovetail.serving.engine.model_process": "engines",
     "dvc": "commands",
@@ -23,7 +24,7 @@ MODULES = {  # what is asked for as `python -P -m MODULE`, and by whom it is run
 MODULE = ARGUMENTS[:2] == ["-P", "-m"] and ARGUMENTS[2] in MODULES
 TRACKS = False  # importing MLflow is a moment that counts: the plugin says then where its store is
 if SCRIPT.endswith("/python"):  # a script of a small project; all else that Python can be asked, it is asked itself
-    if ARGUMENTS[:1] == ["src/stages"]:
+    if ARGUMENTS and ARGUMENTS[0].endswith("src/stages"):
         SERVER = "stages"
     elif MODULE:
         del ARGUMENTS[:2]

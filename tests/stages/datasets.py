@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import commands
 import polars as pl
 import yaml
 
@@ -89,10 +90,9 @@ def cleaning_script(body):
 
 def stage(folder, *args, **env):
     """`python src/stages …` in `folder`."""
-    command = [sys.executable, "src/stages", *map(str, args)]
-    return subprocess.run(
-        command, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=120
-    )
+    env = {**os.environ, "PATH": commands.path(), **env}
+    command = ["python", "src/stages", *map(str, args)]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
 def started(folder, *args, **env):

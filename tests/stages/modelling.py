@@ -1,9 +1,10 @@
 """Tables, params and a process for the tests of split, train and evaluate."""
 
+import os
 import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import polars as pl
 import yaml
@@ -67,8 +68,9 @@ def stage(folder, name, content, **options):
     """Run a stage as dvc.yaml does, in its own process with `folder` as the repository's root."""
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     paths = [part for option, path in options.items() for part in (f"--{option}", str(path))]
-    command = [sys.executable, str(STAGES), name, "m", *paths]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    env = {**os.environ, "PATH": commands.path()}
+    command = ["python", str(STAGES), name, "m", *paths]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 def files(folder):

@@ -59,6 +59,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_one_two_and_four_workers_write_the_same_bytes(tmp_path):
     tree(tmp_path, config(PEOPLE, raw="raw/", part_rows=2), "return frame.with_columns(old=nw.col('age') > 26)")
     folder_of(tmp_path / "raw", {f"p{number}.csv": csv_of(ROWS[number:]) for number in range(4)})

@@ -16,6 +16,7 @@ from stages.common.errors import OutsideError
 from stages.parts import cluster as on_cluster
 from stages.parts import range_process
 
+pytestmark = pytest.mark.slow  # a scheduler and two workers start
 ROWS = [(f"n{number % 7}", number % 140, number) for number in range(60)]
 COLUMNS = {**AGE, "name": {"dtype": "str"}, "id": {"dtype": "int64", "unique": True}}
 

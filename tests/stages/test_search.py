@@ -1,12 +1,14 @@
 """A search for params: by the train part alone, the same whether or not it was interrupted, its best refitted."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
 
+import commands
 import joblib
 import numpy as np
 import polars as pl
@@ -152,6 +154,7 @@ def to_search(folder, **how):
     return content
 
 
+@pytest.mark.slow
 def test_trials_side_by_side_find_what_one_process_finds(tmp_path, monkeypatch):
     content = to_search(tmp_path)
     alone = trained(tmp_path, content, {}, monkeypatch)
@@ -178,18 +181,21 @@ def test_a_killed_train_goes_on_from_its_trials_and_writes_the_same_bytes(tmp_pa
     def command(name):
         paths = {"train": "train.parquet", "model": f"{name}.joblib", "search": f"{name}.json"}
         options = [part for option, path in paths.items() for part in (f"--{option}", path)]
-        return [sys.executable, str(STAGES), "train", "m", *options]
+        return [str(STAGES), "train", "m", *options]
 
-    subprocess.run(command("whole"), cwd=tmp_path, check=True, capture_output=True)
+    def run(name):
+        served = {"env": {**os.environ, "PATH": commands.path()}, "capture_output": True, "text": True}
+        return subprocess.run(["python", *command(name)], cwd=tmp_path, check=True, **served).stdout
+
+    run("whole")
     journal = tmp_path / ".killed.json.journal.tmp"
-    running = subprocess.Popen(command("killed"), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    running = subprocess.Popen([sys.executable, *command("killed")], cwd=tmp_path, stdout=subprocess.DEVNULL)
     while not journal.exists() or journal.read_text().count("\n") < 4:
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert not (tmp_path / "killed.joblib").exists()
-    done = subprocess.run(command("killed"), cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert int(re.match(r"train@m: (\d+) trials are done already", done.stdout)[1]) >= 3
+    assert int(re.match(r"train@m: (\d+) trials are done already", run("killed"))[1]) >= 3
     for ending in ("joblib", "json"):
         assert (tmp_path / f"killed.{ending}").read_bytes() == (tmp_path / f"whole.{ending}").read_bytes()
     assert not journal.exists()

@@ -33,7 +33,7 @@ class StageProcess:
     def __init__(self) -> None:
         """Started at once: DVC is imported while the first question is thought of."""
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
+            [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
@@ -114,3 +114,7 @@ def _answer(work: Callable[..., StageRun], arguments: tuple[Any, ...], env: dict
         return work(*arguments)
     except Exception as error:  # noqa: BLE001  (whatever it is, another worker may do better)
         return StageRun(unusable=one_line(error))
+
+
+if __name__ == "__main__":
+    main()
