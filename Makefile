@@ -34,10 +34,10 @@ record: env  ## after a change of the stages or of params.yaml: dvc.lock and met
 unchanged:  ## after `repro` or `staging`: what the pipeline made is what git records
 	python scripts/unchanged.py
 
-test: env s3 jupyter  ## every test, on two processes: first all but the long ones, then those
+test: env s3 jupyter  ## every test, on two processes: first those of a few seconds at most, then the slow ones
 	python -m compileall -q src tests  # once, also where PYTHONDONTWRITEBYTECODE is set
-	pytest -n 2 -m "not long"
-	pytest -n 2 -m long
+	pytest -n 2 -m "not slow"
+	pytest -n 2 -m slow
 
 # A real S3 server and DVC's plugin for it, beside the environment: users have none of it, and tests hold what then happens.
 s3: env

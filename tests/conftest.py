@@ -59,13 +59,6 @@ TOGETHER = {
 collect_ignore = [] if find_spec("torch") else ["test_networks.py"]  # `make networks` has it
 
 
-# What walks through the whole reference project, or takes half a minute for one behaviour: `make test` runs it last.
-LONG = {
-    "test_demo.py", "test_doc_commands.py", "test_notebook_kernel.py", "test_reference_project.py",
-    "test_exactly_once.py::test_eight_queued_experiments_on_four_workers_are_eight_runs",
-}  # fmt: skip
-
-
 # The two longest: one for each of two workers.
 FIRST = {
     "test_reference_project.py",
@@ -107,12 +100,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """`quick` is what starts no command of a project; long ones go first, so that no worker is left with one alone."""
+    """`quick` is what starts no command of a project; slow ones go first, so that no worker is left with one alone."""
     for item in items:
         if not (is_slow(item) or PROJECTS & set(item.fixturenames)):
             item.add_marker("quick")
-        if names(item) & LONG:
-            item.add_marker("long")
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=turn)
 

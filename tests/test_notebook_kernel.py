@@ -11,7 +11,10 @@ import templates
 from test_report import Elements
 
 JUPYTER = Path(sys.prefix) / "jupyter"  # where `make jupyter` puts it
-pytestmark = pytest.mark.skipif(not (JUPYTER / ".installed").exists(), reason="make jupyter installs it")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (JUPYTER / ".installed").exists(), reason="make jupyter installs it"),
+]
 
 RUN = """
 import sys, nbformat
