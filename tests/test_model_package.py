@@ -55,6 +55,14 @@ def test_a_model_that_is_written_protected_as_in_the_cache_of_dvc_is_laid_over_t
     assert (tmp_path / "ours/data/m.joblib").stat().st_mode & 0o200
 
 
+@pytest.mark.parametrize("name", ["model", "file", "data"])
+def test_a_models_file_may_have_any_name(tmp_path, name):
+    one = content(tmp_path, [1])
+    named = ModelContent(one.file.rename(tmp_path / name), one.md5, one.card, one.requirements)
+    save(tmp_path / "ours", named, LoggedModel("m-1", "r-1", "file:///there"))
+    assert (tmp_path / "ours/data" / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
 TYPES = {
     "date": ("date", ["2024-01-01", None, "9999-12-31"], "datetime64[us]"),
     "time": ("datetime", ["2024-01-01T10:00:00", None, "2024-01-01T10:00:00.5"], "datetime64[us]"),

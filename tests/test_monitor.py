@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -265,6 +266,14 @@ def test_one_label_that_is_no_number_voids_no_metric():
     metric = assessment.metric_of(tested, truth, 100)
     assert (metric.rows, metric.served.value > 0.99) == (640, True)
     assert assessment.unusable(tested, truth) == 2
+
+
+@pytest.mark.parametrize("said", [float, lambda n: str(float(n)), lambda n: [1.0 - n, float(n), 0.0]])
+def test_probabilities_are_compared_as_the_likeliest_class(said):
+    classes = [n % 2 for n in range(400)]
+    tested = baseline.TestPredictions(np.array(classes), np.array(classes), "accuracy", of_probabilities=True)
+    served = pa.table({"label": classes, "prediction": [said(n * 0.8 + 0.1) for n in classes]})
+    assert assessment.metric_of(tested, served, 100).served.value == 1.0
 
 
 def test_the_page_needs_nothing_else_and_believes_no_name():

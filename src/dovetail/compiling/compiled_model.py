@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from dovetail.models.reader import ENV_NO_ORT_TELEMETRY
 from dovetail.values.tag_keys import COMPILED_FILE
 
 FILE = COMPILED_FILE
@@ -73,7 +74,7 @@ class Compiled:
         """
         import numpy as np
 
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read on import, which else writes to the user's home
+        os.environ.setdefault(ENV_NO_ORT_TELEMETRY, "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

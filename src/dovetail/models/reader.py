@@ -1,5 +1,6 @@
 """Read a model of any kind, told by its content."""
 
+import os
 import re
 from collections.abc import Iterable
 from io import BytesIO
@@ -11,6 +12,8 @@ from dovetail.joblib_model import NotAllowedError, UnreadableError
 from dovetail.models import folder_model, network_file
 from dovetail.models.unsupported import broken, unsupported
 
+# Read by onnxruntime on import, which else writes to the user's home and complains where it may not.
+ENV_NO_ORT_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _HEAD = 4096  # bytes that tell a format
 _WITHOUT_CODE = "write an estimator that holds no code: its functions lie in a module, not in lambdas"
 _BY_NAME = {
@@ -47,6 +50,7 @@ def read(content: bytes, allow: Iterable[str] = (), file: Path = Path()) -> Any:
     if kind := native_model.format_of(content):
         if _is_cut(content, kind):  # it would end the process
             raise UnreadableError(f"it begins like a model of {kind}, which cannot read it: its end is missing")
+        os.environ.setdefault(ENV_NO_ORT_TELEMETRY, "1")
         try:
             return native_model.read(content)
         except native_model.UnreadableModelError as error:

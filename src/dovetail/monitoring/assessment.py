@@ -1,5 +1,6 @@
 """What a version answered, compared with its baseline: the verdict on each column, the predictions, the metric."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from dovetail.monitoring.column_pair import ColumnPair, pair
 from dovetail.monitoring.drift import ColumnDrift
 from dovetail.monitoring.observed_rows import METHOD, PREDICTION, Observed
 from dovetail.monitoring.performance import MetricDrift
+from dovetail.promotion.trial import likeliest
 from dovetail.serving.log.rows import INPUT
 from dovetail.serving.log.sampling import draw
 from dovetail.serving.log.served_rows import LABEL
@@ -93,7 +95,20 @@ def unusable(tested: TestPredictions, labelled: "pa.Table") -> int:
 def _predictions(tested: TestPredictions, table: "pa.Table") -> ColumnPair:
     import pandas as pd
 
-    return pair(PREDICTION, pd.Series(tested.predicted), _column(_predicted(table), PREDICTION))
+    return pair(PREDICTION, pd.Series(tested.predicted), _answers(tested, _predicted(table)))
+
+
+def _answers(tested: TestPredictions, table: "pa.Table") -> Any:
+    """What the version answered; the likeliest class where it answers with probabilities, as of the test set."""
+    said = _column(table, PREDICTION)
+    return said.map(_likeliest) if tested.of_probabilities else said
+
+
+def _likeliest(said: Any) -> Any:
+    try:
+        return int(likeliest([json.loads(said) if isinstance(said, str) else said])[0])
+    except (ValueError, TypeError):  # of a version that answered with something else
+        return said
 
 
 def _predicted(table: "pa.Table") -> "pa.Table":
@@ -109,7 +124,7 @@ def metric_of(tested: TestPredictions, labelled: "pa.Table", min_rows: int) -> M
 
     good = labelled.filter(pa.array(performance.usable(tested.metric, _column(labelled, LABEL))))
     drawn = pa.concat_tables([good.slice(0, 0), *draw([good], len(good), MOST_ROWS)])
-    served = (_column(drawn, LABEL), _column(drawn, PREDICTION))
+    served = (_column(drawn, LABEL), _answers(tested, drawn))
     return performance.compare(tested.metric, (tested.actual, tested.predicted), served, min_rows)
 
 

@@ -47,11 +47,15 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TestPredictions:
-    """What the version predicts of its test set and what is true there, of shape (rows,); and the metric's name."""
+    """What the version predicts of its test set and what is true there, of shape (rows,); and the metric's name.
+
+    `of_probabilities` says that the version answers with those of numbered classes; `predicted` has the likeliest.
+    """
 
     predicted: Any
     actual: Any
     metric: str
+    of_probabilities: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,8 @@ def _tested(
     if found.predicted is None:
         return f"the model does not predict its test set: {found.error or found.refused}"
     predicted, actual = test_set.plain(found.predicted), tests.actual
-    return TestPredictions(
-        predicted, actual, metric if metric in SCORES and metric else default_metric(actual, predicted)
-    )
+    metric = metric if metric in SCORES and metric else default_metric(actual, predicted)
+    return TestPredictions(predicted, actual, metric, found.of_probabilities)
 
 
 def _trained(workspace: Workspace, subject: TrackedModel, inputs: Sequence[str], commit: Commit | None) -> TrainingData:

@@ -46,7 +46,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What came of a trial; `predicted` has shape (rows,), `inputs` names the columns that the model takes."""
+    """What came of a trial; `predicted` has shape (rows,), `inputs` names the columns that the model takes.
+
+    `of_probabilities` says that the model itself answers with those of numbered classes, not with the likeliest one.
+    """
 
     refused: str = ""
     error: str = ""
@@ -55,6 +58,7 @@ class TrialResult:
     inputs: tuple[str, ...] = ()
     missing: bool | None = None
     p99_ms: float | None = None
+    of_probabilities: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +110,29 @@ def _try(trial: Trial, described: Described | Exception) -> TrialResult:
     if trial.table is not None:
         columns = [name for name in inputs if name in trial.table.columns]
         row = trial.table[columns or fitted_columns(served.estimator, list(trial.table.columns))]
-        predicted = _labels(served.estimator, model.predict(described.given(row)))
+        predicted = model.predict(described.given(row))
+        predicted = likeliest(predicted) if _gives_probabilities(served.estimator) else predicted
     row = example if example is not None else row
     missing = timing = None
     if trial.timed and row is not None and len(row):
         missing = _answers_missing(model, row[:1], inputs if trial.missing else optional)
         timing = _p99(model, row[:1])
     return TrialResult(
-        has_example=example is not None, predicted=predicted, inputs=inputs, missing=missing, p99_ms=timing
-    )
+        has_example=example is not None, predicted=predicted, inputs=inputs, missing=missing, p99_ms=timing,
+        of_probabilities=_gives_probabilities(served.estimator),
+    )  # fmt: skip
 
 
-def _labels(estimator: Any, predicted: Any) -> Any:
-    """The predictions; of a booster whose `predict` gives probabilities the numbers of the likeliest classes."""
-    if not getattr(estimator, "probabilities_only", False):
-        return predicted
+def _gives_probabilities(estimator: Any) -> bool:
+    """Whether it is a booster whose `predict` gives probabilities."""
+    return bool(getattr(estimator, "probabilities_only", False))
+
+
+def likeliest(probabilities: Any) -> Any:
+    """The numbers of the likeliest classes; of two, `probabilities` of shape (rows,) has that of the second."""
     import numpy as np
 
-    found = np.asarray(predicted)
+    found = np.asarray(probabilities)
     return (found > 0.5).astype(int) if found.ndim == 1 else found.argmax(axis=1)  # noqa: PLR2004  (of two classes)
 
 

@@ -135,7 +135,8 @@ def _template(
     known, flavor = json.loads(card), json.loads(native)
     loader = native_model if flavor else joblib_model
     with tempfile.TemporaryDirectory() as scratch:
-        empty, folder = Path(scratch, name), Path(scratch, "model")
+        empty, folder = Path(scratch, "file", name), Path(scratch, "model")
+        empty.parent.mkdir()
         empty.touch()
         mlflow.pyfunc.save_model(
             str(folder),
