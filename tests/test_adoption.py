@@ -235,12 +235,12 @@ def test_a_folder_stands_for_the_one_model_in_it(copy):
             "the folder data/raw of model 'line'",
         ),
         (lambda p: p.replace("dvc.yaml", "  line: {", "  second: {"), "dvc.yaml and sub/dvc.yaml both declare"),
-        (lambda p: p.replace("dvc.yaml", "  line: {", "  team/line: {"), "declares a model 'team/line'"),
+        (lambda p: p.replace("dvc.yaml", "  line: {", "  _line: {"), "declares a model '_line'"),
         (lambda p: (p.root / "dvc.lock").unlink(), "is made by the stage train, which dvc.lock does not record"),
         (lambda p: p.write("models/about.txt", "another"), "is not what dvc.lock records"),
         (lambda p: p.write("data/extra.csv.dvc", "outs: 3"), "data/extra.csv.dvc"),
     ],
-    ids=["no model in folder", "same name twice", "slash", "no dvc.lock", "folder changed", "spoilt .dvc"],
+    ids=["no model in folder", "same name twice", "no name", "no dvc.lock", "folder changed", "spoilt .dvc"],
 )
 def test_what_cannot_be_told_is_refused_in_one_line(copy, spoil, says):
     spoil(copy)

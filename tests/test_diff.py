@@ -282,7 +282,7 @@ def test_where_several_models_are_declared_and_none_is_named_it_goes_over_all(tw
         (["m/7"], "m has no version 7; it has: 1"),
         (["m@production"], "m has no alias 'production'; it has: staging"),
         (["HEAD:other"], "has no model 'other'; it has: m"),
-        (["HEAD~2:m", "HEAD:m/1"], "no model or revision"),
+        (["HEAD~2:m", "HEAD:m/1"], "has no model 'm.1'; it has: m"),
     ],
 )
 def test_what_is_unknown_is_said_in_one_line(history, refs, says):

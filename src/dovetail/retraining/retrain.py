@@ -228,11 +228,7 @@ def _plan(
 
 
 def _judged(
-    workspace: Workspace,
-    tracking: Tracking,
-    planned: RetrainAnswer,
-    plan: RetrainPlan,
-    made: RetrainedBranch,
+    workspace: Workspace, tracking: Tracking, planned: RetrainAnswer, plan: RetrainPlan, made: RetrainedBranch
 ) -> RetrainAnswer:
     """The answer, with what `dovetail promote` would say of the candidate."""
     model = planned.model

@@ -294,8 +294,7 @@ def _run(entity: Any) -> Run:
 
 def _details(run: Any) -> RunDetails:
     info, data = run.info, run.data
-    active = info.lifecycle_stage == "active"
-    experiment, started = str(info.experiment_id), info.start_time or 0
+    active, experiment = info.lifecycle_stage == "active", str(info.experiment_id)
     tags = tag_layout.plain(data.tags)
-    ended = info.end_time or 0
+    started, ended = info.start_time or 0, info.end_time or 0
     return RunDetails(info.run_id, active, tags, data.metrics, data.params, experiment, started, ended)
