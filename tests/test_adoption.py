@@ -70,6 +70,8 @@ artifacts:
 SECOND = """
 import json, pathlib, pickle, yaml
 from sklearn.dummy import DummyRegressor
+
+pytestmark = pytest.mark.slow
 rate = yaml.safe_load(open("../params.yaml"))["rate"]
 pathlib.Path("../out").mkdir(exist_ok=True)
 model = DummyRegressor(strategy="constant", constant=rate).fit([[0]], [0])

@@ -7,6 +7,7 @@ from project import facts
 import dovetail
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
 def test_a_version_whose_class_a_later_commit_allows_is_promoted_loaded_and_restored(small, monkeypatch):
     small.write("mine.py", "class Mine:\n    def predict(self, rows):\n        return [1] * len(rows)\n")

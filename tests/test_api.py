@@ -53,6 +53,7 @@ def test_importing_it_imports_nothing_heavy():
     assert said == "[]\n"
 
 
+@pytest.mark.slow
 def test_the_answers_are_those_of_the_command_line(registered):
     repository = dovetail.open(registered.root)
     assert repository.root == registered.root
@@ -70,6 +71,7 @@ def test_the_answers_are_those_of_the_command_line(registered):
         assert len(repr(answer)) < 200, command  # a cell of a notebook shows it whole
 
 
+@pytest.mark.slow
 def test_what_a_method_changed_the_next_one_sees(registered):
     repository = dovetail.open(registered.root)
     assert repository.promote("m", reason="tried by hand").promoted
@@ -78,6 +80,7 @@ def test_what_a_method_changed_the_next_one_sees(registered):
     assert not repository.sync().aliases
 
 
+@pytest.mark.slow
 def test_a_notebook_that_trained_by_many_threads_registers_what_needs_them(small):
     lightgbm = "lightgbm.train({'verbose': -1}, lightgbm.Dataset(numpy.eye(50), [0.0] * 50), 2)"
     small.replace("train.py", 'joblib.dump(model, "out', f'import lightgbm, numpy; {lightgbm}.save_model("out')
@@ -93,6 +96,7 @@ def test_a_folder_without_a_repository_is_an_error_that_says_what_to_do(tmp_path
         dovetail.open(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_promotion_writes_the_file_that_a_server_trusts(registered, tmp_path):
     repository = dovetail.open(registered.root)
     assert not repository.promote("m", dry_run=True, trust=tmp_path / "trust.json").promoted

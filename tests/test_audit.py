@@ -107,6 +107,7 @@ def test_what_is_declared_is_not_told_and_the_edits_advised_mend_it(untidy):
     untidy.run("dvc", "repro", "-q", "untidy")
 
 
+@pytest.mark.slow
 def test_clean_stages(small):
     small.run("dvc", "repro", "-q", "register")
     counts = small.store().counts()

@@ -81,6 +81,7 @@ def on_a_terminal(project, *command, width=80, typed="", **env):
     return said.decode(), asked.returncode
 
 
+@pytest.mark.slow
 def test_promote_tells_each_gate_as_it_is_decided_and_in_a_pipe_nothing(registered):
     said, code = on_a_terminal(registered, "dovetail", "promote", "m", "--dry-run", width=60)
     progress, _, answer = said.partition("\x1b[J")
@@ -96,6 +97,7 @@ def test_promote_tells_each_gate_as_it_is_decided_and_in_a_pipe_nothing(register
     assert "\x1b[32mpass" in always
 
 
+@pytest.mark.slow
 def test_init_shows_what_it_would_write_once_and_asks(small):
     for typed, written in (("n\n", False), ("y\n", True)):
         said, code = on_a_terminal(small, "dovetail", "init", "n", "--path", "out/m.joblib", typed=typed)
@@ -104,6 +106,7 @@ def test_init_shows_what_it_would_write_once_and_asks(small):
         assert ("dovetail register n" in (small.root / "dvc.yaml").read_text()) is written
 
 
+@pytest.mark.slow
 def test_a_retraining_tells_each_stage(registered, tmp_path):
     (tmp_path / "new.csv").write_text("a,b\n5,6\n")
     said, _ = on_a_terminal(registered, "dovetail", "retrain", "m", "--with", "../new.csv")
@@ -111,6 +114,7 @@ def test_a_retraining_tells_each_stage(registered, tmp_path):
     assert said.index("running the pipeline") < said.index("train is done") < said.index("asking the gates")
 
 
+@pytest.mark.slow
 def test_list_and_show_are_the_python_apis_answers(registered):
     registered.run("dovetail", "promote", "m")
     repository = dovetail.open(registered.root)

@@ -18,6 +18,7 @@ def copied(project, target):
     return Project(target)
 
 
+@pytest.mark.slow
 def test_a_copy_is_noticed_before_anything_is_written_or_deleted_and_sync_makes_it_its_own(registered, tmp_path):
     small = registered
     run = small.store().runs()[0].info.run_id

@@ -135,6 +135,7 @@ def rebuilt(project):
     return texts(project)
 
 
+@pytest.mark.slow
 def test_what_is_decided_is_said_and_a_store_made_anew_says_the_same(tmp_path_factory, tmp_path):
     project = templates.copy_of(templates.versions(tmp_path_factory), tmp_path / "p")
     first, second = texts(project).values()

@@ -83,6 +83,7 @@ def test_versions_without_run_lineage_or_bytes_are_made_whole(small):
     assert small.json("sync", "--repair")["repaired"] == []
 
 
+@pytest.mark.slow
 def test_a_broken_version_of_another_branch_is_made_whole_from_there(small):
     small.run("git", "checkout", "-q", "-b", "other")
     trained(small, 9)
@@ -143,6 +144,7 @@ def test_data_that_only_another_clone_has(small, tmp_path):
     assert problems(small) == []
 
 
+@pytest.mark.slow
 def test_what_versions_were_made_of(small, tmp_path):
     trained(small, 6, 7)
     model = small.store().versions()[0].tags["dovetail.model.md5"]
@@ -201,6 +203,7 @@ def test_what_git_must_not_hold(small, tmp_path):
     assert problems(clone) == []
 
 
+@pytest.mark.slow
 def test_locks_that_nobody_holds(small):
     small.write(".git/index.lock", "")
     small.run("dvc", "config", "core.hardlink_lock", "true")

@@ -30,6 +30,7 @@ joblib.dump(model, "out/m.joblib")
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_afterwards_it_completes(small):
     small.run("dovetail", "register")
     small.write("big.py", BIG)

@@ -91,6 +91,7 @@ def test_a_loader_that_is_not_trusted_here_is_refused_and_the_next_command_chang
     assert same == (_files(_package(written)), [], [])
 
 
+@pytest.mark.slow
 def test_it_is_promoted_shown_rebuilt_and_served_as_any_other(promoted):
     assert json.loads(promoted.run("python", "-c", PREDICT).stdout.splitlines()[-1]) == ["a", "b"]
     shown = promoted.json("lineage", "m", **TRUSTED)
@@ -111,6 +112,7 @@ def test_it_is_promoted_shown_rebuilt_and_served_as_any_other(promoted):
     assert promoted.json("doctor", **TRUSTED)["problems"] == []
 
 
+@pytest.mark.slow
 def test_one_changed_file_of_the_package_is_found_out_and_repaired(promoted):
     package = _package(promoted)
     before = (package / "requirements.txt").read_bytes()
@@ -126,6 +128,7 @@ def test_one_changed_file_of_the_package_is_found_out_and_repaired(promoted):
     assert not (package / "more.py").exists()
 
 
+@pytest.mark.slow
 def test_what_a_model_prints_is_no_part_of_an_answer(written):
     written.replace("train.py", "        return (model_input", '        print("step 1/1")\n        return (model_input')
     written.run("dvc", "repro", "-q", **TRUSTED)

@@ -124,6 +124,7 @@ def test_promotions_are_told_from_git_where_mlflow_has_no_store(estate, tmp_path
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.slow
 def test_a_promoted_version_survives_it_and_dvc_gc_afterwards(estate):
     plan = doomed(estate.json("gc"))
     before = cached(estate)

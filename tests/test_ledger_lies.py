@@ -265,6 +265,7 @@ def test_a_tag_of_a_tag_names_its_commit(project):
     assert goes_on(project)[0]["commit"] == commit_of(project, 1)
 
 
+@pytest.mark.slow
 def test_edited_evidence_forged_gates_and_deleted_evidence_are_told(project):
     run = project.store().client.get_model_version("m", "2").run_id
     path = "promotions/production-9.json"
@@ -289,6 +290,7 @@ def test_edited_evidence_forged_gates_and_deleted_evidence_are_told(project):
     assert any("was deleted" in what for what in told(None, both))
 
 
+@pytest.mark.slow
 def test_promotions_that_the_remote_lacks_are_told_and_a_silent_remote_is_no_error(project, tmp_path):
     def told():
         found = json.loads(project.run("dovetail", "doctor", "--json", code=None).stdout)["problems"]

@@ -25,6 +25,8 @@ with mlflow.start_run(run_name="final"):
 
 KEEPS_THE_BETTER = """
 import mlflow, mlflow.pyfunc
+
+pytestmark = pytest.mark.slow
 class Echo(mlflow.pyfunc.PythonModel):
     def predict(self, model_input: list[str]) -> list[str]:
         return model_input
@@ -235,7 +237,6 @@ def test_a_script_that_tracks_elsewhere_is_told_so_with_the_line_to_take_out(sma
     assert "delete line 13" in small.run("dovetail", "register").stdout
 
 
-@pytest.mark.slow
 def test_killed_while_it_adopts_it_goes_on_with_the_same_run(small):
     tracking(small, LIVE).run("dvc", "repro", "-q", "train")
     for step in ("update_run", "set_tag", "log_inputs", "create_logged_model", "set_terminated"):

@@ -120,6 +120,7 @@ def test_mlflow_loads_what_dovetail_registers_by_pyfunc_and_by_the_librarys_own_
         mlflow.pyfunc.load_model(str(package))
 
 
+@pytest.mark.slow
 def test_a_version_in_its_librarys_format_is_staged_promoted_and_restored_to_the_same_package(makes):
     project = makes(
         "import catboost, pandas as pd; catboost.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False)"
@@ -250,6 +251,7 @@ FOLDER = (
 )
 
 
+@pytest.mark.slow
 def test_a_folder_that_mlflow_wrote_is_registered_with_its_signature_and_example(makes):
     project = makes(FOLDER)
     (done,) = project.json("register")
@@ -332,6 +334,7 @@ def test_doctor_and_status_name_a_version_that_an_alias_names_and_that_cannot_be
     assert any("version 1 cannot be loaded: it begins like a model of catboost" in str(one) for one in problems)
 
 
+@pytest.mark.slow
 def test_status_reads_a_version_once_and_again_after_a_package_was_installed(small, tmp_path, monkeypatch):
     """What was read and loads is written down: to read nothing writes nothing."""
     file = small.root / ".dvc/tmp/dovetail-models-that-load.json"

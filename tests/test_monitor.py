@@ -31,7 +31,10 @@ from dovetail.values import tag_keys
 from dovetail.values.scored import Scored
 
 # MLflow says so of the loader's own type hints; the process that tries the model inherits that warnings are errors.
-pytestmark = pytest.mark.filterwarnings("ignore:(?s).*MLflow doesn't validate the data:UserWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:(?s).*MLflow doesn't validate the data:UserWarning"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -304,6 +304,7 @@ def test_each_next_step_is_typed_or_says_why_it_is_not():
     assert all(Path(ROOT, "tests", test).is_file() for test in held.values() if test not in kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.broken.__name__}-{case.command}-{case.alternative}")
 def test_what_comes_next_ends_what_was_said(registered, case):
     case.broken(registered)

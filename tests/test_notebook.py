@@ -33,6 +33,7 @@ def shown(answer):
     return found
 
 
+@pytest.mark.slow
 def test_answers_show_as_tables_and_graphs(repository):
     for ask, element, told in (
         (repository.status, "table", "version 2"),

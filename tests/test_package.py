@@ -68,6 +68,7 @@ def test_a_version_is_tagged_with_the_digest_of_its_files_and_a_promotion_carrie
     assert (back.package, back.requirements) == (said.package, said.requirements)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["loader", "MLmodel"])
 def test_a_changed_loader_never_runs_and_is_found_and_restored(made, tmp_path, kind):
     marker, package = tmp_path / "ran", folder_of(made, 2)
@@ -93,6 +94,7 @@ def test_a_changed_loader_never_runs_and_is_found_and_restored(made, tmp_path, k
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_files_and_tags_changed_together_are_held_against_gits_tag(made):
     made.json("promote", "m")
     package, before = folder_of(made, 2), tag_of(made, 2)
@@ -162,6 +164,7 @@ def test_killed_while_the_package_changes_the_next_register_completes_it(made):
     made.json("promote", "m", "--dry-run")
 
 
+@pytest.mark.slow
 def test_mlflow_may_load_a_version_where_it_lies(made):
     load = "import mlflow; mlflow.pyfunc.load_model('models:/m/2')"
     made.run(sys.executable, "-c", load, MLFLOW_TRACKING_URI=f"sqlite:///{made.root}/mlflow.db")

@@ -39,6 +39,7 @@ def test_outside_a_stage_nothing_is_added(live):
     assert [tag for tag in run.data.tags if "dovetail." in tag] == []
 
 
+@pytest.mark.slow
 def test_a_runs_dataset_brings_back_its_bytes_after_the_data_have_changed(small):
     small.run("dvc", "repro", "-q", "register")
     used = (small.root / "data.csv").read_bytes()

@@ -185,6 +185,7 @@ def test_a_column_of_a_part_is_what_it_is_in_a_request(kind, values):
         assert list(found) == list(expected)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_and_loses_and_doubles_no_row(project, data):
     out = data.parent / "out"
     command = ("predict", "m", "--data", str(data), "--out", str(out), "--columns", "id")
@@ -274,6 +275,7 @@ def test_a_part_that_vanishes_or_changes_while_others_are_scored_is_a_bad_one(da
     assert "part-0.parquet" not in files(data.parent / "new")
 
 
+@pytest.mark.slow
 def test_a_folder_holds_what_one_version_said_in_one_way(project, data):
     _, out = score(project, data)
     line = refused(project, data, ref="m/2")
@@ -325,6 +327,7 @@ def test_a_copy_that_was_changed_is_brought_anew_and_never_read(project, data):
     assert pq.read_table(out / "part-0.parquet")["prediction"].to_pylist() == SAID
 
 
+@pytest.mark.slow
 def test_where_the_disk_is_full_the_whole_parts_stay_and_the_next_run_completes_them(project, data):
     random = np.random.default_rng(0)
     many = pa.table({"size": random.random(60_000), "count": random.integers(0, 9, 60_000),

@@ -69,6 +69,7 @@ WRITTEN = [
 ]
 
 
+@pytest.mark.slow
 def test_a_card_or_metrics_that_a_stage_wrote_and_that_are_none_are_refused_until_it_is_corrected(judged):
     right = (judged.root / "judge.py").read_text()
     for old, new, why in WRITTEN:
@@ -99,6 +100,7 @@ def test_a_class_that_nobody_allowed_is_shown_but_not_staged_and_the_line_that_a
     assert small.json("register", PYTHONPATH=str(small.root))[0]["aliases"] == ["staging"]
 
 
+@pytest.mark.slow
 def test_a_skops_file_is_registered_promoted_and_loaded_by_mlflow(small):
     small.replace(
         "train.py", 'joblib.dump(model, "out/m.joblib")', "import skops.io; skops.io.dump(model, 'out/m.joblib')"

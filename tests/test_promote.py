@@ -47,6 +47,7 @@ def ours(project):
     return [tag for tag in project.run("git", "tag").stdout.split() if tag.startswith("m")]
 
 
+@pytest.mark.slow
 def test_promoted_and_taken_back_as_gto_reads_it_and_as_history_tells(made):
     first = made.json("promote", "m", "--version", "1", "--reason", "the first")
     assert (first["promoted"], first["from"], first["to"], first["tag"]) == (True, None, 1, "m#production#1")
@@ -180,6 +181,7 @@ def test_a_pickle_that_runs_a_command_is_refused_wherever_a_model_is_read(small,
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_the_loader_reads_what_the_gates_allow_and_no_other_module(small):
     small.write("mine.py", "class Mine:\n    def predict(self, rows):\n        return [1] * len(rows)\n")
     small.replace("train.py", "joblib.dump(model", "from mine import Mine; joblib.dump(Mine()")
@@ -226,6 +228,7 @@ def test_killed_between_any_two_steps_nothing_is_lost_and_the_next_run_completes
     assert made.store().aliases()["m"]["production"] == 2
 
 
+@pytest.mark.slow
 def test_two_at_once_one_wins_and_the_other_is_told(made):
     both = [
         subprocess.Popen(
@@ -265,6 +268,7 @@ def test_a_server_that_dies_before_the_alias_moves_leaves_a_tag_that_sync_follow
     assert made.json("promote", "m")["already"]
 
 
+@pytest.mark.slow
 def test_with_mlflow_gone_back_and_history_work_and_sync_brings_aliases_and_numbers(made):
     made.write("params.yaml", "train: {w: 9}\n")  # version 3, in no commit: nobody can bring it back
     made.run("dvc", "repro", "-q")

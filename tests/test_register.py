@@ -164,6 +164,7 @@ def test_killed_before_each_step_in_turn_it_completes_and_nothing_is_doubled(sma
     assert shown.aliases() == {"m": {"staging": 1}}
 
 
+@pytest.mark.slow
 def test_two_at_once_make_one_run_and_one_version(small):
     both = [
         subprocess.Popen([Path(sys.executable).with_name("dovetail"), "register"], cwd=small.root) for _ in range(2)

@@ -19,6 +19,7 @@ def remote(request, silent):
     return f"http://127.0.0.1:{port}/x", "dvc remote list, dvc doctor"
 
 
+@pytest.mark.slow
 def test_each_command_says_so_and_does_what_it_can(registered, remote):
     url, following = remote
     small = registered

@@ -76,6 +76,7 @@ def independent(*names):
     return f"stages:\n{stages}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_workspace_is_what_dvc_repro_leaves(shape, tmp_path):
     files, commands = SHAPES[shape]
@@ -318,6 +319,7 @@ def test_an_entry_of_the_run_cache_that_a_kill_left_empty_is_filled(repository):
     assert all(file.is_file() for file in entries)
 
 
+@pytest.mark.slow
 def test_a_process_of_the_workspace_that_dies_while_it_writes_dvcs_list_stops_no_other_stage(repository):
     repository.write(
         "dvc.yaml",
@@ -408,6 +410,7 @@ def test_a_stage_gets_what_it_asks_for_or_is_refused(repository):
         dovetail.open(repository.root).repro(workers=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [

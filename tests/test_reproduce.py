@@ -125,6 +125,7 @@ def test_other_bytes_with_the_same_metrics(small):
     assert (answer["metrics"], answer["cause"]["kind"]) == ({"identical": True, "changed": []}, "nondeterminism")
 
 
+@pytest.mark.slow
 def test_other_bytes_of_the_same_model(registered):
     trained(registered, "import os", "rows_ = rows", "rows_, model.n_jobs = rows, os.getpid()")
     registered.run("dvc", "repro", "-q", "register")
@@ -155,6 +156,7 @@ def test_another_model_that_predicts_the_same_and_tables_written_in_another_way(
     assert same in ({"test.parquet": True}, {})  # {}: by chance as many rows in a group
 
 
+@pytest.mark.slow
 def test_it_is_rebuilt_under_the_threads_that_were_recorded(registered, monkeypatch):
     """The model depends on how many threads there are, as HistGradientBoosting's and LightGBM's do."""
     light(registered)
@@ -171,6 +173,7 @@ def test_it_is_rebuilt_under_the_threads_that_were_recorded(registered, monkeypa
     assert "computed as recorded: OMP_NUM_THREADS=3" in said
 
 
+@pytest.mark.slow
 def test_on_another_architecture_it_says_which_digests_differ_and_why(registered):
     """The stage computes otherwise where SIMULATED is not what it was, as another CPU does."""
     code = 'import os\nw += float(os.environ.get("SIMULATED", 0)) / 100'

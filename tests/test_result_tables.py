@@ -29,6 +29,7 @@ def texts(project, run, paths):
     return [Path(project.store().client.download_artifacts(run.info.run_id, path)).read_bytes() for path in paths]
 
 
+@pytest.mark.slow
 def test_metrics_by_slice_plots_and_named_files_are_tables_once_also_when_killed_and_made_anew(small):
     small.write("train.py", TRAIN + SCORES)
     small.replace("dvc.yaml", "outs: [out/m.joblib]", "outs: [out/m.joblib, out/importance.csv, out/sorts.csv]")

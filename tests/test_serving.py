@@ -267,6 +267,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(server):
     assert server.predict().status == 200
 
 
+@pytest.mark.slow
 def test_requests_that_share_a_prediction_get_their_own_answers(server):
     rows = [[float(number), number % 9, "red", bool(number % 2)] for number in range(40)]
     alone = {number: server.predict(one(row)).json for number, row in enumerate(rows)}

@@ -157,6 +157,7 @@ def test_who_has_said_all_is_answered(server):
         assert time.monotonic() - began < 3
 
 
+@pytest.mark.slow
 def test_who_reads_nothing_is_let_go(server):
     large = json.dumps({"dataframe_split": {"columns": COLUMNS, "data": ROWS * 20_000}}).encode()
     before = len(psutil.Process(server.process.pid).net_connections())

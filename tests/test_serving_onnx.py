@@ -57,6 +57,8 @@ for name, (model, columns, target) in models.items():
 """
 JUDGE = """
 import json
+
+pytestmark = pytest.mark.slow
 json.dump({"rows": len(open("test.csv").readlines()) - 1}, open("metrics.json", "w"))
 """
 KINDS = ("forest", "scaled", "trees", "linear", "logistic", "mixed")

@@ -1,5 +1,7 @@
 """Where git, DVC and MLflow disagree, and the command that ends it."""
 
+import pytest
+
 
 def test_nothing_registered_yet(small):
     (model,) = small.json("status", code=1)["models"]
@@ -46,6 +48,7 @@ def test_before_any_dvc_lock_is_committed(small):
     assert small.json("sync")["versions"]["created"] == 1
 
 
+@pytest.mark.slow
 def test_data_written_otherwise_are_told_from_data_of_other_values(small):
     small.write(
         "clean.py", "import pandas\npandas.read_csv('data.csv').to_parquet('clean.parquet', compression='snappy')\n"
@@ -81,6 +84,7 @@ def test_data_written_otherwise_are_told_from_data_of_other_values(small):
     assert note["what"].endswith("(@production): data.csv (other values), clean.parquet (other values)")
 
 
+@pytest.mark.slow
 def test_a_version_computed_under_other_settings_is_said_in_one_line_unless_its_stage_fixes_them(small, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")  # the suite sets it
     small.run("dvc", "repro", "-q", OMP_NUM_THREADS="2")

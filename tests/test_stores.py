@@ -3,6 +3,7 @@
 import shutil
 import time
 
+import pytest
 from project import Project, free_port
 
 
@@ -21,6 +22,7 @@ def test_a_server_that_is_gone_is_told_in_one_line_at_once(small):
     ask(small, free_port())
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_told_in_five_seconds(small, silent):
     ask(small, silent)
 

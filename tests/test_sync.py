@@ -127,6 +127,7 @@ def test_a_branch_that_is_not_checked_out_is_found_with_all(history):
     assert history.json("sync", "--all")["runs"]["created"] == 1
 
 
+@pytest.mark.slow
 def test_killed_on_the_way_and_run_again_it_completes(history):
     before = view(history)
     forget(history)
@@ -177,6 +178,7 @@ def test_a_shallow_clone_says_what_is_missing(history, tmp_path):
     assert "git fetch --unshallow" in answer["problems"][0]["next"]
 
 
+@pytest.mark.slow
 def test_a_store_whose_folder_was_moved_is_mended(history, tmp_path):
     here = Project(tmp_path / "elsewhere")
     history.root.rename(here.root)

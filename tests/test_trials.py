@@ -31,6 +31,7 @@ def children(project):
     return sorted(trials, key=lambda run: int(facts(run)["dovetail.trial"]))
 
 
+@pytest.mark.slow
 def test_each_trial_is_one_run_below_the_models_whatever_happens_in_between(searched):
     searched.run("dvc", "repro", "-q")
     searched.commit("searched")

@@ -27,6 +27,7 @@ def lost(small):
     return small
 
 
+@pytest.mark.slow
 def test_a_promotion_whose_bytes_are_lost_is_written_off_for_every_clone(lost, tmp_path):
     found = lost.json("sync", "--all", code=1)["problems"]
     (alias,) = [problem for problem in found if problem["what"] == "m@production"]
@@ -58,6 +59,7 @@ def test_a_promotion_whose_bytes_are_lost_is_written_off_for_every_clone(lost, t
     assert "m@v3.0.0" in lost.run("git", "tag").stdout.split()  # the number of what was written off is not given again
 
 
+@pytest.mark.slow
 def test_what_comes_back_after_it_was_written_off_is_promoted_once_its_write_off_is_taken_back(lost):
     lost.run("dovetail", "sync", "--all", code=1)
     lost.json("write-off", "m", "m#production#2", "--reason", "the disk died")

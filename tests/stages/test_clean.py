@@ -22,6 +22,7 @@ def project(folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["polars", "pandas"])
 def test_people_come_out_as_in_the_tutorial(tmp_path, engine):
     project(tmp_path)

@@ -141,6 +141,7 @@ def test_each_metric_has_its_baseline(iris_forest, diabetes_ridge):
     assert len(train) == 120
 
 
+@pytest.mark.slow
 def test_importance_of_a_wide_table_is_that_of_the_columns_that_tell_most(tmp_path, capsys):
     rng = np.random.default_rng(2)
     noise = pl.DataFrame({f"n{number}": rng.normal(size=150) for number in range(300)})
