@@ -24,6 +24,7 @@ def write(path):
         path.write_text(json.dumps({"accuracy": 0.75}))
     elif path.suffix in (".keras", ".h5"):
         with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("config.json"), "{}")
             archive.writestr(zipfile.ZipInfo("model.weights.h5"), "weights")
     elif path.suffix == ".pth":
         with zipfile.ZipFile(path, "w") as archive:

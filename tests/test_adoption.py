@@ -9,6 +9,8 @@ from project import Project, facts
 from sklearn.dummy import DummyRegressor
 from templates import made_once
 
+pytestmark = pytest.mark.slow
+
 DATA = """
 import pathlib
 raw = pathlib.Path("data/raw")
@@ -70,8 +72,6 @@ artifacts:
 SECOND = """
 import json, pathlib, pickle, yaml
 from sklearn.dummy import DummyRegressor
-
-pytestmark = pytest.mark.slow
 rate = yaml.safe_load(open("../params.yaml"))["rate"]
 pathlib.Path("../out").mkdir(exist_ok=True)
 model = DummyRegressor(strategy="constant", constant=rate).fit([[0]], [0])

@@ -3,6 +3,8 @@
 import pytest
 from project import TRAIN, facts
 
+pytestmark = pytest.mark.slow
+
 LIVE = """
 import mlflow
 mlflow.set_experiment("mine")
@@ -25,8 +27,6 @@ with mlflow.start_run(run_name="final"):
 
 KEEPS_THE_BETTER = """
 import mlflow, mlflow.pyfunc
-
-pytestmark = pytest.mark.slow
 class Echo(mlflow.pyfunc.PythonModel):
     def predict(self, model_input: list[str]) -> list[str]:
         return model_input

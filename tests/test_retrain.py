@@ -25,12 +25,12 @@ from dovetail.tracking import connection
 from dovetail.tracking.connection import Tracking
 from dovetail.values.documents import Unreadable
 
+pytestmark = pytest.mark.slow
+
 NEW = "a,b\n5,6\n7,8\n"
 # As slow as the file SLOW says, after having told its process group.
 SLOW = """
 import os, time
-
-pytestmark = pytest.mark.slow
 if os.path.exists(os.environ.get("SLOW", "")):
     open(os.environ["SLOW"], "w").write(str(os.getpgid(0)))
     time.sleep(60)

@@ -13,6 +13,8 @@ from dovetail.compiling import compiled_model, to_onnx
 from dovetail.errors import UserError
 from dovetail.serving.engine.model_process import ServedModel
 
+pytestmark = pytest.mark.slow
+
 TRAIN = """
 import joblib, json, numpy, pandas
 from sklearn.compose import make_column_transformer
@@ -57,8 +59,6 @@ for name, (model, columns, target) in models.items():
 """
 JUDGE = """
 import json
-
-pytestmark = pytest.mark.slow
 json.dump({"rows": len(open("test.csv").readlines()) - 1}, open("metrics.json", "w"))
 """
 KINDS = ("forest", "scaled", "trees", "linear", "logistic", "mixed")

@@ -195,9 +195,9 @@ def _rows_of(root: Path, name: str, dataset: Mapping[str, Any]) -> Path:
     for path in (f"data/clean/{name}.parquet", str(raw)):
         if (root / path).is_file():
             return root / path
-    following = (
-        f"dvc checkout {raw}, or if only the remote has it: dvc pull {raw}" if raw else f"dvc repro clean@{name}"
-    )
+    following = f"dvc repro clean@{name}"
+    if (root / f"{raw}.dvc").is_file():  # added, not made by a stage
+        following = f"dvc checkout {raw}, or if only the remote has it: dvc pull {raw}"
     raise UserError(f"the rows of {name} are not there yet", following)
 
 
