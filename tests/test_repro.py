@@ -171,14 +171,15 @@ stages:
     assert (repository.root / "d").read_text() == f"spw{repository.root}\n"
 
 
-def test_registrations_run_side_by_side_in_the_workspace_and_nothing_else_does(repository, tmp_path, monkeypatch):
+def test_what_runs_in_the_workspace_runs_one_at_a_time_registrations_too(repository, tmp_path):
+    """DVC writes dvc.lock in place, and a registration reads it."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/dovetail").write_text(
-        "#!/bin/sh\ntouch $RUNS/$2-$$\nuntil ls $RUNS/a-* $RUNS/b-*; do sleep 0.02; done\necho > receipt-$2\n"
+        "#!/bin/sh\ntest ! -e busy && touch busy && sleep 0.2 && rm busy && echo > receipt-$2\n"
     )
     (tmp_path / "bin/dovetail").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     alone = "test ! -e busy && touch busy && sleep 0.2 && rm busy && touch ${item}"
+    registers = f"PATH={tmp_path / 'bin'}:$PATH dovetail register"
     repository.write(
         "dvc.yaml",
         f"""
@@ -186,7 +187,7 @@ stages:
   alone: {{foreach: [x, y], do: {{cmd: "{alone}", deps: [stage.py], outs: [{{"${{item}}": {{cache: false}}}}]}}}}
   r:
     foreach: [a, b]
-    do: {{cmd: "dovetail register ${{item}}", deps: [stage.py], outs: [{{"receipt-${{item}}": {{cache: false}}}}]}}
+    do: {{cmd: "{registers} ${{item}}", deps: [stage.py], outs: [{{"receipt-${{item}}": {{cache: false}}}}]}}
 """,
     )
     answer = dovetail.open(repository.root).repro(workers=2)

@@ -2,8 +2,9 @@
 
 This thread alone asks DVC about the workspace and changes it. A step that is what its inputs make of it runs on a
 worker, in a clean copy; what it made comes back by digest, through DVC's cache. Every other one runs in the workspace,
-one at a time but for registrations. Nothing is recorded but in git, DVC's cache and dvc.lock: a coordinator that is
-killed leaves what a killed `dvc repro` leaves, and the next finds in the run-cache what workers had done.
+one at a time: DVC writes dvc.lock in place, and what reads it meanwhile, as a registration does, gets half a file.
+Nothing is recorded but in git, DVC's cache and dvc.lock: a coordinator that is killed leaves what a killed `dvc repro`
+leaves, and the next finds in the run-cache what workers had done.
 """
 
 from collections import deque
@@ -17,8 +18,6 @@ from dovetail.repo.dag import Dag
 from dovetail.repo.dag_step import Course, Step
 from dovetail.repo.stage_task import StageRun
 from dovetail.values.order import Order
-
-_AT_ONCE = 2  # registrations; most of what they do is to import MLflow, and in the store they take turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Coordinator:
         self._away = 0
         self._declined: dict[str, str] = {}  # why no worker could run a step
         self._here: deque[Step] = deque()
-        self._busy: dict[str, Step] = {}  # in the workspace
+        self._busy: Step | None = None  # in the workspace
         self._stopped = False
 
     def run(self) -> list[StageOutcome]:
@@ -96,24 +95,19 @@ class Coordinator:
         self._away += 1
 
     def _begin_here(self) -> None:
-        """One at a time, or registrations side by side, and only while dvc.lock says all that is known."""
-        while self._here and not self._stopped and self._fits(self._here[0]):
-            self._start_here(self._here.popleft())
-
-    def _fits(self, step: Step) -> bool:
-        beside = [*self._busy.values(), step]
-        return not self._busy or (len(beside) <= _AT_ONCE and all(one.registers for one in beside))
-
-    def _start_here(self, step: Step) -> None:
+        """One at a time, and only while dvc.lock says all that is known."""
+        if self._busy or self._stopped or not self._here:
+            return
+        step = self._here.popleft()
         self._dag.write_lock()
-        self._busy[step.address] = step
+        self._busy = step
         self._dag.busy_here = True
         self._workers.start_here(step, lambda said: self._told.put((step, said)))
 
     def _take(self, step: Step, run: StageRun) -> None:
         if run.worker == HERE:
-            del self._busy[step.address]
-            self._dag.busy_here = bool(self._busy)
+            self._busy = None
+            self._dag.busy_here = False
             if run.died:
                 self._dag.clear_locks()
         else:

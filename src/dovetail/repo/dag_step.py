@@ -70,12 +70,6 @@ class Step:
         return parse_lock(lock, folder, {self.address: wdir})[self.address]
 
     @property
-    def registers(self) -> bool:
-        """Whether it is a registration and nothing else: of several at once each is complete and none is doubled."""
-        words = str(self.stage.cmd or "").split()
-        return words[:2] == ["dovetail", "register"] and not set(str(self.stage.cmd)) & set(";&|<>$`\n")
-
-    @property
     def meta(self) -> Mapping[str, Any]:
         """What the user wrote under the stage's `meta`."""
         return self.stage.meta if isinstance(self.stage.meta, dict) else {}
