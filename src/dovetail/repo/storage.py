@@ -17,6 +17,8 @@ from dovetail.repo.objects import Objects
 from dovetail.repo.open_remote import DVC_2, DVC_3, answering, open_remote
 from dovetail.values.lineage import FileRef
 
+_READ_BY_NAME = (".keras", ".h5", ".hdf5")
+
 
 class Storage:
     """DVC's cache, the files of the working tree as DVC digests them, and the way from one to the other."""
@@ -142,15 +144,17 @@ class Storage:
             _copy(self.object(ref), target)
 
     def readable(self, ref: FileRef, folder: Path) -> Path:
-        """Where the bytes of `ref` can be read: a file in DVC's cache, a folder linked below `folder`.
+        """Where the bytes of `ref` can be read: in DVC's cache; a folder, or what is read by its name, below `folder`.
 
         Raises:
             DataUnavailable: when they are neither in the cache nor in the remote.
         """
-        if not ref.is_folder:
+        if not ref.is_folder and Path(ref.path).suffix not in _READ_BY_NAME:
             return self.object(ref)
-        self.write_to(ref, folder / ref.md5, link=True)
-        return folder / ref.md5
+        target = folder / ref.md5 / ("" if ref.is_folder else Path(ref.path).name)
+        if not target.exists():
+            self.write_to(ref, target, link=True)
+        return target
 
     def locate(self, ref: FileRef, commit: Commit | None, folder: Path) -> Path:
         """Where the bytes of the file `ref` can be read, and none but these.
