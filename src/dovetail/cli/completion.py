@@ -51,27 +51,20 @@ def _names(kind: str, model: str) -> Iterable[str]:
     return [*models, *aliases, *(f"{name}/{number}" for name, number in versions)]
 
 
-def _declared(root: Path, key: str) -> dict[str, Any]:
-    import yaml
-
-    content = yaml.load((root / "dvc.yaml").read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  (a safe loader)
-    found = content.get(key) if isinstance(content, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
 def _models(root: Path) -> list[str]:
-    artifacts = _declared(root, "artifacts")
-    return [name for name, one in artifacts.items() if isinstance(one, dict) and one.get("type") == "model"]
+    from dovetail.repo.dvc_files import model_names
+
+    return model_names((root / "dvc.yaml").read_bytes())
 
 
 def _stages(root: Path) -> list[str]:
     """The stages by their names in dvc.lock, where those of `foreach` have their keys, else by those in dvc.yaml."""
-    import yaml
+    from dovetail.values.documents import load_yaml
 
     lock = root / "dvc.lock"
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    recorded = yaml.load(lock.read_text(encoding="utf-8"), loader).get("stages", {}) if lock.exists() else {}  # noqa: S506  (a safe loader)
-    return [*recorded, *(name for name in _declared(root, "stages") if name not in recorded)]
+    recorded = load_yaml(lock.read_bytes()).get("stages", {}) if lock.exists() else {}
+    declared = load_yaml((root / "dvc.yaml").read_bytes()).get("stages", {})
+    return [*recorded, *(name for name in declared if name not in recorded)]
 
 
 def _registered(root: Path, kind: str) -> list[tuple[str, Any, None]]:

@@ -20,7 +20,7 @@ def check_named(workspace: "Workspace", ledger: Ledger, model: str, alias: str |
         UnknownAlias: when the model never had this alias, which is none of the usual ones.
     """
     told = ledger.told(model)
-    if not told:
+    if not told and not workspace.declares(model):
         workspace.tree.model(model)
     if alias not in (None, *STANDARD, *(event.alias for event in told)):
         known = [event.alias for event in told]

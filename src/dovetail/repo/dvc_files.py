@@ -51,6 +51,15 @@ def is_lock_of_dvc_1(lock: Any) -> bool:
     return all(isinstance(stage, Mapping) and "cmd" in stage for stage in lock.values())
 
 
+def model_names(content: bytes | str) -> list[str]:
+    """The models that the text of a dvc.yaml declares itself, by DVC's names; none where it cannot be read."""
+    try:
+        artifacts = mapping(mapping(load_yaml(content), "the whole").get("artifacts"), "artifacts")
+    except Unreadable:
+        return []
+    return [name for name, one in artifacts.items() if isinstance(one, dict) and one.get("type") == "model"]
+
+
 def parse_dvc(content: bytes | str, path: str) -> list[Tracked]:
     """What the .dvc file `path` keeps: by `dvc add`, `dvc import` or `dvc import-url`; nothing, where it is a stage.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dovetail.errors import Busy, MissingFile, UnknownReference, UserError
+from dovetail.repo.dvc_files import model_names
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.dvc_variables import ENV_ROOT
 from dovetail.repo.experiment_queue import ExperimentQueue
@@ -20,6 +21,7 @@ from dovetail.repo.ledger_content import read_checked
 from dovetail.repo.tag_names import artifact_name
 from dovetail.system.disk import refused
 from dovetail.values.names import unknown
+from dovetail.values.registered_name import registered_name
 
 # What git alone can answer is to be answered without what asks DVC: its imports are half of a short command's time.
 if TYPE_CHECKING:
@@ -161,6 +163,14 @@ class Workspace:
             raise MissingFile(f"git has no commit {rev!r}", "git fetch --tags")
         tree = self.at(commit)
         return tree.artifact(tree.model(model)).md5
+
+    def declares(self, model: str) -> bool:
+        """Whether the root's dvc.yaml has this model, read without DVC; where it has not, DVC may know of it."""
+        try:
+            content = (self.root / "dvc.yaml").read_bytes()
+        except OSError:
+            return False
+        return model in map(registered_name, model_names(content))
 
     def artifact_at(self, model: str, rev: str) -> str:
         """The name that tags of a commit have for a model: DVC looks for it where that commit declares it.
