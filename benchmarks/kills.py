@@ -145,7 +145,9 @@ def differences(side, plain):
             yield f"{name}: {one} in place of {other}"
     for file in (side / ".dvc/cache/files/md5").rglob("*"):
         digest = f"{file.parent.name}{file.name}".removesuffix(".dir")
-        if file.is_file() and hashlib.md5(file.read_bytes()).hexdigest() != digest:
+        if not file.is_file() or (file.name.endswith(".tmp") and file.read_bytes() in (b"", b"test")):
+            continue  # DVC tries links with it: a killed `dvc repro` leaves one, too, and `dovetail gc` takes it
+        if hashlib.md5(file.read_bytes()).hexdigest() != digest:
             yield f"{file.relative_to(side)} is half written"
     yield from (f"left: {path.relative_to(side)}" for path in (side / ".dvc/tmp/repro").glob("*") if path.is_dir())
     for line in run("/", "ps", "-eo", "pid=,args=").splitlines():

@@ -1,7 +1,9 @@
 """One clean-up: nothing goes that a branch, tag, experiment, version or alias needs, nor by `dvc gc` afterwards."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,25 @@ def test_promotions_are_told_from_git_where_mlflow_has_no_store(estate, tmp_path
     (warning,) = [w for w in answer["warnings"] if "@production" in w["what"]]
     assert "(-aT keeps it)" in warning["why"]
     assert not (tmp_path / "none.db").exists()
+
+
+def test_what_a_killed_process_left_half_written_goes_a_day_later(registered):
+    """DVC writes beside an object and renames it: killed meanwhile, gigabytes stay that `dvc gc` does not see."""
+    root = registered.root / CACHE
+    folder = next(path for path in root.iterdir() if path.is_dir())
+    old, young = [root / ".links.tmp", folder / ".half.tmp"], folder / ".being-written.tmp"
+    for file in (*old, young):
+        file.write_bytes(b"half")
+    for file in old:
+        os.utime(file, times=(time.time() - 90_000,) * 2)
+    before = cached(registered)
+    assert {(row["what"], row["md5"], row["size"]) for row in registered.json("gc")["delete"]} == {
+        (str(file), None, 4) for file in old
+    }
+    assert cached(registered) == before
+    assert registered.json("gc", "--force")["bytes"] == 8
+    assert (cached(registered), young.exists()) == (before - {f"{f.parent.name}{f.name}" for f in old}, True)
+    assert registered.json("gc")["delete"] == []
 
 
 @pytest.mark.slow

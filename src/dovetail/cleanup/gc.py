@@ -8,7 +8,7 @@ from typing import Any
 from dovetail.cleanup import risks
 from dovetail.cleanup.references import git_refs
 from dovetail.cleanup.survey import Survey, survey
-from dovetail.cleanup.unreferenced import Unreferenced, of_objects, of_trash
+from dovetail.cleanup.unreferenced import Unreferenced, of_leftovers, of_objects, of_trash
 from dovetail.errors import UserError
 from dovetail.repo.objects import Objects
 from dovetail.repo.workspace import Workspace
@@ -90,7 +90,7 @@ class GcAnswer(Answer):
 @dataclass(frozen=True, slots=True)
 class _Plan:
     keep: Sequence[KeptObjects]
-    objects: Mapping[Objects, Sequence[Unreferenced]]
+    objects: Mapping[Objects, Sequence[Unreferenced]]  # with what is no object, only half of one
     trash: Mapping[TrashItem, Unreferenced]
     warnings: Sequence[Finding]
 
@@ -144,7 +144,8 @@ def _plan(workspace: Workspace, store: Store | None, request: GcRequest) -> _Pla
         places.append(remote)
     found = survey(workspace, store, places, consent=request.shared_cache)
     trash = {item: of_trash(item) for item in found.trash if not (item.versions or item.is_outside)}
-    return _Plan(_kept(found), of_objects(workspace, found), trash, found.warnings)
+    objects = {place: [*gone, *of_leftovers(place)] for place, gone in of_objects(workspace, found).items()}
+    return _Plan(_kept(found), objects, trash, found.warnings)
 
 
 def _kept(found: Survey) -> list[KeptObjects]:
@@ -159,5 +160,6 @@ def _carry_out(plan: _Plan, store: Store | None) -> None:
             raise UserError(f"nothing was deleted: {warning.what}: {warning.why}", warning.next)
     for place, entries in plan.objects.items():
         place.delete([entry.md5 for entry in entries if entry.md5])
+        place.delete_leftovers([entry.what for entry in entries if not entry.md5])
     for item in plan.trash if store else ():
         store.delete_bytes(item)  # type: ignore[union-attr]  # only a store has a trash

@@ -1,5 +1,6 @@
 """Why nothing needs an object any more: what named it last, or that nothing ever did."""
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ _TRASH = {
     RUN: "the run is in MLflow's trash, and no version was made of it",
     MODEL: "the logged model is in MLflow's trash, and no version names it",
 }
+_DAY = 86_400  # seconds
+_HALF_WRITTEN = "a process that was killed more than a day ago left it half written"
 _UPLOAD = "the upload was broken off more than a day ago, and no version names it"
 
 
@@ -46,6 +49,12 @@ def of_trash(item: TrashItem) -> Unreferenced:
     """The bytes of a run or a logged model that was deleted in MLflow."""
     why = _TRASH.get(item.kind, _UPLOAD)
     return Unreferenced(f"{item.kind} {item.id} of {item.experiment}", item.md5, item.size, why, "mlflow")
+
+
+def of_leftovers(place: Objects) -> list[Unreferenced]:
+    """What killed processes left half written in a place; what is younger than a day may still be written."""
+    sizes = place.leftovers(time.time() - _DAY)
+    return [Unreferenced(path, None, size, _HALF_WRITTEN, place.name) for path, size in sorted(sizes.items())]
 
 
 def of_objects(workspace: Workspace, found: Survey) -> dict[Objects, list[Unreferenced]]:

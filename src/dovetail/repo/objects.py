@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dvc_data.hashfile.db import HashFileDB
 
 _OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")
+_LEFTOVER = ".*.tmp"  # as DVC calls what it is about to rename
 _BATCH = 1000  # objects that one request deletes
 
 
@@ -38,6 +39,24 @@ class Objects:
         for folder in os.scandir(root) if root.is_dir() else ():
             for entry in os.scandir(folder) if folder.is_dir() else ():
                 yield folder.name + entry.name, entry.stat().st_size
+
+    def leftovers(self, before: float) -> dict[str, int]:
+        """What killed processes were still writing into a folder of this machine: the size of each file, by its path.
+
+        DVC writes beside an object, and renames; it tries links with a file of its own. `before` is when such a file
+        was written last, at the latest, in seconds since the epoch.
+
+        Raises:
+            DataUnavailable: when the database does not answer.
+        """
+        if self._odb.fs.protocol != "local":
+            return {}
+        with answering(self.name):
+            root = Path(self._odb.path)
+            found = {
+                path: path.lstat() for form in (_LEFTOVER, f"[0-9a-f][0-9a-f]/{_LEFTOVER}") for path in root.glob(form)
+            }
+            return {str(path): about.st_size for path, about in found.items() if about.st_mtime < before}
 
     def _listed(self) -> Iterator[tuple[str, int]]:
         if not self._odb.fs.exists(self._odb.path):
@@ -80,3 +99,13 @@ class Objects:
             ordered = sorted(digests, key=lambda md5: (not md5.endswith(".dir"), md5))
             for start in range(0, len(ordered), _BATCH):
                 self._odb.fs.remove([self._odb.oid_to_path(md5) for md5 in ordered[start : start + _BATCH]])
+
+    def delete_leftovers(self, paths: Collection[str]) -> None:
+        """Delete what `leftovers` found.
+
+        Raises:
+            DataUnavailable: when the database refuses; what is deleted by then is gone.
+        """
+        with answering(self.name):
+            for path in paths:
+                Path(path).unlink(missing_ok=True)
