@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from advice import alternatives, typed
 from project import Project, isolate, small_project
 
 from dovetail.repo.git import Git
+from dovetail.system.locks import REPRO, RETRAIN, exclusive
 
 CACHE = ".dvc/cache/files/md5"
 
@@ -239,10 +241,18 @@ def test_a_folder_stays_whole_although_the_model_read_one_file_of_it(small):
     assert not doomed(small.json("gc")) & needed
 
 
-@pytest.mark.parametrize("keep", ["stash", "staged", "worktree", "conflict"])
+@pytest.mark.parametrize("keep", ["stash", "untracked stash", "staged stash", "staged", "worktree", "conflict"])
 def test_what_is_put_aside_is_kept(small, keep, tmp_path):
     train(small, 8, commit=keep == "worktree")
     if keep == "stash":
+        small.run("git", "stash", "-q")
+    elif keep == "untracked stash":
+        small.write("new.csv", "a\n1\n")
+        small.run("dvc", "add", "-q", "new.csv")
+        small.run("git", "stash", "-qu")
+    elif keep == "staged stash":
+        small.run("git", "add", "dvc.lock")
+        small.run("git", "restore", "--source=HEAD", "--worktree", "dvc.lock")
         small.run("git", "stash", "-q")
     elif keep == "staged":
         small.run("git", "add", "dvc.lock")
@@ -255,6 +265,36 @@ def test_what_is_put_aside_is_kept(small, keep, tmp_path):
         old = small.run("git", "show", "HEAD:dvc.lock").stdout
         small.write("dvc.lock", f"<<<<<<< ours\n{lock}=======\n{old}>>>>>>> theirs\n")
     assert small.json("gc", "--force")["delete"] == []
+
+
+@pytest.mark.parametrize("lock", [REPRO, RETRAIN])
+def test_while_stages_run_whose_outputs_no_dvc_lock_names_yet_nothing_is_deleted(small, lock):
+    orphan(small)
+    before = cached(small)
+    with exclusive(small.root, lock, 0):
+        error = small.json("gc", "--force", code=3)["error"]
+        assert (error["kind"], f"{lock}.lock" in error["message"]) == ("Busy", True)
+        assert small.json("gc")["delete"]
+    assert cached(small) == before
+
+
+@pytest.mark.slow
+def test_what_a_running_stage_of_repro_made_stays(small, tmp_path):
+    """What a worker made is in the cache long before dvc.lock names it."""
+    wait = f"until test -e {tmp_path}/go; do sleep 0.05; done"
+    quick = "quick: {cmd: echo 1 > q.txt, deps: [params.yaml], outs: [q.txt]}"
+    slow = f"slow: {{cmd: '{wait}; echo 2 > s.txt', deps: [params.yaml], outs: [s.txt]}}"
+    small.write("dvc.yaml", f"stages:\n  {quick}\n  {slow}\n")
+    before = cached(small)
+    running = subprocess.Popen(["dovetail", "repro", "--workers", "2"], cwd=small.root)
+    deadline = time.monotonic() + 60
+    while cached(small) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert small.json("gc", "--force", code=3)["error"]["kind"] == "Busy"
+    (tmp_path / "go").touch()
+    assert running.wait(60) == 0
+    assert (small.root / "q.txt").read_text() == "1\n"
 
 
 def with_remote(project, tmp_path):

@@ -6,7 +6,11 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import commands
 import psutil
@@ -16,8 +20,12 @@ from pipelines import SHAPES
 from project import Project
 
 import dovetail
-from dovetail.errors import UserError
+from dovetail.cluster import lane, pool
+from dovetail.cluster import workers as workers_module
+from dovetail.cluster.stage_process import Died
+from dovetail.errors import OutsideError, UserError
 from dovetail.repo import dag
+from dovetail.repo.stage_task import StageRun, StageTask
 from dovetail.values.order import Order
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value")  # pygtrie, of DVC's use of it
@@ -471,6 +479,91 @@ def test_on_a_cluster_another_worker_takes_what_a_lost_one_had(signal_number, re
     assert all(stage["worker"].startswith("tcp://") for stage in answer["stages"])
     assert started(repository, "b") == 1
     assert (repository.root / "a.out").read_text() == "a"
+
+
+@pytest.mark.slow
+def test_a_cluster_of_which_no_worker_is_left_is_named(repository, tmp_path, monkeypatch):
+    """Dask waits for ever; a job queue's workers all end at their time limit."""
+    monkeypatch.setattr(pool, "ALONE_SECONDS", 3)
+    monkeypatch.setattr(workers_module, "LOOK_SECONDS", 0.2)
+    repository.write("dvc.yaml", independent("a", "b").replace("stage.py b", "stage.py b go"))
+    with cluster(tmp_path, "{}") as (address, (worker,)):
+
+        def end_it():
+            wait_for(lambda: started(repository, "b") == 1 and (repository.root / "a.out").exists(), 60)
+            os.killpg(worker.pid, signal.SIGKILL)
+
+        threading.Thread(target=end_it).start()
+        with pytest.raises(OutsideError, match=f"no worker of {address} is left") as told:
+            dovetail.open(repository.root).repro(cluster=address)
+    assert told.value.next_command.startswith(f"dask worker {address}, then")
+    recorded = (repository.root / "dvc.lock").read_text()
+    assert ("path: a.out" in recorded, "path: b.out" in recorded) == (True, False)  # what was done is kept
+
+
+RELEASED = threading.Event()
+
+
+def wait_for_release(*_arguments):
+    RELEASED.wait(60)
+
+
+@pytest.mark.slow
+def test_what_waits_for_workers_that_are_gone_goes_to_those_that_came(monkeypatch):
+    """Of a stage that one worker could not run, Dask would wait for the others that were there then."""
+    from distributed import Client, LocalCluster
+
+    ended = SimpleQueue()
+    monkeypatch.setattr(pool, "_run", wait_for_release)
+    settings = {"dashboard_address": "127.0.0.1:0", "processes": False, "threads_per_worker": 1, "n_workers": 0}
+    with LocalCluster(**settings) as place, Client(place) as client:
+        under_test = pool.Pool(client, "tcp://cluster")
+        under_test.submit(SimpleNamespace(address="early"), {"gpu": 1}, frozenset(), 0, print, ended.put)
+        place.scale(1)
+        client.wait_for_workers(1)
+        under_test.submit(SimpleNamespace(address="a"), {}, frozenset({"tcp://full"}), 0, print, ended.put)
+        under_test.look()
+        assert ended.empty()
+        place.scale(0)
+        wait_for(lambda: not client.scheduler_info(n_workers=-1)["workers"])
+        place.scale(1)
+        client.wait_for_workers(1)
+        under_test.look()
+        assert ended.get(timeout=10).unusable == pool.ORPHANED
+        RELEASED.set()
+
+
+def test_a_stage_that_nobody_wants_any_more_before_its_files_are_there_is_not_begun(tmp_path, monkeypatch):
+    begun, processes = [], []
+
+    class Process:
+        is_alive = True
+
+        def __init__(self):
+            processes.append(self)
+
+        def kill(self):
+            self.is_alive = False
+
+        def ask(self, *_arguments, **_settings):
+            if not self.is_alive:
+                raise Died("it was ended")
+            begun.append(self)
+            return StageRun()
+
+    def check_out(_snapshot, folder):
+        wait_for(lambda: not processes[0].is_alive)
+        return folder
+
+    monkeypatch.setattr(lane, "StageProcess", Process)
+    monkeypatch.setattr(lane, "check_out", check_out)
+    (tmp_path / ".dvc").mkdir()
+    task = create_autospec(StageTask, instance=True, snapshot=SimpleNamespace(pack=None, is_seen=True, root=tmp_path))
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(lane.run_task(task, "worker", lambda: False)))
+    thread.start()
+    thread.join(20)
+    assert (begun, len(processes), answers[0].died) == ([], 1, True)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from dovetail.cleanup.unreferenced import Unreferenced, of_leftovers, of_objects
 from dovetail.errors import UserError
 from dovetail.repo.objects import Objects
 from dovetail.repo.workspace import Workspace
-from dovetail.system.locks import write_lock
+from dovetail.system.locks import REPRO, RETRAIN, exclusive, write_lock
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store
 from dovetail.tracking.trash import TrashItem
@@ -114,6 +114,8 @@ def gc(
     """
     with ExitStack() as stack:
         if request.force:
+            for name, root in ((REPRO, workspace.root), (RETRAIN, tracking.root)):  # what is made is in no dvc.lock yet
+                stack.enter_context(exclusive(root, name, 0))
             stack.enter_context(write_lock(tracking.root))
             stack.enter_context(workspace.locked())
         tell("asking MLflow")

@@ -98,7 +98,10 @@ def git_refs(git: Git) -> list[GitRef]:
     known = {"0" * len(sha) for sha in heads} | {root.commit for root in found}  # zeros: no commit yet
     found += [GitRef(OTHER, "HEAD", sha) for sha in heads if sha not in known]
     stacks = [ref for ref in _STACKS if git.find("rev-parse", "--verify", "-q", ref)]
-    found += [GitRef(OTHER, ref, sha) for ref in stacks for sha in git.ask("log", "-g", "--format=%H", ref).split()]
+    for ref in stacks:
+        for line in git.ask("log", "-g", "--format=%H %P", ref).splitlines():
+            stashed, _, *parts = [*line.split(), ""]  # the second is the commit that it was made on
+            found += [GitRef(OTHER, ref, sha) for sha in (stashed, *parts) if sha]  # with index and untracked files
     return found
 
 

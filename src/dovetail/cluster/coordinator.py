@@ -67,7 +67,7 @@ class Coordinator:
                 self._begin_here()
                 if not (self._away or self._busy):
                     break  # a failure, and nothing that may go on
-                step, said = self._told.get()
+                step, said = self._workers.hear(self._told)
                 if not isinstance(said, str):
                     self._take(step, said)
                 elif step.address not in self._outcomes:  # what a worker says goes another way than its answer

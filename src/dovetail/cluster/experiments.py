@@ -49,7 +49,7 @@ class Experiments:
                     self._submit(task)
                 if not self._under_way:
                     return outcomes
-                task, said = self._told.get()
+                task, said = self._workers.hear(self._told)
                 if isinstance(said, str):
                     self._begun(task.address, said)
                 elif outcome := self._take(task, said):

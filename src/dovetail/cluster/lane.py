@@ -34,8 +34,13 @@ def run_task(task: StageTask | ExperimentTask, name: str, wanted: Callable[[], b
     """
     begun = monotonic()
     try:
-        with held_folder(_place(task)) as folder, _watched(process_of_thread(), wanted):
-            run = _run_stage(task, folder) if isinstance(task, StageTask) else _run_experiment(task, folder)
+        process, place = process_of_thread(), _place(task)
+        with held_folder(place) as folder, _watched(process, wanted):
+            # The process that is watched runs it: ended while files are checked out, it begins nothing.
+            if isinstance(task, StageTask):
+                run = _run_stage(task, folder, process)
+            else:
+                run = _run_experiment(task, folder, process)
             if run.failed and (says_full(run.output) or shutil.disk_usage(folder).free < _SMALLEST):
                 run = StageRun(unusable=f"its disk is full: {folder.parent}")
     except Died as error:
@@ -64,7 +69,7 @@ def _place(task: StageTask | ExperimentTask) -> Path:
     return task.snapshot.root / ".dvc" / "tmp" / COPIES
 
 
-def _run_stage(task: StageTask, folder: Path) -> StageRun:
+def _run_stage(task: StageTask, folder: Path, process: StageProcess) -> StageRun:
     snapshot, log = task.snapshot, folder / "output.log"
     if snapshot.pack:
         snapshot = replace(snapshot, settings=_own_cache(folder.parent.parent))
@@ -73,16 +78,16 @@ def _run_stage(task: StageTask, folder: Path) -> StageRun:
     if not snapshot.pack:
         env[ENV_ROOT] = os.environ.get(ENV_ROOT, str(snapshot.root))
     try:
-        run = process_of_thread().ask(run_in_copy, root, task, env=env, log=log)
+        run = process.ask(run_in_copy, root, task, env=env, log=log)
     except Died as error:
         run = StageRun(unusable=str(error), died=True)
     output = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     return replace(run, output=output)
 
 
-def _run_experiment(task: ExperimentTask, folder: Path) -> StageRun:
+def _run_experiment(task: ExperimentTask, folder: Path, process: StageProcess) -> StageRun:
     log = folder / "output.log"
-    run = process_of_thread().ask(run_experiment, task, folder, env=dict(os.environ), log=log)
+    run = process.ask(run_experiment, task, folder, env=dict(os.environ), log=log)
     said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     return replace(run, output=said + run.output)
 

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from dovetail.cluster.lane import end_processes, run_task
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _ANSWER_SECONDS, _START_SECONDS = 10, 300
+ORPHANED = "each worker that was to take it is gone"
+LOOK_SECONDS, ALONE_SECONDS = 5, 60  # between two looks at who works; without any worker until that is said
 _HERE = "this machine"
 _UNSEEN = "127.0.0.1:0"  # Dask's web server, which cannot be left out: any port of the loopback, and nothing on it
 _SIZES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
@@ -32,12 +35,16 @@ _QUEUES = {
 class Pool:
     """Workers that run tasks."""
 
-    def __init__(self, client: "Client", *, local: bool) -> None:
+    def __init__(self, client: "Client", cluster: str | None) -> None:
+        """Workers of `cluster`, or this machine's own."""
         self._client = client
-        self._local = local
+        self._cluster = cluster
         self._topic = f"dovetail-{client.id}"
         self._started: dict[str, Callable[[str], None]] = {}
         self._waiting: dict[str, Any] = {}
+        self._able_of: dict[str, tuple[Any, set[str]]] = {}  # by key, what is not done, and who may take it; empty: all
+        self._orphaned: set[str] = set()  # the keys of those that nobody may take any more
+        self._seen = monotonic()  # when there was a worker
         client.subscribe_topic(self._topic, self._heard)
 
     def submit(  # noqa: PLR0913, PLR0917
@@ -60,14 +67,37 @@ class Pool:
         self._started[task.address] = started
         try:
             future = self._client.submit(
-                _run, task, self._topic, self._local, key=f"{task.address}-{secrets.token_hex(4)}", pure=False,
+                _run, task, self._topic, not self._cluster, key=f"{task.address}-{secrets.token_hex(4)}", pure=False,
                 priority=-place, resources=dict(resources) or None, workers=sorted(able) if besides else None,
             )  # fmt: skip
         except (OSError, RuntimeError, ValueError) as error:  # the scheduler is gone
             done(StageRun(unusable=one_line(error)))
         else:
             self._waiting[task.address] = future
-            future.add_done_callback(lambda settled: done(_outcome(settled)))
+            self._able_of[str(future.key)] = future, able if besides else set()
+            future.add_done_callback(lambda settled: done(self._settled(settled)))
+
+    def _settled(self, future: Any) -> StageRun:
+        self._able_of.pop(future.key, None)
+        return StageRun(unusable=ORPHANED) if future.key in self._orphaned else _outcome(future)
+
+    def look(self) -> None:
+        """Look whether a worker is left for what is not done: Dask itself waits for one for ever.
+
+        A task of which each worker that was to take it is gone, though others came, ends as `ORPHANED`.
+
+        Raises:
+            OutsideError: when there has been no worker for a minute.
+        """
+        workers = set(self._workers()) if self._cluster and self._able_of else None
+        if workers is None or workers:
+            self._seen = monotonic()
+        elif monotonic() - self._seen > ALONE_SECONDS:
+            raise no_worker_left(self._cluster or "")
+        for future, able in list(self._able_of.values()) if workers else ():
+            if able and workers and able.isdisjoint(workers):
+                self._orphaned.add(future.key)
+                future.cancel()
 
     def withdraw(self) -> None:
         """Take back the tasks that no worker has begun; their `done` is told so."""
@@ -95,7 +125,7 @@ class Pool:
             UserError: when none has them.
         """
         workers = {name: info["resources"] for name, info in self._workers().items()}
-        for name, asked in resources.items():
+        for name, asked in resources.items() if workers else ():  # one that comes may have it
             most = max((has.get(name, 0) for has in workers.values()), default=0)
             if asked > most:
                 raise UserError(
@@ -131,6 +161,14 @@ def _outcome(future: Any) -> StageRun:
     return StageRun(unusable=one_line(error))
 
 
+def no_worker_left(cluster: str) -> OutsideError:
+    """The error for work that waits on a cluster where nobody works any more."""
+    again = f"dask worker {cluster}, then the same again"
+    if cluster.partition(":")[0] in _QUEUES:
+        again = "the same again: it asks the queue for new ones"
+    return OutsideError(f"no worker of {cluster} is left", again)
+
+
 @contextmanager
 def open_pool(workers: int | None, cluster: str | None, logs: Path) -> Iterator[Pool]:
     """Workers for stages.
@@ -139,7 +177,7 @@ def open_pool(workers: int | None, cluster: str | None, logs: Path) -> Iterator[
         UserError, OutsideError: as `open_client`.
     """
     with open_client(workers, cluster, logs) as client:
-        yield Pool(client, local=workers is not None)
+        yield Pool(client, None if workers is not None else cluster)
 
 
 @contextmanager

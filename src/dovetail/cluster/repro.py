@@ -22,7 +22,7 @@ from dovetail.registration import stage_times
 from dovetail.repo.dag_step import Step
 from dovetail.repo.stage_task import StageRun
 from dovetail.repo.workspace import Workspace
-from dovetail.system.locks import exclusive
+from dovetail.system.locks import REPRO, exclusive
 from dovetail.system.processes import interruptible
 from dovetail.values.answer import Answer
 
@@ -87,7 +87,7 @@ def repro(
     """
     with ExitStack() as stack:
         stack.enter_context(interruptible())
-        stack.enter_context(exclusive(workspace.root, "repro", _TURN_SECONDS, waiting))
+        stack.enter_context(exclusive(workspace.root, REPRO, _TURN_SECONDS, waiting))
         if request.experiments:
             return ReproAnswer(tuple(_experiments(workspace, request, stack, begun, ended)))
         dag = workspace.dag()

@@ -7,11 +7,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
+from typing import TypeVar
 
 from dovetail.cluster.lane import COPIES, JOBS, SITE, UNSEEN
-from dovetail.cluster.pool import Pool, amount, open_pool
+from dovetail.cluster.pool import LOOK_SECONDS, ORPHANED, Pool, amount, open_pool
 from dovetail.cluster.stage_process import Died, StageProcess
 from dovetail.repo.dag import Dag
 from dovetail.repo.dag_step import Step
@@ -21,6 +23,7 @@ from dovetail.repo.stage_task import StageRun
 from dovetail.repo.workspace import Workspace
 from dovetail.repo.worktree import held_folder, remove_leftovers
 
+Answer = TypeVar("Answer")
 HERE = "here"  # in the workspace itself
 _ATTEMPTS = 3  # of a stage whose workers die
 
@@ -65,6 +68,19 @@ class Workers:
         besides = frozenset(self._besides.get(step.address, ()))
         self.pool.submit(dag.task(step, self._snapshot), resources, besides, step.place, told, told)
 
+    def hear(self, told: "SimpleQueue[Answer]") -> Answer:
+        """The next of what they tell, for as long as there is a worker.
+
+        Raises:
+            OutsideError: when none of the cluster's is left.
+        """
+        while True:
+            try:
+                return told.get(timeout=LOOK_SECONDS)
+            except Empty:
+                if "pool" in self.__dict__:
+                    self.pool.look()
+
     def withdraw(self) -> None:
         """Take back what no worker has begun."""
         if "pool" in self.__dict__:
@@ -77,6 +93,8 @@ class Workers:
             if not self.packed:
                 self.packed = True
                 self.__dict__.pop("_snapshot", None)
+            return True
+        if run.unusable == ORPHANED:
             return True
         self._attempts[step.address] += 1
         besides = self._besides.setdefault(step.address, set())

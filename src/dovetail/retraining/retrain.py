@@ -19,7 +19,7 @@ from dovetail.retraining.raw_tables import choose_table, raw_tables, tables_in
 from dovetail.retraining.refusal import Refusal, nothing_new, too_early
 from dovetail.retraining.table_shape import check_there, shape_of
 from dovetail.serving.log.location import log_folder
-from dovetail.system.locks import exclusive
+from dovetail.system.locks import RETRAIN, exclusive
 from dovetail.system.processes import interruptible
 from dovetail.tracking.connection import Tracking
 from dovetail.values.answer import Answer
@@ -159,7 +159,7 @@ def retrain(
     request = replace(request, model=registered_name(request.model))
     if request.dry_run:
         return _retrain(workspace, tracking, request, tell)
-    with exclusive(tracking.root, "dovetail-retrain", 0):
+    with exclusive(tracking.root, RETRAIN, 0):
         return _retrain(workspace, tracking, request, tell)
 
 

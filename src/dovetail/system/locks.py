@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from dovetail.errors import Busy
 from dovetail.system.disk import refused
 
+REPRO, RETRAIN = "repro", "dovetail-retrain"  # the locks of what runs stages, beside that of the store
 _LOCK_SECONDS = 300
 _TURN, _PAUSE = 5.0, 0.2  # seconds; who waits for the lock looks every twentieth of one
 

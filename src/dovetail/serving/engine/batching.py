@@ -42,7 +42,8 @@ class _Worker:
 class Batcher:
     """One loaded version: its processes, and the requests that wait for one of them.
 
-    While all of them predict, what arrives is collected; the next prediction is of all that waits and fits together.
+    While all of them predict, what arrives is collected. The next prediction is of what waits and fits together: of all
+    where there is one process, else of its share, so that nobody waits behind what another process could predict.
     """
 
     def __init__(
@@ -152,10 +153,10 @@ class Batcher:
 
     def _batch(self) -> list[WaitingRequest]:
         """What waits longest, and what fits to it."""
-        queue, rows = self._waiting, 0
+        queue, rows, share = self._waiting, 0, -(-len(self._waiting) // self.processes)
         requests: list[WaitingRequest] = []
         other: list[WaitingRequest] = []
-        while queue:
+        while queue and len(requests) < share:
             waiting = queue.popleft()
             if waiting.answer.done():  # its client is gone
                 continue
