@@ -12,7 +12,7 @@ from dovetail.joblib_model import JoblibModel, NotAllowedError
 from dovetail.models.reader import UnsupportedError, UntrustedLoaderError, named_otherwise, read_at
 from dovetail.models.value import NoValueError, value_digest
 from dovetail.registration.projection import Projection
-from dovetail.system.processes import NoAnswer, Worker, WorkServer, start_worker
+from dovetail.system.processes import NoAnswer, TookTooLong, Worker, WorkServer, start_worker
 from dovetail.tracking.model_package import example_of
 from dovetail.values.computing import of_process
 
@@ -67,10 +67,14 @@ def finish(projection: Projection, running: Worker) -> Probed:
     """What was found.
 
     Raises:
-        UserError: when it is no model that can be read here, has no way to predict, or does not answer its example.
+        UserError: when it is no model that can be read here, has no way to predict, or does not answer its example, in
+            time or at all.
     """
     try:
         said = running.result(_SECONDS)
+    except TookTooLong:
+        what = f"{projection.lineage.artifact.path} did not load and answer its example in {_SECONDS} s"
+        raise UserError(what, "the same again, or write a model there that takes less") from None
     except NoAnswer as failure:
         said = _Said(_BROKEN, str(failure), _PREDICTS)
     if said.result == _REFUSED:

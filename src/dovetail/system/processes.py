@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOOK_SECONDS = 0.02
+_TICK_SECONDS = 1.0  # between two looks at what a process does that does not answer
 _GRACE_SECONDS = 5  # to end on its own before it is killed
 
 
@@ -136,6 +137,10 @@ class NoAnswer(Exception):
     """The process died, or took too long; the message says which."""
 
 
+class TookTooLong(NoAnswer):
+    """It was still at work, or waited for something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """A process that does one piece of work; what it reads, and dies of, this one does not."""
@@ -144,14 +149,13 @@ class Worker:
     answer: Connection
 
     def result(self, seconds: float) -> Any:
-        """Wait for what the work returns.
+        """Wait for what the work returns, for so many seconds beside those in which it waits for a core.
 
         Raises:
             NoAnswer: when it returns nothing.
         """
         try:
-            if not self.answer.poll(seconds):
-                raise NoAnswer(f"no answer in {seconds:.0f} s")
+            _await(self.answer, self.process, seconds)
             return self.answer.recv()
         except EOFError:
             self.process.join()
@@ -160,6 +164,25 @@ class Worker:
             self.process.kill()
             self.process.join()
             self.answer.close()
+
+
+def _await(line: Connection, process: BaseProcess, seconds: float) -> None:
+    """Wait for a message until the process has had so many seconds: of those in which others had the cores, none.
+
+    Raises:
+        TookTooLong: when none comes.
+    """
+    import psutil
+
+    left, tick, before = seconds, min(seconds, _TICK_SECONDS), 0.0
+    while not line.poll(tick):
+        with suppress(psutil.Error):  # it has just ended: the line says so
+            known = psutil.Process(process.pid)
+            used = sum(known.cpu_times()[:2])
+            left -= min(tick, used - before) if known.status() == psutil.STATUS_RUNNING else tick
+            before = used
+        if left <= 0:
+            raise TookTooLong(f"no answer in {seconds:.0f} s")
 
 
 def start_worker(work: Callable[[Any], Any], argument: Any, prepare: Callable[[Any], Any] | None = None) -> Worker:
@@ -203,13 +226,11 @@ class WorkServer:
             theirs.close()
         try:
             self._line.send(argument)
-            if self._line.poll(seconds):
-                return self._line.recv()
-        except (EOFError, OSError):
+            _await(self._line, self._process, seconds)
+            return self._line.recv()
+        except (EOFError, OSError, TookTooLong) as error:
             self.close()
-            raise NoAnswer("the process died") from None
-        self.close()
-        raise NoAnswer(f"no answer in {seconds:.0f} s")
+            raise error if isinstance(error, TookTooLong) else NoAnswer("the process died") from None
 
     def close(self) -> None:
         """End the process, if it was started."""
