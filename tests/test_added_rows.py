@@ -75,6 +75,27 @@ def test_json_lines_and_compressed_files(tmp_path):
         add(raw, new)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("there", "after"),
+    [
+        ("a,b\n1,x\n2,y", "\n3,z\n"),
+        ("a,b\r\n1,x\r\n2,y", "\r\n3,z\r\n"),
+        ("a,b\n1,x\n2,y\n", "3,z\n"),
+        ("a,b", "\n3,z\n"),
+        ('{"a": 1, "b": "x"}', '\n{"a": 3, "b": "z"}\n'),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_last_line_without_an_end_gets_one(tmp_path, packed, there, after, encoding):
+    raw = tmp_path / f"raw.{'jsonl' if there[0] == '{' else 'csv'}{'.gz' if packed else ''}"
+    raw.write_bytes(gzip.compress(there.encode(encoding)) if packed else there.encode(encoding))
+    new = pa.table({"a": [3], "b": ["z"]})
+    append_rows(raw, new, Reading(encoding=encoding))
+    content = gzip.decompress(raw.read_bytes()) if packed else raw.read_bytes()
+    assert content.decode(encoding) == there + after
+
+
 def test_what_a_file_is_a_link_to_stays_as_it_is(tmp_path):
     cached, raw, new = tmp_path / "cached", tmp_path / "raw.csv", tmp_path / "new.csv"
     cached.write_text("a\n1\n")

@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import subprocess
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
@@ -16,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 import templates
 from advice import following, typed
-from clusters import cluster
+from clusters import cluster, wait_for
 from project import copy_of
 from serving import COLUMNS, ROWS, SPLIT, Server
 
+from dovetail.cluster.kept_scorers import KeptScorers
 from dovetail.cluster.predict import PredictRequest, predict
 from dovetail.errors import Busy
 from dovetail.serving.batch.model_columns import check_schema, model_columns
@@ -358,6 +360,35 @@ def test_on_a_cluster_the_files_are_those_of_this_machine_and_a_killed_workers_p
     line = project.run("dovetail", "predict", "m", "--data", str(data), "--out", str(data.parent / "new"), "--cluster",
                        address, code=3).stderr  # fmt: skip
     assert "answers" in line
+
+
+class Stand:
+    """What is kept in place of processes."""
+
+    def __init__(self):
+        self.is_closed = False
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_a_run_ends_its_own_scorers_alone_and_those_of_a_killed_one_end_when_they_are_idle():
+    kept = KeptScorers(idle_seconds=0.2)
+    with kept.lent("killed", Stand) as scorers:
+        killed = scorers()
+    with kept.lent("one", Stand) as scorers, kept.lent("other", Stand) as others:
+        one, other = scorers(), others()
+        assert scorers() is one
+        kept.end("one")
+        assert (one.is_closed, other.is_closed) == (True, False)
+        wait_for(lambda: killed.is_closed)
+        time.sleep(0.5)
+        assert not other.is_closed  # at work, however long
+    with kept.lent("other", Stand) as others:
+        assert others() is other
+    wait_for(lambda: other.is_closed)
+    with kept.lent("other", Stand) as others:
+        assert others() is not other
 
 
 @pytest.mark.slow

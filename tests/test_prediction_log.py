@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.serving.log import merge, rows, segments, served_rows
+from dovetail.serving.log import delta, merge, rows, segments, served_rows
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 from dovetail.serving.log.segments import Segment
 
@@ -124,6 +124,32 @@ def test_a_sample_is_of_the_size_asked_for_and_the_same_each_time(opened, folder
     ]
 
 
+@pytest.mark.parametrize("as_delta", [False, True])
+def test_a_sample_is_drawn_of_the_windows_rows_alone(folder, as_delta):
+    rows_of_day = 20_000
+    times = [NOON + timedelta(seconds=number) for number in range(rows_of_day)]
+    whole = pa.table(
+        {
+            "request_id": [f"r{number}" for number in range(rows_of_day)],
+            "row": pa.array([0] * rows_of_day, pa.int32()),
+            "time": pa.array(times, pa.timestamp("us", "UTC")),
+            "version": pa.array([1] * rows_of_day, pa.int32()),
+            "prediction": list(range(rows_of_day)),
+        }
+    )
+    if as_delta:
+        delta.Tables(folder).append("predictions", "v1", whole, ("ab", 1))
+    else:
+        merge.write(folder / "predictions", Segment("ab", "v1", 1, 1, times[0], times[-1]), whole)
+    window = served_rows.Window(times[4000], times[5000])
+    assert served_rows.count(folder, window) == 1000
+    assert served_rows.sample(folder, window, ["prediction"], 2000)["prediction"].to_pylist() == [*range(4000, 5000)]
+    chosen = served_rows.sample(folder, window, ["prediction"], 100)
+    assert len(set(chosen["prediction"].to_pylist())) == 100
+    assert all(4000 <= value < 5000 for value in chosen["prediction"].to_pylist())
+    assert chosen == served_rows.sample(folder, window, ["prediction"], 100)
+
+
 def test_an_entry_that_no_table_can_be_made_of_costs_nobody_elses_rows(opened, folder):
     opened.served(one("r1"))
     opened.served(Served("r2", NOON.timestamp(), 1, "predict", {"x": [1.5, 2.5]}, b"no JSON"))
@@ -168,6 +194,46 @@ def test_a_full_disk_drops_and_counts_and_ends_by_itself(folder):
     assert served_rows.read(folder)["request_id"].to_pylist() == ["r0", "r2"]
     assert log.dropped == 4
     assert all(name.endswith(".parquet") for name in files(folder))
+
+
+@pytest.mark.parametrize("hindrance", ["a full disk", "a broken file"])
+def test_what_is_too_old_goes_though_nothing_can_be_merged(folder, hindrance):
+    now = datetime.now(UTC)
+    old = Segment("ab", "v1", 1, 1, *[now - timedelta(days=40)] * 2)
+    young = [Segment("cd", "v1", number, number, *[now - timedelta(days=1)] * 2) for number in (1, 2)]
+    later = [Segment("ef", "v1", number, number, *[now - timedelta(days=2)] * 2) for number in (1, 2)]
+    for part in (old, *young, *later):
+        merge.write(folder / "predictions", part, rows.predictions([one("r", at=part.start)], frozenset())[0])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if hindrance == "a full disk":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    else:
+        (folder / "predictions" / young[0].name).write_bytes(b"not Parquet")
+    log = PredictionLog(folder, flush_seconds=0.02, keep=timedelta(days=30))
+    try:
+        log.served(one("new", at=now))
+        until(lambda: old not in segments.listed(folder / "predictions"))
+        log.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    there = segments.listed(folder / "predictions")
+    assert set(young) <= set(there)
+    assert (set(later) <= set(there)) == (hindrance == "a full disk")  # a broken file hinders none beside it
+
+
+def test_a_broken_file_of_a_delta_table_does_not_keep_what_is_too_old_in_another(folder):
+    now = datetime.now(UTC)
+    for number, (version, ago) in enumerate(((1, 2), (1, 2), (2, 40)), 1):
+        entry = one(f"r{number}", version=version, at=now - timedelta(days=ago))
+        table, _ = rows.predictions([entry], frozenset())
+        delta.Tables(folder).append("predictions", f"v{version}", table, ("ab", number))
+    for file in (folder / "predictions.delta/v1").glob("*.parquet"):
+        file.write_bytes(b"not Parquet")
+    log = PredictionLog(folder, flush_seconds=600, as_delta=True, keep=timedelta(days=30))
+    log.served(one("new", version=3, at=now))
+    log.close()
+    assert served_rows.read(folder, version=2).num_rows == 0
+    assert served_rows.read(folder, version=3).num_rows == 1
 
 
 def test_a_folder_that_cannot_be_made_is_said_and_not_raised(folder):

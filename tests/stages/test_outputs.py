@@ -43,3 +43,18 @@ def test_the_next_one_removes_it_and_nothing_else(tmp_path, dead, making, folder
         if making is replacing:
             made.write_text("whole")
     assert set(tmp_path.iterdir()) == kept | ({path} if making is replacing else set())
+
+
+@pytest.mark.parametrize("name", ["tmp", "x.tmp", "0a1b2c3d.tmp"])
+def test_what_another_process_of_the_same_number_left_goes_first_and_what_this_one_makes_stays(tmp_path, name):
+    path = tmp_path / "iris"  # as in a container that is started again: its processes get the same numbers
+    old = tmp_path / f".iris.{os.getpid()}.{name}"
+    (old / "half").mkdir(parents=True)
+    with replacing(path) as made, scratch_folder(path) as scratch:
+        assert not old.exists()
+        made.mkdir()
+        with scratch_folder(path) as inner:
+            assert made.is_dir()
+            assert scratch.is_dir()
+            assert inner.is_dir()
+    assert list(tmp_path.iterdir()) == [path]

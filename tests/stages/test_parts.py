@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import sqlite3
 import subprocess
@@ -51,7 +52,7 @@ def paths_of(folder):
 
 
 def cleaned(folder, raw, columns, **settings):
-    clean.run("d", params(columns, raw=f"{raw.name}/", part_rows=3, **settings), raw=raw, **paths_of(folder))
+    clean.run("d", params(columns, raw=f"{raw.name}/", **{"part_rows": 3, **settings}), raw=raw, **paths_of(folder))
     return pl.read_parquet(folder / "c"), pl.read_parquet(folder / "r")
 
 
@@ -102,6 +103,72 @@ def test_parts_take_the_place_of_one_file_and_one_file_that_of_parts(tmp_path):
     clean.run("d", params(PEOPLE), raw=raw / "a.csv", **paths_of(tmp_path))
     assert (tmp_path / "c").is_file()
     assert not left_behind(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+@pytest.mark.parametrize("rows", [1, 10])
+def test_a_unique_column_that_need_not_be_there_is_not_missed(tmp_path, name, rows):
+    content = {
+        "a.csv": "age\n1\n2\n",
+        "a.jsonl": '{"age": 1}\n{"age": 2}\n',
+        "a.parquet": pl.DataFrame({"age": [1, 2]}),
+    }
+    raw = folder_of(tmp_path / "parts", {name: content[name]})
+    columns = {**AGE, "id": {**TEXT, "unique": True, "required": False}, "age": {**INT, "unique": True}}
+    good, bad = cleaned(tmp_path, raw, columns, part_rows=rows)
+    assert (good["age"].to_list(), len(bad)) == ([1, 2], 0)
+
+
+def test_unique_keys_of_json_lines_may_be_missing_in_a_range(tmp_path):
+    lines = ['{"age": 1}', '{"age": 2, "id": "x"}', '{"age": 3}', '{"id": "x", "age": 4}']
+    raw = folder_of(tmp_path / "parts", {"a.jsonl": "".join(f"{line}\n" for line in lines)})
+    columns = {**AGE, "id": {**TEXT, "unique": True, "required": False, "nullable": True}}
+    good, bad = cleaned(tmp_path, raw, columns, part_rows=1)
+    assert (good["age"].to_list(), bad["row"].to_list()) == ([1, 3], [2, 4])
+
+
+def test_a_line_that_is_no_json_is_named_by_its_place_in_the_part(tmp_path):
+    raw = folder_of(tmp_path / "parts", {"a.jsonl": '{"age": 1}\n', "b.jsonl": '\n{"age": 2}\n{"age": 3\n'})
+    with pytest.raises(StageError, match=r"b.jsonl: line 3 is not JSON"):
+        cleaned(tmp_path, raw, AGE, part_rows=1)
+
+
+JSON_ROWS = {
+    "a key that comes late": ['{"a": 1}', '{"a": 2, "b": 1}', '{"a": 3}'],
+    "a key that is in no row": ['{"a": 1}', '{"a": 2}'],
+    "blank lines": ['{"a": 1}', "", '{"a": 200}', "  ", "\r", '{"b": 4, "a": 4}', "", ""],
+    "blank lines first": ["", " ", '{"a": 300}', '{"a": 2, "b": -7}', '{"a": 400, "b": 5}'],
+    "keys that no schema names": ['{"a": 1}', '{"x": "y", "a": 2}', '{"z": 0.5, "a": 300, "x": "q"}', '{"a": 4}'],
+    "values that do not parse": ['{"a": 1}', '{"a": "?"}', "", '{"a": 2, "b": "7"}', '{"b": 1.5, "a": 3}'],
+}
+JSON_COLUMNS = {
+    "a": {**INT, "checks": {"in_range": {"min_value": 0, "max_value": 99}}},
+    "b": {**INT, "nullable": True, "required": False},
+}
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+@pytest.mark.parametrize("case", JSON_ROWS)
+def test_ranges_of_json_lines_give_what_one_file_gives(job, tmp_path, monkeypatch, case, chunk):
+    monkeypatch.setattr(cutting, "_CHUNK", chunk)
+    lines = [f"{line}\n" for line in JSON_ROWS[case]]
+    whole = job().run("raw.jsonl", "".join(lines), JSON_COLUMNS)
+    for rows in range(1, len(lines) + 2):
+        for cut in {len(lines), 2, 3}:  # in one part, and in two
+            place = tmp_path / f"{rows} {cut}"
+            place.mkdir()
+            parts = {f"{number}.jsonl": "".join(part) for number, part in enumerate((lines[:cut], lines[cut:]))}
+            raw = folder_of(place / "parts", {name: text for name, text in parts.items() if text.strip()})
+            good, bad = cleaned(place, raw, JSON_COLUMNS, part_rows=rows)
+            assert_frame_equal(good, whole.rows)
+            rejected = bad.drop("part", *(["row"] if cut < len(lines) else []))
+            assert rejected.rows() == whole.rejected.select(rejected.columns).cast(rejected.schema).rows()
+            metrics = json.loads(
+                (place / "m.json").read_text()
+            )  # what unnamed columns look like, goes by the first range
+            assert {**metrics, "unnamed": None} == {**whole.metrics, "unnamed": None}
+            if cut == len(lines) <= rows:
+                assert (place / "c/part-00000.parquet").read_bytes() == whole.paths["clean"].read_bytes()
 
 
 def test_parquet_parts_give_what_one_file_gives(job, tmp_path):

@@ -2,7 +2,6 @@
 
 import secrets
 import shlex
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +10,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
+from dovetail.cluster.kept_scorers import KeptScorers
 from dovetail.cluster.pool import open_client
 from dovetail.errors import DovetailError, OutsideError, one_line
 from dovetail.serving.batch.parts import Part
@@ -20,8 +20,7 @@ from dovetail.serving.batch.scorers import Scorers
 
 _LOOK_SECONDS, _ALONE_SECONDS = 5, 60  # between two looks at who works; without any worker until that is said
 
-_kept: dict[tuple[str, int], Scorers] = {}  # a worker's, by the version's copy and the thread
-_guard = threading.Lock()
+_kept = KeptScorers()  # a worker's
 
 
 def score_on_cluster(
@@ -54,7 +53,7 @@ def score_on_cluster(
                 for future in futures:
                     future.cancel()
                 with suppress(Exception):  # the scheduler is gone: so are they, soon
-                    client.run(_end_scorers)
+                    client.run(_end_scorers, token.name)
     finally:
         token.unlink(missing_ok=True)
 
@@ -100,25 +99,10 @@ def _score(task: ScoreTask, part: Part, token: Path) -> PartOutcome:
         if not path.exists():
             what = f"the worker {name} does not see {path.parent if path == token else path}"
             raise OutsideError(what, f"ls {shlex.quote(str(path.parent))} there, mount it, then the same again")
-    return replace(score_part(task, part, lambda: _scorers(task)), worker=name)
+    with _kept.lent(token.name, lambda: Scorers(task.copy, 1)) as scorers:  # one thread, one process
+        return replace(score_part(task, part, scorers), worker=name)
 
 
-def _scorers(task: ScoreTask) -> Scorers:
-    """The process of this worker's thread that holds the model: one thread, one process."""
-    key = (task.copy.folder, threading.get_ident())
-    with _guard:
-        found = _kept.get(key)
-    if found is None:
-        found = Scorers(task.copy, 1)
-        with _guard:
-            _kept[key] = found
-    return found
-
-
-def _end_scorers() -> None:
-    """End the processes of this worker that nobody needs any more."""
-    with _guard:
-        ended = list(_kept.values())
-        _kept.clear()
-    for scorers in ended:
-        scorers.close()
+def _end_scorers(run: str) -> None:
+    """End this worker's processes for a run, which needs them no more; those of others work on."""
+    _kept.end(run)

@@ -20,6 +20,7 @@ from dovetail.values.reading import USUAL, Reading
 from dovetail.values.tables import format_of
 
 _HEAD = 1 << 16  # bytes that show how lines end
+_BLOCK, _TAIL = 1 << 20, 4  # bytes: unpacked at a time; of a line's end, at most
 
 
 def append_rows(file: Path, rows: pa.Table, how: Reading = USUAL) -> None:
@@ -91,11 +92,15 @@ def _text(file: Path, rows: pa.Table, how: Reading) -> str:
 def _csv_lines(like: Path, rows: list[list[str]], how: Reading) -> str:
     with _opened(like) as content:
         head = content.read(_HEAD).decode(_bare(how.encoding, like), errors="replace")
-    end = "\r\n" if "\r\n" in head else "\n" if "\n" in head or "\r" not in head else "\r"
+    end = _line_end(head)
     text = io.StringIO()
     delimiter = how.separator or DELIMITERS[format_of(like.name)]
     csv.writer(text, delimiter=delimiter, lineterminator=end).writerows(rows)
     return text.getvalue()
+
+
+def _line_end(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n" if "\n" in text or "\r" not in text else "\r"
 
 
 def _bare(encoding: str, file: Path) -> str:
@@ -115,25 +120,29 @@ def _add_text(new: Path, like: Path, text: str, how: Reading) -> None:
     begun = new.exists()
     encoding = _bare(how.encoding, like) if begun else how.encoding
     try:
+        if begun and (tail := _tail(like)) and not tail.endswith(tuple(mark.encode(encoding) for mark in "\n\r")):
+            text = f"{_line_end(text)}{text}"
         if like.name.lower().endswith(".gz"):
             with new.open("ab") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
                 packed.write(text.encode(encoding))
             return
-        with new.open("ab+") as content:
-            ends = [mark.encode(encoding) for mark in ("\n", "\r")]
-            if begun and content.tell() and not any(_ends_with(content, mark) for mark in ends):
-                text = f"\n{text}"
+        with new.open("ab") as content:
             content.write(text.encode(encoding))
     except UnicodeEncodeError as error:
         what = f"{error.object[error.start : error.end]!r} cannot be written in {how.encoding}, as {like.name} is"
         raise UserError(what, "take it out of the new rows, or change the file and its encoding to utf-8") from error
 
 
-def _ends_with(content: io.BufferedRandom, mark: bytes) -> bool:
-    if content.seek(0, io.SEEK_END) < len(mark):
-        return False
-    content.seek(-len(mark), io.SEEK_END)
-    return content.read() == mark
+def _tail(file: Path) -> bytes:
+    """The last bytes of what the file says; of a packed one all has to be unpacked for that."""
+    with _opened(file) as content:
+        if isinstance(content, gzip.GzipFile):
+            tail = b""
+            while block := content.read(_BLOCK):
+                tail = (tail + block)[-_TAIL:]
+            return tail
+        content.seek(max(0, content.seek(0, io.SEEK_END) - _TAIL))
+        return content.read()
 
 
 def _opened(file: Path) -> gzip.GzipFile | io.BufferedReader:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +40,21 @@ def _own_prefix(path: Path) -> str:
     """What names beside `path` start with while this process makes them; those of processes that are no more go."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shared = f".{path.name}."
+    own = f"{shared}{os.getpid()}.{_mark(os.getpid())}."
     for beside in list(path.parent.iterdir()):
         maker = beside.name.removeprefix(shared).split(".")[0]
-        if beside.name.startswith(shared) and beside.suffix == ".tmp" and maker.isdigit() and not _is_alive(int(maker)):
+        if not (beside.name.startswith(shared) and beside.suffix == ".tmp" and maker.isdigit()):
+            continue
+        if not _is_alive(int(maker)) or (int(maker) == os.getpid() and not beside.name.startswith(own)):
             with suppress(FileNotFoundError):  # another removes it, too
                 remove(beside)
-    return f"{shared}{os.getpid()}."
+    return own
+
+
+@cache
+def _mark(pid: int) -> str:  # noqa: ARG001  (a forked process has another one)
+    """What tells this process from one before it of the same number, as in a container that is started again."""
+    return secrets.token_hex(4)
 
 
 def _is_alive(pid: int) -> bool:

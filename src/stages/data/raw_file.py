@@ -13,7 +13,7 @@ from stages.common.errors import StageError
 from stages.data.parsing import PLAIN, NumberStyle, parse
 
 CSV, JSONL, PARQUET, ARROW = "csv", "jsonl", "parquet", "arrow"
-_SAMPLE = 10_000  # rows from which the type of a column that the schema does not name is inferred
+SAMPLE = 10_000  # rows from which the type of a column that the schema does not name is inferred
 FIX = "correct the file, or fetch it again"
 
 
@@ -74,6 +74,7 @@ class Raw:
         kind: of `file`: CSV or JSONL, both in UTF-8, PARQUET (it may be a folder) or ARROW.
         form: how it is to be read.
         range: its rows that are meant, if not all; of a text file, `file` holds these alone.
+        columns: of JSON lines, with their types, where `file` does not hold all rows that say which there are.
     """
 
     path: Path
@@ -81,6 +82,7 @@ class Raw:
     kind: str
     form: Format
     range: RowRange | None = None
+    columns: Mapping[str, Any] | None = None
 
     @property
     def is_text(self) -> bool:
@@ -130,7 +132,9 @@ def _scan_typed(raw: Raw) -> pl.LazyFrame:
 
 def _scan_text(raw: Raw, columns: Mapping[str, Any], *, as_text: bool) -> pl.LazyFrame:
     schema = _open(raw, {}).collect_schema()
-    if raw.kind == JSONL and not columns.keys() <= schema.keys():  # a key may first appear in a late row
+    if (
+        raw.kind == JSONL and raw.columns is None and not columns.keys() <= schema.keys()
+    ):  # a key may first appear in a late row
         schema = _open(raw, {}, sample=None).collect_schema()
     style = raw.form.numbers if raw.kind == CSV else PLAIN
     named = {
@@ -185,7 +189,9 @@ def by_name(name: str) -> pl.Expr:
     return cs.by_name(name).as_expr()
 
 
-def _open(raw: Raw, overrides: dict[str, Any], sample: int | None = _SAMPLE) -> pl.LazyFrame:
+def _open(raw: Raw, overrides: dict[str, Any], sample: int | None = SAMPLE) -> pl.LazyFrame:
+    if raw.columns is not None:
+        return pl.scan_ndjson(raw.file, schema={**raw.columns, **overrides})
     if raw.kind == JSONL:
         return pl.scan_ndjson(raw.file, schema_overrides=overrides, infer_schema_length=sample)
     return pl.scan_csv(

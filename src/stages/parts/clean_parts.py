@@ -15,6 +15,7 @@ from stages.common.errors import StageError
 from stages.common.outputs import scratch_folder
 from stages.data.raw_file import Format, Raw
 from stages.data.raw_open import scratch
+from stages.parts.json_columns import with_columns
 from stages.parts.ranges import Range, open_parts, ranges
 from stages.parts.repeated import find_repeated, repeated_in, unique_columns
 from stages.parts.row_by_row import refuse_beyond_rows
@@ -95,9 +96,10 @@ def clean_parts(
     place = scratch(folders.clean)
     with (
         scratch_folder(place / folders.raw.name) as known,
-        open_parts(folders.raw, form, place) as parts,
+        open_parts(folders.raw, form, place) as opened,
         open_workers(__name__, known) as workers,
     ):
+        parts = with_columns(opened, dataset.schema_.columns.keys())
         task = _Task(key, dataset, folders, known)
         if unique_columns(dataset):
             task = replace(task, has_repeated=True)

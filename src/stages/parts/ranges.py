@@ -22,6 +22,7 @@ from stages.data.raw_open import opened, part_files
 _CHUNK = 1 << 23  # bytes that are looked through at a time
 _COPIED = 1 << 20  # bytes that are copied at a time: they fit into a processor's cache
 _END, _QUOTE = b"\n", b'"'
+_SPACE = b" "[0]  # no sign that is white comes after it
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def ranges(parts: list[Raw], rows: int) -> Iterator[Range]:
     """
     number = 0
     for part in parts:
-        cuts = _lines(part, rows) if part.is_text else _counted(part, rows)
+        cuts = {CSV: _lines, JSONL: _objects}.get(part.kind, _counted)(part, rows)
         before = number
         for one in cuts:
             yield replace(one, number=number)
@@ -156,21 +157,51 @@ def _counted(part: Raw, rows: int) -> Iterator[Range]:
 def _lines(part: Raw, rows: int) -> Iterator[Range]:
     """Cut between lines; in CSV a line's end within quotes is none."""
     with part.file.open("rb") as file:
-        ends = _line_ends(file, rows, head=part.kind == CSV, quoted=part.kind == CSV)
-        head = file_head(part.file, next(ends)[0]) if part.kind == CSV else b""
+        ends = _line_ends(file, rows)
+        head = file_head(part.file, next(ends)[0])
         first, start = len(head), 0
         for last, count in ends:
             there = RowRange(part.path.name, start, count)
             yield Range(0, replace(part, range=there), head, first, last)
             first, start = last, start + count
-    size = part.file.stat().st_size
-    if first < size:
-        if part.kind == JSONL and not _rest(part.file, first).strip():
-            return
-        raise StageError(
-            f"{part.path} does not end with a line's end, so it may be written in part alone; {FIX}, "
-            "or add the end of the line if nothing is missing: echo >> FILE"
-        )
+    if first < part.file.stat().st_size:
+        raise _cut_off(part)
+
+
+def _objects(part: Raw, rows: int) -> Iterator[Range]:
+    """Cut between lines of JSON; a blank one is no row, as for who reads the whole file."""
+    first = start = counted = place = 0
+    with part.file.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            chunk += file.readline()
+            ends = _ends_of_objects(chunk)
+            while counted + len(ends) >= rows:
+                last = place + int(ends[rows - counted - 1])
+                yield Range(0, replace(part, range=RowRange(part.path.name, start, rows)), b"", first, last)
+                ends, counted = ends[rows - counted :], 0
+                first, start = last, start + rows
+            counted += len(ends)
+            place += len(chunk)
+            if not chunk.endswith(_END) and chunk[chunk.rfind(_END) + 1 :].strip():
+                raise _cut_off(part)
+    if counted:
+        yield Range(0, replace(part, range=RowRange(part.path.name, start, counted)), b"", first, place)
+
+
+def _ends_of_objects(chunk: bytes) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
+    """Where the lines end that are not blank, in bytes from the start of a line on."""
+    ends = _ends(chunk) + 1
+    begins = np.concatenate([[0], ends[:-1]])[: len(ends)]
+    perhaps = np.flatnonzero(np.frombuffer(chunk, np.uint8)[begins] <= _SPACE)
+    blank = [line for line in perhaps if chunk[begins[line] : ends[line]].isspace()]
+    return np.delete(ends, blank)
+
+
+def _cut_off(part: Raw) -> StageError:
+    return StageError(
+        f"{part.path} does not end with a line's end, so it may be written in part alone; {FIX}, "
+        "or add the end of the line if nothing is missing: echo >> FILE"
+    )
 
 
 def file_head(path: Path, size: int) -> bytes:
@@ -179,19 +210,13 @@ def file_head(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def _rest(path: Path, first: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(first)
-        return file.read(_CHUNK)
-
-
-def _line_ends(file: IO[bytes], rows: int, *, head: bool, quoted: bool) -> Iterator[tuple[int, int]]:
-    """Where each `rows` lines end, in bytes, with how many there are; if there is a head, its end comes first."""
-    wanted = 1 if head else rows
+def _line_ends(file: IO[bytes], rows: int) -> Iterator[tuple[int, int]]:
+    """Where each `rows` lines of CSV end, in bytes, with how many there are; the end of the head comes first."""
+    wanted = 1
     place = counted = last = 0
     is_open = False
     while chunk := file.read(_CHUNK):
-        odd = quoted and (is_open or _QUOTE in chunk)
+        odd = is_open or _QUOTE in chunk
         count = -1 if odd else int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _END[0]))
         if odd or counted + count >= wanted:
             found, is_open = _ends_outside_quotes(chunk, is_open=is_open) if odd else (_ends(chunk), is_open)
@@ -209,7 +234,7 @@ def _line_ends(file: IO[bytes], rows: int, *, head: bool, quoted: bool) -> Itera
             if count:
                 last = place + chunk.rfind(_END) + 1
         place += len(chunk)
-    if head and wanted == 1 and last == 0:
+    if last == 0:
         yield place, 1  # no end of a line: all of it is the head
     elif counted:
         yield last, counted

@@ -41,6 +41,9 @@ def find_repeated(workers: Workers, key: str, dataset: Dataset, ranges: Iterable
     for _ in workers.map(partial(_write_values, f"datasets.{key}", dataset, names, folder), ranges):
         pass
     for name, number in names.items():
+        if not any((folder / number).iterdir()):  # the raw files have no such column, and need not
+            pl.DataFrame({"value": []}).write_parquet(folder / f"{number}.parquet")
+            continue
         values = pl.scan_parquet(folder / number)
         found = [
             values.filter(pl.col("bucket") == bucket)

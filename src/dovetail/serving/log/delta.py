@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,12 +102,17 @@ class Tables:
         Any number may do so at once; `thoroughly` is for once an hour.
 
         Raises:
-            OSError: when it cannot be done now; nothing is lost or doubled.
+            OSError: when it cannot be done now for one of them; nothing is lost or doubled.
         """
-        for kind in KINDS:
-            for place, _ in _tables(self._place, kind):
+        failed: list[Exception] = []
+        for place in [place for kind in KINDS for place, _ in _tables(self._place, kind)]:
+            try:
                 if (table := self._refreshed(place)) is not None:
                     tidy(table, place, keep, thoroughly=thoroughly)
+            except Exception as error:  # noqa: BLE001  (raised when the others have been tidied)
+                failed.append(error)
+        if failed:
+            raise OSError(object_store.said(failed[0])) from failed[0]
         if thoroughly:
             self._open.clear()  # what is open for long may lack what it would have to read on from
 
@@ -155,7 +161,7 @@ def files(folder: Place, kind: str) -> Iterator[tuple[LogFile, Segment]]:
         deltalake = packages.deltalake()
         try:
             table = _table(place)
-            entries = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+            entries = sorted(pa.table(table.get_add_actions(flatten=True)).to_pylist(), key=itemgetter("path"))
         except deltalake.exceptions.TableNotFoundError:  # it is being made
             continue
         except deltalake.exceptions.DeltaError as error:

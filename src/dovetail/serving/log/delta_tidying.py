@@ -50,11 +50,12 @@ def tidy(table: Any, place: Place, keep: timedelta | None, *, thoroughly: bool) 
             return
         if keep is not None and (old := _older(_entries(table), _now(table, store) - keep)):
             _commit(table, store, old, None)
+        if thoroughly:  # before what takes space
+            table.vacuum(_READERS_HOURS, dry_run=False, enforce_retention_duration=False)
         for many in _to_merge(_entries(table)):
             _merge(table, store, many)
         table.create_checkpoint()
         if thoroughly:
-            table.vacuum(_READERS_HOURS, dry_run=False, enforce_retention_duration=False)
             table.cleanup_metadata()
     except (deltalake.exceptions.DeltaError, obstore.exceptions.BaseError) as error:
         raise OSError(f"{place} cannot be tidied: {object_store.said(error)}") from error

@@ -1,6 +1,7 @@
 """Segments of the prediction log written, and many made one, so that a kill at any moment doubles and loses no row."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,11 +52,14 @@ def merge_writer(folder: Path, writer: str, *, before: datetime | None) -> None:
     Raises:
         OSError: when the disk is full, or the folder cannot be written.
     """
+    import pyarrow as pa
+
     for kind in KINDS:
         there = [segment for segment in segments.listed(folder / kind) if segment.writer == writer]
         _delete(folder / kind, segments.covered(there))
         for parts in segments.merges(segments.live(there), before=before):
-            merge(folder / kind, parts)
+            with suppress(pa.ArrowInvalid):  # one is broken: these stay as they are, and who reads it is told
+                merge(folder / kind, parts)
 
 
 def adopt(folder: Path, mine: str) -> None:

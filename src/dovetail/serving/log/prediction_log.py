@@ -224,18 +224,20 @@ class PredictionLog:
         is_due = ending or has_turned or self._unmerged >= segments.MANY
         if is_due:
             self._unmerged = 0
-        if isinstance(self._place, Path):
-            self._tidy_files(self._place, hour, is_due=is_due, has_turned=has_turned, ending=ending)
-        if is_due and (self._tables or (has_turned and delta.is_used(self._place))):
-            (self._tables or delta.Tables(self._place)).tidy(self._keep, thoroughly=has_turned or ending)
+        try:
+            if isinstance(self._place, Path):
+                self._tidy_files(self._place, hour, is_due=is_due, has_turned=has_turned, ending=ending)
+        finally:
+            if is_due and (self._tables or (has_turned and delta.is_used(self._place))):
+                (self._tables or delta.Tables(self._place)).tidy(self._keep, thoroughly=has_turned or ending)
 
     def _tidy_files(self, folder: Path, hour: datetime, *, is_due: bool, has_turned: bool, ending: bool) -> None:
+        if has_turned and self._keep is not None:
+            merge.forget(folder, datetime.now(UTC) - self._keep)  # first: it gives the space that all else takes
         if is_due:
             merge.merge_writer(folder, self._writer, before=None if ending else hour)
         if has_turned:
             merge.adopt(folder, self._writer)
-            if self._keep is not None:
-                merge.forget(folder, datetime.now(UTC) - self._keep)
         if ending:
             Path(self._held.lock_file).unlink(missing_ok=True)
             self._held.release()

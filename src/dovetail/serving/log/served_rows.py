@@ -39,6 +39,10 @@ class Window:
             and self.version in (None, segment.version)
         )
 
+    def holds_all(self, segment: Segment) -> bool:
+        """Whether every row of such a file is in the window, by the file's name."""
+        return (self.since is None or segment.start >= self.since) and (self.until is None or segment.end < self.until)
+
     def of(self, table: "pa.Table") -> "pa.Table":
         """The table's rows that lie in the window."""
         import pyarrow.compute as pc
@@ -118,14 +122,18 @@ def _answers(
 ) -> "pa.Table":
     import pyarrow.compute as pc
 
-    found = [file for file, _ in _files(folder, window)]
+    found = list(_files(folder, window))
     wanted = None if columns is None else {"time", *columns, *(() if known is None else _KEYS)}
-    tables: Iterator[pa.Table] = (table for file in found for table in _groups(file, wanted))
-    if most is not None:
-        tables = draw(tables, sum(_rows(file) for file in found), most)
+    tables: Iterator[pa.Table] = (
+        table if window.holds_all(segment) else window.of(table)
+        for file, segment in found
+        for table in _groups(file, wanted)
+    )
+    if most is not None:  # of the window's rows, not of those of the files that it touches
+        tables = draw(tables, sum(_length(file, segment, window) for file, segment in found), most)
     if known is not None:
         tables = (table.filter(pc.is_in(table["request_id"], known)) for table in tables)
-    return rows.union([window.of(table) for table in tables]) if found else _none()
+    return rows.union(list(tables)) if found else _none()
 
 
 def _labels(folder: Place, answered: Window) -> "pa.Table":
@@ -191,10 +199,7 @@ def _rows(file: LogFile) -> int:
 
 def _length(file: LogFile, segment: Segment, window: Window) -> int:
     """How many of the file's rows are in the window; the file is read only where it spans an end of the window."""
-    is_inside = (window.since is None or segment.start >= window.since) and (
-        window.until is None or segment.end < window.until
-    )
-    if is_inside:
+    if window.holds_all(segment):
         return _rows(file)
     return sum(len(window.of(table)) for table in _groups(file, ("time",)))
 
