@@ -4,7 +4,7 @@
     python scripts/reference.py --answers FOLDER  before that, records the shape of each JSON answer anew, in the project
                                                  that `dovetail demo --into FOLDER` left there
 
-What the code does not say itself, such as examples, stands in docs/reference/texts.yaml. tests/test_reference_pages.py
+What the code does not say itself, such as examples, stands in docs/reference/texts.yaml. tests/test_demo.py
 holds that the pages are those that this script writes, and runs the examples.
 """
 
@@ -22,19 +22,19 @@ import yaml
 
 import dovetail
 from dovetail import errors
-from dovetail.cli import main
+from dovetail.cli import GROUPS, main
 from dovetail.gates import rules
 from dovetail.values import readable_tags, tag_keys, tag_layout
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs/reference"
 SHAPES = FOLDER / "answers.json"
-GROUPS = {
-    "begin": "Begin: a project, an adoption",
-    "look": "Look: nothing changes",
-    "decide": "Decide: what MLflow's registry names",
-    "repair": "Repair and clean up",
-    "run": "Run stages and models",
+SUBTITLES = {  # of the groups of `dovetail --help`
+    "Begin": "a project, an adoption",
+    "Look": "nothing changes",
+    "Decide": "what MLflow's registry names",
+    "Repair": "what is lost, what is too much",
+    "Run": "stages and models",
 }
 # The answers whose shape is recorded, by what is typed after `dovetail`; in the demo's project, in this order.
 ANSWERS = (
@@ -78,6 +78,7 @@ def pages() -> dict[str, str]:
 
 def _commands(said: Mapping[str, Any]) -> Iterator[str]:
     _same(set(said), set(main.commands), "commands")
+    _same(set(SUBTITLES), set(GROUPS), "groups")
     yield "# Commands\n"
     yield (
         "Every command answers on standard output, explains itself with `--help`, and ends with an [exit code](answers.md#exit-codes). "
@@ -88,18 +89,13 @@ def _commands(said: Mapping[str, Any]) -> Iterator[str]:
     yield "A **REF** names a model's state: `apples` (its production, else staging), `apples@production`, `apples/3`,"
     yield "`models:/apples@production`, `runs:/ID`, a git revision with a model (`v1.2:apples`, `HEAD~1:apples`); for data a path or an md5.\n"
     yield "| command | what it does |\n| --- | --- |"
-    for group in GROUPS:
-        for name in _of(said, group):
-            first = (main.commands[name].help or "").split("\n\n")[0].replace("\n", " ")
-            yield f"| [`{name}`](#{name}) | {first} |"
-    for group, title in GROUPS.items():
-        yield f"\n## {title}"
-        for name in _of(said, group):
-            yield from _command(name, main.commands[name], said[name])
-
-
-def _of(said: Mapping[str, Any], group: str) -> list[str]:
-    return [name for name, entry in said.items() if entry["group"] == group]
+    for command in (command for group in GROUPS.values() for command in group):
+        first = (command.help or "").split("\n\n")[0].replace("\n", " ")
+        yield f"| [`{command.name}`](#{command.name}) | {first} |"
+    for title, group in GROUPS.items():
+        yield f"\n## {title}: {SUBTITLES[title]}"
+        for command in group:
+            yield from _command(command.name or "", command, said[command.name])
 
 
 def _command(name: str, command: click.Command, said: Mapping[str, Any]) -> Iterator[str]:
@@ -137,7 +133,7 @@ def _answers() -> Iterator[str]:
     yield "| 1 | the answer is no: problems were found, sides disagree, a gate refused, a version was not reproduced, or what is served has drifted |"
     yield "| 2 | you must change something: a name, a file, a key |"
     yield "| 3 | something outside failed: MLflow did not answer, another process held the lock |"
-    yield "| 130 | `dovetail reproduce` or `dovetail retrain` was interrupted |"
+    yield "| 130 | `dovetail reproduce`, `retrain` or `predict` was interrupted |"
 
 
 def shape(answer: Any, key: str = "", depth: int = 0) -> str:
@@ -296,8 +292,12 @@ def _python() -> Iterator[str]:
 
 
 def _function(name: str, function: Any, heading: str = "##") -> Iterator[str]:
-    signature = re.sub(r"'(\w+)'", r"\1", str(inspect.signature(function))).replace("self, ", "").replace("self", "")
-    signature = re.sub(r"<function [^>]*>", "...", re.sub(r"(?:\w+\.)+(\w+)", r"\1", signature))
+    signature = (
+        re.sub(r"(->|:) '([^']+)'", r"\1 \2", str(inspect.signature(function)))
+        .replace("self, ", "")
+        .replace("self", "")
+    )
+    signature = re.sub(r"<function [^>]*>", "...", re.sub(r"\b(?:[A-Za-z_]\w*\.)+(\w+)", r"\1", signature))
     yield f"{heading} {name}\n\n```python\n{name}{signature}\n```\n\n{inspect.cleandoc(function.__doc__ or '')}\n"
 
 

@@ -7,7 +7,7 @@ EDITOR = "sed -i 1s/^/message/"  # for a `git commit` without a message
 
 def alternatives(advice):
     """The commands that a `next:` names, one of which is enough, without the words around them."""
-    words = r"^(to|if) [^:]+: |, if they are this repository's$|, then the same again$"
+    words = r"^(to|if) [^:]+: |, if they are this repository's$|, then (run the same command|the same) again$"
     return [re.sub(words, "", one).replace(", then: ", " && ") for one in re.split(r", or:? |; or ", advice)]
 
 
@@ -21,7 +21,7 @@ def following(output, said):
 def typed(project, command, **env):
     """Type it as a user would; where that only shows a plan, what carries it out is typed, too."""
     done = project.run("bash", "-c", command, code=None, GIT_EDITOR=EDITOR, **env)
-    if done.stderr.endswith("nothing is written; next: the same with --yes\n"):
+    if done.stderr.endswith("nothing is written; next: run the same command again with --yes\n"):
         done = project.run("bash", "-c", f"{command} --yes", code=None, **env)
     assert done.returncode in (0, 1), f"{command} → {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

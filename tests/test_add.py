@@ -51,7 +51,7 @@ def test_a_file_and_a_model_of_it_are_added_and_reproduced(made):
     before, file = (made.root / "params.yaml").read_text(), "../More of it.csv"
     done = made.run("dovetail", "add-data", "prices", "--data", file, code=1)
     assert '+        "size, m": {dtype: float64}' in done.stdout
-    assert "next: the same with --yes" in done.stderr
+    assert "next: run the same command again with --yes" in done.stderr
     assert made.run("git", "status", "--porcelain").stdout == ""
     answer = made.json("add-data", "prices", "--data", file, "--target", "price", "--yes")
     assert (answer["written"], answer["copied"]) == (True, "data/raw/prices.csv")

@@ -16,6 +16,8 @@ import dovetail
 from dovetail.cli import GROUPS, main
 from dovetail.render import columns
 from dovetail.render.promote import gates_table
+from dovetail.scaffold import inferred
+from dovetail.values import tables
 
 NAMES = sorted(main.commands)
 
@@ -36,8 +38,27 @@ def test_the_help_of_every_command_has_two_examples_that_parse(name):
 def test_every_command_stands_in_one_group_and_the_help_shows_them():
     assert sorted(command.name for group in GROUPS.values() for command in group) == NAMES
     shown = main.get_help(click.Context(main, info_name="dovetail"))
-    places = [shown.index(f"\n{title}:\n") for title in ("Look", "Decide", "Repair", "Run")]
+    places = [shown.index(f"\n{title}:\n") for title in ("Begin", "Look", "Decide", "Repair", "Run")]
     assert places == sorted(places)
+
+
+KINDS = {
+    "csv": "CSV", "tsv": "TSV", "jsonl": "JSON lines", "ndjson": "JSON lines", "parquet": "Parquet", "arrow": "Arrow",
+    "feather": "Feather", "xlsx": "Excel", "xls": "Excel", "xlsb": "Excel", "ods": "ODS",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "takes"),
+    [
+        ("new", lambda file: file.endswith(inferred.SUFFIXES)),
+        ("retrain", lambda file: tables.is_table(file) or tables.is_sheet(file)),
+    ],
+)
+def test_the_help_names_each_kind_of_file_that_the_command_takes(name, takes):
+    shown = " ".join(main.commands[name].get_help(click.Context(main.commands[name])).split())
+    assert [kind for kind in KINDS.values() if kind not in shown] == []
+    assert {kind for suffix, kind in KINDS.items() if takes(f"rows.{suffix}")} == set(KINDS.values())
 
 
 GATES = [

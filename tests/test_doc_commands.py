@@ -1,6 +1,10 @@
 """The documents' commands run, in the order of the page, and print what the page shows."""
 
+import re
+
+import joblib
 import pytest
+import yaml
 from documents import (
     DOCUMENTS,
     FENCED,
@@ -12,6 +16,9 @@ from documents import (
     follow,
 )
 from project import ROOT
+
+from stages import clean, split, train
+from stages.common.params import Params
 
 CHURN = {
     "prepare.py": """
@@ -59,6 +66,7 @@ NOT_RUN = {  # the kinds of `sh` blocks, by what stands in them
     "files of yours": "labelled.csv",
     "a folder of rows of yours": "--data incoming",
     "a folder of parts of yours": "clean@visits",
+    "a model of them": "split@pages",
     "a folder of your server": "/srv/iris",
     "a cluster of yours": "tcp://HOST",
     "experiments of yours": "dvc exp run --queue",
@@ -101,6 +109,40 @@ def repository_without_dovetail(root):
         project.run(*command.split(), "-q")
     project.commit("trained")
     return project
+
+
+PARTS = "docs/howto/data-larger-than-a-machine.md"
+
+
+def test_what_the_page_on_parts_types_is_there_by_then():
+    keys = set()
+    for language, content in blocks(PARTS):
+        if language == "yaml":
+            keys |= {key for half in yaml.safe_load(content).values() for key in half}
+        assert {key for _, key in re.findall(r"(clean|split)@(\w+)", content)} <= keys
+
+
+@pytest.mark.slow
+def test_parts_are_cleaned_split_and_learned_from_as_the_page_says(tmp_path):
+    first, model, in_parts = [yaml.safe_load(content) for language, content in blocks(PARTS) if language == "yaml"]
+    said = yaml.safe_load((ROOT / "params.yaml").read_text()) | first | model
+    said["datasets"]["visits"]["clean"]["part_rows"] = 150  # a part is two ranges
+    raw, cleaned = tmp_path / "visits", tmp_path / "clean.parquet"
+    raw.mkdir()
+    for part in range(2):
+        rows = (f"{n},{n % 9},{n % 24},{n % 7}\n" for n in range(part * 200, part * 200 + 200))
+        (raw / f"{part}.csv").write_text("id,pages,hour,weekday\n" + "".join(rows))
+    rejected, metrics = tmp_path / "rejected.parquet", tmp_path / "clean.json"
+    params = Params.model_validate(said)
+    clean.run("visits", params, raw=raw, clean=cleaned, rejected=rejected, metrics=metrics)
+    assert len(list(cleaned.iterdir())) == 4
+    halves = {half: tmp_path / f"{half}.parquet" for half in ("train", "test")}
+    split.run("pages", params, clean=cleaned, **halves)
+    for spec in ({}, in_parts):
+        said["models"]["pages"] |= spec
+        train.run("pages", Params.model_validate(said), train=halves["train"], model=tmp_path / "pages.joblib")
+        learned = joblib.load(tmp_path / "pages.joblib")
+        assert list(learned.feature_names_in_) == ["hour", "weekday"]
 
 
 def clone_commands():

@@ -1,5 +1,8 @@
 """The documents name what exists, and all of it."""
 
+import ast
+import inspect
+import pkgutil
 import re
 
 import click
@@ -8,12 +11,16 @@ import yaml
 from documents import DOCUMENTS, FENCED, blocks
 from project import ROOT
 
+import dovetail
 from dovetail.cli import main
 from dovetail.values import readable_tags, tag_keys, tag_layout
 from stages.common.params import Params
 
 REFERENCE = (ROOT / "docs/reference/commands.md").read_text()
 NAMED_IN_EXAMPLES = ("pets", "NAME")
+FOLDERS = [ROOT / name for name in ("", "src", "src/dovetail", "src/dovetail/serving")]
+MADE = (".venv/", "build/", "/dev/")  # not in git, or not this project's
+KEY_OF_PARAMS = "models.iris.train.params.n_estimators"
 
 COMMANDS = [(None, main), *main.commands.items()]
 
@@ -52,6 +59,45 @@ def test_links_and_named_files_exist(file):
     named = re.findall(r"`((?:src|tests|docs|benchmarks)/[\w./-]+)`", text)
     assert [link for link in links if not (file.parent / link).exists()] == []
     assert [path for path in named if not (ROOT / path).exists() and not path_is_an_example(path)] == []
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_the_files_and_modules_of_which_people_who_change_the_code_read_exist(page):
+    words = re.findall(r"`([\w./-]+)`", FENCED.sub("", (ROOT / page).read_text()))
+    files = {word for word in words if "/" in word or word.endswith(".py")}
+    named = {word for word in words if re.fullmatch(r"[a-z_]+(\.[A-Za-z_]+)+", word)} - files - {KEY_OF_PARAMS}
+    named = {word for word in named if not word.endswith((".json", ".lock", ".md", ".toml", ".yaml"))}
+    assert len(files) > 10
+    assert named
+    own = {file for file in files if not file.startswith(MADE) and not path_is_an_example(file)}
+    assert [file for file in sorted(own) if not any((folder / file).exists() for folder in FOLDERS)] == []
+    assert [name for name in sorted(named) if not is_in_the_code(name)] == []
+
+
+def is_in_the_code(name):
+    """Whether a module, or what stands in one, is called so, in full or from `dovetail` on."""
+    for full in (name, f"dovetail.{name}"):
+        try:
+            pkgutil.resolve_name(full)
+        except (ImportError, AttributeError):
+            continue
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", ["retrain", "monitor", "promote", "diff", "predict"])
+def test_the_python_reference_shows_the_defaults_that_python_has(name):
+    page = (ROOT / "docs/reference/python.md").read_text()
+    written = re.search(rf"^Repository\.{name}(\(.*)$", page, re.MULTILINE)
+    if written is None:
+        pytest.fail(f"{name} is not in the reference")
+    shown = ast.parse(f"def f{written[1]}: ...").body[0].args
+    names = shown.args[len(shown.args) - len(shown.defaults) :] + shown.kwonlyargs
+    pairs = zip(names, shown.defaults + shown.kw_defaults, strict=True)
+    defaults = {one.arg: ast.literal_eval(value) for one, value in pairs if isinstance(value, ast.Constant)}
+    there = inspect.signature(getattr(dovetail.Repository, name)).parameters
+    assert defaults.pop("tell", ...) is ...
+    assert defaults == {key: there[key].default for key in defaults}
 
 
 def path_is_an_example(path):

@@ -37,7 +37,7 @@ def test_init_shows_what_is_missing_and_writes_it_only_when_asked(plain):
     done = plain.run("dovetail", "init", code=1)
     assert "+        cmd: dovetail register m" in done.stdout
     assert "+/mlruns/" in done.stdout
-    assert "next: the same with --yes" in done.stderr
+    assert "next: run the same command again with --yes" in done.stderr
     assert plain.run("git", "status", "--porcelain").stdout == before
     answer = plain.json("init", "--yes")
     assert answer["written"]
@@ -55,7 +55,7 @@ def test_init_shows_what_is_missing_and_writes_it_only_when_asked(plain):
 
 def test_a_name_that_no_model_can_have_is_refused_with_the_command_that_gives_one(plain):
     said = plain.run("dovetail", "init", "_my model", "--yes", code=2).stderr
-    assert "'_my model' is no name of a model" in said
+    assert "'_my model' is not a valid model name" in said
     following = said.strip().rpartition("next: ")[2].split()
     assert following == ["dovetail", "init", "my-model", "--path", "out/m.joblib"]
     assert plain.json(*following[1:], "--yes")["written"]

@@ -165,7 +165,7 @@ def told(promoted):
         words[place] = (f"m#production#{len(words) + 10}", word)
         tag(promoted, message(promoted, 2), target, name=words[place][0])
     for date in DATES:
-        words[date] = (f"m#production#{len(words) + 10}", "its date is none")
+        words[date] = (f"m#production#{len(words) + 10}", "its date is not valid")
         tag(promoted, message(promoted, 2), name=words[date][0], tagger=f"Eve <eve@example.org> {date}")
     for odd, about in ODD.items():
         tag(promoted, name=odd.replace(" ", "-"), **about)

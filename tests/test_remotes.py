@@ -7,7 +7,7 @@ import time
 import pytest
 from project import free_port
 
-PLUGIN = "python -m pip install dvc-s3, then the same again"
+PLUGIN = "python -m pip install dvc-s3, then run the same command again"
 
 
 @pytest.fixture(params=["plugin", "server", "silent"])

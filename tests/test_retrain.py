@@ -436,7 +436,7 @@ def test_what_people_read(retrained):
     assert "does not pass champion" in retrained_text({**answer, "gates": refusing, "later": [], "passed": False})
     early = project.run("dovetail", "retrain", "m", "--with", "../new.csv", code=1).stdout
     assert "may begin at" in early
-    assert "next: the same again then" in early
+    assert "next: run the same command again then" in early
 
 
 def test_a_dry_run_says_what_would_be_added(fed, tmp_path):

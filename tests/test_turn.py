@@ -47,7 +47,7 @@ def test_what_a_killed_process_left_behind_is_taken_over_and_a_living_ones_is_no
     with turn.held(client, "m", "mine"):
         with turn.held(client, "other", "mine"):
             assert names(client) == ["dovetail.turn.m", "dovetail.turn.other"]
-        with pytest.raises(Busy, match="another clone writes of the model m"), turn.held(client, "m", "another"):
+        with pytest.raises(Busy, match="another clone has been writing model m"), turn.held(client, "m", "another"):
             pass
     assert names(client) == []
 

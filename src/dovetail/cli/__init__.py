@@ -22,10 +22,11 @@ from dovetail.system.telemetry import send_nothing
 __all__ = ["main"]
 
 GROUPS = {
-    "Look": (list_models, show_version, status, lineage, diff, history, report, ui),
-    "Decide": (init, new, add_data, add_model, register, promote, rollback, write_off),
-    "Repair": (sync, doctor, clean_up),
-    "Run": (demo, repro, reproduce, serve, predict, monitor, retrain),
+    "Begin": (demo, new, add_data, add_model, init),
+    "Look": (list_models, show_version, report, ui, status, lineage, diff, history, doctor),
+    "Decide": (register, promote, rollback, write_off),
+    "Repair": (sync, clean_up),
+    "Run": (repro, reproduce, retrain, serve, predict, monitor),
 }
 
 
@@ -82,7 +83,8 @@ class _Commands(click.Group):
 def main(ctx: click.Context, /, color: str, **_: bool) -> None:
     """The joint between DVC and MLflow.
 
-    Exit codes: 0 done, 1 the answer is no, 2 you must change something, 3 something outside failed.
+    Exit codes: 0 done, 1 the answer is no, 2 you must change something, 3 something outside failed,
+    130 interrupted.
     """
     wanted = {"auto": None, "always": True, "never": False}[color]
     ctx.color = False if wanted is None and os.environ.get("NO_COLOR") else wanted

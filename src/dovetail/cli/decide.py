@@ -41,7 +41,7 @@ def init(model: str | None, path: str | None, yes: bool, as_json: bool) -> None:
             answer = library_call(workspace, tracking, InitRequest(model, path, write=True))
             click.echo(written(answer.as_json()))
     if answer.changes and not answer.written and not as_json:
-        click.echo("nothing is written; next: the same with --yes", err=True)
+        click.echo("nothing is written; next: run the same command again with --yes", err=True)
     sys.exit(1 if answer.changes and not answer.written else 0)
 
 
@@ -67,10 +67,10 @@ def _made_a_repository(*, yes: bool, may_ask: bool) -> None:
     required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="CSV, TSV, JSON lines (also .gz) or Parquet.",
+    help="CSV, TSV, JSON lines (these also as .gz), Parquet, Arrow, Feather, Excel or ODS.",
 )
 @click.option("--target", required=True, metavar="COLUMN", help="What is to be predicted.")
-@click.option("--name", help="Of the data set and the model; default: the file's.")
+@click.option("--name", help="Name of the data set and the model; default: the file's name.")
 @json_option
 def new(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Make a project of its own from a data file: git, DVC, stages, a schema to correct. Then: dvc repro."""
@@ -129,7 +129,7 @@ def _add(call: "Callable[[bool], AddAnswer]", *, yes: bool, as_json: bool) -> No
             answer = call(True)  # noqa: FBT003
     show(answer.as_json(), as_json=as_json, text=addition)
     if answer.changes and not answer.written and not as_json:
-        click.echo("nothing is written; next: the same with --yes", err=True)
+        click.echo("nothing is written; next: run the same command again with --yes", err=True)
     sys.exit(1 if answer.changes and not answer.written else 0)
 
 
@@ -171,7 +171,7 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 @click.option("--version", type=int, help="The version; default: that of the workspace's model, else @staging.")
 @click.option("--to", "alias", default="production", show_default=True, type=ALIAS, help="The alias to move.")
 @click.option("--reason", default="", help="Why; kept in the tag.")
-@click.option("--force", is_flag=True, help="Against its gates; needs --reason, and shows for ever.")
+@click.option("--force", is_flag=True, help="Promote against its gates; needs --reason, and stays on record.")
 @click.option("--dry-run", is_flag=True, help="Run the gates and change nothing.")
 @click.option("--yes", "new_alias", is_flag=True, help="Take an alias that no model ever had, without asking.")
 @click.option(

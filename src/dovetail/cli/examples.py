@@ -45,7 +45,7 @@ _EXAMPLES = {
     "gc": (("dovetail gc", "what is needed by nothing?"), ("dovetail gc --cloud --force", "delete it")),
     "add-data": (
         ("dovetail add-data pets --data pets.csv", "what would be written?"),
-        ("dovetail add-data pets --data pets.csv --target legs --yes", "and a model of it"),
+        ("dovetail add-data pets --data pets.csv --target legs --yes", "write it; rows need a number of legs"),
     ),
     "add-model": (
         ("dovetail add-model forest --data pets --target legs", "what would be written?"),

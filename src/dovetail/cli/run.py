@@ -87,7 +87,7 @@ def predict(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="To wait after the last one; 0: none.",
+    help="Hours to wait after the last retraining; 0: none.",
 )
 @click.option("--dry-run", is_flag=True, help="Check the rows and change nothing.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Run N stages of the pipeline side by side.")
@@ -95,8 +95,9 @@ def predict(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 def retrain(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Add labelled rows to the data of MODEL on a branch, run the pipeline, show the candidate's gates.
 
-    DATA is a file (CSV, Parquet, JSON lines), or `feedback`: what the prediction log holds with a label. Nothing is
-    promoted, and the working tree stays as it is. Exit code 1: a gate refuses it, it is too early, nothing is new.
+    DATA is a file (CSV, TSV, JSON lines, Parquet, Arrow, Feather, Excel or ODS), or `feedback`: what the prediction log
+    holds with a label. Nothing is promoted, and the working tree stays as it is. Exit code 1: a gate refuses it, it is
+    too early, nothing is new.
     """
     from dovetail.render.retrain import retrained
     from dovetail.retraining.retrain import RetrainRequest

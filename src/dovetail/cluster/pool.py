@@ -163,9 +163,9 @@ def _outcome(future: Any) -> StageRun:
 
 def no_worker_left(cluster: str) -> OutsideError:
     """The error for work that waits on a cluster where nobody works any more."""
-    again = f"dask worker {cluster}, then the same again"
+    again = f"dask worker {cluster}, then run the same command again"
     if cluster.partition(":")[0] in _QUEUES:
-        again = "the same again: it asks the queue for new ones"
+        again = "run the same command again: it asks the queue for new ones"
     return OutsideError(f"no worker of {cluster} is left", again)
 
 
@@ -221,7 +221,7 @@ def open_client(workers: int | None, cluster: str | None, logs: Path | None = No
             client.wait_for_workers(1, timeout=_START_SECONDS if place is not cluster else _ANSWER_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             what = f"no worker of {cluster} answers: {one_line(error)}"
-            raise OutsideError(what, f"dask worker {cluster}, then the same again") from error
+            raise OutsideError(what, f"dask worker {cluster}, then run the same command again") from error
         yield client
 
 

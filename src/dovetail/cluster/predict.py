@@ -128,7 +128,8 @@ def predict(
             outcomes = sorted(_scored(stack, request, task, found, tell), key=lambda one: places[one.part])
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"{request.data} is scored in part; {request.out} has whole files", "the same again"
+            f"{request.data} was scored only in part; the files in {request.out} are complete",
+            "run the same command again",
         ) from error
     outputs = {out / part.output for part in found}
     left_over = sorted(file.path.relative_to(out).as_posix() for file in there if file.path not in outputs)
@@ -234,7 +235,7 @@ def _alone(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise Busy(f"another dovetail predict is at work in {out}", "the same again, later") from error
+        raise Busy(f"another dovetail predict is at work in {out}", "run the same command again later") from error
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(f"--out {out} is no folder", f"--out {shlex.quote(str(out) + '-scored')}") from error
     except OSError as error:

@@ -11,14 +11,12 @@ from time import monotonic
 from typing import Any
 
 from dovetail.cluster.kept_scorers import KeptScorers
-from dovetail.cluster.pool import open_client
+from dovetail.cluster.pool import ALONE_SECONDS, LOOK_SECONDS, no_worker_left, open_client
 from dovetail.errors import DovetailError, OutsideError, one_line
 from dovetail.serving.batch.parts import Part
 from dovetail.serving.batch.score_part import FAILED, PartOutcome, ScoreTask, score_part
 from dovetail.serving.batch.scored_file import LEFT, cannot_write
 from dovetail.serving.batch.scorers import Scorers
-
-_LOOK_SECONDS, _ALONE_SECONDS = 5, 60  # between two looks at who works; without any worker until that is said
 
 _kept = KeptScorers()  # a worker's
 
@@ -65,15 +63,15 @@ def _settled(client: Any, futures: Mapping[Any, Part], cluster: str) -> Iterator
     left, seen = len(futures), monotonic()
     while left:
         with suppress(Empty):
-            future = done.get(timeout=_LOOK_SECONDS)
+            future = done.get(timeout=LOOK_SECONDS)
             left -= 1
             seen = monotonic()
             yield _outcome(future, futures[future])
             continue
         if client.scheduler_info(n_workers=-1)["workers"]:
             seen = monotonic()
-        elif monotonic() - seen > _ALONE_SECONDS:
-            raise OutsideError(f"no worker of {cluster} is left", f"dask worker {cluster}, then the same again")
+        elif monotonic() - seen > ALONE_SECONDS:
+            raise no_worker_left(cluster)
 
 
 def _outcome(future: Any, part: Part) -> PartOutcome:
@@ -98,7 +96,9 @@ def _score(task: ScoreTask, part: Part, token: Path) -> PartOutcome:
     for path in (token, Path(task.copy.folder), part.path.parent):
         if not path.exists():
             what = f"the worker {name} does not see {path.parent if path == token else path}"
-            raise OutsideError(what, f"ls {shlex.quote(str(path.parent))} there, mount it, then the same again")
+            raise OutsideError(
+                what, f"ls {shlex.quote(str(path.parent))} there, mount it, then run the same command again"
+            )
     with _kept.lent(token.name, lambda: Scorers(task.copy, 1)) as scorers:  # one thread, one process
         return replace(score_part(task, part, scorers), worker=name)
 

@@ -26,13 +26,13 @@ def unreadable_versions(workspace: Workspace, store: Store) -> Iterator[Finding]
     for name in store.models():
         for found in loading.unreadable(workspace, store, name, anew=True):
             what = f"{_named(store, found.version)} cannot be loaded: {found.why}"
-            yield Finding("error", what, "who loads by alias gets an error", found.next)
+            yield Finding("error", what, "whoever loads it by alias gets an error", found.next)
 
 
 def moved_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Aliases that are not what the promotions in git's tags say."""
     for found in disagreements(workspace, store, set(workspace.tree.declared.models)):
-        why = "who loads by alias gets what nobody promoted"
+        why = "whoever loads it by alias gets what nobody promoted"
         yield Finding("error", f"{found.model}: {found.why}", why, next_command(workspace, found))
 
 

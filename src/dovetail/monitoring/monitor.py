@@ -235,7 +235,7 @@ def _log_of(root: Path, model: str) -> Iterator[Place]:
     except (OSError, pa.ArrowException) as error:
         what = f"the prediction log {folder} cannot be read: {said(error)}"
         if isinstance(folder, S3Folder):
-            raise DataUnavailable(what, "the same again, once S3 answers") from error
+            raise DataUnavailable(what, "run the same command again once S3 answers") from error
         raise MissingFile(what, "delete the file that it names") from error
 
 

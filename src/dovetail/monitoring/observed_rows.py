@@ -156,5 +156,5 @@ def _csv(part: Part) -> Iterator["pa.Table"]:
 
 def _unreadable(part: Part, error: Exception) -> MissingFile:
     return MissingFile(
-        f"{part.path} cannot be read: {one_line(error)}", "repair it or take it away, then the same again"
+        f"{part.path} cannot be read: {one_line(error)}", "repair it or take it away, then run the same command again"
     )

@@ -207,7 +207,8 @@ def _of_data(workspace: Workspace, store: Store, reference: ByPath | ByDigest) -
         versions.append(VersionOfData(version.model, version.number, own, version.run_id))
     if not runs and isinstance(reference, ByDigest) and not workspace.commits_with(md5):
         raise UnknownReference(
-            f"neither MLflow nor any dvc.lock knows md5 {md5}", "git fetch --all --tags, then the same again"
+            f"neither MLflow nor any dvc.lock knows md5 {md5}",
+            "git fetch --all --tags, then run the same command again",
         )
     return DataLineage(path, md5, tuple(versions), tuple(run.id for run in runs))
 

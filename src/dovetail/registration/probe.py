@@ -74,7 +74,7 @@ def finish(projection: Projection, running: Worker) -> Probed:
         said = running.result(_SECONDS)
     except TookTooLong:
         what = f"{projection.lineage.artifact.path} did not load and answer its example in {_SECONDS} s"
-        raise UserError(what, "the same again, or write a model there that takes less") from None
+        raise UserError(what, "run the same command again, or write a model there that takes less") from None
     except NoAnswer as failure:
         said = _Said(_BROKEN, str(failure), _PREDICTS)
     if said.result == _REFUSED:

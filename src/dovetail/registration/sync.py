@@ -112,7 +112,7 @@ def sync(
     """
     problems: list[Finding] = []
     if workspace.git.is_shallow:
-        following = "git fetch --unshallow, then the same again"
+        following = "git fetch --unshallow, then run the same command again"
         problems.append(Finding("error", "shallow clone", "older commits are not here", following))
     relocated = relocate_store(tracking.root)
     known = tracking.exists or declares_models((workspace.tree, *_trees(workspace, request)))

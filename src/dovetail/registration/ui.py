@@ -135,7 +135,9 @@ def _wait(port: int, ended: Callable[[], int | None], log: Path) -> None:
             time.sleep(0.1)
         else:
             return
-    raise StoreError(f"`mlflow ui` did not answer in {_SECONDS} seconds", "mlflow doctor, then the same again")
+    raise StoreError(
+        f"`mlflow ui` did not answer in {_SECONDS} seconds", "mlflow doctor, then run the same command again"
+    )
 
 
 def _died(log: Path) -> StoreError:

@@ -26,7 +26,7 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             yield f"  {title}: {', '.join(names[:_SHOWN])}{more}"
     if answer["failed"]:
-        yield "the other parts are whole; repair these and say the same again"
+        yield "the other parts are whole; repair these and run the same command again"
 
 
 def _count(number: int, noun: str) -> str:

@@ -104,7 +104,7 @@ class DvcRepo:
             except LockError as error:
                 if monotonic() > end and hurried():
                     what = f"another dvc command has held {self.root}/.dvc/tmp/lock for {_LOCK_SECONDS} s"
-                    raise Busy(what, "the same again, when it has ended") from error
+                    raise Busy(what, "run the same command again when it has ended") from error
         try:
             with self.asked():
                 yield

@@ -259,7 +259,7 @@ def _check_name(name: str, file: str) -> None:
     """DVC reads any text as a name, and tags, references and MLflow's registry take fewer."""
     if not can_be_registered(name):
         raise UserError(
-            f"{file} declares a model {name!r}, which is no name of a model: {ALLOWED}",
+            f"{file} declares a model {name!r}, which is not a valid model name: {ALLOWED}",
             f"rename it under artifacts: {possible(name)}",
         )
 

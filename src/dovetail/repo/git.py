@@ -249,12 +249,13 @@ class Git:
         )
         if done.returncode:
             if self.find("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
-                raise TagExists(f"the tag {name} is there already: somebody was faster", "the same again")
+                raise TagExists(f"the tag {name} is there already: somebody was faster", "run the same command again")
             why = " ".join(git_command.decode(done.stderr).split())
             following = (
                 "df -h ."
                 if says_full(why)
-                else "ls .git/hooks; git config --show-origin --get-regexp 'tag|gpg|hook', then the same again"
+                else "ls .git/hooks; git config --show-origin --get-regexp 'tag|gpg|hook', "
+                "then run the same command again"
             )
             raise TagRefused(f"git does not make the tag {name}: {why}", following)
 
@@ -288,7 +289,7 @@ class Git:
         Raises:
             GitFailed: when it does not answer within `seconds`.
         """
-        following = "git fetch --all --tags, then the same again"
+        following = "git fetch --all --tags, then run the same command again"
         try:
             done = self._run("ls-remote", remote, timeout=seconds, GIT_TERMINAL_PROMPT="0")
         except subprocess.TimeoutExpired as error:

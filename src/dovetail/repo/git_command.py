@@ -59,7 +59,7 @@ def decode(said: bytes) -> str:
 
 def failed(command: str, said: str) -> GitFailed:
     """The error for what git said, on one line."""
-    return GitFailed(f"git {command}: {' '.join(said.split())}", f"{look(said)}, then the same again")
+    return GitFailed(f"git {command}: {' '.join(said.split())}", f"{look(said)}, then run the same command again")
 
 
 def look(said: str) -> str:

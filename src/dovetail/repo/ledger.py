@@ -213,7 +213,7 @@ def _event(tag: Tag, said: TagName, alias: str, semvers: Mapping[str, str]) -> E
     if tag.target != "commit":
         problem = f"it names a {tag.target}, not a commit"
     elif not tag.time:
-        problem = "its date is none"
+        problem = "its date is not valid"
     kind = UNASSIGN if said.cancel else note.kind if note else ASSIGN
     return Event(said.model, alias, kind, tag, said.number, semvers.get(tag.commit), note, problem)
 

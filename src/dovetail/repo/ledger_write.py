@@ -29,7 +29,9 @@ def write(  # noqa: PLR0913  (a tag is made of no fewer)
     back = [tag for tag, (of, _, sha) in ledger.deregistrations.items() if (of, sha) == (model, commit)]
     if back and not ledger.semver(model, commit):
         what = f"{', '.join(back)} takes {model} of commit {commit[:8]} back, and GTO takes no second version there"
-        raise UserError(what, f"git tag -d {shlex.join(back)}, here and where it was pushed, then the same again")
+        raise UserError(
+            what, f"git tag -d {shlex.join(back)}, here and where it was pushed, then run the same command again"
+        )
     last = max((event.time for event in ledger.of(model)), default=0)
     time = max(int(now()), last + 1, made)  # GTO orders tags by their seconds
     name = version_tag(artifact, ledger.semver(model, commit) or ledger.free_semver(model, note.version or 1))

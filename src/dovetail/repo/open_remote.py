@@ -68,7 +68,7 @@ def missing_plugin(dvc: DvcRepo, name: str) -> DataUnavailable | None:
 
 
 def _without_plugin(dvc: DvcRepo, name: str | None, error: ImportError) -> DataUnavailable:
-    following = f"python -m pip install {_plugin(dvc, name)}, then the same again"
+    following = f"python -m pip install {_plugin(dvc, name)}, then run the same command again"
     return DataUnavailable(f"remote {name}: {one_line(error)}", following)
 
 

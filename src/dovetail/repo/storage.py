@@ -105,7 +105,7 @@ class Storage:
         if path is None:
             raise DataMissing(
                 f"{ref.path} (md5 {ref.md5}) is neither in the cache nor in a remote",
-                "dvc push, in the clone that made it, then the same again here",
+                "dvc push, in the clone that made it, then run the same command again here",
             )
         return path
 

@@ -228,7 +228,9 @@ class Workspace:
         try:
             lock.lock()
         except LockError as error:
-            raise Busy(f"a dvc command is at work in {self.root}", "the same again, when it has ended") from error
+            raise Busy(
+                f"a dvc command is at work in {self.root}", "run the same command again when it has ended"
+            ) from error
         try:
             yield
         finally:

@@ -57,7 +57,7 @@ def by_settings(question: Question, make: Callable[[Settings], str | None]) -> C
     why = computing.unavailable(question.recorded, question.here) if question.recorded else ""
     if not moved:
         detail = f"{question.stage} makes the same bytes under every setting of this machine, and {why}"
-        return Cause(MACHINE, detail, "the same again on such a machine") if why else None
+        return Cause(MACHINE, detail, "run the same command again on such a machine") if why else None
     what = {THREADS: "number of threads", KERNEL: "kernel of BLAS"}[moved[0]]
     known = "" if question.recorded else ", and which was used is not recorded"
     return Cause(

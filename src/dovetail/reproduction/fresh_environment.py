@@ -21,7 +21,8 @@ def build_environment(folder: Path, lock: Path, log: Path) -> tuple[Path, Enviro
         if run(command, folder=lock.parent, env=os.environ, output=log):
             said = " ".join(log.read_text(encoding="utf-8", errors="replace").split())[-500:]
             raise BuildFailed(
-                f"no environment can be built from {lock.name}: {said}", "the same again without --fresh-env"
+                f"no environment can be built from {lock.name}: {said}",
+                "run the same command again without --fresh-env",
             )
     return python, found_in([str(place) for place in folder.glob("lib/python*/site-packages")])
 

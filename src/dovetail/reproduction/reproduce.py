@@ -164,7 +164,7 @@ def reproduce(
             else:
                 packages = result.packages
     except KeyboardInterrupt as error:
-        raise Interrupted(f"{ref} was not rebuilt, everything is as it was", "the same again") from error
+        raise Interrupted(f"{ref} was not rebuilt, everything is as it was", "run the same command again") from error
     environment = compare_environments(original.packages, packages, fresh=request.fresh_env)
     version, problems = _tag(tracking, original, result.verdict if result else IMPOSSIBLE, environment)
     return ReproduceAnswer(
@@ -253,7 +253,7 @@ def _tree(workspace: Workspace, original: _Original) -> Revision:
     if first:
         return first
     if _records(workspace.tree, original.lineage):
-        raise UserError(f"no commit holds {what}", "git add -A && git commit, then the same again")
+        raise UserError(f"no commit holds {what}", "git add -A && git commit, then run the same command again")
     following = "git fetch --unshallow" if workspace.git.is_shallow else "git fetch --all, where its commit is"
     raise RebuildImpossible(
         [missing(f"the commit of {what}", "no branch, tag or experiment here holds its dvc.lock", following)]

@@ -125,7 +125,7 @@ def from_log(folder: Place, target: Target, known: Collection[str]) -> NewRows |
     except OSError as error:
         what = f"the prediction log {folder} cannot be read: {said(error)}"
         if isinstance(folder, S3Folder):
-            raise DataUnavailable(what, "the same again, once S3 answers") from error
+            raise DataUnavailable(what, "run the same command again once S3 answers") from error
         raise MissingFile(what, f"ls -l {folder}") from error
 
 

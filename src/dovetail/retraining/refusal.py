@@ -25,7 +25,7 @@ def too_early(git: Git, model: str, pause: float, now: datetime) -> Refusal | No
     if now >= free:
         return None
     what = f"{model} was retrained by {newest.sha[:8]}; the next may begin at {free:%Y-%m-%dT%H:%M:%SZ}"
-    return Refusal(f"{what}, {pause:g} hours after it", "the same again then, or by hand with --pause 0")
+    return Refusal(f"{what}, {pause:g} hours after it", "run the same command again then, or by hand with --pause 0")
 
 
 def nothing_new(git: Git, model: str, plan: RetrainPlan | None) -> Refusal | None:

@@ -184,7 +184,8 @@ def _retrain(
             return _judged(workspace, tracking, _planned(request, plan, before), plan, made)
     except KeyboardInterrupt as error:
         if plan is None or workspace.git.commit(plan.branch) is None:
-            what, following = f"{request.model} was not retrained, everything is as it was", "the same again"
+            what = f"{request.model} was not retrained, everything is as it was"
+            following = "run the same command again"
         else:
             what, following = f"{plan.branch} is made, its gates were not asked", f"git show {plan.branch}"
         raise Interrupted(what, following) from error

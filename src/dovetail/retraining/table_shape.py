@@ -95,7 +95,7 @@ def read(file: Path, shape: Shape, names: Mapping[str, str]) -> pa.Table:
         UserError: when its ending is not that of a table, or a value does not fit.
     """
     if not (is_table(file.name) or is_sheet(file.name)):
-        kinds = ".csv, .tsv, .parquet, .arrow, .feather, .jsonl, .ndjson or .xlsx"
+        kinds = ".csv, .tsv, .parquet, .arrow, .feather, .jsonl, .ndjson, .xlsx, .xls, .xlsb or .ods"
         raise UserError(f"{file} is no table by its name", f"give it as {kinds}")
     check_there(file)
     how = shape.reading_for(file.name)

@@ -9,13 +9,14 @@ from dovetail.scaffold import text_file
 from dovetail.scaffold.inferred_column import FEW, InferredColumn, Values, dtype_of, from_text, inferred_column
 from dovetail.scaffold.text_file import NULLS, PROMISED
 from dovetail.values.reading import USUAL, Reading
+from dovetail.values.sheets import SHEETS
 from dovetail.values.tables import format_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ARROW, _EXCEL = (".arrow", ".feather"), (".xlsx", ".xls", ".xlsb", ".ods")
-SUFFIXES = (*PROMISED, ".csv.gz", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz", *_ARROW, *_EXCEL)
+_ARROW = (".arrow", ".feather")
+SUFFIXES = (*PROMISED, ".csv.gz", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz", *_ARROW, *SHEETS)
 _MANY_ROWS = 20_000  # beyond them histograms instead of a forest
 _AGAIN = "dovetail new PROJECT --data FILE --target COLUMN"
 _BY_HAND = "correct it, or write params.yaml by hand"
@@ -102,7 +103,7 @@ def _check_target(file: Path, target: str, values: Any) -> None:
     elif dtype_of(present) == "str" and len(present) > FEW and present.is_unique:
         why = f"{target!r} is text, and another one in each row"
     if why:
-        raise UserError(f"nothing can be learned of {file}: {why}", _AGAIN)
+        raise UserError(f"nothing can be learned from {file}: {why}", _AGAIN)
 
 
 def _refuse_second_header(file: Path, columns: dict[str, Values]) -> None:
@@ -110,7 +111,7 @@ def _refuse_second_header(file: Path, columns: dict[str, Values]) -> None:
     first = [column.odd[0][1] for column in columns.values() if [row for row, _ in column.odd] == [1]]
     if len(first) > 1:
         what = f"line 2 of {file} looks like a second header: {', '.join(map(repr, first[:3]))}"
-        raise UserError(what, "remove that line, then the same again")
+        raise UserError(what, "remove that line, then run the same command again")
 
 
 def suffix_of(file: Path) -> str:
@@ -128,7 +129,7 @@ def _read(file: Path, target: str | None) -> tuple[dict[str, Values], Reading]:
     if kind in PROMISED:
         cells, reading, infinite = text_file.read_text(file)
         return {str(name): from_text(cells[name], reading, infinite[str(name)]) for name in cells}, reading
-    if kind in _EXCEL:
+    if kind in SHEETS:
         table, reading = _sheet(file, target)
     elif kind in _ARROW:
         import pyarrow as pa

@@ -85,7 +85,7 @@ def init(workspace: Workspace, tracking: Tracking, request: InitRequest = InitRe
     """
     name, path = _chosen(workspace, request)
     if not can_be_registered(name):
-        what = f"{name!r} is no name of a model: {ALLOWED}"
+        what = f"{name!r} is not a valid model name: {ALLOWED}"
         raise UserError(what, f"dovetail init {possible(name)} --path {shlex.quote(path)}")
     looked = _looked(workspace, name, path)
     if looked.problem:

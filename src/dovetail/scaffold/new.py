@@ -111,7 +111,9 @@ def run(project: Path, *command: str) -> None:
     if done.returncode:
         shown = "dvc" if command[0] == sys.executable else command[0]
         typed = f"{shown} {' '.join(part for part in command[1:] if part not in ('-P', '-m', 'dvc'))}"
-        raise OutsideError(f"{typed} failed: {one_line(done.stderr)}", f"{shown} --version, then the same again")
+        raise OutsideError(
+            f"{typed} failed: {one_line(done.stderr)}", f"{shown} --version, then run the same command again"
+        )
 
 
 def _files(name: str, raw: str, target: str, data: InferredData) -> Iterator[tuple[str, str]]:

@@ -52,5 +52,5 @@ def disk_errors(root: Path) -> Iterator[None]:
             raise
         path = Path(error.filename) if isinstance(error.filename, str) else root
         look = "df -h" if error.errno in _FULL else "ls -ld"
-        following = f"{look} {shlex.quote(str(path.parent))}, then the same again"
+        following = f"{look} {shlex.quote(str(path.parent))}, then run the same command again"
         raise OutsideError(f"{path} cannot be used: {error.strerror or one_line(error)}", following) from error

@@ -60,7 +60,7 @@ def exclusive(root: Path, name: str, seconds: float, waiting: Callable[[str], No
             holder.write_text(f"process {os.getpid()} on {gethostname()}, since {now:%H:%M:%S}", encoding="utf-8")
     except Timeout as error:
         since = f"has held {path} for {seconds} s" if seconds else f"holds {path}"
-        raise Busy(f"another dovetail {since}", "the same again, later") from error
+        raise Busy(f"another dovetail {since}", "run the same command again later") from error
     except OSError as error:
         raise refused(error, error.filename or str(path), f"ls -ld {shlex.quote(str(path.parent))}") from error
     try:

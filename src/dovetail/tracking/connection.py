@@ -164,7 +164,7 @@ def _ask(uri: str) -> None:
         raise
     except MlflowException as error:
         shown = without_secrets(uri)
-        following = f"curl {shown}/health, then the same again; or unset {ENV_TRACKING_URI}"
+        following = f"curl {shown}/health, then run the same command again; or unset {ENV_TRACKING_URI}"
         raise StoreError(f"MLflow at {shown} does not answer (asked for {_SECONDS} seconds)", following) from error
 
 
@@ -187,7 +187,7 @@ def _connect(root: Path, uri: str) -> Store:
         except ModuleNotFoundError as error:
             what = f"MLflow at {without_secrets(uri)}: {error.name}, which asks this database, is not installed"
             package = _DRIVERS.get(error.name or "", error.name)
-            raise StoreError(what, f"python -m pip install {package}, then the same again") from error
+            raise StoreError(what, f"python -m pip install {package}, then run the same command again") from error
     return Store(client, root, uri)
 
 

@@ -38,7 +38,7 @@ def store_error(uri: str, error: Exception) -> StoreError:
         look = f"df -h {path.parent}"
     else:
         look = "mlflow doctor"
-    return StoreError(f"MLflow at {without_secrets(uri)}: {one_line(said)}", f"{look}, then the same again")
+    return StoreError(f"MLflow at {without_secrets(uri)}: {one_line(said)}", f"{look}, then run the same command again")
 
 
 def _of_sqlite(error: BaseException | None) -> sqlite3.Error | None:

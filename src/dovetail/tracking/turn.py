@@ -61,7 +61,9 @@ def _take(client: "MlflowClient", name: str, owner: str) -> None:
             continue
         if time.monotonic() > end:
             model = name.removeprefix(PREFIX)
-            raise Busy(f"another clone writes of the model {model} for {_MOST} seconds", "the same again")
+            raise Busy(
+                f"another clone has been writing model {model} for {_MOST} seconds", "run the same command again"
+            )
         time.sleep(_PAUSE)
 
 

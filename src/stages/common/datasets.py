@@ -52,8 +52,8 @@ class Cleaning(Block):
     part_rows: int | None = Field(
         None,
         ge=1,
-        description="clean in ranges of so many raw rows, for data larger than memory: `raw` may be a folder of CSV or "
-        "Parquet files, what is cleaned is a folder of parts",
+        description="clean in ranges of so many raw rows, for data larger than memory: `raw` may be a folder of files "
+        "of one format, what is cleaned is a folder of parts",
     )
 
     @model_validator(mode="after")

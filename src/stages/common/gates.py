@@ -45,7 +45,11 @@ class ProvenanceGate(Block):
 class PickleGate(Block):
     """Asked of every promotion: the model's pickle names nothing unexpected."""
 
-    allow: list[str] = Field([], description="packages besides scikit-learn, numpy, scipy, skrub and pandas")
+    allow: list[str] = Field(
+        [],
+        description="exact names, `lightgbm.sklearn.LGBMClassifier`, or a package for all of its classes, besides "
+        "scikit-learn, numpy, scipy, skrub and pandas",
+    )
 
 
 class ServingGate(Block):

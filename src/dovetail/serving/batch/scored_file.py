@@ -65,5 +65,5 @@ def cannot_write(error: OSError, path: Path) -> DovetailError:
     look = "df -h" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) else "ls -ld"
     said = error.strerror or one_line(error)
     return OutsideError(
-        f"{path} cannot be written: {said}", f"{look} {shlex.quote(str(path.parent))}, then the same again"
+        f"{path} cannot be written: {said}", f"{look} {shlex.quote(str(path.parent))}, then run the same command again"
     )

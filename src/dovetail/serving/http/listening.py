@@ -72,7 +72,7 @@ def _its_port(settings: Settings) -> Iterator[None]:
         what = f"{settings.options.host}:{settings.options.port} cannot be listened on: {error.strerror}"
         if settings.options.takeover:
             what += ", by a server that starts or ends just now, by another user's, or by another program"
-            raise OutsideError(what, "the same again, later") from error
+            raise OutsideError(what, "run the same command again later") from error
         raise OutsideError(what, "the same with another --port; with --takeover to replace a server of yours"
                            ) from error  # fmt: skip
 

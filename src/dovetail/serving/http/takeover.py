@@ -70,7 +70,7 @@ def predecessor(host: str, port: int) -> Predecessor | None:
     except (OSError, ValueError) as error:
         connection.close()
         what = f"the server at {where} does not hand its socket over: {one_line(error)}"
-        raise OutsideError(what, "the same again, or end that server first") from error
+        raise OutsideError(what, "run the same command again, or end that server first") from error
     listening = [socket.socket(fileno=each) for each in descriptors]
     for each in listening:
         each.set_inheritable(False)
@@ -79,7 +79,9 @@ def predecessor(host: str, port: int) -> Predecessor | None:
     for each in (*listening, connection):
         each.close()
     why = answer.get("refused", "what it gave is another socket")
-    raise OutsideError(f"the server at {where} does not hand its socket over: {why}", "the same again, later")
+    raise OutsideError(
+        f"the server at {where} does not hand its socket over: {why}", "run the same command again later"
+    )
 
 
 class Handover:
