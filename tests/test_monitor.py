@@ -17,7 +17,7 @@ from browser import needs_browser, widths
 from project import BIN, facts
 
 from dovetail.errors import MissingFile, StoreError, UnknownReference, UserError
-from dovetail.monitoring import assessment, baseline, performance
+from dovetail.monitoring import assessment, baseline, observed_rows, performance
 from dovetail.monitoring.column_pair import pair
 from dovetail.monitoring.monitor import MonitorRequest, moment, monitor
 from dovetail.monitoring.page import page
@@ -356,3 +356,10 @@ def test_a_batch_is_looked_at_before_and_after_it_is_scored(judged, tmp_path):
         look(judged, data=data)
     with pytest.raises(MissingFile, match="there is no such file or folder"):
         look(judged, data=tmp_path / "nowhere")
+
+
+def test_blank_lines_of_a_file_of_one_column_are_rows_as_predict_has_them(tmp_path):
+    (tmp_path / "one.csv").write_text("u\n1\n\n3\n")
+    (tmp_path / "two.csv").write_text("u,v\n1,2\n\n3,4\n")
+    found = {name: observed_rows.batch(tmp_path / name, None, ["u"]) for name in ("one.csv", "two.csv")}
+    assert [(one.rows, len(one.table)) for one in found.values()] == [(3, 3), (2, 2)]

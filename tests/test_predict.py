@@ -25,6 +25,7 @@ from dovetail.cluster.kept_scorers import KeptScorers
 from dovetail.cluster.predict import PredictRequest, predict
 from dovetail.errors import Busy
 from dovetail.serving.batch.model_columns import check_schema, model_columns
+from dovetail.serving.batch.part_reader import read_csv_part
 from dovetail.serving.batch.version_copy import version_copy
 from dovetail.serving.protocol.parquet_body import read_parquet
 from dovetail.serving.protocol.refused import Refused
@@ -123,6 +124,33 @@ def test_the_answers_are_those_of_a_server_of_parquet_and_of_csv(project, data):
         assert list(map(list, zip(*shares, strict=True))) == proba
     assert table["note"].to_pylist() == ["two\nlines", "NA", "", ""]  # the model does not know it: as it is written
     assert table.schema.field("size").type == pa.float64()
+
+
+def read_csv(text, *columns):
+    given = Signature(columns, "double", ("predict",))
+    batches = list(read_csv_part(BytesIO(text.encode()), given, ()).batches)
+    kept = pa.Table.from_batches([batch.kept for batch in batches]).to_pydict()
+    return kept, {name: [value for batch in batches for value in batch.asked[name]] for name in batches[0].asked}
+
+
+def test_text_is_kept_as_the_file_says_it_whatever_the_model_takes_it_for():
+    text = 'country,id,size\nNA,NA,1\nNone,7,NA\nnull,"",2\n,8,\n" x ",9,nan\n'
+    kept, asked = read_csv(text, Column("country", "string", False), Column("size", "double", False))  # noqa: FBT003
+    assert kept == {
+        "country": ["NA", "None", "null", None, " x "],
+        "id": ["NA", "7", "", "8", "9"],
+        "size": [1.0, None, 2.0, None, None],
+    }
+    assert asked["country"] == [None, None, None, None, " x "]  # as a server reads it
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_blank_line_is_a_row_in_a_file_of_one_column_and_none_in_another(end):
+    column = Column("a", "double", False)  # noqa: FBT003
+    kept, asked = read_csv(end.join(["a", "1", "", "3", ""]), column)
+    assert kept == {"a": [1.0, None, 3.0]}
+    assert [str(value) for value in asked["a"]] == ["1.0", "nan", "3.0"]
+    assert read_csv(end.join(["a,b", "1,x", "", "3,y", ""]), column)[0] == {"a": [1.0, 3.0], "b": ["x", "y"]}
 
 
 TIMES = [datetime(2026, 1, 2, 3, 4, 5, 6, UTC), None]

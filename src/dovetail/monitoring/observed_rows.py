@@ -149,7 +149,8 @@ def _csv(part: Part) -> Iterator["pa.Table"]:
     import pandas as pd
     import pyarrow as pa
 
-    with pd.read_csv(part.path, chunksize=_CSV_ROWS) as pieces:
+    is_one = len(pd.read_csv(part.path, nrows=0).columns) == 1  # a blank line is a row there, as `predict` has it
+    with pd.read_csv(part.path, chunksize=_CSV_ROWS, skip_blank_lines=not is_one) as pieces:
         for piece in pieces:
             yield pa.Table.from_pandas(piece, preserve_index=False)
 

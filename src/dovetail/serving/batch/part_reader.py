@@ -94,6 +94,8 @@ def read_parquet(file: IO[bytes], signature: Signature, columns: Sequence[str]) 
 def read_csv_part(file: IO[bytes], signature: Signature, columns: Sequence[str]) -> PartReader:
     """The rows of a CSV file, those that the model takes in its types, as a request's body is read; others as text.
 
+    Text is kept as it is written, also where the model takes it for missing, as it does `NA`.
+
     Raises:
         BadPart: when it is none, or not what the model takes; also while its batches are read.
     """
@@ -115,7 +117,8 @@ def read_csv_part(file: IO[bytes], signature: Signature, columns: Sequence[str])
             for piece in pacsv.open_csv(
                 file,
                 read_options=pacsv.ReadOptions(block_size=_CSV_BLOCK, use_threads=False),
-                parse_options=pacsv.ParseOptions(newlines_in_values=True),
+                # Of one column, a blank line is a row whose value is missing; of several it is none.
+                parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(header) > 1),
                 convert_options=pacsv.ConvertOptions(
                     column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
                 ),
@@ -142,10 +145,20 @@ def _csv_batch(
     checked = {n: known[n].check(values, first) if n in known else values for n, values in given.items()}
     ordered = {name: checked[name] for name in known if name in checked} or checked
     arrays = [
-        pa.array(ordered[field.name], field.type, from_pandas=True) if field.name in known else rows.column(field.name)
+        rows.column(field.name) if field.name not in known
+        else _written(rows.column(field.name)) if pa.types.is_string(field.type)
+        else pa.array(ordered[field.name], field.type, from_pandas=True)
         for field in fields
-    ]
+    ]  # fmt: skip
     return Batch(pa.record_batch(arrays, schema=_schema(fields, {})), ordered)
+
+
+def _written(texts: "pa.Array") -> "pa.Array":
+    """What the file says in a column of text that the model takes: nothing where a cell is empty."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
 
 
 def _header(file: IO[bytes]) -> list[str]:
