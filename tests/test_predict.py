@@ -1,6 +1,7 @@
 """`dovetail predict`: folders of rows, each part whole or not at all, the same answers as a server's."""
 
 import gzip
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 import templates
 from advice import following, typed
 from clusters import cluster, wait_for
-from project import copy_of
+from project import BIN, copy_of
 from serving import COLUMNS, ROWS, SPLIT, Server
 
 from dovetail.cluster.kept_scorers import KeptScorers
@@ -388,6 +389,27 @@ def test_on_a_cluster_the_files_are_those_of_this_machine_and_a_killed_workers_p
     line = project.run("dovetail", "predict", "m", "--data", str(data), "--out", str(data.parent / "new"), "--cluster",
                        address, code=3).stderr  # fmt: skip
     assert "answers" in line
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_leaves_another_ones_processes_on_the_cluster_alone(project, data):
+    random, count = np.random.default_rng(0), 6_000_000
+    (data.parent / "long").mkdir()
+    pq.write_table(
+        pa.table({"size": random.random(count), "count": random.integers(0, 9, count),
+                  "color": ["red"] * count, "fresh": [True] * count}),
+        data.parent / "long" / "part.parquet",
+    )  # fmt: skip
+    version_copy(settings("m", ServeOptions()))
+    out = data.parent / "out-of-long"
+    with cluster(data.parent, "{}", "{}") as (address, _):
+        command = [BIN / "dovetail", "predict", "m", "--cluster", address, "--data", data.parent / "long", "--out", out]
+        with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as first:
+            wait_for(lambda: list(out.glob(".*part.parquet*")), 60)  # it is being written
+            second, _ = score(project, data, "--cluster", address)
+            assert first.poll() is None, "it ended too early for this test"
+            answer = json.loads(first.communicate(timeout=300)[0])
+    assert (second["failed"], answer["failed"], answer["rows"]) == ([], [], count)
 
 
 class Stand:

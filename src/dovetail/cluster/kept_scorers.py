@@ -66,7 +66,7 @@ class KeptScorers:
     def _watch_idle(self) -> None:
         """Look after the idle ones when they may have been so for long; with the guard held."""
         if self._watch is None:
-            self._watch = threading.Timer(self._idle_seconds, self._end_idle)
+            self._watch = threading.Timer(self._idle_seconds / 4, self._end_idle)
             self._watch.daemon = True
             self._watch.start()
 
