@@ -216,6 +216,7 @@ def test_a_script_that_imports_mlflow_imports_all_of_it_and_the_plugin_and_is_a_
     assert int(server) == parent(served("print(os.getppid())")[0])
 
 
+@pytest.mark.slow
 def test_a_new_store_is_the_one_that_mlflows_migrations_make(small):
     def dump(**how):
         small.run("dovetail", "sync", "--all", **how)

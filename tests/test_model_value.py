@@ -202,6 +202,7 @@ def changed(held, dice):
 COMPUTED = {"n_jobs", "n_threads", "_sklearn_version"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_no_mutated_model_has_the_value_of_the_model():
     dice, tried, kinds = random.Random(0), 0, set()

@@ -317,6 +317,7 @@ def test_what_replaces_a_command_that_was_refused_is_taken(registered):
     assert registered.store().aliases()["m"]["production"] == 1
 
 
+@pytest.mark.slow
 def test_one_sync_ends_what_commands_say_without_a_store(registered):
     no_store(registered)
     _scored(registered)

@@ -125,6 +125,7 @@ def test_a_store_made_anew_has_the_package_that_was_promoted_whatever_is_install
     assert package_digest(folder_of(made, 2)) == tag_of(made, 2) == before.package
 
 
+@pytest.mark.slow
 def test_a_package_that_git_makes_otherwise_now_is_promoted_again(made):
     made.json("promote", "m")
     text = made.run("git", "tag", "-l", "--format=%(contents)", "m#production#1").stdout

@@ -58,6 +58,7 @@ def test_a_runs_dataset_brings_back_its_bytes_after_the_data_have_changed(small)
     assert hashlib.md5(used).hexdigest() != hashlib.md5((small.root / "data.csv").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_bytes_that_are_nowhere_are_an_error_with_the_next_command(small):
     small.run("dvc", "repro", "-q", "register")
     code = "from dovetail.plugin import DvcDatasetSource as S; S('gone.csv', '0' * 32).load()"

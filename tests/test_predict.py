@@ -252,6 +252,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 def test_a_bad_part_is_said_and_the_others_are_done(project, data):
     for name, (spoil, _) in BAD.items():
         shutil.copy(data / "part-0.parquet", data / name)
@@ -286,6 +287,7 @@ def test_a_bad_part_is_said_and_the_others_are_done(project, data):
     assert pq.read_table(out / "part-0.parquet")["prediction"].to_pylist() == SAID[::-1]
 
 
+@pytest.mark.slow
 def test_a_part_that_vanishes_or_changes_while_others_are_scored_is_a_bad_one(data):
     def meanwhile(done, of):
         assert of == 12

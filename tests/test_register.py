@@ -75,6 +75,7 @@ def test_a_gate_that_fails_keeps_staging_where_it_was(small):
     assert small.store().aliases() == {"m": {"staging": 1}}
 
 
+@pytest.mark.slow
 def test_an_older_commit_finds_its_old_version_and_does_not_pull_staging_back(small):
     small.run("dvc", "repro", "register")
     old = small.commit("one")

@@ -271,6 +271,7 @@ def test_a_stage_whose_process_dies_is_run_again_once(repository):
     assert list((repository.root / ".dvc/tmp/repro").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_killed_coordinator_leaves_no_stage_behind_and_the_next_does_not_repeat_what_was_done(repository):
     repository.write(
         "dvc.yaml",

@@ -470,6 +470,7 @@ def test_what_a_killed_one_left_the_next_one_removes(sleeper):
     assert everything(project) == before
 
 
+@pytest.mark.slow
 def test_a_script_that_tracks_itself_writes_to_a_store_of_its_own(registered):
     trained(registered, "import mlflow\nwith mlflow.start_run():\n    mlflow.log_param('w', w)")
     before = everything(registered)

@@ -173,7 +173,7 @@ def test_a_source_file_in_git_stays_there(small, new):
     branch = answer["branch"]
     assert (
         subprocess.run(["git", "show", f"{branch}:data.csv"], cwd=small.root, capture_output=True, check=True).stdout
-        == b"a,b\r\n1,2\r\n3,4\n5,6\r\n7,8\r\n"
+        == b"a,b\r\n1,2\r\n3,4\r\n5,6\r\n7,8\r\n"
     )
     assert rows_of_model(small, branch) == 4
     assert "data.csv.dvc" not in small.run("git", "ls-tree", "--name-only", branch).stdout

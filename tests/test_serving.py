@@ -436,6 +436,7 @@ def test_without_a_token_nobody_elsewhere_may_ask(project):
         assert server.end() == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_is_said_in_one_line(project):
     unknown = project.run("dovetail", "serve", "m@canary", code=2)
     assert unknown.stderr.splitlines() == [
@@ -465,6 +466,7 @@ def test_a_crowd(server):
         assert len({answer.read() for answer in answers}) == 1
 
 
+@pytest.mark.slow
 def test_a_client_that_takes_its_time(project):
     with (
         Server(project, "--timeout", "1") as server,

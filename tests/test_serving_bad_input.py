@@ -171,6 +171,7 @@ def test_who_reads_nothing_is_let_go(server):
         assert server.predict().status == 200
 
 
+@pytest.mark.slow
 def test_an_empty_line_now_and_then_keeps_no_connection(server):
     with connected(server) as connection:
         connection.sendall(request(path="/ping"))

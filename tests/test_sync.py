@@ -78,6 +78,7 @@ def test_the_view_comes_back_the_same_after_it_was_deleted(history):
     assert answer["problems"] == []
 
 
+@pytest.mark.slow
 def test_an_experiment_that_became_a_commit_comes_back_under_its_name_and_a_promotion_with_its_alias(history):
     history.run("dvc", "exp", "apply", "-q", "nine")
     history.commit("applied")

@@ -132,9 +132,8 @@ def _scan_typed(raw: Raw) -> pl.LazyFrame:
 
 def _scan_text(raw: Raw, columns: Mapping[str, Any], *, as_text: bool) -> pl.LazyFrame:
     schema = _open(raw, {}).collect_schema()
-    if (
-        raw.kind == JSONL and raw.columns is None and not columns.keys() <= schema.keys()
-    ):  # a key may first appear in a late row
+    is_late = raw.kind == JSONL and raw.columns is None and not columns.keys() <= schema.keys()
+    if is_late:  # a key may first appear in a late row
         schema = _open(raw, {}, sample=None).collect_schema()
     style = raw.form.numbers if raw.kind == CSV else PLAIN
     named = {
