@@ -20,9 +20,9 @@ LOOKS = {  # what is typed, and the seconds that it may take
     ("--help",): 0.15,
     ("history", MODEL): 0.2,
     ("history", "penguins"): 0.2,  # of which nothing was promoted
-    ("status",): 1.2,
+    ("status", MODEL): 1.2,
     ("lineage", MODEL): 1.2,
-    ("diff", "HEAD~1"): 1.2,
+    ("diff", f"HEAD~1:{MODEL}", f"HEAD:{MODEL}"): 1.2,
 }
 
 

@@ -13,7 +13,6 @@ from dovetail.errors import Busy, MissingFile, UnknownReference, UserError
 from dovetail.repo.dvc_files import model_names
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.dvc_variables import ENV_ROOT
-from dovetail.repo.experiment_queue import ExperimentQueue
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
@@ -27,6 +26,7 @@ from dovetail.values.registered_name import registered_name
 if TYPE_CHECKING:
     from dovetail.repo.dag import Dag
     from dovetail.repo.dvc_values import Model
+    from dovetail.repo.experiment_queue import ExperimentQueue
     from dovetail.repo.pipeline import Pipeline
     from dovetail.repo.remote import Remote
     from dovetail.repo.revision import Revision
@@ -178,10 +178,18 @@ class Workspace:
         A commit from before there was such an entry has the name that the working tree gives it.
         """
         commit = self.git.commit(rev)
+        if commit and (declared := self._declared_in_root(model, commit)):
+            return artifact_name(declared, self.git.prefix)
         trees: tuple[Tree, ...] = (self.at(commit), self.tree) if commit else (self.tree,)
         found = (tree.declared.models[model] for tree in trees if model in tree.declared.models)
         name, folder = next(((one.declared_name, one.folder) for one in found), (model, ""))
         return artifact_name(name, posixpath.join(self.git.prefix, folder).strip("/"))
+
+    def _declared_in_root(self, model: str, commit: Commit) -> str | None:
+        """The model's name in the dvc.yaml of the root, read without DVC; None where that has it not."""
+        (file,) = self.git.objects([f"{commit.sha}:./dvc.yaml"])
+        names = model_names(self.git.blob(file[1])) if file and file[0] == "blob" else []
+        return next((name for name in names if registered_name(name) == model), None)
 
     def dag(self) -> "Dag":
         """The stages of the working tree, to be gone through."""
@@ -190,8 +198,10 @@ class Workspace:
         head = self.git.commit("HEAD")
         return Dag(self._dvc, head.sha if head else "")
 
-    def experiment_queue(self) -> ExperimentQueue:
+    def experiment_queue(self) -> "ExperimentQueue":
         """The experiments that `dvc exp run --queue` has queued."""
+        from dovetail.repo.experiment_queue import ExperimentQueue
+
         return ExperimentQueue(self._dvc)
 
     def typed(self, path: str | Path) -> str:
