@@ -2,7 +2,8 @@
 
 In a clone of this tree with two committed versions of iris, the first of them in production, so that the champion's
 gate has work. Whole processes in turn, medians. `rollback` is measured with MLflow gone: where it need not be asked.
-What people type to look is measured whole, Python's start and all: its limits are those of a person's patience.
+What people type to look is measured whole, Python's start and all, against a person's patience: the best of the rounds,
+for a limit that is no ratio does not know how busy a machine is.
 Exit code 1 when a target is missed.
 """
 
@@ -72,7 +73,7 @@ def main() -> int:
     rows += [
         (f"{name}, beyond Python's start", times[name] - times["python"], 1.0, " s") for name in ("history", "rollback")
     ]
-    rows += [(f"{(name := ' '.join(typed))}, all of it", times[name], limit, " s") for typed, limit in LOOKS.items()]
+    rows += [(f"{(n := ' '.join(typed))}, all of it", min(taken[n]), limit, " s") for typed, limit in LOOKS.items()]
     for name, value, limit, unit in rows:
         print(f"{name:42} {value:5.2f}{unit}  at most {limit:.2f}{unit}  {'met' if value <= limit else 'MISSED'}")
     return 0 if all(value <= limit for _, value, limit, _ in rows) else 1

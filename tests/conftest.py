@@ -46,6 +46,9 @@ PROJECTS = {
 }  # fmt: skip
 
 
+# Files whose tests make repositories of their own.
+MAKERS = {"test_named_breakage.py", "test_new.py", "test_repro.py"}
+
 # Files whose fixtures are dear and made once for the file: their tests all go to one worker, and first.
 TOGETHER = {
     "test_demo.py", "test_deploy.py", "test_evaluate.py", "test_gc.py", "test_ledger_lies.py", "test_log_s3.py",
@@ -102,7 +105,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """`quick` is what starts no command of a project; slow ones go first, so that no worker is left with one alone."""
     for item in items:
-        if not (is_slow(item) or PROJECTS & set(item.fixturenames)):
+        if not (is_slow(item) or PROJECTS & set(item.fixturenames) or item.path.name in MAKERS):
             item.add_marker("quick")
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=turn)
