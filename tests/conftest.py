@@ -46,8 +46,12 @@ PROJECTS = {
 }  # fmt: skip
 
 
-# Files whose tests make repositories of their own.
-MAKERS = {"test_named_breakage.py", "test_new.py", "test_repro.py"}
+# Files whose tests make repositories of their own, start processes, draw or import for a second and more.
+HEAVY = {
+    "test_deliver.py", "test_evaluate.py", "test_folder_models.py", "test_fork_server.py", "test_locks.py",
+    "test_named_breakage.py", "test_new.py", "test_parts.py", "test_processes.py", "test_report.py", "test_repro.py",
+    "test_times.py", "test_turn.py", "test_validation.py",
+}  # fmt: skip
 
 # Files whose fixtures are dear and made once for the file: their tests all go to one worker, and first.
 TOGETHER = {
@@ -103,9 +107,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """`quick` is what starts no command of a project; slow ones go first, so that no worker is left with one alone."""
+    """`quick` starts no command of a project and is not heavy; slow ones go first: no worker is left with one alone."""
     for item in items:
-        if not (is_slow(item) or PROJECTS & set(item.fixturenames) or item.path.name in MAKERS):
+        if not (is_slow(item) or PROJECTS & set(item.fixturenames) or item.path.name in HEAVY):
             item.add_marker("quick")
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=turn)
