@@ -2,6 +2,8 @@
 
 import pytest
 
+from dovetail.registration import probe
+
 ESTIMATOR = 'model = DummyRegressor(strategy="constant", constant=w).fit([[0.0]], [0.0])'
 
 
@@ -112,3 +114,11 @@ def test_a_skops_file_is_registered_promoted_and_loaded_by_mlflow(small):
     load = "import mlflow; print(mlflow.pyfunc.load_model('models:/m@production').predict([[0], [0]]))"
     uri = f"sqlite:///{small.root}/mlflow.db"
     assert small.run("python", "-c", load, MLFLOW_TRACKING_URI=uri).stdout.strip() == "[7 7]"
+
+
+def test_a_model_for_which_there_was_no_time_is_not_called_a_bad_one(registered, monkeypatch):
+    """A machine that others keep busy says nothing of the model: no other version is advised."""
+    monkeypatch.setattr(probe, "_SECONDS", 0)
+    said = probe.refusal(registered.root / "out/m.joblib", ())
+    assert (said.why, said.is_local) == ("no answer in 0 s", True)
+    assert said.remedy.startswith("run the same command again")

@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
-from unittest.mock import create_autospec
 
 import commands
 import psutil
@@ -20,12 +19,10 @@ from pipelines import SHAPES
 from project import Project
 
 import dovetail
-from dovetail.cluster import lane, pool
+from dovetail.cluster import pool
 from dovetail.cluster import workers as workers_module
-from dovetail.cluster.stage_process import Died
 from dovetail.errors import OutsideError, UserError
 from dovetail.repo import dag
-from dovetail.repo.stage_task import StageRun, StageTask
 from dovetail.values.order import Order
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value")  # pygtrie, of DVC's use of it
@@ -534,37 +531,22 @@ def test_what_waits_for_workers_that_are_gone_goes_to_those_that_came(monkeypatc
         RELEASED.set()
 
 
-def test_a_stage_that_nobody_wants_any_more_before_its_files_are_there_is_not_begun(tmp_path, monkeypatch):
-    begun, processes = [], []
-
-    class Process:
-        is_alive = True
-
-        def __init__(self):
-            processes.append(self)
-
-        def kill(self):
-            self.is_alive = False
-
-        def ask(self, *_arguments, **_settings):
-            if not self.is_alive:
-                raise Died("it was ended")
-            begun.append(self)
-            return StageRun()
-
-    def check_out(_snapshot, folder):
-        wait_for(lambda: not processes[0].is_alive)
-        return folder
-
-    monkeypatch.setattr(lane, "StageProcess", Process)
-    monkeypatch.setattr(lane, "check_out", check_out)
-    (tmp_path / ".dvc").mkdir()
-    task = create_autospec(StageTask, instance=True, snapshot=SimpleNamespace(pack=None, is_seen=True, root=tmp_path))
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(lane.run_task(task, "worker", lambda: False)))
-    thread.start()
-    thread.join(20)
-    assert (begun, len(processes), answers[0].died) == ([], 1, True)
+@pytest.mark.slow
+def test_a_stage_whose_coordinator_is_killed_while_its_files_are_checked_out_is_not_begun(repository, tmp_path):
+    repository.write("dvc.yaml", independent("a"))
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    wait = f'case "$*" in *checkout*) touch {tmp_path}/begun; sleep 3; touch {tmp_path}/ended;; esac'
+    (slow / "git").write_text(f'#!/bin/sh\n{wait}\nexec {shutil.which("git")} "$@"\n')
+    (slow / "git").chmod(0o755)
+    with cluster(tmp_path, f"PATH={slow}:$PATH; {{}}") as (address, _):
+        running = subprocess.Popen(["dovetail", "repro", "--cluster", address], cwd=repository.root)
+        wait_for((tmp_path / "begun").exists, 60)
+        running.kill()
+        running.wait()
+        wait_for((tmp_path / "ended").exists)
+        wait_for(lambda: not [*repository.root.glob(".dvc/tmp/repro/*/tree")], 60)
+    assert started(repository) == 0
 
 
 @pytest.mark.slow

@@ -59,12 +59,11 @@ def _models(root: Path) -> list[str]:
 
 def _stages(root: Path) -> list[str]:
     """The stages by their names in dvc.lock, where those of `foreach` have their keys, else by those in dvc.yaml."""
-    from dovetail.values.documents import load_yaml
+    from dovetail.values.documents import load_yaml, mapping
 
-    lock = root / "dvc.lock"
-    recorded = load_yaml(lock.read_bytes()).get("stages", {}) if lock.exists() else {}
-    declared = load_yaml((root / "dvc.yaml").read_bytes()).get("stages", {})
-    return [*recorded, *(name for name in declared if name not in recorded)]
+    files = [file for file in (root / "dvc.lock", root / "dvc.yaml") if file.exists()]
+    whole = [mapping(load_yaml(file.read_bytes()), file.name) for file in files]
+    return [name for content in whole for name in mapping(content.get("stages"), "stages")]
 
 
 def _registered(root: Path, kind: str) -> list[tuple[str, Any, None]]:

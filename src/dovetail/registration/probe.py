@@ -19,6 +19,7 @@ from dovetail.values.computing import of_process
 _SECONDS = 120
 _REFUSED, _BROKEN, _LACKING, _WELL = "refused", "broken", "lacking", "well"  # lacking: something on this machine
 _PREDICTS = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
+_TAKES_LESS = "run the same command again, or write a model there that takes less"
 _INSTALL = "install it, or set PYTHONPATH to its folder"
 
 
@@ -74,7 +75,7 @@ def finish(projection: Projection, running: Worker) -> Probed:
         said = running.result(_SECONDS)
     except TookTooLong:
         what = f"{projection.lineage.artifact.path} did not load and answer its example in {_SECONDS} s"
-        raise UserError(what, "run the same command again, or write a model there that takes less") from None
+        raise UserError(what, _TAKES_LESS) from None
     except NoAnswer as failure:
         said = _Said(_BROKEN, str(failure), _PREDICTS)
     if said.result == _REFUSED:
@@ -101,6 +102,8 @@ def refusal(file: Path, allow: tuple[str, ...]) -> Refusal:
     """What keeps the model in the file from being read with these names allowed, or from predicting."""
     try:
         said = start_worker(_ask, _Asked(str(file), allow)).result(_SECONDS)
+    except TookTooLong as failure:  # that says nothing of the model: here and now it was too slow
+        return Refusal(why=str(failure), remedy=_TAKES_LESS, is_local=True)
     except NoAnswer as failure:
         return Refusal(why=str(failure), remedy=_PREDICTS)
     if said.result == _REFUSED:

@@ -4,7 +4,9 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from dovetail.repo.open_remote import answering
@@ -38,7 +40,8 @@ class Objects:
         root = Path(self._odb.path)
         for folder in os.scandir(root) if root.is_dir() else ():
             for entry in os.scandir(folder) if folder.is_dir() else ():
-                yield folder.name + entry.name, entry.stat().st_size
+                with suppress(FileNotFoundError):  # DVC has just renamed or removed it
+                    yield folder.name + entry.name, entry.stat().st_size
 
     def leftovers(self, before: float) -> dict[str, int]:
         """What killed processes were still writing into a folder of this machine: the size of each file, by its path.
@@ -52,11 +55,14 @@ class Objects:
         if self._odb.fs.protocol != "local":
             return {}
         with answering(self.name):
-            root = Path(self._odb.path)
-            found = {
-                path: path.lstat() for form in (_LEFTOVER, f"[0-9a-f][0-9a-f]/{_LEFTOVER}") for path in root.glob(form)
-            }
-            return {str(path): about.st_size for path, about in found.items() if about.st_mtime < before}
+            found: dict[str, int] = {}
+            for form in (_LEFTOVER, f"[0-9a-f][0-9a-f]/{_LEFTOVER}"):
+                for path in Path(self._odb.path).glob(form):
+                    with suppress(FileNotFoundError):  # it was renamed just now
+                        about = path.lstat()
+                        if S_ISREG(about.st_mode) and about.st_mtime < before:
+                            found[str(path)] = about.st_size
+            return found
 
     def _listed(self) -> Iterator[tuple[str, int]]:
         if not self._odb.fs.exists(self._odb.path):
