@@ -499,6 +499,28 @@ def test_a_cluster_of_which_no_worker_is_left_is_named(repository, tmp_path, mon
     assert ("path: a.out" in recorded, "path: b.out" in recorded) == (True, False)  # what was done is kept
 
 
+@pytest.mark.slow
+def test_where_the_scheduler_is_killed_the_rest_is_made_here(repository, tmp_path):
+    repository.write(
+        "dvc.yaml",
+        independent("a").replace("stage.py a", "stage.py a go")
+        + "  b: {cmd: python stage.py b, deps: [stage.py, a.out], outs: [b.out]}\n",
+    )
+    with cluster(tmp_path, "{}") as (address, _):
+        port = address.rpartition(":")[2]
+        running = subprocess.Popen(["dovetail", "repro", "--cluster", address, "--json"], cwd=repository.root,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+        child_of(repository, "a")
+        for process in psutil.process_iter(["cmdline"]):
+            if "scheduler" in (words := process.info["cmdline"] or []) and port in words:
+                process.kill()
+        (repository.runs / "go").touch()
+        out, err = running.communicate(timeout=90)
+    assert (running.returncode, "Traceback" in err) == (0, False), err
+    assert [stage["how"] for stage in json.loads(out)["stages"]] == ["ran", "ran"]
+    assert (repository.root / "b.out").read_text() == "b"
+
+
 RELEASED = threading.Event()
 
 

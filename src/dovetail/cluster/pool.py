@@ -70,7 +70,7 @@ class Pool:
                 _run, task, self._topic, not self._cluster, key=f"{task.address}-{secrets.token_hex(4)}", pure=False,
                 priority=-place, resources=dict(resources) or None, workers=sorted(able) if besides else None,
             )  # fmt: skip
-        except (OSError, RuntimeError, ValueError) as error:  # the scheduler is gone
+        except Exception as error:  # noqa: BLE001  (the scheduler is gone: Dask has many words for that)
             done(StageRun(unusable=one_line(error)))
         else:
             self._waiting[task.address] = future
@@ -135,8 +135,7 @@ class Pool:
         return {worker for worker, has in workers.items() if all(has.get(n, 0) >= v for n, v in resources.items())}
 
     def _workers(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
-        return found
+        return workers_of(self._client)
 
 
 def _run(task: StageTask | ExperimentTask, topic: str, local: bool) -> StageRun:  # noqa: FBT001  (Dask passes arguments by position)
@@ -159,6 +158,12 @@ def _outcome(future: Any) -> StageRun:
         return run
     error = future.exception() if future.status == "error" else "it was cancelled"
     return StageRun(unusable=one_line(error))
+
+
+def workers_of(client: "Client") -> dict[str, Any]:
+    """The workers that the scheduler knows, by address; none where it is gone."""
+    found: dict[str, Any] = client.scheduler_info(n_workers=-1).get("workers", {})
+    return found
 
 
 def no_worker_left(cluster: str) -> OutsideError:

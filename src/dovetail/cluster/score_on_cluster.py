@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from dovetail.cluster.kept_scorers import KeptScorers
-from dovetail.cluster.pool import ALONE_SECONDS, LOOK_SECONDS, no_worker_left, open_client
+from dovetail.cluster.pool import ALONE_SECONDS, LOOK_SECONDS, no_worker_left, open_client, workers_of
 from dovetail.errors import DovetailError, OutsideError, one_line
 from dovetail.serving.batch.parts import Part
 from dovetail.serving.batch.score_part import FAILED, PartOutcome, ScoreTask, score_part
@@ -68,7 +68,7 @@ def _settled(client: Any, futures: Mapping[Any, Part], cluster: str) -> Iterator
             seen = monotonic()
             yield _outcome(future, futures[future])
             continue
-        if client.scheduler_info(n_workers=-1)["workers"]:
+        if workers_of(client):
             seen = monotonic()
         elif monotonic() - seen > ALONE_SECONDS:
             raise no_worker_left(cluster)
