@@ -467,3 +467,55 @@ def test_a_commit_that_is_checked_out_is_not_asked_of_dvc_again_and_another_one_
     other.unlink()
     registered.replace("dvc.yaml", "A small model", "Another")
     assert of_head() == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "asked_again"),
+    [
+        ({"w": 8}, False),  # what DVC reads of the two is the same
+        ({"words": "Another"}, True),
+        ({"gates": {"accuracy": {"min": 0.3}}}, False),  # an artifact's, read from each commit
+        ({"b": {"gates": {"accuracy": {"min": 0.3}}}}, True),  # a register stage's
+    ],
+)
+def test_a_commit_with_other_params_declares_its_own(small, monkeypatch, changed, asked_again):
+    from dovetail.repo import dvc_yaml
+
+    params = {"train": {"w": 7}, "w": 7, "words": "A model", "gates": {}, "b": {"gates": {}}}
+    receipt = "outs: [{mlruns/receipts/b.json: {cache: false}}]"
+    by_its_stage = f"cmd: dovetail register b, deps: [out/b.joblib], params: [b.gates], {receipt}"
+    small.write(
+        "dvc.yaml",
+        "stages:\n  train: {cmd: cp data.csv out/m.joblib && cp data.csv out/b.joblib, deps: [data.csv], params: [w],\n"
+        "    outs: [out/m.joblib, out/b.joblib]}\n"
+        + (f"  register: {{{by_its_stage}}}\n" if "b" in changed else "")
+        + "artifacts: {m: {path: out/m.joblib, type: model, desc: '${words}', meta: {gates: '${gates}'}}}\n",
+    )
+    for said in (params, params | changed):
+        small.write("params.yaml", yaml.safe_dump(said))
+        small.run("dvc", "repro", "-q", "train")
+        small.write("mlruns/receipts/b.json", "{}")
+        small.run("dvc", "commit", "-q", "-f")
+        small.commit("params")
+    asked, ask = [], dvc_yaml.declared
+    monkeypatch.setattr(dvc_yaml, "declared", lambda repo: asked.append(repo) or ask(repo))
+    with open_workspace(small.root) as workspace:
+        for rev, expected in (("HEAD~1", params), ("HEAD", params | changed)):
+            models = workspace.at(workspace.git.commit(rev)).declared.models
+            assert (models["m"].desc, models["m"].gates) == (expected["words"], expected["gates"])
+            if "b" in changed:
+                assert models["b"].gates == expected["b"]["gates"]
+    assert len(asked) - 1 == asked_again  # besides the working tree
+
+
+def test_what_is_declared_with_variables_is_each_commits_own(small):
+    small.replace("dvc.yaml", "{accuracy: {min: 0.5}}", "'${gates}'")
+    small.replace("dvc.yaml", "stages:", "vars: [conf.yaml]\nstages:")
+    commits = []
+    for least in (0.1, 0.2, 0.3):
+        small.write("conf.yaml", f"gates: {{accuracy: {{min: {least}}}}}\n")
+        commits.append((small.commit("gates"), least))
+    for order in (commits, commits[::-1]):
+        with open_workspace(small.root) as workspace:
+            for sha, least in order:
+                assert workspace.at(workspace.git.commit(sha)).models["m"].gates == {"accuracy": {"min": least}}

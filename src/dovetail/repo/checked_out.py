@@ -1,6 +1,6 @@
 """Whether the working tree declares what a commit declares: DVC, which has read the one, need not be asked again."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -45,6 +45,19 @@ def declares_the_same(
 
     changed = _changed(git, sha)
     return changed is not None and not any(map(counts, changed))
+
+
+def params_files(pipelines: Iterable[bytes]) -> frozenset[str] | None:
+    """What the files are called, in any folder, that these dvc.yaml take params and variables from; None: DVC knows."""
+    try:
+        documents = [load_yaml(one) for one in pipelines]
+    except Unreadable:
+        return None
+    named = [name for document in documents for name in _named(document)]
+    files = {name.partition(":")[0] for document in documents for name in _files(document)}
+    if any(".py" in name for name in named) or any("${" in name for name in files):
+        return None
+    return frozenset({PARAMS_FILE, *(PurePosixPath(name).name for name in files)})
 
 
 def _changed(git: Git, sha: str) -> list[str] | None:

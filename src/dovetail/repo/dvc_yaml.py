@@ -1,7 +1,7 @@
 """What a dvc.yaml declares of models, metrics and plots, as DVC itself reads it."""
 
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,10 +141,10 @@ def _params(repo: "Repo", stage: "DvcStage") -> dict[str, Any]:
     }
 
 
-def gates_of(pipeline: bytes, params: bytes) -> dict[str, Mapping[str, Any]]:
-    """The gates of each artifact in a dvc.yaml, with the params of a params.yaml in them.
+def artifacts_of(pipeline: bytes, params: bytes) -> dict[str, Mapping[str, Any]] | None:
+    """The artifacts of a dvc.yaml, by DVC's names, with the params of a params.yaml in them.
 
-    Empty where they take params from elsewhere (`vars`): then what DVC resolved counts.
+    None where they take params from elsewhere (`vars`): then what DVC resolved counts.
 
     Raises:
         Unreadable: when one of the two is not what it has to be.
@@ -157,22 +157,26 @@ def gates_of(pipeline: bytes, params: bytes) -> dict[str, Mapping[str, Any]]:
     try:
         resolved = Context(dict(values)).resolve(dict(artifacts))
     except DvcException:
-        return {}
-    return {
-        registered_name(name): _meta("dvc.yaml", name, mapping(artifact, f"artifacts.{name}").get("meta"))["gates"]
-        for name, artifact in resolved.items()
-    }
+        return None
+    return {name: mapping(artifact, f"artifacts.{name}") for name, artifact in resolved.items()}
+
+
+def gates_of(artifacts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The gates of each model that resolved artifacts declare, by its name in the registry."""
+    metas = {name: _meta("dvc.yaml", name, artifact.get("meta")) for name, artifact in artifacts.items()}
+    return {registered_name(name): meta["gates"] for name, meta in metas.items()}
 
 
 def _register_stages(stages: "list[DvcStage]", relative: Callable[[str], str]) -> dict[str, Model]:
     """The model of each register stage, by name; such a stage is known by the receipt that it writes."""
-    found = {
-        registered_name(path.removeprefix(f"{RECEIPTS}/").rpartition(".")[0]): stage
-        for stage in stages
-        for path in (relative(out.fs_path) for out in stage.outs)
-        if path.startswith(f"{RECEIPTS}/")
-    }
+    found = {name: stage for stage in stages for name in registered_by(relative(out.fs_path) for out in stage.outs)}
     return {name: _undeclared(name, stage, relative) for name, stage in found.items()}
+
+
+def registered_by(outs: Iterable[str]) -> list[str]:
+    """The models whose receipts are among these outs."""
+    receipts = (path.removeprefix(f"{RECEIPTS}/") for path in outs if path.startswith(f"{RECEIPTS}/"))
+    return [registered_name(path.rpartition(".")[0]) for path in receipts]
 
 
 def _undeclared(name: str, stage: "DvcStage", relative: Callable[[str], str]) -> Model:

@@ -40,6 +40,10 @@ class Pipeline:
         """Whether `declared` knows the answer."""
         return index_key in self._declared
 
+    def take_over(self, index_key: Any) -> None:
+        """Let what the working tree declares be the answer for `index_key`."""
+        self._declared[index_key] = self.declared()
+
     def _asked(self, rev: str | None) -> Declared:
         repo = self._dvc.opened
         if rev is None:

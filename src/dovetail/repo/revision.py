@@ -12,11 +12,11 @@ from dovetail.errors import MissingFile, UserError
 from dovetail.models.folder_md5 import folder_md5
 from dovetail.repo import dvc_1
 from dovetail.repo.adopted_models import adopted_models
-from dovetail.repo.checked_out import declares_the_same
+from dovetail.repo.checked_out import declares_the_same, params_files
 from dovetail.repo.dvc_files import Tracked, read_dvc_files, read_locks, unreadable
 from dovetail.repo.dvc_repo import check, is_document
 from dovetail.repo.dvc_values import Declared, Model
-from dovetail.repo.dvc_yaml import gates_of
+from dovetail.repo.dvc_yaml import artifacts_of, gates_of, registered_by
 from dovetail.repo.git_values import Commit
 from dovetail.repo.sources import Sources
 from dovetail.repo.tree import Tree
@@ -24,6 +24,7 @@ from dovetail.values import environment
 from dovetail.values.documents import Unreadable
 from dovetail.values.environment import PINS, Environment
 from dovetail.values.lineage import FileRef, StageRecord
+from dovetail.values.registered_name import registered_name
 
 
 class Revision(Tree):
@@ -31,6 +32,7 @@ class Revision(Tree):
 
     def __init__(self, sources: Sources, commit: Commit, experiment: str | None) -> None:
         super().__init__(sources)
+        self._read_head = sources.head
         self.commit: Commit = commit
         self.experiment = experiment
         self.dirty = False
@@ -41,32 +43,60 @@ class Revision(Tree):
 
     @cached_property
     def declared(self) -> Declared:
-        # DVC takes a fifth of a second to read a commit's dvc.yaml. Params change at every other commit, but say
-        # something else about the outs only where they are interpolated, which the outs' names then show.
-        pipelines = self._named("dvc.yaml")
-        outs = frozenset(
-            out.path for record in read_locks(self._locks, {}, self.commit.sha).values() for out in record.outs
-        )
-        # Working directories are not in dvc.lock: they may follow from params.
-        params = tuple(self._named("params.yaml").items()) if self._has_wdirs else ()
-        key = tuple(pipelines.items()), outs, params
         try:
-            if not self._pipeline.has_asked(key) and self._declares_what_is_here(outs):
-                declared = self._pipeline.declared()
-            else:
-                declared = self._pipeline.declared(key, self.commit.sha)
+            key = self._index_key
+            for tree in filter(None, dict.fromkeys((self._read_head(), self))):
+                if not self._pipeline.has_asked(key) and tree.declares_what_is_here(key):
+                    self._pipeline.take_over(key)
+            declared = self._pipeline.declared(key, self.commit.sha)
+            gates = {name: gates for found in self._artifacts.values() for name, gates in gates_of(found or {}).items()}
         except UserError:
             if self.of_dvc_1:
                 return dvc_1.declared(self._dvc_files)
             self._check_documents()  # DVC does not always say which file it is
             raise
-        gates = {name: gates for path in pipelines for name, gates in self._gates(path).items()}
         models = {name: replace(m, gates=gates.get(name, m.gates)) for name, m in declared.models.items()}
         return replace(declared, models=models)
 
-    def _declares_what_is_here(self, made: frozenset[str]) -> bool:
-        """Whether the working tree has what DVC reads of a pipeline as this commit has it, and no more of it."""
+    @cached_property
+    def _index_key(self) -> tuple[object, ...]:
+        """What commits have in common of which DVC reads the same, but for gates.
+
+        DVC takes a fifth of a second to read a commit's dvc.yaml. Params change at every other commit, but say
+        something else only where they are interpolated: in the outs, whose names then show it, and in artifacts.
+        """
+        pipelines, artifacts = self._named("dvc.yaml"), self._artifacts
+        outs = frozenset(out.path for record in self._recorded.values() for out in record.outs)
+        names = {registered_name(name) for found in artifacts.values() for name in found or ()}
+        # Working directories are not in dvc.lock, and a model without an artifact has the gates of its register stage.
+        if self._has_wdirs or None in artifacts.values() or not names.issuperset(registered_by(outs)):
+            files = params_files(self._content(path) for path in pipelines)
+            read = {path: blob for path, blob in self._files.items() if files and path.rpartition("/")[2] in files}
+            return tuple(pipelines.items()), outs, self.commit.sha if files is None else tuple(read.items())
+        artifacts_but_gates = [
+            (name, _without_gates(one)) for found in artifacts.values() for name, one in (found or {}).items()
+        ]
+        return tuple(pipelines.items()), outs, repr(artifacts_but_gates)
+
+    @cached_property
+    def _artifacts(self) -> Mapping[str, Mapping[str, Mapping[str, Any]] | None]:
+        """The artifacts of each dvc.yaml with params in them; None where they are not of the params.yaml beside it."""
+        return {path: self._resolved(path) for path in self._named("dvc.yaml")}
+
+    def _resolved(self, pipeline: str) -> Mapping[str, Mapping[str, Any]] | None:
+        params = (Path(pipeline).parent / "params.yaml").as_posix()
+        try:
+            return artifacts_of(self._content(pipeline), self._found(params) or b"")
+        except Unreadable as error:
+            what = f"{pipeline} or {params} of {self.where} cannot be read: {error}"
+            raise UserError(what, f"git show {self.commit.sha[:8]}:{pipeline}") from error
+
+    def declares_what_is_here(self, key: tuple[object, ...]) -> bool:
+        """Whether `key` names what DVC reads of this pipeline, and the working tree has the same and no more."""
+        if self._index_key != key:
+            return False
         pipelines = {path: self._content(path) for path in self._named("dvc.yaml")}
+        made = frozenset(out.path for record in self._recorded.values() for out in record.outs)
         return declares_the_same(self._git, self.commit.sha, pipelines, made, self._found)
 
     def _found(self, path: str) -> bytes | None:
@@ -95,26 +125,22 @@ class Revision(Tree):
             except Unreadable as error:
                 raise unreadable(path, self.commit.sha, error) from error
 
-    def _gates(self, pipeline: str) -> Mapping[str, Mapping[str, Any]]:
-        params = (Path(pipeline).parent / "params.yaml").as_posix()
-        if params not in self._files:
-            return {}
-        try:
-            return gates_of(self._content(pipeline), self._content(params))
-        except Unreadable as error:
-            what = f"{pipeline} or {params} of {self.where} cannot be read: {error}"
-            raise UserError(what, f"git show {self.commit.sha[:8]}:{pipeline}") from error
-
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
         # Where no dvc.yaml names a working directory DVC need not be asked for one.
-        recorded = read_locks(self._locks, self.declared.wdirs if self._has_wdirs else {}, self.commit.sha)
+        wdirs = self.declared.wdirs if self._has_wdirs else {}
+        recorded = read_locks(self._locks, wdirs, self.commit.sha) if wdirs else self._recorded
         found = {path: self._content(path) for path in self._files if dvc_1.is_stage_file(path)}
         stages = {path: content for path, content in found.items() if b"cmd:" in content}
         try:
-            return recorded | dvc_1.stage_files(stages)
+            return {**recorded, **dvc_1.stage_files(stages)}
         except Unreadable:  # `tracked` says which
             return recorded
+
+    @cached_property
+    def _recorded(self) -> Mapping[str, StageRecord]:
+        """What dvc.lock records, paths as they stand there: those of a stage with a working directory start in it."""
+        return read_locks(self._locks, {}, self.commit.sha)
 
     @cached_property
     def of_dvc_1(self) -> tuple[str, str] | None:
@@ -132,7 +158,7 @@ class Revision(Tree):
 
     @cached_property
     def tracked(self) -> Mapping[str, Tracked]:
-        files = {path: self._content(path) for path in self._files if Path(path).suffix == ".dvc"}
+        files = {path: self._content(path) for path in self._files if path.endswith(".dvc")}
         return read_dvc_files(files, self.commit.sha)
 
     def listing(self, ref: FileRef) -> list[FileRef]:
@@ -201,7 +227,14 @@ class Revision(Tree):
 
     def _named(self, name: str) -> dict[str, str]:
         """The files of that name in any folder, with their blobs."""
-        return {path: blob for path, blob in self._files.items() if Path(path).name == name}
+        return {path: blob for path, blob in self._files.items() if path.rpartition("/")[2] == name}
 
     def _content(self, path: str) -> bytes:
         return self._git.blob(self._files[path])
+
+
+def _without_gates(artifact: Mapping[str, Any]) -> dict[str, Any]:
+    """What an artifact says besides what each commit is asked for itself."""
+    meta = artifact.get("meta")
+    others = {key: value for key, value in meta.items() if key != "gates"} if isinstance(meta, Mapping) else meta
+    return {**artifact, "meta": others}

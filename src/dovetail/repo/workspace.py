@@ -100,19 +100,29 @@ class Workspace:
         """The tree of a commit."""
         from dovetail.repo.revision import Revision
 
+        if experiment is None and (head := self._head) and head.commit == commit:
+            return head  # read once
         return Revision(self._sources, commit, experiment)
+
+    @cached_property
+    def _head(self) -> "Revision | None":
+        from dovetail.repo.revision import Revision
+
+        head = self.git.commit("HEAD")
+        return Revision(self._sources, head, None) if head else None
 
     @cached_property
     def _sources(self) -> "Sources":
         from dovetail.repo.sources import Sources
 
-        return Sources(self.git, self.pipeline, self.storage, lambda: self.ledger, lambda: self._today)
+        return Sources(
+            self.git, self.pipeline, self.storage, lambda: self.ledger, lambda: self._today, lambda: self._head
+        )
 
     @cached_property
     def _today(self) -> "Mapping[str, Model]":
         """What HEAD declares, and what the working tree declares besides: gates are those that were committed."""
-        head = self.git.commit("HEAD")
-        trees: tuple[Tree, ...] = (self.tree, self.at(head)) if head else (self.tree,)
+        trees: tuple[Tree, ...] = (self.tree, self._head) if self._head else (self.tree,)
         found: dict[str, Model] = {}
         for tree in trees:
             with suppress(UserError):  # who asks for that tree itself is told

@@ -93,6 +93,7 @@ def pinned(text: str) -> Environment:
     return Environment(python[1] if python else None, found, computing.parse(text))
 
 
+@cache
 def _parsed(requirement: str) -> tuple[str, str] | None:
     """The name and the version that a requirement pins here; None where it is none, or none that counts."""
     from packaging.requirements import InvalidRequirement, Requirement
