@@ -6,6 +6,7 @@ import pytest
 
 from dovetail.render.commits import shortened
 from dovetail.repo.dvc_files import parse_lock
+from dovetail.repo.workspace import open_workspace
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure
 
 
@@ -185,3 +186,57 @@ def test_a_wrong_name_is_answered_with_data_and_not_with_folders_of_code(registe
     said = registered.run("dovetail", "lineage", "datta.csv", code=2).stderr
     assert "data.csv" in said
     assert "steps" not in said
+
+
+def renamed(project):
+    project.replace("dvc.yaml", "  train:", "  fit:")
+    project.run("dvc", "repro", "-q", "fit")
+    project.write("data.csv", "a,b\n5,6\n")
+    project.run("dvc", "add", "-q", "data.csv")
+    project.run("dvc", "repro", "-q", "fit")
+    return {"fit"}
+
+
+def removed(project):
+    """What the first of two stages made is kept by git from now on."""
+    project.replace(
+        "dvc.yaml", "stages:\n", "stages:\n  prep: {cmd: cp data.csv d.csv, deps: [data.csv], outs: [d.csv]}\n"
+    )
+    project.replace("dvc.yaml", "[train.py, data.csv]", "[train.py, data.csv, d.csv]")
+    project.run("dvc", "repro", "-q", "train")
+    project.replace("dvc.yaml", "  prep: {cmd: cp data.csv d.csv, deps: [data.csv], outs: [d.csv]}\n", "")
+    project.replace(".gitignore", "/d.csv\n", "")
+    return {"train"}
+
+
+def templated(project):
+    """Of two stages that one template wrote in turn, both of which dvc.lock has."""
+    text = (project.root / "dvc.yaml").read_text()
+    command = "cmd: python train.py"
+    indented = text.replace("  train:\n", "  train:\n    foreach: ${kinds}\n    do:\n").replace(command, f"  {command}")
+    for line in ("deps: [train.py, data.csv]", "params: [train]", "outs: [out/m", "metrics: [{", "plots: [out"):
+        indented = indented.replace(f"    {line}", f"      {line}")
+    project.write("dvc.yaml", indented)
+    for kind in ("one", "two"):
+        project.write("params.yaml", f"train: {{w: 7}}\nkinds: [{kind}]\n")
+        project.run("dvc", "repro", "-q", f"train@{kind}")
+        project.write("data.csv", f"a,b\n5,{kind}\n")
+        project.run("dvc", "add", "-q", "data.csv")
+    project.run("dvc", "repro", "-q", "train@two")
+    return {"train@two"}
+
+
+@pytest.mark.parametrize("change", [renamed, removed, templated])
+def test_stages_that_are_no_more_made_nothing(small, change):
+    """dvc.lock keeps their records."""
+    stages = change(small)
+    with open_workspace(small.root) as workspace:
+        here = workspace.tree.lineage(workspace.tree.model("m"))
+    small.commit("changed")
+    small.run("dvc", "repro", "-q", "register")
+    with open_workspace(small.root) as workspace:
+        there = workspace.at(workspace.git.commit("HEAD"))
+        assert {stage.name for stage in here.stages} == stages
+        assert there.lineage(there.model("m")).fingerprint == here.fingerprint
+    small.run("dovetail", "promote", "m", "--version", "1")
+    small.run("dovetail", "status", "m")

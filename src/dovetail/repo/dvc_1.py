@@ -59,7 +59,7 @@ def declared(files: Mapping[str, bytes]) -> Declared:
                 outs[where] = path
                 metrics |= {where} if out.get("metric") else set()
                 plots |= {where} if out.get("plot") else set()
-    return Declared({}, frozenset(metrics), frozenset(plots), outs=outs, wdirs=wdirs)
+    return Declared({}, frozenset(metrics), frozenset(plots), outs=outs, stages=frozenset(outs.values()), wdirs=wdirs)
 
 
 def named(files: Mapping[str, bytes]) -> tuple[str, str] | None:

@@ -60,6 +60,14 @@ def model_names(content: bytes | str) -> list[str]:
     return [name for name, one in artifacts.items() if isinstance(one, dict) and one.get("type") == "model"]
 
 
+def stage_names(content: bytes | str) -> frozenset[str] | None:
+    """The stages that the text of a dvc.yaml declares, templates by their names before `@`; None: it cannot be read."""
+    try:
+        return frozenset(mapping(mapping(load_yaml(content), "the whole").get("stages"), "stages"))
+    except Unreadable:
+        return None
+
+
 def parse_dvc(content: bytes | str, path: str) -> list[Tracked]:
     """What the .dvc file `path` keeps: by `dvc add`, `dvc import` or `dvc import-url`; nothing, where it is a stage.
 

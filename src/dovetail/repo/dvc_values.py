@@ -50,6 +50,7 @@ class Declared:
     confusions: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # plots of that template: their x and y
     params: frozenset[str] = frozenset()  # files of the top level of dvc.yaml: what scripts log, as dvclive does
     outs: Mapping[str, str] = field(default_factory=dict)  # path of each stage's out → the stage
+    stages: frozenset[str] = frozenset()  # their addresses: dvc.lock keeps records of those that are no more
     wdirs: Mapping[str, str] = field(default_factory=dict)  # of the stages that do not run where their dvc.yaml is
 
 

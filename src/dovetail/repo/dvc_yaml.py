@@ -36,6 +36,7 @@ def declared(repo: "Repo") -> Declared:
         confusions=dict(dvc_plots.confusions(repo, outs, relative)),
         params=frozenset(_top_level_params(repo)),
         outs={path: addresses[out.stage] for out, path in outs if out.stage in addresses},
+        stages=frozenset(addresses.values()),
         wdirs={
             name: join("", relative(stage.wdir))
             for stage, name in addresses.items()

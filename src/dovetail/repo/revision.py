@@ -1,7 +1,9 @@
 """The tree of a commit, with nothing checked out."""
 
 import hashlib
+import posixpath
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -13,7 +15,7 @@ from dovetail.models.folder_md5 import folder_md5
 from dovetail.repo import dvc_1
 from dovetail.repo.adopted_models import adopted_models
 from dovetail.repo.checked_out import declares_the_same, params_files
-from dovetail.repo.dvc_files import Tracked, read_dvc_files, read_locks, unreadable
+from dovetail.repo.dvc_files import Tracked, address, read_dvc_files, read_locks, stage_names, unreadable
 from dovetail.repo.dvc_repo import check, is_document
 from dovetail.repo.dvc_values import Declared, Model
 from dovetail.repo.dvc_yaml import artifacts_of, gates_of, registered_by
@@ -129,13 +131,25 @@ class Revision(Tree):
     def records(self) -> Mapping[str, StageRecord]:
         # Where no dvc.yaml names a working directory DVC need not be asked for one.
         wdirs = self.declared.wdirs if self._has_wdirs else {}
-        recorded = read_locks(self._locks, wdirs, self.commit.sha) if wdirs else self._recorded
+        recorded = self._declared_alone(read_locks(self._locks, wdirs, self.commit.sha) if wdirs else self._recorded)
         found = {path: self._content(path) for path in self._files if dvc_1.is_stage_file(path)}
         stages = {path: content for path, content in found.items() if b"cmd:" in content}
         try:
             return {**recorded, **dvc_1.stage_files(stages)}
         except Unreadable:  # `tracked` says which
             return recorded
+
+    def _declared_alone(self, recorded: Mapping[str, StageRecord]) -> Mapping[str, StageRecord]:
+        """What is recorded of stages that dvc.yaml has: dvc.lock keeps those that were renamed or removed."""
+        texts = {posixpath.dirname(path): stage_names(self._content(path)) for path in self._named("dvc.yaml")}
+        if None in texts.values():
+            return recorded
+        names = {address(folder, name) for folder, stages in texts.items() for name in stages or ()}
+        found = {name: record for name, record in recorded.items() if _of_template(name) in names}
+        outs = Counter(out.path for record in found.values() for out in record.outs)
+        if all(count == 1 for count in outs.values()):
+            return found
+        return {name: record for name, record in found.items() if name in self.declared.stages}
 
     @cached_property
     def _recorded(self) -> Mapping[str, StageRecord]:
@@ -231,6 +245,12 @@ class Revision(Tree):
 
     def _content(self, path: str) -> bytes:
         return self._git.blob(self._files[path])
+
+
+def _of_template(name: str) -> str:
+    """The address of what dvc.yaml writes as one stage, given that of one which it stands for."""
+    folder, colon, short = name.rpartition(":")
+    return f"{folder}{colon}{short.partition('@')[0]}"
 
 
 def _without_gates(artifact: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class WorkingTree(Tree):
 
     @cached_property
     def records(self) -> Mapping[str, StageRecord]:
-        return read_locks(self._contents(self._pipeline.lock_files()), self.declared.wdirs)
+        recorded = read_locks(self._contents(self._pipeline.lock_files()), self.declared.wdirs)
+        return {name: record for name, record in recorded.items() if name in self.declared.stages}
 
     @cached_property
     def tracked(self) -> Mapping[str, Tracked]:
