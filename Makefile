@@ -96,7 +96,7 @@ compare: env  ## on a pull request: the pipeline, then each model against produc
 	mkdir -p build
 	$(if $(REMOTE),dvc pull --allow-missing --quiet)
 	dvc repro --quiet
-	for model in $(MODELS); do dovetail diff $$model workspace:$$model --markdown || test $$? = 2; done > build/comparison.md
+	for model in $(MODELS); do dovetail diff $$model workspace:$$model --markdown || test $$? = 2 || exit; done > build/comparison.md
 
 staging: env  ## on main: the pipeline, each model registered, `staging` moved if its gates pass, data pushed
 	$(if $(REMOTE),dvc pull --allow-missing --quiet)

@@ -110,6 +110,7 @@ LIES = {
     "no kind": ({"Kind": None}, "Dovetail-Kind is missing"),
     "gates that are a number": ({"Gates": 5}, "Dovetail-Gates"),
     "gates without a name": ({"Gates": "[{}]"}, "Dovetail-Gates"),
+    "a gate whose limit is a number": ({"Gates": '[{"name": "a", "passed": true, "limit": 5}]'}, "Dovetail-Gates"),
     "gates without an end": ({"Gates": "[" * 100_000}, "Dovetail-Gates"),
     "a huge number in gates": ({"Gates": f"[{'9' * 6000}]"}, "Dovetail-Gates"),
     "a gate that failed": (

@@ -227,3 +227,26 @@ def test_the_api_writes_the_same_page(reported, tmp_path):
     answer = dovetail.open(project.root).report("m", html=tmp_path / "m.html")
     assert json.loads(json.dumps(answer.as_json()))["models"] == project.json("report", "m")["models"]
     assert "m#production#1" in (tmp_path / "m.html").read_text()
+
+
+def test_plots_that_only_the_top_of_dvc_yaml_names_and_those_that_git_keeps(small):
+    picture = "bytes.fromhex('89504e470d0a1a0a') + b'"
+    small.write(
+        "train.py",
+        f"""{(small.root / "train.py").read_text()}
+pathlib.Path('out/seen').mkdir(exist_ok=True)
+for name in ('a', 'b'):
+    pathlib.Path(f'out/seen/{{name}}.png').write_bytes({picture}' + name.encode())
+pathlib.Path('kept.png').write_bytes({picture}kept')
+""",
+    )
+    small.replace("dvc.yaml", "plots: [out/plots]", "plots: [{kept.png: {cache: false}}]")
+    small.replace("dvc.yaml", "outs: [out/m.joblib]", "outs: [out/m.joblib, out/seen]")
+    small.replace("dvc.yaml", "out/metrics.json, out/plots]", "out/metrics.json]")
+    small.replace("dvc.yaml", "artifacts:", "plots:\n  - out/seen/a.png\nartifacts:")
+    small.run("dvc", "repro", "-q")
+    small.commit("plots")
+    small.write("kept.png", "another one by now")
+    (model,) = small.json("report", "m")["models"]
+    assert [plot["path"] for plot in model["plots"]] == ["kept.png", "out/seen/a.png"]
+    assert model["notes"] == []

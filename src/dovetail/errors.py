@@ -13,6 +13,7 @@ DovetailError               names the thing, its value and the next command
 │   ├── PipelineFailed      a stage refused the rows that were added
 │   └── NothingBehind       a rollback without a step to go back
 ├── Interrupted             exit code 130: somebody asked it to end
+├── Defect                  exit code 3: Dovetail's own fault, with a traceback
 └── OutsideError            exit code 3: something outside failed
     ├── StoreError          MLflow's store did not answer or refused
     │   ├── ForeignStore    its files are another repository's, or where it was before
@@ -113,6 +114,14 @@ class Interrupted(DovetailError):
     """Ctrl-C, or a signal that asks to end."""
 
     exit_code = 130
+
+
+class Defect(DovetailError):
+    """What no code of Dovetail expected: its own fault, whatever it came upon."""
+
+    def __init__(self, error: BaseException) -> None:
+        what = f"a defect of Dovetail: {type(error).__name__}: {one_line(error)}"
+        super().__init__(what, "dovetail doctor, and report what stands above")
 
 
 class OutsideError(DovetailError):

@@ -2,8 +2,11 @@
 
 import atexit
 import gc
-import json
+import io
 import os
+import sys
+import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,9 @@ from dovetail.cli.decide import add_data, add_model, demo, init, new, promote, r
 from dovetail.cli.examples import examples
 from dovetail.cli.look import diff, history, lineage, list_models, report, show_version, status, ui
 from dovetail.cli.maintain import clean_up, doctor, sync
-from dovetail.cli.options import JSON
+from dovetail.cli.options import JSON, document
 from dovetail.cli.run import monitor, predict, repro, reproduce, retrain, serve
-from dovetail.errors import DovetailError, UserError
+from dovetail.errors import Defect, DovetailError, Interrupted, UserError, one_line
 from dovetail.system.disk import disk_errors
 from dovetail.system.telemetry import send_nothing
 
@@ -56,18 +59,42 @@ class _Commands(click.Group):
         send_nothing()
         gc.set_threshold(200_000, 10, 10)
         atexit.register(gc.freeze)
+        typed = (*ctx._protected_args, *ctx.args)  # noqa: SLF001  (what is left of it later is not all)
+        for stream in (sys.stdout, sys.stderr, sys.__stdout__):
+            if isinstance(stream, io.TextIOWrapper):
+                with suppress(OSError):  # what it writes to was exchanged
+                    stream.reconfigure(errors="replace")  # an arrow is no reason to fail after the work is done
         try:
             with disk_errors(_here()):
                 return super().invoke(ctx)
         except DovetailError as error:
             if ctx.params["traceback"]:
                 raise
-            if ctx.meta.get(JSON):
-                content = {"kind": error.kind, "message": error.message, "next": error.next_command}
-                click.echo(json.dumps({"error": content}, ensure_ascii=False))
-            else:
-                click.echo(f"dovetail: {error}", err=True)
+            _tell(error, as_json=bool(ctx.meta.get(JSON)))
             ctx.exit(error.exit_code)
+        except click.UsageError as error:
+            if "--json" not in typed:
+                raise
+            following = f"{error.ctx.command_path if error.ctx else ctx.command_path} --help"
+            _tell(UserError(one_line(error.format_message()), following), as_json=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            _tell(Interrupted("interrupted", "run the same command again"), as_json=bool(ctx.meta.get(JSON)))
+            ctx.exit(Interrupted.exit_code)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001  (1 would say that the answer is no)
+            traceback.print_exc()
+            _tell(Defect(error), as_json=bool(ctx.meta.get(JSON)))
+            ctx.exit(Defect.exit_code)
+
+
+def _tell(error: DovetailError, *, as_json: bool) -> None:
+    if as_json:
+        said = {"kind": error.kind, "message": error.message, "next": error.next_command}
+        click.echo(document({"error": said}))
+    else:
+        click.echo(f"dovetail: {error}", err=True)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=examples(""))

@@ -75,5 +75,5 @@ def _registered(root: Path, kind: str) -> list[tuple[str, Any, None]]:
         "aliases": "SELECT name, alias, NULL FROM registered_model_aliases ORDER BY name, alias",
         "versions": "SELECT name, version, NULL FROM model_versions ORDER BY name, version DESC",
     }[kind]
-    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=0.2)) as connection:
+    with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True, timeout=0.2)) as connection:
         return connection.execute(query).fetchall()

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dovetail.cli.completion import ALIAS, MODEL
+from dovetail.cli.completion import ALIAS, MODEL, VERSION
 from dovetail.cli.options import json_option, opened, show
 from dovetail.cli.progress import progress
 
 if TYPE_CHECKING:
     from dovetail.gates.gate_verdict import Verdict
-
-if TYPE_CHECKING:
     from dovetail.scaffold.add import AddAnswer
 
 
@@ -168,7 +166,12 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 
 @click.command()
 @click.argument("model", type=MODEL)
-@click.option("--version", type=int, help="The version; default: that of the workspace's model, else @staging.")
+@click.option(
+    "--version",
+    type=int,
+    shell_complete=VERSION.shell_complete,
+    help="The version; default: that of the workspace's model, else @staging.",
+)
 @click.option("--to", "alias", default="production", show_default=True, type=ALIAS, help="The alias to move.")
 @click.option("--reason", default="", help="Why; kept in the tag.")
 @click.option("--force", is_flag=True, help="Promote against its gates; needs --reason, and stays on record.")

@@ -59,10 +59,16 @@ def opened() -> "Iterator[tuple[Workspace, Tracking]]":
         yield workspace, Tracking(workspace.store_root)
 
 
+def document(content: Any, indent: int | None = None) -> str:
+    """The JSON of an answer, with signs that the output's encoding lacks escaped."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    return json.dumps(content, indent=indent, ensure_ascii=encoding != "utf8")
+
+
 def show(content: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     """Print an answer: the JSON document, or what `text` makes of it."""
     if as_json:
-        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        click.echo(document(content, indent=2))
         return
     # With --color always to Python's own stream: colorama, which DVC's dependencies put around it, takes colours out.
     click.echo(text(content), file=sys.__stdout__ if click.get_current_context().color else None)

@@ -1,14 +1,13 @@
 """Commands that run stages or models."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dovetail.cli.completion import MODEL, REF
-from dovetail.cli.options import json_option, opened, serve_options, show
+from dovetail.cli.completion import MODEL, REF, STAGE
+from dovetail.cli.options import document, json_option, opened, serve_options, show
 from dovetail.cli.progress import progress
 from dovetail.serving.settings import ServeOptions
 
@@ -137,7 +136,7 @@ def monitor(watch: float | None, as_json: bool, **options: Any) -> None:  # noqa
 
         def tell(answer: MonitorAnswer) -> None:
             content = answer.as_json()
-            click.echo(json.dumps(content, ensure_ascii=False) if as_json else render.line(content))
+            click.echo(document(content) if as_json else render.line(content))
 
         def failed(error: "DovetailError") -> None:
             click.echo(f"dovetail: {error}", err=True)
@@ -146,7 +145,7 @@ def monitor(watch: float | None, as_json: bool, **options: Any) -> None:  # noqa
 
 
 @click.command()
-@click.argument("targets", nargs=-1)
+@click.argument("targets", nargs=-1, type=STAGE)
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Run N stages side by side on this machine.")
 @click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler (tcp://…), or a job queue (slurm:jobs=4,cores=2).")
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure go on with what does not depend on it.")

@@ -1,6 +1,8 @@
 """Bytes that DVC should have: in a cache, in the remote, or nowhere any more."""
 
+import shlex
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from dovetail.errors import MissingFile
 from dovetail.repo.dvc_values import Out, Stage
@@ -37,9 +39,9 @@ def missing_objects(workspace: Workspace) -> Iterator[Finding]:
 def _brings_back(workspace: Workspace, step: Stage, out: Out) -> str:
     """The command that puts the bytes of `out` into the cache again."""
     if all(_lies_there(workspace, other) for other in step.outs):
-        return f"dvc commit -f {step.name}"
+        return f"dvc commit -f {shlex.quote(step.name)}"
     if step.commands:
-        return f"dvc repro {step.name}"
+        return f"dvc repro {shlex.quote(step.name)}"
     return f"dvc push, in the clone that has it, then: dvc pull {workspace.typed(out.path)}"
 
 
@@ -90,4 +92,5 @@ def unknown_inputs(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _tracked(path: str, tracked: set[str]) -> bool:
-    return path in tracked or any(file.startswith(f"{path}/") for file in tracked)
+    inside = path in tracked or any(file.startswith(f"{path}/") for file in tracked)
+    return inside or any(str(folder) in tracked for folder in PurePosixPath(path).parents)  # a submodule's

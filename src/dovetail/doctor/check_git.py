@@ -7,7 +7,7 @@ from dovetail.repo.workspace import Workspace
 from dovetail.values.finding import Finding
 
 _DOCUMENTS = (":(glob)**/dvc.yaml", ":(glob)**/dvc.lock", ":(glob)**/*.dvc")
-_VIEW = (":(top,glob)mlflow.db*", ":(top)mlruns")
+_VIEW = (":(glob)mlflow.db*", "mlruns")
 
 
 def shallow_clone(workspace: Workspace) -> Iterator[Finding]:

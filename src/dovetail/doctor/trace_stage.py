@@ -80,7 +80,9 @@ def trace(workspace: Workspace, request: TraceRequest) -> TraceAnswer:
     step = _step(workspace, name)
     for dep in step.deps:
         if not (workspace.root / dep).exists():
-            raise MissingFile(f"{dep}, which {name} declares, is not there", f"dvc repro {name}, or: dvc pull {dep}")
+            raise MissingFile(
+                f"{dep}, which {name} declares, is not there", f"dvc repro {name}, or: dvc pull {workspace.typed(dep)}"
+            )
     with tempfile.TemporaryDirectory(dir=workspace.scratch, prefix="trace-") as folder:
         copy = Path(folder, "tree")
         copied = _copy_tree(workspace, step, copy)

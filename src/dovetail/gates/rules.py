@@ -5,6 +5,7 @@ A gate is named after the metric that it bounds, or is one of KINDS. `register` 
 the baseline's of every model whose evaluation measured one.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -138,7 +139,9 @@ def _provenance(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict
         yield no(name, limit, origin.remote_problem, origin.remote_next or "dvc push")
     elif origin.unkept:
         what = f"declared with cache: false, so DVC keeps no bytes of it, and not in git: {', '.join(origin.unkept)}"
-        following = f"git add {' '.join(origin.unkept)} && git commit; or without cache: false in dvc.yaml: dvc commit"
+        following = (
+            f"git add {shlex.join(origin.unkept)} && git commit; or without cache: false in dvc.yaml: dvc commit"
+        )
         yield no(name, limit, what, following)
     elif lacking:
         what = f"not {'available' if origin.not_cached else 'in the remote'}: {', '.join(dict.fromkeys(lacking))}"

@@ -142,7 +142,7 @@ def promote(
 
     Raises:
         UnknownAlias: when no model ever had the alias, and it is not said to be a new one.
-        UserError: when there is no such version, or `force` is set without a reason.
+        UserError: when there is no such version, `force` is set without a reason, or git does not know who it is.
         StaleLock: when no version is named and the workspace is not what dvc.lock records.
         Overtaken: when the alias moved while the gates ran; nothing has changed then.
         TagRefused: when git cannot make the tag; nothing has changed then.
@@ -152,6 +152,8 @@ def promote(
     if request.force and not request.reason.strip():
         raise UserError("--force without a reason", f"dovetail promote {request.model} --force --reason '…'")
     workspace.tree.model(request.model)
+    if not request.dry_run:
+        workspace.git.identity()  # who makes the tag, asked before the gates take their time
     with tracking.store() as store:
         if not request.new_alias:
             check_alias(workspace, store, request.model, request.alias)

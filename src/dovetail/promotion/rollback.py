@@ -5,8 +5,9 @@ from typing import Any
 
 from dovetail.errors import DovetailError, NothingBehind
 from dovetail.promotion.known_names import check_named
+from dovetail.registration.alias_check import md5_of
 from dovetail.registration.describe import describe_anew
-from dovetail.repo.ledger import ROLLBACK, Event, Note
+from dovetail.repo.ledger import ROLLBACK, Note
 from dovetail.repo.ledger_write import write
 from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import write_lock
@@ -81,7 +82,7 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
         if previous is None or current is None:
             named = f"only {current.tag.name} ever named it" if current else "no tag names it"
             raise NothingBehind(f"{model}@{alias} has nothing behind: {named}", f"dovetail history {model}")
-        md5 = _md5(workspace, previous)
+        md5 = md5_of(workspace, previous)
         artifact = workspace.artifact_at(model, previous.tag.commit)
         note = replace(  # what the version consists of stays what it was; gates and evidence are those of its promotion
             previous.note or Note(ROLLBACK, previous.version, current.version, md5),
@@ -91,15 +92,19 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
         tag = write(workspace.git, ledger, (artifact, alias), previous.tag.commit, note)
         number, problem = _move_alias(tracking, model, alias, md5)
         if number:
-            with tracking.store() as store:
-                for one in (number, current.version):
-                    describe_anew(workspace, store, model, one)
+            problem = _describe(workspace, tracking, model, (number, current.version))
     return RollbackAnswer(model, alias, number or previous.version, current.version, tag, problem)
 
 
-def _md5(workspace: Workspace, event: Event) -> str:
-    """The bytes that an event names; those of an assignment made with plain GTO are in its commit's dvc.lock."""
-    return event.note.md5 if event.note else workspace.bytes_at(event.model, event.tag.commit)
+def _describe(workspace: Workspace, tracking: Tracking, model: str, versions: tuple[int | None, ...]) -> str | None:
+    """Tell in MLflow what became of the versions; returns why not."""
+    try:
+        with tracking.store() as store:
+            for one in versions:
+                describe_anew(workspace, store, model, one)
+    except DovetailError as error:
+        return error.message
+    return None
 
 
 def _move_alias(tracking: Tracking, model: str, alias: str, md5: str) -> tuple[int | None, str | None]:

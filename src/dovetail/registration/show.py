@@ -1,5 +1,6 @@
 """`dovetail show REF`: one version on one screen: metrics, gates, aliases, promotions, what made it."""
 
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +9,7 @@ from dovetail.errors import DovetailError, UnknownReference
 from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.gate_verdict import Verdict
+from dovetail.registration.alias_check import md5_of
 from dovetail.registration.lineage import LineageRequest, ModelLineage, lineage
 from dovetail.repo.ledger import Event
 from dovetail.repo.workspace import Workspace
@@ -70,7 +72,7 @@ def show(workspace: Workspace, tracking: Tracking, request: ShowRequest) -> Show
     """
     made = lineage(workspace, tracking, LineageRequest(request.ref))
     if not isinstance(made, ModelLineage):
-        raise UnknownReference(f"{request.ref} names data, not a model", f"dovetail lineage {request.ref}")
+        raise UnknownReference(f"{request.ref} names data, not a model", f"dovetail lineage {shlex.quote(request.ref)}")
     declared = workspace.tree.declared.models.get(made.model)
     evidence = Evidence(made.run.metrics)
     gates = rules.evaluate(declared.gates, evidence) if declared else []
@@ -81,7 +83,6 @@ def show(workspace: Workspace, tracking: Tracking, request: ShowRequest) -> Show
 def _names(workspace: Workspace, event: Event, made: ModelLineage) -> bool:
     """Whether the event is about the very bytes."""
     try:
-        md5 = event.note.md5 if event.note else workspace.bytes_at(event.model, event.tag.commit)
+        return md5_of(workspace, event) == made.lineage.artifact.md5
     except DovetailError:  # the commit of a plain tag does not hold the model
         return False
-    return md5 == made.lineage.artifact.md5

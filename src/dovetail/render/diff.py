@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_SHORT = 8  # characters of a digest that people compare
+from dovetail.render.short import SHORT
+
 _KINDS = ("data", "params", "code", "metrics", "environment")
 _NAMES = {"data": "data", "params": "params", "code": "code", "metrics": "metrics", "environment": "packages"}
 _SHOWN_FILES = 5  # of a folder
@@ -46,7 +47,7 @@ def rows(answer: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str, str
 
 
 def _digest(one: dict[str, Any] | None) -> str:
-    return "none" if one is None else str(one["md5"][:_SHORT])
+    return "none" if one is None else str(one["md5"][:SHORT])
 
 
 def side(about: dict[str, Any]) -> str:
@@ -54,8 +55,8 @@ def side(about: dict[str, Any]) -> str:
     if about["kind"] == "version":
         return " ".join([f"{about['model']}/{about['version']}", *(f"@{alias}" for alias in about["aliases"])])
     if about["kind"] == "run":
-        return f"{about['model']}, run {about['run_id'][:_SHORT]}"
-    at = about["commit"][:_SHORT] if about["commit"] else "no commit"
+        return f"{about['model']}, run {about['run_id'][:SHORT]}"
+    at = about["commit"][:SHORT] if about["commit"] else "no commit"
     state = ", with changes" if about["dirty"] else ""
     aliases = "".join(f" @{alias}" for alias in about["aliases"] if not about["ref"].endswith(f"@{alias}"))
     return f"{about['ref']}{aliases} ({at}{state})"
@@ -78,7 +79,7 @@ def contents(entry: dict[str, Any]) -> str:
         parts += [f"{_some(paths)} {what}" for what, paths in entry["files"].items() if paths]
     if entry["why"]:
         parts.append(f"not looked into: {entry['why']}")
-    return "; ".join([*parts, f"md5 {a['md5'][:_SHORT]} → {b['md5'][:_SHORT]}"])
+    return "; ".join([*parts, f"md5 {a['md5'][:SHORT]} → {b['md5'][:SHORT]}"])
 
 
 def _rows(rows: dict[str, Any], *, same_value: bool | None) -> str:
@@ -109,7 +110,7 @@ def code_name(entry: dict[str, Any]) -> str:
 def code_value(entry: dict[str, Any], which: str) -> str:
     """The file's digest, shortened, or the command."""
     value = entry[which]
-    return "none" if value is None else value[:_SHORT] if entry["path"] else " ".join(value.split())
+    return "none" if value is None else value[:SHORT] if entry["path"] else " ".join(value.split())
 
 
 def measured(entry: dict[str, Any], which: str) -> str:

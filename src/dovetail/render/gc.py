@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-_SHORT = 8  # characters of a digest that people compare
+from dovetail.render.short import SHORT
+
 _SHOWN = 20  # rows that are read; --json has them all
 
 
@@ -21,7 +22,7 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         yield f"{where}: {_count(rows)}, {_size(sum(row['size'] for row in rows))}: {why}"
         largest = sorted(rows, key=lambda row: (-row["size"], row["what"]))
         yield from (
-            f"  {_size(row['size']):>9}  {(row['md5'] or '')[:_SHORT]:8}  {row['what']}" for row in largest[:_SHOWN]
+            f"  {_size(row['size']):>9}  {(row['md5'] or '')[:SHORT]:8}  {row['what']}" for row in largest[:_SHOWN]
         )
         if len(rows) > _SHOWN:
             yield f"  … and {len(rows) - _SHOWN} smaller ones; all of them: --json"

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-_SHORT = 8  # characters of a commit that people compare
+from dovetail.render.short import SHORT
 
 
 def events(answer: dict[str, Any]) -> str:
     """A line for each event, newest first."""
     lines = []
     for event in answer["events"]:
-        version = f"version {event['version']}" if event["version"] else event["semver"] or event["commit"][:_SHORT]
+        version = f"version {event['version']}" if event["version"] else event["semver"] or event["commit"][:SHORT]
         was = f" (from {event['from']})" if event["from"] else ""
         gates = event["evidence"].get("gates") or []
         failed = [gate["name"] for gate in gates if not gate["passed"]]

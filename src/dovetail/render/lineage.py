@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dovetail.render.commits import shortened
-
-_SHORT = 8  # characters of a digest that people compare
+from dovetail.render.short import SHORT
 
 
 def tree(answer: dict[str, Any]) -> str:
@@ -25,7 +24,7 @@ def _upward(up: dict[str, Any]) -> Iterator[str]:
         yield f"answers to {_file(scored['input'])}, scored by"
     name = f"{up['model']}/{up['version']}" if up["version"] else f"{up['model']} (a run without a version)"
     yield " ".join([name, *(f"@{alias}" for alias in up["aliases"])])
-    yield f"├─ run {up['run_id']}  fingerprint {up['fingerprint'][:_SHORT]}"
+    yield f"├─ run {up['run_id']}  fingerprint {up['fingerprint'][:SHORT]}"
     state = "verified" if up["artifact"]["verified"] else "NOT what the registry holds"
     yield f"├─ {_file(up['artifact'])}  {state}"
     if not up["commits"]:
@@ -56,7 +55,7 @@ def _upward(up: dict[str, Any]) -> Iterator[str]:
 def _commit(commit: dict[str, Any]) -> str:
     day = datetime.fromtimestamp(commit["time"], UTC).date()
     refs = f"  ({', '.join(commit['refs'])})" if commit["refs"] else ""
-    return f"commit {commit['sha'][:_SHORT]} {day} {commit['author']}: {commit['summary']}{refs}"
+    return f"commit {commit['sha'][:SHORT]} {day} {commit['author']}: {commit['summary']}{refs}"
 
 
 def _computed(facts: dict[str, str]) -> str:
@@ -87,7 +86,7 @@ def _where(places: list[str]) -> str:
 
 
 def _file(ref: dict[str, Any]) -> str:
-    return f"{ref['path']}  {ref['md5'][:_SHORT]}"
+    return f"{ref['path']}  {ref['md5'][:SHORT]}"
 
 
 def _stage_edges(up: dict[str, Any]) -> Iterator[str]:

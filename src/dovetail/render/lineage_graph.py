@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from dovetail.render.graph import Edge, Graph, Node
+from dovetail.render.short import SHORT
 
-_SHORT = 8  # characters of a digest that people compare
 _MOST = 4  # outs that a box lists
 _MOST_VERSIONS = 40
 
@@ -34,7 +34,7 @@ def _upward(up: dict[str, Any]) -> Graph:
                 edges[maker, name] = Edge(maker, name)
         nodes[name] = _stage(stage)
     title = f"{up['model']}/{up['version']}" if up["version"] else f"{up['model']}, a run"
-    lines = tuple(filter(None, [" ".join(f"@{alias}" for alias in up["aliases"]), up["artifact"]["md5"][:_SHORT]]))
+    lines = tuple(filter(None, [" ".join(f"@{alias}" for alias in up["aliases"]), up["artifact"]["md5"][:SHORT]]))
     last = Node("version", "version", title, lines, f"{artifact}\nmd5 {up['artifact']['md5']}")
     making = {maker for path, maker in outs if _overlap(path, artifact)}
     if not making:
@@ -61,9 +61,9 @@ def _source(entry: dict[str, Any]) -> Node:
     where = "git" if "git" in entry["available"] else ", ".join(entry["available"]) or "NOWHERE"
     told = f"{entry['path']}\nmd5 {entry['md5']}\nin {where}" + (f"\n{entry['origin']}" if entry["origin"] else "")
     lines = (
-        (entry["path"], f"{entry['md5'][:_SHORT]} in {where}")
+        (entry["path"], f"{entry['md5'][:SHORT]} in {where}")
         if "/" in entry["path"]
-        else (f"{entry['md5'][:_SHORT]} in {where}",)
+        else (f"{entry['md5'][:SHORT]} in {where}",)
     )
     return Node(f"data {entry['path']}", "data", entry["path"].rpartition("/")[2], lines, told)
 
@@ -72,13 +72,13 @@ def _stage(stage: dict[str, Any]) -> Node:
     outs = [out["path"] for out in stage["outs"]]
     lines = outs[:_MOST] if len(outs) <= _MOST else [*outs[: _MOST - 1], f"and {len(outs) - _MOST + 1} more"]
     params = "".join(f"\n{key} = {value}" for key, value in stage["params"].items())
-    told = stage["cmd"] + "".join(f"\n→ {out['path']}  {out['md5'][:_SHORT]}" for out in stage["outs"]) + params
+    told = stage["cmd"] + "".join(f"\n→ {out['path']}  {out['md5'][:SHORT]}" for out in stage["outs"]) + params
     return Node(f"stage {stage['name']}", "stage", stage["name"], tuple(lines), told)
 
 
 def _downward(down: dict[str, Any]) -> Graph:
     path = down["path"] or "data"
-    source = Node("data", "data", path.rpartition("/")[2], (path, down["md5"][:_SHORT]), f"{path}\nmd5 {down['md5']}")
+    source = Node("data", "data", path.rpartition("/")[2], (path, down["md5"][:SHORT]), f"{path}\nmd5 {down['md5']}")
     shown = down["versions"][:_MOST_VERSIONS]
     versions = [
         Node(

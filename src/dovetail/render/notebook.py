@@ -12,8 +12,8 @@ from dovetail.render.page import chip, joined, style
 from dovetail.render.promote import promotion
 from dovetail.render.reproduce import reproduced
 from dovetail.render.retrain import retrained
+from dovetail.render.short import SHORT
 
-_SHORT = 8  # characters of a digest that people compare
 _SCOPE = ".dovetail.dovetail.dovetail"  # thrice: what Jupyter says of any table counts for less
 _MOST = 200  # rows of a table
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -75,7 +75,7 @@ def _versions(one: dict[str, Any]) -> str:
         (
             f"<b>{version['version']}</b> " + "".join(chip(f"@{alias}", "accent") for alias in version["aliases"]),
             escape(version["created"][:16].replace("T", " ")),
-            f"<code>{escape((version['md5'] or '')[:_SHORT])}</code>",
+            f"<code>{escape((version['md5'] or '')[:SHORT])}</code>",
             *(metric_bars.number(version["metrics"][n]) if n in version["metrics"] else "" for n in names),
         )
         for version in one["versions"]
@@ -160,7 +160,7 @@ def _register(answer: list[dict[str, Any]]) -> str:
             f"<b>{escape(one['model'])}</b>",
             _number(one["version"]),
             "".join(chip(f"@{alias}", "accent") for alias in one["aliases"]),
-            f"<code>{escape(one['run_id'][:_SHORT])}</code>",
+            f"<code>{escape(one['run_id'][:SHORT])}</code>",
             "".join(chip(gate["name"], "good" if gate["passed"] else "bad") for gate in one["gates"]),
         )
         for one in answer

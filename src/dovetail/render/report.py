@@ -10,10 +10,9 @@ from dovetail.render import graph_svg, metric_bars, timeline
 from dovetail.render.drift_bars import drift
 from dovetail.render.lineage_graph import graph
 from dovetail.render.page import chip, document, joined
+from dovetail.render.short import SHORT
 
 Pictures = Mapping[str, tuple[str, bytes]]  # kind and bytes, by digest
-
-_SHORT = 8  # characters of a digest that people compare
 
 
 def page(answer: dict[str, Any], pictures: Pictures) -> str:
@@ -137,7 +136,7 @@ def _promoted_with(one: dict[str, Any]) -> str:
         return ""
     items = "".join(
         f"<li>{chip('pass', 'good') if gate['passed'] else chip('FAIL', 'bad')}<b>{escape(gate['name'])}</b>"
-        f"<small>{escape(gate['limit'])}</small></li>"
+        f"<small>{escape(gate.get('limit', ''))}</small></li>"
         for gate in last["gates"]
     )
     told = f"At its promotion to @{last['alias']}, {_minute(last['time'])} UTC"
@@ -164,7 +163,7 @@ def _history(one: dict[str, Any], now: str) -> str:
 
 def _data(one: dict[str, Any]) -> str:
     rows = "".join(
-        f"<tr><td>{escape(entry['path'])}<br><span class='code'>{escape(entry['md5'][:_SHORT])}</span></td>"
+        f"<tr><td>{escape(entry['path'])}<br><span class='code'>{escape(entry['md5'][:SHORT])}</span></td>"
         f"<td>{escape(entry['role'])}</td><td>{escape(', '.join(entry['available']) or 'NOWHERE')}</td></tr>"
         for entry in one["data"]
     )
@@ -182,7 +181,7 @@ def _made_by(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
         return f"<code>{escape(text)}</code>"
 
     yield "model", f"{code(one['artifact']['path'])}<br>md5 {code(one['artifact']['md5'])}"
-    commits = [f"{code(commit['sha'][:_SHORT])}{_refs(commit)}" for commit in one["commits"]]
+    commits = [f"{code(commit['sha'][:SHORT])}{_refs(commit)}" for commit in one["commits"]]
     if commits:
         yield "commit", commits[-1] + (f", last in {commits[0]}" if len(commits) > 1 else "")
     yield "run", code(one["run_id"])
@@ -223,7 +222,7 @@ def _counted(number: int, word: str) -> str:
 
 
 def _name(one: dict[str, Any]) -> str:
-    return f"{one['model']}/{one['version']}" if one["version"] else f"{one['model']} (run {one['run_id'][:_SHORT]})"
+    return f"{one['model']}/{one['version']}" if one["version"] else f"{one['model']} (run {one['run_id'][:SHORT]})"
 
 
 def _day(seconds: int) -> str:

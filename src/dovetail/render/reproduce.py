@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-_SHORT = 8  # characters of a digest that people compare
+from dovetail.render.short import SHORT
 
 
 def reproduced(answer: dict[str, Any]) -> str:
@@ -13,7 +13,7 @@ def reproduced(answer: dict[str, Any]) -> str:
 
 def _lines(answer: dict[str, Any]) -> Iterator[str]:
     version = f" ({answer['model']}/{answer['version']})" if answer["version"] else ""
-    commit = f" from commit {answer['commit'][:_SHORT]}" if answer["commit"] else ""
+    commit = f" from commit {answer['commit'][:SHORT]}" if answer["commit"] else ""
     yield f"{answer['ref']}{version}: {answer['verdict']}{commit}"
     for one in answer["missing"]:
         yield f"  missing: {one['what']}: {one['why']}; next: {one['next']}"
@@ -62,4 +62,4 @@ def _environment(environment: dict[str, Any]) -> str:
 
 
 def _digest(md5: str | None) -> str:
-    return md5[:_SHORT] if md5 else "nothing"
+    return md5[:SHORT] if md5 else "nothing"

@@ -5,8 +5,8 @@ from typing import Any
 
 from dovetail.render.commits import shortened
 from dovetail.render.promote import gates_table
+from dovetail.render.short import SHORT
 
-_SHORT = 8  # characters of a digest that people compare
 _SHOWN = 5  # promotions
 
 
@@ -16,7 +16,7 @@ def version(answer: dict[str, Any]) -> str:
 
 
 def _commit(commit: dict[str, Any]) -> str:
-    return f"commit {commit['sha'][:_SHORT]} {commit['author']}: {commit['summary']}"
+    return f"commit {commit['sha'][:SHORT]} {commit['author']}: {commit['summary']}"
 
 
 def _lines(one: dict[str, Any]) -> Iterator[str]:
@@ -24,7 +24,7 @@ def _lines(one: dict[str, Any]) -> Iterator[str]:
     yield " ".join([name, *(f"@{alias}" for alias in one["aliases"])])
     state = "verified" if one["artifact"]["verified"] else "NOT what the registry holds"
     yield f"  {one['artifact']['path']}  md5 {one['artifact']['md5']}  {state}"
-    yield f"  run {one['run_id']}  fingerprint {one['fingerprint'][:_SHORT]}"
+    yield f"  run {one['run_id']}  fingerprint {one['fingerprint'][:SHORT]}"
     yield "metrics"
     bounds = {f"{name}_{end}" for name in one["metrics"] for end in ("low", "high")}
     for metric, value in one["metrics"].items():
@@ -47,4 +47,4 @@ def _lines(one: dict[str, Any]) -> Iterator[str]:
     yield f"  {' → '.join(stage['name'] for stage in one['stages'])}"
     for data in one["data"]:
         where = ", ".join(data["available"]) or "NOWHERE"
-        yield f"  {data['role']:10}  {data['path']}  {data['md5'][:_SHORT]}  in {where}"
+        yield f"  {data['role']:10}  {data['path']}  {data['md5'][:SHORT]}  in {where}"

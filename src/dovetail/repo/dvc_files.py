@@ -112,7 +112,7 @@ def read_locks(
                 raise unreadable(path, commit, error) from error
             raise UserError(
                 f"{path} cannot be read: {error}",
-                f"resolve the conflict, or: git checkout HEAD -- {path}, then dvc repro",
+                f"resolve the conflict, or: git checkout HEAD -- {shlex.quote(path)}, then dvc repro",
             ) from error
     return found
 
@@ -136,7 +136,7 @@ def read_dvc_files(files: Mapping[str, bytes], commit: str | None = None) -> dic
         except Unreadable as error:
             if commit:
                 raise unreadable(path, commit, error) from error
-            raise UserError(f"{path} cannot be read: {error}", f"git checkout HEAD -- {path}") from error
+            raise UserError(f"{path} cannot be read: {error}", f"git checkout HEAD -- {shlex.quote(path)}") from error
     return found
 
 

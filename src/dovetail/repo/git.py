@@ -4,12 +4,13 @@ It is longer than 300 lines: all that is ever asked of git stands here, so that 
 """
 
 import os
+import posixpath
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused, UserError
 from dovetail.repo import git_command
@@ -240,6 +241,7 @@ class Git:
 
         Raises:
             TagExists: when there is one of this name.
+            UserError: when git does not know who makes it.
             TagRefused: when git cannot make it.
         """
         command = ["git", "tag", "--annotate", "--cleanup=whitespace", "--file=-", name, commit]
@@ -250,6 +252,7 @@ class Git:
         if done.returncode:
             if self.find("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
                 raise TagExists(f"the tag {name} is there already: somebody was faster", "run the same command again")
+            self.identity()
             why = " ".join(git_command.decode(done.stderr).split())
             following = (
                 "df -h ."
@@ -335,13 +338,21 @@ class Git:
     def _listed(self, sha: str) -> dict[str, str]:
         # No such folder then, or no such commit: git itself says which.
         entries = (entry.partition("\t") for entry in self.ask("ls-tree", "-r", "-z", sha).split("\0") if entry)
-        return {path: about.split()[2] for about, _, path in entries}
+        told = ((about.split(), path) for about, _, path in entries)
+        return {path: sha for (_, kind, sha), path in told if kind == "blob"}
 
     def paths(self, folder: str) -> list[str]:
         """The files below `folder` of the working tree that are tracked, or neither tracked nor ignored."""
+        around = [place.as_posix() for place in (PurePosixPath(folder), *PurePosixPath(folder).parents)][:-1]
+        if submodule := next((place for place in around if (self.root / place / ".git").exists()), None):
+            inside = Git(self.root / submodule).paths(posixpath.relpath(folder, submodule))
+            return [f"{submodule}/{path}" for path in inside]
         # 128: outside of the repository or behind a link. A git that refuses did so at HEAD, which every tree asks for.
         found = self.find("ls-files", "-coz", "--exclude-standard", "--", folder, no=128) or ""
-        return [path for path in found.split("\0") if path]
+        paths = [path.rstrip("/") for path in found.split("\0") if path]
+        return [
+            file for path in paths for file in (self.paths(path) if (self.root / path / ".git").exists() else [path])
+        ]
 
     def content(self, rev: str, path: str) -> bytes:
         """The content of a file at a revision; empty where there is none.

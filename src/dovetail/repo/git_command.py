@@ -9,8 +9,15 @@ from pathlib import Path
 from dovetail.errors import GitFailed
 from dovetail.system.disk import says_full
 
-# Whatever the user's settings are, messages and names come in the encoding that they are read in.
-_UTF8 = ("-c", "i18n.logOutputEncoding=UTF-8", "-c", "i18n.commitEncoding=UTF-8")
+# Whatever the user's settings are, answers are in the form and in the encoding that they are read in.
+_SETTINGS = tuple(
+    part
+    for setting in (
+        "i18n.logOutputEncoding=UTF-8", "i18n.commitEncoding=UTF-8", "log.showSignature=false", "log.follow=false",
+        "color.ui=false", "column.ui=never",
+    )
+    for part in ("-c", setting)
+)  # fmt: skip
 
 
 def run(
@@ -22,7 +29,7 @@ def run(
         GitFailed: when there is no git.
         subprocess.TimeoutExpired: when it takes longer.
     """
-    command = ["git", "--no-optional-locks", *_UTF8, *args]
+    command = ["git", "--no-optional-locks", *_SETTINGS, *args]
     # What GIT_TRACE=1 says on standard error is no refusal.
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_TRACE") or value[:1] == "/"}
     with found():

@@ -1,5 +1,6 @@
 """Git's objects, read through one `git cat-file` for all: a process for each would take longer than what it reads."""
 
+import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import IO
 
 from dovetail.repo import git_command
 
-_TREE, _KEPT_TREES = b"40000", 500
+_TREE, _SUBMODULE, _KEPT_TREES = b"40000", b"160000", 500
+_ALTERNATES = "GIT_ALTERNATE_OBJECT_DIRECTORIES"
 _ASKED_AT_ONCE = 64  # their names fit into a pipe: git never waits for us to read while we wait for it to
 
 
@@ -34,13 +36,25 @@ class GitObjects:
             command = ["git", "cat-file", "--batch"]
             with git_command.found():
                 self._process = subprocess.Popen(
-                    command, cwd=self.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-                )
+                    command, cwd=self.root, env=self._with_submodules(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("".join(f"{name}\n" for name in names).encode())
         self._process.stdin.flush()
         return [self._answer(self._process.stdout) for _ in names]
+
+    def _with_submodules(self) -> dict[str, str]:
+        """An environment in which git finds the objects of submodules, too: stages read their files as any others."""
+        folder = next((found for place in (self.root, *self.root.parents) if (found := place / ".git").exists()), None)
+        if folder is None or (not (folder / "modules").is_dir() and folder.is_dir()):
+            return dict(os.environ)
+        if folder.is_file():  # of `git worktree`
+            folder = self.root / git_command.run(self.root, ("rev-parse", "--git-dir"), {}, None).stdout.strip()
+        objects = (str(found.parent.resolve()) for found in (folder / "modules").rglob("objects/pack"))
+        known = filter(None, [os.environ.get(_ALTERNATES), *objects])
+        return {**os.environ, _ALTERNATES: os.pathsep.join(known)}
 
     @staticmethod
     def _answer(said: IO[bytes]) -> tuple[str, bytes] | None:
@@ -61,7 +75,7 @@ class GitObjects:
         return found[1]
 
     def below(self, tree: str, content: bytes) -> Iterator[tuple[str, str]]:
-        """The path and blob of every file below a tree; commits share subtrees.
+        """The path and blob of every file below a tree; commits share subtrees. Of submodules those that are here.
 
         Raises:
             GitFailed: when git lacks one.
@@ -72,13 +86,14 @@ class GitObjects:
             mode, _, name = content[at:end].partition(b" ")
             path, sha = git_command.decode(name), content[end + 1 : end + 1 + size].hex()
             at = end + 1 + size
-            if mode != _TREE:
+            if mode not in (_TREE, _SUBMODULE):
                 yield path, sha
                 continue
             if sha not in self._trees:
                 if len(self._trees) >= _KEPT_TREES:
                     self._trees.clear()
-                self._trees[sha] = dict(self.below(sha, self.content(sha)))
+                found = self.find(f"{sha}^{{tree}}") if mode == _SUBMODULE else (sha, self.content(sha))
+                self._trees[sha] = dict(self.below(*found)) if found else {}
             yield from ((f"{path}/{below}", blob) for below, blob in self._trees[sha].items())
 
     def close(self) -> None:

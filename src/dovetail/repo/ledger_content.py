@@ -19,6 +19,7 @@ from dovetail.repo.ledger import UNASSIGN, Event, Ledger, read
 from dovetail.values.documents import load_yaml
 from dovetail.values.lineage import PARAMS_FILE
 from dovetail.values.registered_name import registered_name
+from dovetail.values.short import SHORT
 
 BytesAt = Callable[[str, str], str]  # model and commit → md5; raises UnknownModel, MissingFile where there is none
 Object = tuple[str, str] | None  # type and full name; None where git lacks it
@@ -26,7 +27,6 @@ _OTHERS = ("\n    cmd:", "\n    deps:", "\n    params:")  # the sections of a st
 _DIGEST = re.compile(r"[0-9a-f]{32}(?=\n|\Z)")
 _ASKED = ("^{commit}", ":./dvc.lock", ":./dvc.yaml", f":./{PARAMS_FILE}")  # of each tagged commit; the last may lack
 _VALUE = re.compile(r"\$\{([\w.]+)\}")
-_SHORT = 8  # characters of a digest that people compare
 
 
 def read_checked(git: Git, bytes_at: BytesAt, tags: Sequence[Tag] | None = None) -> Ledger:
@@ -86,9 +86,9 @@ def _recorded(bytes_at: BytesAt, model: str, commit: str) -> str:
     try:
         return bytes_at(model, commit)
     except UnknownModel:
-        return f"commit {commit[:_SHORT]} declares no model {model}"
+        return f"commit {commit[:SHORT]} declares no model {model}"
     except MissingFile:
-        return f"commit {commit[:_SHORT]} records no bytes of {model}"
+        return f"commit {commit[:SHORT]} records no bytes of {model}"
     except DovetailError:
         return ""
 
@@ -98,8 +98,8 @@ def _problem(event: Event, recorded: str) -> str:
         return recorded
     if not event.note or recorded in ("", event.note.md5):
         return ""
-    said = f"Dovetail-Model-Md5 is {event.note.md5[:_SHORT]}"
-    return f"{said}, commit {event.tag.commit[:_SHORT]} records {recorded[:_SHORT]} of {event.model}"
+    said = f"Dovetail-Model-Md5 is {event.note.md5[:SHORT]}"
+    return f"{said}, commit {event.tag.commit[:SHORT]} records {recorded[:SHORT]} of {event.model}"
 
 
 @lru_cache(maxsize=64)

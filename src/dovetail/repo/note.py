@@ -127,6 +127,7 @@ def _is_gate(gate: Any) -> bool:
         isinstance(gate, dict)
         and isinstance(gate.get("name"), str)
         and isinstance(gate.get("passed"), bool)
+        and isinstance(gate.get("limit", ""), str)
         and all(value is None or isinstance(value, str | int | float) for value in gate.values())
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.git import Git
@@ -10,8 +10,12 @@ from dovetail.repo.ledger import Ledger
 from dovetail.repo.pipeline import Pipeline
 from dovetail.repo.storage import Storage
 
-if TYPE_CHECKING:
-    from dovetail.repo.revision import Revision
+
+class DeclaringTree(Protocol):
+    """The tree of a commit, asked whether DVC, which has read the working tree, has read the same there."""
+
+    def declares_what_is_here(self, key: tuple[object, ...]) -> bool:
+        """Whether `key` names what DVC reads of the commit's pipeline, and the working tree has that and no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +33,4 @@ class Sources:
     storage: Storage
     ledger: Callable[[], Ledger]
     today: Callable[[], Mapping[str, Model]]
-    head: Callable[[], "Revision | None"]
+    head: Callable[[], DeclaringTree | None]

@@ -15,6 +15,7 @@ from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.objects import Objects
 from dovetail.repo.open_remote import DVC_2, DVC_3, answering, open_remote
+from dovetail.repo.typed import typed
 from dovetail.values.lineage import FileRef
 
 _READ_BY_NAME = (".keras", ".h5", ".hdf5")
@@ -51,15 +52,16 @@ class Storage:
         from dvc_data.hashfile.hash import hash_file
 
         file, repo, algorithm = self._dvc.root / path, self._dvc.opened, DVC_2 if by_dvc_2 else DVC_3
+        where = typed(self._dvc.root, path)
         if not file.exists():
-            raise MissingFile(f"{path} is not there", f"dvc repro, or to fetch what dvc.lock records: dvc pull {path}")
+            raise MissingFile(f"{path} is not there", f"dvc repro, or to fetch what dvc.lock records: dvc pull {where}")
         try:
             if file.is_dir():
                 meta, tree = self._hashed_folder(file, algorithm)
                 return FileRef(path, tree.hash_info.value, meta.size)
             meta, info = hash_file(str(file), repo.fs, algorithm, state=repo.state)
         except (OSError, DvcException) as error:
-            raise MissingFile(f"{path} cannot be read: {error}", f"dvc checkout {path}") from error
+            raise MissingFile(f"{path} cannot be read: {error}", f"dvc checkout {where}") from error
         return FileRef(path, info.value, meta.size)
 
     def hash_files(self, path: str) -> list[FileRef]:

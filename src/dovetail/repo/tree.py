@@ -15,6 +15,7 @@ from dovetail.repo.dvc_values import Declared, Model
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
 from dovetail.repo.sources import Sources
+from dovetail.repo.typed import typed
 from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
@@ -199,7 +200,7 @@ class Tree(ABC):
 
     def _check(self, shown: Sequence[str], outs: Sequence[FileRef]) -> None:
         """Refuse files that are not the bytes that DVC recorded, or that DVC has not recorded yet."""
-        tracked = [(entry.ref, f"dvc add {entry.ref.path}", entry.file) for entry in self.tracked.values()]
+        tracked = [(entry.ref, f"dvc add {self._typed(entry.ref.path)}", entry.file) for entry in self.tracked.values()]
         for ref, remedy, where in [*((out, "dvc repro", "dvc.lock") for out in outs), *tracked]:
             if any(ref.overlaps(path) for path in shown) and not self.is_as_recorded(ref):
                 raise StaleLock(
@@ -221,7 +222,11 @@ class Tree(ABC):
         """The command that takes back the file that is recorded: DVC's, but for what only git keeps."""
         outs = [out for stage in self._pipeline.stages for out in stage.outs if out.path == ref.path]
         is_kept = all(out.cached for out in outs) or not self.in_git(ref.path)
-        return f"dvc checkout --force {ref.path}" if is_kept else f"git checkout -- {ref.path}"
+        path = self._typed(ref.path)
+        return f"dvc checkout --force {path}" if is_kept else f"git checkout -- {path}"
+
+    def _typed(self, path: str) -> str:
+        return typed(self._git.root, path)
 
     def _loose(self, paths: frozenset[str], model: Model, stages: Sequence[StageRecord]) -> tuple[FileRef, ...]:
         """Those of `paths` that the register stage reads and that a script outside the pipeline wrote."""

@@ -1,5 +1,6 @@
 """What stages of dvc.yaml read and nobody has: params that no file sets, files that no stage makes."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ def unknown_inputs(repo: "Repo") -> Iterator[tuple[str, Finding]]:
             elif dep.is_in_repo and not dep.exists and not _made(_relative(repo, dep.fs_path), outs):
                 path = _relative(repo, dep.fs_path)
                 close = nearest(path, outs)
-                following = f"name {close} instead" if close else f"git log --all --oneline -- {path}"
+                following = f"name {close} instead" if close else f"git log --all --oneline -- {shlex.quote(path)}"
                 what = f"{stage.addressing} reads {path}, which is not there and which no stage makes"
                 yield _address(repo, stage), Finding("error", what, "dvc repro cannot run the stage", following)
 

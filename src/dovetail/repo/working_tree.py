@@ -12,6 +12,7 @@ from dovetail.repo.dvc_values import Declared
 from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_STAGE
 from dovetail.repo.sources import Sources
 from dovetail.repo.tree import Tree
+from dovetail.repo.typed import typed
 from dovetail.values import environment
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, StageRecord
@@ -84,4 +85,4 @@ def _bytes(file: Path, root: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         path = file.relative_to(root).as_posix()
-        raise MissingFile(f"{path} cannot be read: {error.strerror}", f"ls -ld {path}") from error
+        raise MissingFile(f"{path} cannot be read: {error.strerror}", f"ls -ld {typed(root, path)}") from error

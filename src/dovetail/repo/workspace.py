@@ -2,7 +2,6 @@
 
 import os
 import posixpath
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -18,6 +17,7 @@ from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
 from dovetail.repo.ledger_content import read_checked
 from dovetail.repo.tag_names import artifact_name
+from dovetail.repo.typed import typed
 from dovetail.system.disk import refused
 from dovetail.values.names import unknown
 from dovetail.values.registered_name import registered_name
@@ -216,11 +216,11 @@ class Workspace:
 
     def typed(self, path: str | Path) -> str:
         """A path from the root, as it is to be typed in the current folder."""
-        return shlex.quote(os.path.relpath(self.root / path))
+        return typed(self.root, path)
 
     def relative(self, path: str) -> str:
         """`path`, as typed in the current folder or from the root, relative to the root."""
-        typed = Path.cwd() / path
+        typed = Path(os.path.normpath(Path.cwd() / path))
         inside = typed.is_relative_to(self.root) and typed.exists()
         return typed.relative_to(self.root).as_posix() if inside else Path(path).as_posix()
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -200,12 +201,31 @@ def _is_below(path: str, folder: Path) -> bool:
 
 def _check_out(workspace: Workspace, commit: Commit, tree: Path) -> None:
     """A repository of its own that reads the user's objects where they are, with `commit` checked out."""
-    objects = workspace.root / workspace.git("rev-parse", "--git-path", "objects")
+    _check_out_from(workspace.root, commit.sha, tree)
+    _check_out_submodules(Path(workspace.git("rev-parse", "--show-toplevel")), tree)
+
+
+def _check_out_from(original: Path, sha: str, tree: Path) -> None:
+    objects = original / _git(original, "rev-parse", "--git-path", "objects").strip()
     _git(tree.parent, "init", "--quiet", "--template=", str(tree))
     (tree / ".git/objects/info").mkdir(parents=True, exist_ok=True)
     (tree / ".git/objects/info/alternates").write_text(f"{objects.resolve()}\n", encoding="utf-8")
     _git(tree, "-c", f"core.hooksPath={os.devnull}", "-c", "advice.detachedHead=false", "checkout", "--quiet",
-         "--detach", commit.sha)  # fmt: skip
+         "--detach", sha)  # fmt: skip
+
+
+def _check_out_submodules(original: Path, tree: Path) -> None:
+    """Check out the submodules of a tree, at the commits that it names; those that nobody fetched stay empty."""
+    for entry in _git(tree, "ls-files", "--stage", "-z").split("\0"):
+        about, _, path = entry.partition("\t")
+        if not about.startswith("160000 ") or not (original / path / ".git").exists():
+            continue
+        sha = about.split()[1]
+        if not _git(original / path, "rev-list", "--no-walk", "--ignore-missing", sha):
+            what = f"the submodule {path} has no commit {sha[:8]} here"
+            raise OutsideError(what, f"git -C {shlex.quote(path)} fetch --all, then run the same command again")
+        _check_out_from(original / path, sha, tree / path)
+        _check_out_submodules(original / path, tree / path)
 
 
 def _git(folder: Path, *args: str, **variables: str) -> str:

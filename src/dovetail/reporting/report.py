@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dovetail.errors import DovetailError, UnknownReference
 from dovetail.promotion.history import HistoryAnswer, HistoryRequest, history
+from dovetail.registration.lineage import ModelLineage
 from dovetail.registration.show import ShowAnswer, ShowRequest, show
+from dovetail.repo.dvc_files import is_in
+from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
 from dovetail.reporting.kept_drift import KeptDrift, kept_drift
 from dovetail.tracking.connection import Tracking
@@ -127,7 +131,7 @@ def _of_model(workspace: Workspace, tracking: Tracking, ref: str) -> ModelReport
     notes: list[Finding] = []
     with tracking.reading() as store:
         drift = kept_drift(store, made.model, made.version) if made.version else None
-    plots = tuple(_pictures(workspace, made.lineage, notes))
+    plots = tuple(_pictures(workspace, made, notes))
     try:
         events = history(workspace, HistoryRequest(made.model))
     except DovetailError:  # a model that dvc.yaml no longer declares and no tag names
@@ -135,25 +139,16 @@ def _of_model(workspace: Workspace, tracking: Tracking, ref: str) -> ModelReport
     return ModelReport(shown, events, drift, plots, tuple(notes))
 
 
-def _pictures(workspace: Workspace, lineage: Lineage, notes: list[Finding]) -> Iterator[Picture]:
+def _pictures(workspace: Workspace, made: ModelLineage, notes: list[Finding]) -> Iterator[Picture]:
     """The pictures among what the stages reported; of what cannot be read or is too large there is a note."""
-    number = 0
-    for out in (out for stage in lineage.stages for out in stage.outs if out.path in lineage.reports):
-        try:
-            files = _files(workspace, out)
-        except DovetailError as error:
-            notes.append(Finding("warning", error.message, "", error.next_command))
-            continue
-        for file in files:
-            kind = PICTURES.get(PurePosixPath(file.path).suffix.lower())
-            if kind is None:
-                continue
-            number += 1
-            if number > _MOST:
-                notes.append(Finding("warning", f"there are more than {_MOST} plots", "", "dvc plots show"))
-                return
+    commit = next(iter(made.commits), None)
+    files = [file for file in _reported(workspace, made.lineage, commit, notes) if _kind(file)]
+    if len(files) > _MOST:
+        notes.append(Finding("warning", f"there are more than {_MOST} plots", "", "dvc plots show"))
+    with TemporaryDirectory() as folder:
+        for file in files[:_MOST]:
             try:
-                content = workspace.storage.object(file).read_bytes()
+                content = workspace.storage.locate(file, commit, Path(folder)).read_bytes()
             except DovetailError as error:
                 notes.append(Finding("warning", error.message, "", error.next_command))
                 continue
@@ -161,10 +156,30 @@ def _pictures(workspace: Workspace, lineage: Lineage, notes: list[Finding]) -> I
                 what = f"{file.path} has {len(content) / 1e6:.1f} MB, too much for a page"
                 notes.append(Finding("warning", what, "", "dvc plots show"))
                 continue
-            yield Picture(file.path, file.md5, kind, content)
+            yield Picture(file.path, file.md5, _kind(file), content)
 
 
-def _files(workspace: Workspace, out: FileRef) -> list[FileRef]:
-    if out.is_folder:
-        return sorted(workspace.storage.files(out), key=lambda file: file.path)
-    return [out]
+def _kind(file: FileRef) -> str:
+    """The kind of picture that a browser takes the file for; empty: none."""
+    return PICTURES.get(PurePosixPath(file.path).suffix.lower(), "")
+
+
+def _reported(workspace: Workspace, lineage: Lineage, commit: Commit | None, notes: list[Finding]) -> Iterator[FileRef]:
+    """The files that metrics and plots of dvc.yaml name, in a stage's output or beside it, or of which they are all."""
+    for out in (out for stage in lineage.stages for out in stage.outs):
+        if not (named := [path for path in lineage.reports if out.overlaps(path)]):
+            continue
+        try:
+            files = _files(workspace, out, commit)
+        except DovetailError as error:
+            notes.append(Finding("warning", error.message, "", error.next_command))
+            continue
+        yield from (file for file in files if any(is_in(file.path, path) for path in named))
+    yield from lineage.evidence
+
+
+def _files(workspace: Workspace, out: FileRef, commit: Commit | None) -> list[FileRef]:
+    if not out.is_folder:
+        return [out]
+    files = workspace.at(commit).listing(out) if commit else workspace.storage.files(out)
+    return sorted(files, key=lambda file: file.path)

@@ -153,7 +153,7 @@ def _commands(plan: RetrainPlan, place: Worktree, added: Sequence[str]) -> tuple
     if plan.raw.stage and (lost := _lost(plan, names)):
         raise UserError(
             f"{plan.raw.stage.name} cannot be removed from the pipeline without {', '.join(lost)}",
-            f"version what it reads yourself: dvc add {plan.raw.owner}",
+            f"version what it reads yourself: dvc add {shlex.quote(plan.raw.owner)}",
         )
     shown = (model.path, *model.beside)
     wanted = list(dict.fromkeys(stage for path, stage in makers.items() if any(is_in(file, path) for file in shown)))

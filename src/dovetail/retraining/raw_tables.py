@@ -56,7 +56,7 @@ def choose_table(tables: Sequence[RawTable], into: str | None, model: str) -> Ra
     if table.origin:
         raise UserError(
             f"{table.ref.path} is imported from {table.origin}: rows added here would be lost with the next update",
-            f"add them at the source, then: dvc update {table.owner}.dvc",
+            f"add them at the source, then: dvc update {shlex.quote(table.owner)}.dvc",
         )
     if is_sheet(table.ref.path):
         what = f"{table.ref.path} is a workbook, to which no rows can be added without losing its layout"
@@ -65,7 +65,7 @@ def choose_table(tables: Sequence[RawTable], into: str | None, model: str) -> Ra
 
 
 def _kept_anew(table: RawTable) -> str:
-    return f"dvc add {table.owner} && dvc repro" if table.keeper == DVC else "dvc repro"
+    return f"dvc add {shlex.quote(table.owner)} && dvc repro" if table.keeper == DVC else "dvc repro"
 
 
 def raw_tables(tree: Revision, lineage: Lineage) -> list[RawTable]:

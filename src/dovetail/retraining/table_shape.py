@@ -18,7 +18,7 @@ from dovetail.values.reading import USUAL, Reading, is_utf8
 from dovetail.values.sheets import read_sheet
 from dovetail.values.tables import KIND_OF, format_of, is_sheet, is_table, open_table
 
-PARQUET, DELIMITERS, JSON_LINES = (".parquet", ".pq"), {".csv": ",", ".tsv": "\t"}, (".jsonl", ".ndjson")
+PARQUET, DELIMITERS = (".parquet", ".pq"), {".csv": ",", ".tsv": "\t"}
 ARROW = (".arrow", ".feather")
 TYPED = (*PARQUET, *ARROW)
 _NO_VALUE = pa.array(pyarrow.csv.ConvertOptions().null_values, pa.string())

@@ -123,8 +123,8 @@ def _chosen(workspace: Workspace, request: InitRequest) -> tuple[str, str]:
         reasons = "; ".join(f"{path}: {look.problem}" for path, look in looks.items())
         raise UserError(f"no output of a stage can be registered: {reasons}", looks[candidates[0]].remedy)
     there = f"several files may be models: {', '.join(found)}" if found else "no output of a stage looks like a model"
-    example = found[0] if found else "PATH"
-    raise UserError(there, f"dovetail init {request.model or _name(example, workspace.root)} --path {example}")
+    name, example = (_name(found[0], workspace.root), workspace.typed(found[0])) if found else ("NAME", "PATH")
+    raise UserError(there, f"dovetail init {request.model or name} --path {example}")
 
 
 def _models(workspace: Workspace) -> Iterator[str]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from dovetail.values.lineage import FileRef
+from dovetail.values.short import SHORT
 
 _MOST = 6  # lines of a list
 _EVENTS = 5
-_SHORT = 8  # characters of a digest or a commit that people compare
 _LONGEST = 80  # characters of a name or a sentence of somebody else's
 _COMMAND = 300  # characters of a command
 _BASELINE = "baseline."
@@ -125,7 +125,7 @@ def rows_said(text: str) -> dict[str, int]:
 
 def rows_of(ref: FileRef, said: Mapping[str, int]) -> int | None:
     """Those that `rows_said` has of a file."""
-    return said.get(ref.md5[:_SHORT])
+    return said.get(ref.md5[:SHORT])
 
 
 def _parts(facts: Facts, most: int) -> Iterator[str]:
@@ -198,7 +198,7 @@ def _gates(gates: Sequence[GateFact], most: int) -> str:
 
 def _data(one: DataFact) -> str:
     rows = [] if one.rows is None else [f"{one.rows:,} rows"]
-    return ", ".join([f"{_code(one.ref.path)} {_inline(one.role)}", *rows, f"md5 {_code(one.ref.md5[:_SHORT])}"])
+    return ", ".join([f"{_code(one.ref.path)} {_inline(one.role)}", *rows, f"md5 {_code(one.ref.md5[:SHORT])}"])
 
 
 def _story(facts: Facts, most: int) -> Iterator[str]:
@@ -206,7 +206,7 @@ def _story(facts: Facts, most: int) -> Iterator[str]:
         yield f"**Experiment** {_inline(facts.experiment)}"
     if facts.commit:
         by = f", by {_inline(facts.commit.author)}" if facts.commit.author else ""
-        yield f"**Commit** `{facts.commit.sha[:_SHORT]}` {_inline(facts.commit.summary)}{by}"
+        yield f"**Commit** `{facts.commit.sha[:SHORT]}` {_inline(facts.commit.summary)}{by}"
     elif not facts.experiment:
         yield "**No commit** is known to hold it yet: `git commit`, then `dovetail sync`"
     if len(facts.events) > most:

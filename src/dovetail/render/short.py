@@ -1,0 +1,3 @@
+"""How digests and commits are shortened."""
+
+SHORT = 8  # characters that people compare
