@@ -86,6 +86,10 @@ def test_code_of_a_submodule_is_kept_by_git(with_submodule):
     assert [one["what"] for one in problems if "neither git nor DVC" in one["what"]] == []
     assert project.json("promote", "m")["promoted"]
     assert project.json("reproduce", "m")["verdict"] == "identical"
+    project.write("lib/scale.py", "FACTOR = 2\n")
+    project.write("data.csv", "a,b\n1,3\n")
+    project.run("dvc", "add", "-q", "data.csv")
+    project.run("dovetail", "repro", "train", "--workers", "2")  # not in a copy, in which the submodule is empty
     shutil.rmtree(project.root / "lib")
     project.run("git", "submodule", "deinit", "-q", "-f", "lib")
     said = project.run("dovetail", "reproduce", "m", code=None)

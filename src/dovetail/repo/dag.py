@@ -237,10 +237,12 @@ class Dag:
 
     @cached_property
     def _known(self) -> frozenset[str]:
-        """The files that git keeps, or would add, and their folders."""
+        """The files that git keeps, or would add, and their folders; of submodules copies have none."""
         asked = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", ".")
         listed = git_command.plumb(self._dvc.root, asked, {})
-        files = [Path(name) for name in os.fsdecode(listed).split("\0")]
+        entries = os.fsdecode(git_command.plumb(self._dvc.root, ("ls-files", "-z", "--stage", "."), {})).split("\0")
+        submodules = {entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")}
+        files = [Path(name) for name in os.fsdecode(listed).split("\0") if name not in submodules]
         return frozenset(path.as_posix() for file in files for path in (file, *file.parents))
 
     def _can_be_sent(self, step: Step) -> bool:
