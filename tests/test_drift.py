@@ -1,6 +1,9 @@
 """What is the same does not alarm, what has moved does, and no column breaks the comparison."""
 
 import math
+import tracemalloc
+from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -8,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dovetail.monitoring import statistics
+from dovetail.monitoring import charts, performance, statistics
 from dovetail.monitoring.column_pair import pair
 from dovetail.monitoring.drift import ALPHA, compare
 
@@ -112,6 +115,35 @@ def test_numbers_that_came_as_text_are_numbers_and_whole_ones_categories_alike()
         assert column.psi == pytest.approx(0)
 
 
+def test_decimals_are_numbers():
+    reference = {"price": pd.Series([Decimal("1.50"), Decimal("2.25"), None, Decimal("NaN")] * 100)}
+    for served in (
+        [1.5, 2.25, None, math.nan],
+        ["1.5", "2.250", None, None],
+        [Decimal("1.5"), Decimal("2.25"), None, None],
+    ):
+        (column,) = compared(reference, {"price": pd.Series(served * 100)}).values()
+        assert (column.kind, column.p, column.psi, column.drifted) == ("number", 1, 0, False)
+
+
+def test_one_long_text_takes_no_more_memory_than_its_own():
+    texts = pd.Series(["x" * 20_000, *map(str, range(20_000))], dtype=object)
+    tracemalloc.start()
+    try:
+        assert pair("t", texts, texts).served.counts["x" * 20_000] == 1
+        found = performance.compare("accuracy", (texts, texts), (texts, texts), 100)
+        assert (found.served.value, found.drifted) == (1, False)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_days_at_the_end_of_the_calendar_have_a_chart(year):
+    days = pd.Series([date(year, 12, 31) if year > 1 else date(1, 1, 1)] * 200 + [date(2026, 1, 1)], dtype=object)
+    assert charts.column(pair("until", days, days)).count("<rect") > 1
+
+
 def test_a_number_that_was_rounded_on_its_way_is_the_same_number():
     few = np.array([-0.044641636506989144, 0.05068011873981862, 0.1])
     reference = {"few": pd.Series(np.tile(few, 100)), "one": pd.Series([0.1] * 300)}
@@ -122,7 +154,8 @@ def test_a_number_that_was_rounded_on_its_way_is_the_same_number():
 
 
 ODD = st.sampled_from(
-    [0, 1, -1, 2**70, -(2**70), 1e308, -1e308, 5e-324, math.nan, math.inf, -math.inf, None, True, False, "", "x", "1",
+    [Decimal("1.50"), Decimal("sNaN"), date.max, date.min, 0, 1, -1, 2**70, -(2**70),
+     1e308, -1e308, 5e-324, math.nan, math.inf, -math.inf, None, True, False, "", "x", "1",
      "2026-01-01", pd.Timestamp("2026-01-01"), pd.Timestamp.max, pd.NaT, pd.NA, b"\\xff", [1], {"a": 1}]
 )  # fmt: skip
 

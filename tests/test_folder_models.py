@@ -4,12 +4,15 @@ import filecmp
 import json
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import templates
 from project import copy_of, set_aside
 from serving import Server
 
 from dovetail.models import trusted_loaders
+from dovetail.serving.log import served_rows
 
 TRUSTED = {trusted_loaders.TRUSTED: "mlflow.pyfunc.model"}
 TRAIN = """
@@ -134,3 +137,19 @@ def test_what_a_model_prints_is_no_part_of_an_answer(written):
     written.run("dvc", "repro", "-q", **TRUSTED)
     written.commit("it prints")
     assert written.json("promote", "m", **TRUSTED)["promoted"]
+
+
+@pytest.mark.slow
+def test_what_a_model_answers_as_a_series_is_kept_as_values(written):
+    written.replace("train.py", '({True: "b", False: "a"}).to_numpy()', '({True: "b", False: "a"})')
+    written.run("dvc", "repro", "-q", "judge", **TRUSTED)
+    written.commit("a model that answers with a Series")
+    (done,) = written.json("register", **TRUSTED)
+    with Server(written, ref=f"m/{done['version']}", **TRUSTED) as server:
+        assert server.predict(ROWS).json == {"predictions": [{"u": "a"}, {"u": "b"}]}  # as MLflow's server
+        assert server.end() == 0
+    assert served_rows.read(written.root / "monitoring/m")["prediction"].to_pylist() == ["a", "b"]
+    pq.write_table(pa.table({"u": [1, 6, 2], "v": [2, 2, 2]}), written.root / "rows.parquet")
+    asked = ["predict", f"m/{done['version']}", "--data", "rows.parquet", "--out", "scored"]
+    written.run("dovetail", *asked, **TRUSTED)
+    assert pq.read_table(written.root / "scored")["prediction"].to_pylist() == ["a", "b", "a"]

@@ -1,5 +1,6 @@
 """`dovetail monitor` on real repositories: what was served beside what the version was trained and tested on."""
 
+import gzip
 import json
 import shutil
 import signal
@@ -18,7 +19,7 @@ from project import BIN, facts
 
 from dovetail.errors import MissingFile, StoreError, UnknownReference, UserError
 from dovetail.monitoring import assessment, baseline, observed_rows, performance
-from dovetail.monitoring.column_pair import pair
+from dovetail.monitoring.column_pair import is_text, pair
 from dovetail.monitoring.monitor import MonitorRequest, moment, monitor
 from dovetail.monitoring.page import page
 from dovetail.promotion.comparison import Interval
@@ -206,6 +207,10 @@ def test_watching_outlives_a_store_that_is_away(judged):
         ("90m", datetime(2026, 3, 1, 10, 30, tzinfo=UTC)),
         ("2026-02-01", datetime(2026, 2, 1, tzinfo=UTC)),
         ("2026-02-01T06:00+02:00", datetime(2026, 2, 1, 4, tzinfo=UTC)),
+        ("999999d", datetime(1926, 3, 26, 12, tzinfo=UTC)),
+        ("0001-01-01", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("0001-01-01T00:00+02:00", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("9999-12-31T23:59-02:00", datetime(9999, 12, 1, tzinfo=UTC)),
     ],
 )
 def test_a_time_is_ago_or_iso(text, time):
@@ -363,3 +368,30 @@ def test_blank_lines_of_a_file_of_one_column_are_rows_as_predict_has_them(tmp_pa
     (tmp_path / "two.csv").write_text("u,v\n1,2\n\n3,4\n")
     found = {name: observed_rows.batch(tmp_path / name, None, ["u"]) for name in ("one.csv", "two.csv")}
     assert [(one.rows, len(one.table)) for one in found.values()] == [(3, 3), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("u,v\n1,2\n3,4,\n", "row 1: expected 2 values, as the header has, got 3 values"),
+        ("u,v\n9,1,2\n8,3,4\n", "row 0: expected 2 values"),
+        ("u,v\n1\n3,4\n", "row 0: expected 2 values, as the header has, got 1 value"),
+    ],
+)
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz"])
+def test_a_row_of_csv_that_is_not_as_long_as_the_header_is_refused(tmp_path, name, text, said):
+    content = gzip.compress(text.encode()) if name.endswith(".gz") else text.encode()
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(MissingFile, match=rf"{name} cannot be read: {said}"):
+        observed_rows.batch(tmp_path / name, None, ["u", "v"])
+
+
+def test_text_in_csv_is_text_where_the_training_data_has_it(tmp_path):
+    codes, words, flags = ["007", "042"] * 150, ["True", "1e5"] * 150, [True, False] * 150
+    trained = pd.DataFrame({"code": codes, "word": words, "flag": flags})
+    trained.to_csv(tmp_path / "rows.csv", index=False)
+    texts = [name for name in trained.columns if is_text(trained[name])]
+    seen = observed_rows.batch(tmp_path / "rows.csv", None, list(trained.columns), texts)
+    for name in trained.columns:
+        found = pair(name, trained[name], seen.table[f"input.{name}"].to_pandas())
+        assert found.served.counts == found.reference.counts

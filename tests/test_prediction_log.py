@@ -1,6 +1,7 @@
 """What is served is remembered behind the answer, whole files at a time, whatever ends the process that writes."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from dovetail.serving.log import delta, merge, rows, segments, served_rows
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 from dovetail.serving.log.segments import Segment
+from dovetail.values.age import age
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -101,7 +103,7 @@ def test_only_files_of_the_window_are_opened(folder):
     window = {"since": NOON + timedelta(minutes=1), "until": NOON + timedelta(minutes=61)}
     assert served_rows.read(folder, **window)["request_id"].to_pylist() == ["r1"]
     assert served_rows.count(folder, served_rows.Window(**window)) == 1
-    with pytest.raises(pa.ArrowInvalid):
+    with pytest.raises(OSError, match="Parquet magic bytes"):
         served_rows.read(folder)
 
 
@@ -405,6 +407,68 @@ def test_rows_whose_types_a_delta_table_does_not_have_go_to_another_one(folder):
     assert sorted(path.name for path in (folder / "predictions.delta").glob("v*")) == ["v1", "v1-1", "v1-2"]
     table = served_rows.read(folder).sort_by("request_id")
     assert table["input.x"].to_pylist() == ["1", "1.5", "text", "2"]
+
+
+def test_a_delta_table_with_times_without_a_zone_is_tidied_as_any_other(folder):
+    now = datetime.now(UTC)
+    for number, ago in enumerate((95, 95, 1, 1, 1)):
+        day = datetime(2026, 3, 1 + number)  # noqa: DTZ001  (as models get them)
+        table, _ = rows.predictions([one(f"r{number}", at=now - timedelta(days=ago), day=[day])], frozenset())
+        delta.Tables(folder).append("predictions", "v1", table, ("ab", number + 1))
+    delta.Tables(folder).tidy(timedelta(days=90), thoroughly=True)
+    assert sorted(served_rows.read(folder)["input.day"].to_pylist()) == [datetime(2026, 3, d) for d in (3, 4, 5)]  # noqa: DTZ001
+    ((file, _),) = delta.files(folder, "predictions")
+    assert file.rows == 3
+    assert list((folder / "predictions.delta/v1/_delta_log").glob("*.checkpoint.parquet"))
+
+
+@pytest.mark.parametrize("as_delta", [False, True])
+def test_predictions_that_came_as_a_table_are_kept_as_values(folder, as_delta):
+    old = rows.predictions([one("r0", answer=1.0)], frozenset())[0]
+    old = old.set_column(old.column_names.index("prediction"), "prediction", pa.array([{"0": 1.0}]))  # of before
+    if as_delta:
+        delta.Tables(folder).append("predictions", "v1", old, ("ab", 1))
+    else:
+        merge.write(folder / "predictions", Segment("ab", "v1", 1, 1, NOON, NOON), old)
+    log = PredictionLog(folder, flush_seconds=600, as_delta=as_delta)
+    log.served(one("r1", answer={"0": 1.5}))
+    log.served(one("r2", answer={"label": 2.5}))
+    log.served(Served("r3", NOON.timestamp(), 1, "predict_proba", {"x": [1.5]}, b'[{"no": 0.25, "yes": 0.75}]'))
+    log.close()
+    assert (log.dropped, log.problem) == (0, None)
+    table = served_rows.read(folder).sort_by("request_id")
+    assert table["prediction"].to_pylist() == [1.0, 1.5, 2.5, None]
+    assert table["probabilities"].to_pylist()[-1] == [0.25, 0.75]
+
+
+def test_a_broken_file_is_named(folder):
+    merge.write(folder / "predictions", Segment("ab", "v1", 1, 1, NOON, NOON), pa.table({"x": [1]}))
+    (broken,) = (folder / "predictions").glob("*.parquet")
+    for content in (b"not Parquet", broken.read_bytes()[:-9] + b"X" * 5 + b"PAR1"):
+        broken.write_bytes(content)
+        for ask in (served_rows.read, lambda folder: served_rows.count(folder, served_rows.Window())):
+            with pytest.raises(OSError, match=re.escape(str(broken))):
+                ask(folder)
+
+
+@pytest.mark.parametrize("since", [datetime.min.replace(tzinfo=UTC), NOON - timedelta(days=400_000)])
+def test_a_window_may_begin_with_the_calendar(opened, folder, since):
+    opened.served(one("r1"))
+    opened.labelled("r1", ["b"], NOON.timestamp())
+    opened.close()
+    assert served_rows.read(folder, since=since)["label"].to_pylist() == ["b"]
+
+
+@pytest.mark.parametrize("said", ["999999d", "999999w"])
+def test_an_age_beyond_the_calendar_keeps_everything_and_hinders_no_merging(folder, said):
+    for number in (1, 2):
+        part = Segment("ab", "v1", number, number, NOON, NOON)
+        merge.write(folder / "predictions", part, rows.predictions([one(f"r{number}")], frozenset())[0])
+    log = PredictionLog(folder, flush_seconds=600, keep=age(said))
+    log.served(one("r3"))
+    log.close()
+    assert "ab" in merged_by(folder)
+    assert len(served_rows.read(folder)) == 3
 
 
 @pytest.mark.slow

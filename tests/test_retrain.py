@@ -376,6 +376,15 @@ def test_a_label_that_is_no_class_of_the_model_is_set_aside(fed, classes, added)
         assert (answer["rows"]["added"], answer["set_aside"]) == (len(added), 4 - len(added))
 
 
+def test_a_log_with_a_broken_file_is_said_to_be_so(fed):
+    (broken,) = (fed.root / "monitoring/m/predictions").glob("*.parquet")
+    broken.write_bytes(b"not Parquet")
+    with pytest.raises(
+        MissingFile, match=rf"prediction log .* cannot be read: {broken}: Parquet magic bytes not found"
+    ):
+        ask(fed)
+
+
 def test_feedback_that_cannot_be_brought_back_is_refused(fed):
     fed.replace("dvc.yaml", "columns: {x: a, y: b}, label: y", "label: b")
     fed.commit("no names")
@@ -393,6 +402,8 @@ def test_feedback_that_cannot_be_brought_back_is_refused(fed):
         ("a,b\n", "holds no rows"),
         ("a\n1\n", "lacks columns: b; data.csv has a, b"),
         ("a,b,c\n1,2,3\n", "unknown there: c"),
+        ("a,b\n9,1,2\n8,3,4\n", "cannot be read as a table: CSV parse error: .*Expected 2 columns, got 3"),
+        ("a,b\n1,2\n3\n", "cannot be read as a table: CSV parse error: .*Expected 2 columns, got 1"),
         ("a,b\nred,2\n", "column a does not fit data.csv, which holds int64 there: .*red"),
         ("a,b\n1,2\n3,\n", "row 2 has no b, which is the label"),
     ],

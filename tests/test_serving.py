@@ -120,6 +120,8 @@ SHORT = {"dataframe_split": {"columns": [*COLUMNS, "z"], "data": [[*ROWS[0], 1],
 TWICE = {"dataframe_split": {"columns": ["size", *COLUMNS], "data": [[1, *ROWS[0]]]}}
 DIFFERENT = {  # what MLflow's server answers, then ours: docs/serving.md says why
     "a short row": (SHORT, {}, 200, 422),
+    "a short row in csv": (b"count,color,fresh,size\n3,red,True,9.5\n3,red,True\n", CSV, 200, 422),
+    "a long row in csv": (b"size,count,color,fresh\n1,9.5,3,red,True\n", CSV, 200, 422),
     "a known column twice in csv": (b"size,size,count,color,fresh\n9.5,1,3,red,True\n", CSV, 200, 422),
     "a known column twice": (TWICE, {}, 400, 422),
     "parquet of packed text": (arrow(color=pa.array(["red", None]).dictionary_encode()), PARQUET, 400, 200),

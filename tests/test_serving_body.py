@@ -173,6 +173,55 @@ def test_rows_of_csv_are_counted_however_they_end(end):
         read(f"a{end}{f'1{end}' * 5000}1".encode(), CSV, only("double"), 10)
 
 
+TWO = Signature.of({"inputs": [{"name": name, "type": "double"} for name in "ab"]}, ["predict"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2,\n3,4,\n", "row 0: expected 2 values, as the header has, got 3 values"),
+        ("a,b\n9,1,2\n8,3,4\n", "row 0: expected 2 values, as the header has, got 3 values"),
+        ("a,b\n1\n3,4\n", "row 0: expected 2 values, as the header has, got 1 value"),
+        ("a,b\n1,2\n\n3\n", "row 1: expected 2 values, as the header has, got 1 value"),
+        ('a,b\r"1",2\r"3,4"\r', "row 1: expected 2 values, as the header has, got 1 value"),
+        ('a,b\n1,2\n""', "row 1: expected 2 values, as the header has, got 1 value"),
+        ("a,b,\n1,2\n", "row 0: expected 3 values, as the header has, got 2 values"),
+        ("a\n1,\n", "row 0: expected 1 values, as the header has, got 2 values"),
+    ],
+)
+def test_a_row_of_csv_that_is_not_as_long_as_the_header_is_refused(text, said):
+    signature = TWO if ",b" in text else only("double")
+    with pytest.raises(Refused, match=said) as caught:
+        read(text.encode(), CSV, signature, 10)
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b\n1,2\n3,4", "\ufeffb,a\r\n2,1\r\n4,3\r\n", 'n,a,b\r"x,\r\r""y",1,2\r \r\r"5"" of",3,4\r']
+)
+def test_rows_of_csv_that_are_as_long_as_the_header_are_read(text):
+    assert read(text.encode(), CSV, TWO, 10).columns == {"a": [1, 3], "b": [2, 4]}
+
+
+def test_a_long_text_of_csv_is_read():
+    text = "x" * 1_000_000 + '"y"'
+    assert read(f'"a"\n{text}\n'.encode(), CSV, only("string"), 10).columns == {"a": [text]}
+
+
+@pytest.mark.parametrize("type_", ["double", "float"])
+def test_whole_numbers_are_of_the_type_of_their_column(type_):
+    for kind, body in (
+        (JSON, b'{"inputs": {"a": [5, null, 2.5]}}'),
+        (JSON, b'{"inputs": {"a": [5, 6]}}'),
+        (CSV, b"a\n5\n6\n"),
+    ):
+        values = read(body, kind, only(type_), 10).columns["a"]
+        assert {type(value) for value in values} <= {float, type(None)}
+        assert values[0] == 5
+    with pytest.raises(Refused, match="column 'a', row 1: expected a number"):
+        read(b'{"inputs": {"a": [NaN, 1' + b"0" * 400 + b"]}}", JSON, only(type_), 10)
+
+
 @pytest.mark.parametrize(
     "said", ["yesterday", "2026-W01-1", "20260102", "2026-01-02T03", "0001-01-01T00:00+01:00", 5, 1.5, True]
 )

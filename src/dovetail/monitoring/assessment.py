@@ -9,10 +9,10 @@ from dovetail.monitoring import drift, performance
 from dovetail.monitoring.baseline import MOST_ROWS, Baseline, TestPredictions
 from dovetail.monitoring.column_pair import ColumnPair, pair
 from dovetail.monitoring.drift import ColumnDrift
-from dovetail.monitoring.observed_rows import METHOD, PREDICTION, Observed
+from dovetail.monitoring.observed_rows import METHOD, Observed
 from dovetail.monitoring.performance import MetricDrift
 from dovetail.promotion.trial import likeliest
-from dovetail.serving.log.rows import INPUT
+from dovetail.serving.log.rows import INPUT, PREDICTION
 from dovetail.serving.log.sampling import draw
 from dovetail.serving.log.served_rows import LABEL
 

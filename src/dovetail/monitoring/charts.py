@@ -17,6 +17,7 @@ _LINE = 24  # height of a category
 _LABEL = 112  # width of a category's name, at most
 _LETTERS = 16  # that fit in it
 _LARGEST = 1e307  # of a scale: its length has to be a number
+_FIRST, _LAST = (time.replace(tzinfo=UTC).timestamp() for time in (datetime.min, datetime(9999, 12, 31)))  # noqa: DTZ001,DTZ901
 _TAILS = 0.005  # of the values lie beyond each end of the scale; they are counted in the outermost bars
 
 
@@ -91,7 +92,7 @@ def _shares(values: Array, edges: Array) -> Array:
 
 def _tick(pair: ColumnPair, value: float) -> str:
     if pair.kind == DATE:
-        date = datetime.fromtimestamp(value, UTC)
+        date = datetime.fromtimestamp(min(max(value, _FIRST), _LAST), UTC)
         return f"{date.day} {date:%b %Y}"
     return f"{value:.4g}"
 

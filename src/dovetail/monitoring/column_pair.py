@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -59,7 +60,7 @@ def pair(name: str, reference: Any, served: Any) -> ColumnPair:
         other = replace(other, values=aligned(one.values, other.values))
     elif one.counts.keys() and one.counts.keys() <= set(_BOOLEANS.values()):  # served as numbers where some are missing
         truths = [_BOOLEANS.get(value, value) for value in other.values.tolist()]
-        other = replace(other, values=np.asarray(truths, dtype=str))
+        other = replace(other, values=_texts(truths))
     return ColumnPair(name, kind, one, other)
 
 
@@ -91,19 +92,30 @@ def kind_of(values: Any) -> str:
     if pd.api.types.is_numeric_dtype(values.dtype):
         return NUMBER
     present = [value for value in values.array if not _is_missing(value)]
-    if present and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present):
-        return NUMBER  # integers beyond 64 bits are objects
+    if present and all(isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) for value in present):
+        return NUMBER  # integers beyond 64 bits and decimals are objects
     return DATE if present and all(isinstance(value, date) for value in present) else CATEGORY
+
+
+def is_text(values: Any) -> bool:
+    """Whether all that is there is text, so that 007 is three letters."""
+    present = [value for value in values.array if not _is_missing(value)]
+    return bool(present) and all(isinstance(value, str) for value in present)
 
 
 def sample(values: Any, kind: str) -> Sample:
     """The values of a pandas.Series as values of that kind."""
     if kind == CATEGORY:
         present = [text(value) for value in values.array if not _is_missing(value)]
-        return Sample(np.asarray(present, dtype=str), len(values) - len(present))
+        return Sample(_texts(present), len(values) - len(present))
     found = _seconds(values) if kind == DATE else numbers(values)
     finite = found[np.isfinite(found)]
     return Sample(finite, len(found) - len(finite))
+
+
+def _texts(values: list[str]) -> Array:
+    """As objects: as text each would take as much memory as the longest."""
+    return np.array(values, dtype=object)
 
 
 def text(value: Any) -> str:
@@ -146,6 +158,8 @@ def _seconds(values: Any) -> Array:
 def _is_missing(value: Any) -> bool:
     import pandas as pd
 
+    if isinstance(value, Decimal):
+        return not value.is_finite()
     is_number = isinstance(value, (float, np.floating))
     return value is None or value is pd.NA or value is pd.NaT or (is_number and not bool(np.isfinite(value)))
 

@@ -11,6 +11,7 @@ from typing import Any
 from dovetail.errors import DataUnavailable, MissingFile, StoreError, UnknownReference, UserError
 from dovetail.monitoring.assessment import DRIFT, Assessment, assess
 from dovetail.monitoring.baseline import Baseline, baseline
+from dovetail.monitoring.column_pair import is_text
 from dovetail.monitoring.drift import ColumnDrift
 from dovetail.monitoring.observed_rows import batch, logged
 from dovetail.monitoring.page import page
@@ -34,6 +35,7 @@ from dovetail.values.tag_keys import Monitoring
 
 PAGE, BATCH_PAGE = "monitor.html", "batch.html"  # in the run
 BATCH = "batch/"  # before the metrics of batches
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 1, tzinfo=UTC)  # beyond them nothing was answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,9 @@ def monitor(
             with _log_of(tracking.root, subject.model) as folder:
                 seen = logged(folder, Window(since, version=version), inputs)  # a server's clock may be ahead
         else:
-            since, seen = now, batch(request.data, observed, inputs)
+            table = compared_with.trained.table
+            texts = [name for name in inputs if is_text(table[name])]
+            since, seen = now, batch(request.data, observed, inputs, texts)
         found = assess(compared_with, seen, request.min_rows)
         answer = _answer(observed, compared_with, found, (since, now), request.data)
         html = page(answer.as_json(), found.pairs)
@@ -193,7 +197,7 @@ def moment(text: str, now: datetime) -> datetime:
         time = datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise UserError(f"--since {text!r} is no time", "--since 7d, 12h, 2026-03-01 or 2026-03-01T12:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return min(max(time if time.tzinfo else time.replace(tzinfo=UTC), _FIRST), _LAST)
 
 
 def _check_logged(root: Path, model: str) -> None:

@@ -1,26 +1,30 @@
 """The rows that a version is looked at by: those that it answered as a server, from the log, or those of a batch."""
 
+import csv
+import gzip
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import MissingFile, UserError, one_line
 from dovetail.monitoring.baseline import MOST_ROWS
 from dovetail.serving.batch.parts import Part, parts
 from dovetail.serving.log import rows, served_rows
 from dovetail.serving.log.location import Place
-from dovetail.serving.log.rows import INPUT
+from dovetail.serving.log.rows import INPUT, PREDICTION
 from dovetail.serving.log.sampling import draw
 from dovetail.serving.log.served_rows import LABEL, Window
+from dovetail.serving.protocol.csv_body import check_lengths, csv_rows
+from dovetail.serving.protocol.refused import Refused
 from dovetail.tracking.monitoring_runs import MonitoredVersion
 from dovetail.values.scored import Scored
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PREDICTION, METHOD = "prediction", "method"
+METHOD = "method"
 _CSV_ROWS = 100_000  # read at a time
 
 
@@ -57,8 +61,11 @@ def logged(folder: Place, window: Window, inputs: Sequence[str]) -> Observed:
     )
 
 
-def batch(data: Path, observed: MonitoredVersion, inputs: Sequence[str]) -> Observed:
+def batch(data: Path, observed: MonitoredVersion, inputs: Sequence[str], texts: Collection[str] = ()) -> Observed:
     """The rows of a folder of parts, or of one, scored by the version or not yet.
+
+    CSV does not say which columns are text: `texts` are, where 007 is no number, as `predict` reads what the model
+    takes as text.
 
     Raises:
         UserError: when another version scored one.
@@ -70,12 +77,12 @@ def batch(data: Path, observed: MonitoredVersion, inputs: Sequence[str]) -> Obse
     count, tables, scored = 0, [], set()
     for part in found:
         said = _scored_by(data, part, observed)
-        count += _count(part)
+        count += _count(part, texts)
         scored |= {part.name} if said else set()
     for part in found:
         named = {name: INPUT + name for name in inputs} | ({PREDICTION: PREDICTION} if part.name in scored else {})
         tables.append((part, named))
-    drawn = list(draw(_tables(tables), count, MOST_ROWS))
+    drawn = list(draw(_tables(tables, texts), count, MOST_ROWS))
     empty = pa.table({LABEL: pa.nulls(0), PREDICTION: pa.nulls(0)})
     return Observed(count, rows.union(drawn), empty, f"not in {data}" if count else f"{data} has no rows")
 
@@ -104,20 +111,34 @@ def _scored_by(data: Path, part: Part, observed: MonitoredVersion) -> Scored | N
     return said
 
 
-def _count(part: Part) -> int:
+def _count(part: Part, texts: Collection[str]) -> int:
+    """The rows of a part; of CSV each of them is found to be as long as the header.
+
+    Raises:
+        MissingFile: when one is not, or the part cannot be read.
+    """
     import pyarrow.parquet as pq
 
     if not part.is_csv:
         return int(pq.read_metadata(part.path).num_rows)
-    return sum(len(table) for table in _pieces(part, {}))
+    opening: Any = gzip.open if part.path.suffix.lower() == ".gz" else open
+    try:
+        with opening(part.path, "rt", encoding="utf-8-sig", newline="") as lines:
+            rows_of_text = csv_rows(lines)
+            check_lengths(rows_of_text, len(next(rows_of_text, [])))
+    except Refused as error:
+        raise _unreadable(part, error.message) from error
+    except (OSError, EOFError, ValueError, csv.Error) as error:
+        raise _unreadable(part, error) from error
+    return sum(len(table) for table in _pieces(part, {}, texts))
 
 
-def _tables(found: Sequence[tuple[Part, dict[str, str]]]) -> Iterator["pa.Table"]:
+def _tables(found: Sequence[tuple[Part, dict[str, str]]], texts: Collection[str]) -> Iterator["pa.Table"]:
     for part, named in found:
-        yield from _pieces(part, named)
+        yield from _pieces(part, named, texts)
 
 
-def _pieces(part: Part, named: dict[str, str]) -> Iterator["pa.Table"]:
+def _pieces(part: Part, named: dict[str, str], texts: Collection[str]) -> Iterator["pa.Table"]:
     """The part piece by piece: the columns that are named, those that it has, under their new names.
 
     Raises:
@@ -126,7 +147,7 @@ def _pieces(part: Part, named: dict[str, str]) -> Iterator["pa.Table"]:
     import pyarrow as pa
 
     try:
-        for table in _csv(part) if part.is_csv else _parquet(part, named):
+        for table in _csv(part, texts) if part.is_csv else _parquet(part, named):
             there = [name for name in named if name in table.column_names]
             # Of no columns a table has no rows.
             chosen = table.select(there) if there else table.select(table.column_names[:1])
@@ -145,17 +166,18 @@ def _parquet(part: Part, named: dict[str, str]) -> Iterator["pa.Table"]:
             yield file.read_row_group(group, columns=wanted)
 
 
-def _csv(part: Part) -> Iterator["pa.Table"]:
+def _csv(part: Part, texts: Collection[str]) -> Iterator["pa.Table"]:
     import pandas as pd
     import pyarrow as pa
 
     is_one = len(pd.read_csv(part.path, nrows=0).columns) == 1  # a blank line is a row there, as `predict` has it
-    with pd.read_csv(part.path, chunksize=_CSV_ROWS, skip_blank_lines=not is_one) as pieces:
+    kinds = dict.fromkeys(texts, str)
+    with pd.read_csv(part.path, chunksize=_CSV_ROWS, skip_blank_lines=not is_one, dtype=kinds) as pieces:
         for piece in pieces:
             yield pa.Table.from_pandas(piece, preserve_index=False)
 
 
-def _unreadable(part: Part, error: Exception) -> MissingFile:
+def _unreadable(part: Part, error: Exception | str) -> MissingFile:
     return MissingFile(
         f"{part.path} cannot be read: {one_line(error)}", "repair it or take it away, then run the same command again"
     )

@@ -1,5 +1,6 @@
 """A version's metric on the served rows whose label is known, compared with that on its test set. Pure."""
 
+import hashlib
 import math
 import warnings
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from dovetail.promotion.comparison import Interval
 
 CONFIDENCE = 0.95
 _FEWEST = 2  # rows that a bootstrap takes
+_LONGEST = 200  # letters of a label
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +74,9 @@ def _interval(name: str, actual: Any, predicted: Any, min_rows: int) -> Interval
 
 
 def _texts(values: Any) -> Array:
-    return np.asarray([text(value) for value in values], dtype=str)
+    return np.asarray([_bounded(text(value)) for value in values], dtype=str)
+
+
+def _bounded(label: str) -> str:
+    """The label; of a long one a digest: as an array all labels take as much memory as the longest."""
+    return label if len(label) <= _LONGEST else hashlib.sha256(label.encode(errors="surrogatepass")).hexdigest()

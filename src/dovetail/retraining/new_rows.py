@@ -121,12 +121,13 @@ def from_log(folder: Place, target: Target, known: Collection[str]) -> NewRows |
         if not served_rows.is_there(folder):
             what = f"{folder} is not there: no served {target.model} has written a prediction log"
             raise MissingFile(what, f"dovetail serve {target.model}")
-        return _from_feedback(served_rows.read(folder), target, known)
-    except OSError as error:
+        log = served_rows.read(folder)
+    except (OSError, pa.ArrowException) as error:
         what = f"the prediction log {folder} cannot be read: {said(error)}"
         if isinstance(folder, S3Folder):
             raise DataUnavailable(what, "run the same command again once S3 answers") from error
         raise MissingFile(what, f"ls -l {folder}") from error
+    return _from_feedback(log, target, known)
 
 
 def _from_feedback(log: pa.Table, target: Target, known: Collection[str]) -> NewRows | None:

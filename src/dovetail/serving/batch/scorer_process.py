@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dovetail.errors import one_line
 from dovetail.serving.engine import frames
 from dovetail.serving.engine.model_process import ServedModel, import_libraries, load
+from dovetail.serving.protocol.answers import plain
 from dovetail.system import sandbox
 from dovetail.system.processes import silence
 
@@ -79,7 +80,7 @@ def _answers(model: ServedModel, methods: Sequence[str], rows: int, columns: Map
             raise ValueError(f"it has several outputs: {method} gives no answer a row")
         if len(said) != rows:
             raise ValueError(f"{len(said)} predictions for {rows} rows")
-        found[method] = pa.array(said, from_pandas=True)
+        found[method] = pa.array(plain(said, method), from_pandas=True)
     return pa.table(found)
 
 

@@ -25,7 +25,8 @@ _TRIES = 20  # of a commit, where others commit meanwhile
 _READERS_HOURS = 1  # that a file which was merged into another is kept for who reads it
 _LARGE, _SMALL = 32 << 20, 1 << 20  # bytes: files are not merged beyond the one, and always up to the other
 _FORGETTING, _MERGING = "DELETE", "OPTIMIZE"  # operations, as Delta names them
-_KNOWN_FEATURES = frozenset({"appendOnly", "invariants"})  # of a table; one with others is left to who made it so
+# Of a table; one with others is left to who made it so. A column of times without a zone sets the last one.
+_KNOWN_FEATURES = frozenset({"appendOnly", "invariants", "timestampNtz"})
 _LAST_WRITER_WITHOUT_FEATURES = 2  # version of the protocol
 
 

@@ -106,7 +106,10 @@ def _unfinished(folder: Path) -> set[str]:
     for kind in KINDS:
         there = segments.listed(folder / kind)
         found |= {segment.writer for segment in segments.covered(there)}
-        found |= {parts[0].writer for parts in segments.merges(segments.live(there), before=None)}
+        by_writer: dict[str, list[Segment]] = {}
+        for segment in segments.live(there):
+            by_writer.setdefault(segment.writer, []).append(segment)
+        found |= {writer for writer, its in by_writer.items() if segments.merges(its, before=None)}
     return found
 
 

@@ -8,11 +8,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from dovetail.serving.log.segments import moment
+from dovetail.serving.protocol.answers import plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 INPUT = "input."  # before the name of an input column
+PREDICTION = "prediction"
 _AT_ONCE = 200  # requests that are parsed before other threads get their turn
 _BREATH_SECONDS = 0.001
 
@@ -96,7 +98,8 @@ def common_schema(schemas: Sequence["pa.Schema"]) -> "pa.Schema":
     types: dict[str, Any] = {}
     for schema in schemas:
         for field in schema:
-            types[field.name] = _common(types.get(field.name, field.type), field.type)
+            kind = _unnamed(field)
+            types[field.name] = _common(types.get(field.name, kind), kind)
     return pa.schema(list(types.items()))
 
 
@@ -106,7 +109,7 @@ def conform(table: "pa.Table", schema: "pa.Schema") -> "pa.Table":
 
     return pa.table(
         [
-            _cast(table[field.name], field.type)
+            _cast(_without_name(table, field), field.type)
             if field.name in table.column_names
             else pa.nulls(len(table), field.type)
             for field in schema
@@ -123,6 +126,22 @@ def array(values: Any) -> "pa.Array":
         return pa.array(values)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
         return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _unnamed(field: "pa.Field") -> Any:
+    """The type of a column; of predictions that were logged as `{"0": 1.5}`, as once they were, that of 1.5."""
+    import pyarrow as pa
+
+    is_named = field.name == PREDICTION and pa.types.is_struct(field.type) and field.type.num_fields == 1
+    return field.type.field(0).type if is_named else field.type
+
+
+def _without_name(table: "pa.Table", wanted: "pa.Field") -> Any:
+    import pyarrow.compute as pc
+
+    field = table.schema.field(wanted.name)
+    is_plain = field.type == wanted.type or _unnamed(field) == field.type
+    return table[wanted.name] if is_plain else pc.struct_field(table[wanted.name], [0])
 
 
 def _common(one: Any, other: Any) -> Any:
@@ -171,8 +190,8 @@ def _table(alike: list[Served], leave_out: frozenset[str]) -> "pa.Table":
 
     answers = [json.loads(entry.answer) for entry in alike]
     sizes = [len(answer) for answer in answers]
-    given = [value for answer in answers for value in answer]
     first = alike[0]
+    given = plain([value for answer in answers for value in answer], first.method)
     is_prediction = first.method == "predict"
     times = np.array([round(entry.time * 1_000_000) for entry in alike], dtype=np.int64)
     request_ids = pa.array([entry.request_id for entry in alike])
@@ -187,7 +206,7 @@ def _table(alike: list[Served], leave_out: frozenset[str]) -> "pa.Table":
             for name in first.columns
             if name not in leave_out
         },
-        "prediction": array(given) if is_prediction else pa.nulls(len(given)),
+        PREDICTION: array(given) if is_prediction else pa.nulls(len(given)),
         "probabilities": pa.nulls(len(given), pa.list_(pa.float64())) if is_prediction
         else pa.array(given, pa.list_(pa.float64())),
     }  # fmt: skip

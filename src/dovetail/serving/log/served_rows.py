@@ -1,11 +1,13 @@
 """Reading the prediction log: the rows of a time window, of one version or of all, joined with their labels."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dovetail.errors import one_line
 from dovetail.serving.log import delta, rows, segments
 from dovetail.serving.log.delta import LogFile
 from dovetail.serving.log.location import Place
@@ -20,6 +22,7 @@ T = TypeVar("T")
 _TRIES = 5  # a file that was listed may have been merged away before it is opened
 _AT_ONCE = 500_000  # rows
 _CLOCKS_APART = timedelta(days=1)  # of two servers, at most
+_EARLY = datetime(1970, 1, 1, tzinfo=UTC)  # no row is older
 _KEYS = ("request_id", "row")
 
 
@@ -138,7 +141,8 @@ def _answers(
 
 def _labels(folder: Place, answered: Window) -> "pa.Table":
     """The last label of each row that has one; none is older than what it is about, but by another server's clock."""
-    window = Window(answered.since - _CLOCKS_APART if answered.since else None)
+    since = answered.since if answered.since is None or answered.since < _EARLY else answered.since - _CLOCKS_APART
+    window = Window(since)
     tables = [
         window.of(table) for file, _ in _files(folder, window, segments.FEEDBACK) for table in _groups(file, None)
     ]
@@ -179,7 +183,8 @@ def _groups(found: LogFile, columns: Collection[str] | None) -> Iterator["pa.Tab
     """The file, some row groups at a time, so that a big one is never in memory whole."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(found.open()) as file:
+    content = found.open()  # of S3 it names the file itself
+    with _readable(found), pq.ParquetFile(content) as file:
         there = file.schema_arrow.names
         wanted = None if columns is None else [name for name in there if name in columns]
         groups, size = [], 0
@@ -194,7 +199,28 @@ def _groups(found: LogFile, columns: Collection[str] | None) -> Iterator["pa.Tab
 def _rows(file: LogFile) -> int:
     import pyarrow.parquet as pq
 
-    return int(pq.read_metadata(file.open()).num_rows) if file.rows is None else file.rows
+    if file.rows is not None:
+        return file.rows
+    content = file.open()
+    with _readable(file):
+        return int(pq.read_metadata(content).num_rows)
+
+
+@contextmanager
+def _readable(file: LogFile) -> Iterator[None]:
+    """Let what is wrong with a file name it.
+
+    Raises:
+        OSError: when it cannot be read; FileNotFoundError where it is not there any more.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise OSError(f"{file.path}: {one_line(error)}") from error
 
 
 def _length(file: LogFile, segment: Segment, window: Window) -> int:

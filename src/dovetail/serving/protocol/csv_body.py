@@ -1,35 +1,76 @@
-"""A body of CSV: a header and rows, read as MLflow's server reads it, with pandas."""
+"""A body of CSV, read as MLflow's server reads it, with pandas; but each row has to be as long as the header.
 
-from io import BytesIO
+pandas takes what a longer row begins with for the row's name, so that each value stands in its neighbour's column, and
+fills up a shorter one with missing values.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator
+from io import BytesIO, TextIOWrapper
+from itertools import islice, repeat
 from typing import Any
 
-from dovetail.serving.protocol.body_limits import check_names, check_values
+from dovetail.serving.protocol.body_limits import UNPACKED, check_names, check_values
 from dovetail.serving.protocol.frame_values import frame_values
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
+
+_BLANK = " \t\r\n"  # a line of nothing else is none, for pandas
 
 
 def read_csv(body: bytes, signature: Signature, most_rows: int) -> dict[str, list[Any]]:
     """The columns; a value is missing where pandas says so. A column that is there twice gets a number, as in pandas.
 
     Raises:
-        Refused: when it is not CSV in UTF-8, or too large a table.
+        Refused: when it is not CSV in UTF-8, a row is not as long as the header, or it is too large a table.
     """
-    import csv
-
     import pandas as pd
 
     try:
-        text = body.decode("utf-8-sig")
+        body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Refused(400, f"the body is not UTF-8: byte {error.start}", expected="CSV in UTF-8") from None
     check_values(body.count(b","))
     texts = {column.name: str for column in signature.columns or () if column.type in ("string", "datetime")}
     try:
-        check_names(next(csv.reader(text.splitlines()[:1]), []), signature.names)
-        del text
+        rows = csv_rows(TextIOWrapper(BytesIO(body), "utf-8-sig", newline=""))
+        names = next(rows, [])
+        check_names(names, signature.names)
+        if not _are_surely_alike(body, len(names)):
+            check_lengths(islice(rows, most_rows + 1), len(names))
         frame = pd.read_csv(BytesIO(body), dtype=texts, nrows=most_rows + 1)
     except (ValueError, csv.Error) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
         said = " ".join(str(error).split())
         raise Refused(400, f"the body is not CSV with a header: {said[:120]}", expected="CSV in UTF-8") from None
     return frame_values(frame)
+
+
+def csv_rows(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The rows of lines with their ends, the header first, without blank lines.
+
+    Raises:
+        csv.Error: while they are read, when they are not CSV.
+    """
+    csv.field_size_limit(UNPACKED)  # for the process: by default a text of more than 131,072 letters is an error
+    return csv.reader(line for line in lines if line.strip(_BLANK))
+
+
+def check_lengths(rows: Iterable[list[str]], length: int) -> None:
+    """Let rows pass that have so many values each.
+
+    Raises:
+        Refused: naming the first that has not.
+    """
+    for number, row in enumerate(rows):
+        if len(row) != length:
+            got = f"{len(row)} value{'s' if len(row) != 1 else ''}"
+            raise Refused(422, f"row {number}: expected {length} values, as the header has, got {got}", field="rows",
+                          expected=f"{length} values", got=got)  # fmt: skip
+
+
+def _are_surely_alike(body: bytes, length: int) -> bool:
+    """Whether each line has so many values, where its commas alone say so: in a quarter of the time."""
+    if b'"' in body:
+        return False
+    lines = TextIOWrapper(BytesIO(body), "latin-1", newline="")  # no sign of UTF-8 has a comma's byte within it
+    return set(map(str.count, lines, repeat(","))) == {length - 1}

@@ -1,6 +1,7 @@
 """What a version takes and gives, and whether values are that: MLflow's column types without MLflow or pandas."""
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +10,8 @@ from typing import Any
 
 from dovetail.serving.protocol.refused import Refused
 
-_NUMBERS = {"double": (-1.8e308, 1.8e308), "float": (-3.4028235e38, 3.4028235e38)}
+_NUMBERS = ("double", "float")
+_MOST = int(sys.float_info.max)
 _INTEGERS = {"long": 63, "integer": 31}
 _SAID = {
     "double": "a number", "float": "a number", "long": "a 64-bit integer", "integer": "a 32-bit integer",
@@ -51,16 +53,24 @@ class Column:
             values = [None if value != value else value for value in values]  # noqa: PLR0124  (NaN is missing)
             kinds = set(map(type, values))
         if self.type in _NUMBERS:
-            if kinds <= {float, int, _NONE}:
+            if kinds <= {float, _NONE}:
                 return values
-            if self.boolean and kinds <= {bool, float, int, _NONE}:
-                return [float(value) if isinstance(value, bool) else value for value in values]
+            if kinds <= ({bool, float, int, _NONE} if self.boolean else {float, int, _NONE}):
+                return self._floats(values, first)
         elif self.type in _INTEGERS:
             if kinds <= {int, float}:
                 return self._integers(values, first)
         elif kinds <= (_OPTIONAL_BOOLEAN if self.type == "boolean" and not self.required else _TYPES[self.type]):
             return self._times(values, first) if self.type == "datetime" else values
         raise self._wrong(values, first)
+
+    def _floats(self, values: list[Any], first: int) -> list[float | None]:
+        """JSON may say 5 for 5.0: whatever comes after it, the model and the log, gets one type of value."""
+        try:
+            return [None if value is None else float(value) for value in values]
+        except OverflowError:
+            row = next(r for r, value in enumerate(values) if isinstance(value, int) and abs(value) > _MOST)
+            raise self._reject(first + row, values[row]) from None
 
     def _integers(self, values: list[Any], first: int) -> list[int]:
         bits = _INTEGERS[self.type]
