@@ -53,7 +53,7 @@ _OPEN = {
     "settings",
 }  # their keys are the project's
 _ALSO_HIDDEN = (tag_keys.COMMITTED, tag_keys.CLAIMED, tag_keys.NOTE)
-_ELSEWHERE = (tag_keys.TURN_OWNER, tag_keys.TURN_BEAT, tag_keys.BOOLEANS)
+_ELSEWHERE = (tag_keys.TURN_OWNER, tag_keys.TURN_HOLDER, tag_keys.TURN_BEAT, tag_keys.BOOLEANS)
 _NOTE = "<!-- Made by scripts/reference.py; do not edit. -->\n\n"
 
 

@@ -223,9 +223,10 @@ def test_a_run_that_was_killed_goes_on_and_loses_and_doubles_no_row(project, dat
     project.killed("write:2", *command)
     whole = [name for name in files(out) if not name.rpartition("/")[2].startswith(".")]
     assert whole == ["part-0.parquet"]
-    assert any("dovetail-part-1" in name for name in files(out))
+    (left,) = (name for name in files(out) if name.startswith(".dovetail-") and not name.endswith(".lock"))
     again = project.json(*command)
     assert [part["how"] for part in again["parts"]] == ["kept", "scored", "scored"]
+    assert left not in files(out)
     assert list(files(out)) == list(files(data))
     found = pq.read_table(out, partitioning=None)
     assert (sorted(found["id"].to_pylist()), found.column_names) == (list(range(12)), ["id", "prediction"])
@@ -248,6 +249,9 @@ BAD = {
     "header.csv": (lambda file: file.write_bytes(b""), "it has no header"),
     "short.csv": (lambda file: file.write_text("size,count,color,fresh\n1,2,a,True\n1,2\n"), "it cannot be read: "),
     "latin.csv": (lambda file: file.write_bytes("size,count,color,fresh\n1,2,ü,True\n".encode("latin-1")), "it cannot"),
+    "damaged.csv.gz": (lambda file: file.write_bytes(gzip.compress(b"size,count\n")[:10] + b"\xff" * 40), "it cannot"),
+    "returns.csv": (lambda file: file.write_bytes(b"size,count,color,fresh\r1,2,a,True\r"), "it cannot be read: "),
+    "n" * 250 + ".csv": (lambda file: file.write_text("size\n"), "its answers cannot be written: their file's name"),
     "gone.parquet": (lambda file: (file.unlink(), file.symlink_to("nowhere.parquet")), "it is gone"),
 }
 
@@ -348,6 +352,30 @@ def test_of_two_in_one_folder_the_second_is_told_so(data):
 
     assert predict(PredictRequest("m", data, out, workers=1), tell=meanwhile).rows == 12
     assert list(files(out)) == list(files(data))
+
+
+def test_the_name_of_a_part_may_be_as_long_as_its_answers_can_have(project, data):
+    name = "n" * 247
+    (data / "part-0.parquet").rename(data / f"{name}.pq")
+    answer, out = score(project, data)
+    assert answer["failed"] == []
+    assert f"{name}.parquet" in files(out)
+
+
+def test_what_others_have_below_the_folder_is_left_alone(data):
+    """A run in a folder within it, which has a file half written, and a file that has nothing to do with either."""
+    out = data.parent / "out"
+    (out / "inner").mkdir(parents=True)
+    (out / "other.parquet").write_bytes(b"PAR1")
+
+    def meanwhile(done, _):
+        if done == 4:
+            assert not predict(PredictRequest("m", data, out)).failed
+
+    answer = predict(PredictRequest("m", data, out / "inner", workers=1), tell=meanwhile)
+    assert (answer.rows, list(answer.failed)) == (12, [])
+    assert list(files(out / "inner")) == list(files(data))
+    assert (out / "other.parquet").read_bytes() == b"PAR1"
 
 
 def test_a_copy_that_was_changed_is_brought_anew_and_never_read(project, data):

@@ -44,7 +44,8 @@ def test_pages_show_what_is_searched_for_and_nothing_else_of_the_machinery():
     facts_of_today = {
         value for name, value in vars(tag_keys).items() if name.isupper() and str(value).startswith("dovetail.")
     }
-    elsewhere = {tag_keys.BOOLEANS, tag_keys.TURN_OWNER, tag_keys.TURN_BEAT, tag_keys.DATA_PREFIX}
+    turns = {tag_keys.TURN_OWNER, tag_keys.TURN_HOLDER, tag_keys.TURN_BEAT}
+    elsewhere = {tag_keys.BOOLEANS, *turns, tag_keys.DATA_PREFIX}
     places = {*tag_layout.PLAIN, *tag_layout.ALONE, *(fact for one in tag_layout.TOGETHER.values() for fact in one)}
     assert places == facts_of_today - elsewhere  # one that is new has a place
     assert {*tag_layout.FORMER_OF_RUNS} <= places - {*tag_layout.PLAIN}

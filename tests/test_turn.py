@@ -1,13 +1,16 @@
 """The turn to write of a model in a store that clones share."""
 
 import threading
+import time
+from contextlib import ExitStack
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
-from dovetail.errors import Busy
+from dovetail.errors import Busy, TurnLost
 from dovetail.tracking import turn
+from dovetail.tracking.store import Run, Store
 
 
 @pytest.fixture
@@ -63,6 +66,86 @@ def test_one_that_is_given_back_while_mlflow_looks_who_has_it_is_asked_for_again
 
     client.create_registered_model("dovetail.turn.m", {"dovetail.turn.owner": "another"})
     monkeypatch.setattr(SqlAlchemyStore, "get_registered_model", given_back)
+    with turn.held(client, "m", "mine"):
+        assert names(client) == ["dovetail.turn.m"]
+    assert names(client) == []
+
+
+class Far(MlflowClient):
+    """It deletes after a while, as through a slow net: what it looked at before may be another's by then."""
+
+    def delete_registered_model(self, name):
+        time.sleep(0.3)
+        super().delete_registered_model(name)
+
+
+@pytest.mark.slow
+def test_all_that_wait_for_what_was_left_behind_take_it_over_one_at_a_time(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(turn, "_BEATS_EVERY", 0.1)
+    monkeypatch.setattr(turn, "_LEFT_BEHIND", 3)
+    client.create_registered_model("dovetail.turn.m", {"dovetail.turn.owner": "killed"})
+    inside, most, lost = [], [], []
+
+    def work(number):
+        far = Far(*[f"sqlite:///{tmp_path}/shared.db"] * 2)
+        with turn.held(far, "m", f"clone{number}") as mine:
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(0.5)  # long enough for those who wait to delete it
+            lost.append(not mine.is_mine())
+            inside.remove(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most, lost) == ([1] * 5, [False] * 5)
+    assert names(client) == []
+
+
+def test_who_slept_leaves_the_turn_to_who_took_it_over(client, monkeypatch):
+    monkeypatch.setattr(turn, "_PAUSE", 0.01)
+    monkeypatch.setattr(turn, "_LEFT_BEHIND", 0.3)
+    monkeypatch.setattr(turn, "_BEATS_EVERY", 2)  # it sleeps until then
+    asleep, awake = ExitStack(), ExitStack()
+    first = asleep.enter_context(turn.held(client, "m", "asleep"))
+    monkeypatch.setattr(turn, "_BEATS_EVERY", 3600)
+    second = awake.enter_context(turn.held(client, "m", "awake"))
+    with pytest.raises(TurnLost, match="another clone writes model m"):
+        first.check()
+    before = client.get_registered_model("dovetail.turn.m").tags
+    time.sleep(2.5)
+    assert client.get_registered_model("dovetail.turn.m").tags == before  # it keeps alive its own alone
+    asleep.close()
+    assert second.is_mine()
+    awake.close()
+    assert names(client) == []
+
+
+def test_who_slept_makes_no_version(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(turn, "_LEFT_BEHIND", 0.3)
+    monkeypatch.setattr(turn, "_BEATS_EVERY", 3600)
+    store = Store(client, tmp_path / "repository", f"sqlite:///{tmp_path}/shared.db")
+    with store.turn("m"), turn.held(client, "m", "another"), pytest.raises(TurnLost):
+        store.create_version("m", "m-1", Run("r", complete=True, experiment="0"), {}, None)
+    assert names(client) == []
+
+
+def test_what_was_left_behind_in_taking_over_is_taken_over_as_well(client, monkeypatch):
+    """Somebody was killed between saying that it would delete it, and doing so."""
+    monkeypatch.setattr(turn, "_PAUSE", 0.01)
+    monkeypatch.setattr(turn, "_LEFT_BEHIND", 0.3)
+    client.create_registered_model("dovetail.turn.m", {"dovetail.turn.owner": "killed"})
+
+    class Killed(MlflowClient):
+        def delete_registered_model(self, _):
+            raise KeyboardInterrupt
+
+    killed = Killed(client.tracking_uri, client.tracking_uri)
+    with pytest.raises(KeyboardInterrupt), turn.held(killed, "m", "killed, too"):
+        pass
+    assert len(names(client)) == 2
     with turn.held(client, "m", "mine"):
         assert names(client) == ["dovetail.turn.m"]
     assert names(client) == []

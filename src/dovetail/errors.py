@@ -160,6 +160,10 @@ class Busy(OutsideError):
     """Another Dovetail process holds the lock."""
 
 
+class TurnLost(Busy):
+    """Another clone took over what this process held while it did not run."""
+
+
 class Overtaken(OutsideError):
     """Somebody else promoted while the gates ran."""
 

@@ -7,7 +7,7 @@ bytes. So a run that was killed is started again and goes on, and two versions n
 import os
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -121,8 +121,9 @@ def predict(
             stack.enter_context(interruptible())
             copy = version_copy(chosen)
             task = ScoreTask(chosen.model, copy, out, request.columns, request.proba)
-            stack.enter_context(_alone(out))
-            there = [file for path in files_of(out) if (file := scored_by(path))]
+            outputs = {out / part.output for part in found}
+            stack.enter_context(_alone(out, outputs))
+            there = _there(out, outputs)
             _check_unmixed(request, task, found, there)
             places = {part.name: place for place, part in enumerate(found)}
             outcomes = sorted(_scored(stack, request, task, found, tell), key=lambda one: places[one.part])
@@ -131,9 +132,21 @@ def predict(
             f"{request.data} was scored only in part; the files in {request.out} are complete",
             "run the same command again",
         ) from error
-    outputs = {out / part.output for part in found}
     left_over = sorted(file.path.relative_to(out).as_posix() for file in there if file.path not in outputs)
     return PredictAnswer(chosen.model, copy, str(data), str(out), tuple(outcomes), tuple(left_over), tuple(ignored))
+
+
+def _there(out: Path, outputs: set[Path]) -> list[ScoredFile]:
+    """The files of scored rows below `out`; those that are none, and in the way of none, are somebody else's.
+
+    Raises:
+        UserError: when one that is to be written is no Parquet file.
+    """
+    found = []
+    for path in files_of(out):
+        with suppress(*(() if path in outputs else (UserError,))):
+            found.append(scored_by(path))
+    return [file for file in found if file]
 
 
 def _scored(
@@ -221,8 +234,8 @@ def _check_unmixed(request: PredictRequest, task: ScoreTask, found: list[Part], 
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """The folder, made if it is not there, for this run alone; what killed ones left is removed.
+def _alone(out: Path, outputs: set[Path]) -> Iterator[None]:
+    """The folder, made if it is not there, for this run alone; what killed ones left of `outputs` is removed.
 
     Raises:
         Busy: when another run is at work in it.
@@ -242,7 +255,7 @@ def _alone(out: Path) -> Iterator[None]:
         raise cannot_write(error, out) from error
     try:
         try:
-            remove_unfinished(out)
+            remove_unfinished(outputs)
         except OSError as error:
             raise cannot_write(error, out) from error
         yield

@@ -144,6 +144,8 @@ def _pieces(part: Part, named: dict[str, str], texts: Collection[str]) -> Iterat
     Raises:
         MissingFile: when it cannot be read.
     """
+    import zlib
+
     import pyarrow as pa
 
     try:
@@ -152,7 +154,7 @@ def _pieces(part: Part, named: dict[str, str], texts: Collection[str]) -> Iterat
             # Of no columns a table has no rows.
             chosen = table.select(there) if there else table.select(table.column_names[:1])
             yield chosen.rename_columns([named.get(name, f"other.{name}") for name in chosen.column_names])
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error) as error:
         raise _unreadable(part, error) from error
 
 

@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dovetail.compiling import compiled_model, to_onnx
-from dovetail.errors import ForeignStore, NotPermitted, StoreError, UserError
+from dovetail.errors import ForeignStore, NotPermitted, StoreError, TurnLost, UserError
 from dovetail.gates.gate_verdict import Verdict
 from dovetail.models.value import same_value
 from dovetail.registration import live_runs, loading, probe, script_uris, stage_times
@@ -176,6 +177,9 @@ def apply(store: Store, projection: Projection) -> Registration:
 def record(store: Store, projection: Projection) -> Recorded:
     """Make the run and the version. An experiment makes a run alone: a sweep of fifty must not make fifty versions."""
     if not store.is_shared or _is_recorded(store, projection):
+        return _record(store, projection)
+    # The machine slept: what was made so far is found then, whoever made it.
+    with suppress(TurnLost), store.turn(projection.model.name):
         return _record(store, projection)
     with store.turn(projection.model.name):
         return _record(store, projection)

@@ -26,6 +26,7 @@ class StoreClient:
         self._root = root
         self.uri = uri
         self._missing: dict[str, KnownMissing] | None = None
+        self._turns: dict[str, turn.Turn] = {}  # that are held, by the model
         self._packages: dict[str, str] = {}  # of the logged models written here, by their ids: not to be read again
 
     @property
@@ -46,10 +47,23 @@ class StoreClient:
             Busy: when another clone does not let go of it within ten minutes.
         """
         if self.is_shared:
-            with turn.held(self._client, model, clone_id(self._root)):
-                yield
+            with turn.held(self._client, model, clone_id(self._root)) as mine:
+                self._turns[model] = mine
+                try:
+                    yield
+                finally:
+                    del self._turns[model]
         else:
             yield
+
+    def _check_turn(self, model: str) -> None:
+        """Let pass who still has the turn that it took, and who needed none.
+
+        Raises:
+            TurnLost: when another clone took it over.
+        """
+        if model in self._turns:
+            self._turns[model].check()
 
     @cached_property
     def _is_own(self) -> bool:

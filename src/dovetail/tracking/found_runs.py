@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dovetail.values import tag_keys
+from dovetail.values import tag_keys, tag_layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +59,23 @@ class RunDetails:
     def model_md5(self) -> str | None:
         """The digest of the model that the run made."""
         return self.tags.get(tag_keys.MODEL_MD5)
+
+
+def run_of(entity: Any) -> Run:
+    """The run as MLflow's client gives it."""
+    complete = entity.info.status == "FINISHED"
+    ended = entity.info.end_time if tag_keys.DVC_INPUTS in entity.data.tags else None
+    data = entity.data
+    return Run(
+        entity.info.run_id, complete, str(entity.info.experiment_id), ended, tags=tag_layout.plain(data.tags),
+        metrics=data.metrics,
+    )  # fmt: skip
+
+
+def details_of(run: Any) -> RunDetails:
+    """All of it, likewise."""
+    info, data = run.info, run.data
+    active, experiment = info.lifecycle_stage == "active", str(info.experiment_id)
+    tags = tag_layout.plain(data.tags)
+    started, ended = info.start_time or 0, info.end_time or 0
+    return RunDetails(info.run_id, active, tags, data.metrics, data.params, experiment, started, ended)

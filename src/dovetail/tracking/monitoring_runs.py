@@ -3,7 +3,7 @@
 import getpass
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dovetail.values import tag_keys
 
@@ -41,17 +41,18 @@ def run_of(client: "MlflowClient", experiment: str, version: MonitoredVersion) -
     """
     from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 
-    if found := _first(client, experiment, version):
-        return found
+    if found := _runs(client, experiment, version):
+        return str(found[0].info.run_id)
     tags = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "dovetail monitor", **version.tags()}
-    made = str(client.create_run(experiment, None, tags, f"{version.model} {version.version}").info.run_id)
-    first = _first(client, experiment, version)
-    if first and first != made:
-        client.delete_run(made)
-        return first
-    _link(client, made, version)
-    client.set_terminated(made)
-    return made
+    made = client.create_run(experiment, None, tags, f"{version.model} {version.version}").info
+    first, *others = [run.info for run in _runs(client, experiment, version)] or [made]
+    for other in others:  # mine; of the same moment is what MLflow's client asked for again, its answer being lost
+        if other.run_id == made.run_id or other.start_time == made.start_time:
+            client.delete_run(other.run_id)
+    if made.start_time == first.start_time:
+        _link(client, first.run_id, version)
+        client.set_terminated(first.run_id)
+    return str(first.run_id)
 
 
 def add(client: "MlflowClient", run_id: str, metrics: Mapping[str, float], seconds: float) -> None:
@@ -71,10 +72,10 @@ def add(client: "MlflowClient", run_id: str, metrics: Mapping[str, float], secon
         client.log_batch(run_id, metrics=points[start : start + _BATCH])
 
 
-def _first(client: "MlflowClient", experiment: str, version: MonitoredVersion) -> str | None:
+def _runs(client: "MlflowClient", experiment: str, version: MonitoredVersion) -> list[Any]:
+    """Those of the version, oldest first."""
     question = " and ".join(f"tags.`{key}` = '{value}'" for key, value in version.tags().items())
-    found = client.search_runs([experiment], question, order_by=["attributes.start_time ASC"], max_results=1)
-    return str(found[0].info.run_id) if found else None
+    return list(client.search_runs([experiment], question, order_by=["attributes.start_time ASC"]))
 
 
 def _link(client: "MlflowClient", run_id: str, version: MonitoredVersion) -> None:

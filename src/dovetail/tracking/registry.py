@@ -42,6 +42,7 @@ class Registry(StoreClient):
         self, name: str, model_id: str, run: Run, tags: Mapping[str, str], description: str | None
     ) -> Version:
         """Register the logged model as the next version; its tags, with its package's, are there from the beginning."""
+        self._check_turn(name)
         self._create_registered_model(name, description)
         package = self._packages.get(model_id) or self._package_at(
             self._client.get_logged_model(model_id).artifact_location
@@ -52,7 +53,21 @@ class Registry(StoreClient):
             description=description, model_id=model_id,
         )  # fmt: skip
         self._note_created(name, tags[tag_keys.MODEL_MD5])
-        return version_of(made)
+        return self._first_of(version_of(made)) if self.is_shared else version_of(made)
+
+    def _first_of(self, made: Version) -> Version:
+        """The first of the versions that were made with this one; the others are deleted, but for those with an alias.
+
+        MLflow's client repeats a request whose answer is lost on the way: each time another version is made.
+        """
+        found = map(version_of, self._versions_of(made.model, str(made.md5)))
+        first, *others = sorted((v for v in found if v.run_id == made.run_id), key=lambda v: v.number) or [made]
+        named = set(self.aliases(made.model).values()) if others else set()
+        for version in others:
+            if version.number not in named:
+                with none_if_missing():  # whoever made it found the same
+                    self.delete_version(version)
+        return first
 
     def _create_registered_model(self, name: str, description: str | None) -> None:
         if name in self._registered:
@@ -67,15 +82,20 @@ class Registry(StoreClient):
         MLflow has no call to choose one. A number is used up by a version made and deleted, which takes a tenth of a
         second: where more than MOST_SKIPPED are between, none is.
         """
-        for version in self._client.search_model_versions(f"name = '{name}' and tag.`{tag_keys.SKIPPED}` = 'true'"):
-            self._client.delete_model_version(name, version.version)  # left by an interruption
+        self._delete_skipped(name)  # left by an interruption
         last = max((version.number for version in self.versions(name)), default=0)
         while last < number - 1 <= last + MOST_SKIPPED:
             self._create_registered_model(name, None)
             made = self._client.create_model_version(name, "dovetail:/skipped", tags={tag_keys.SKIPPED: "true"})
             self._client.delete_model_version(name, made.version)
             last = int(made.version)
+        if self.is_shared:
+            self._delete_skipped(name)  # of a request whose answer was lost, and that was repeated
         return last == number - 1
+
+    def _delete_skipped(self, name: str) -> None:
+        for version in self._client.search_model_versions(f"name = '{name}' and tag.`{tag_keys.SKIPPED}` = 'true'"):
+            self._client.delete_model_version(name, version.version)
 
     def models(self) -> list[str]:
         """The names of all registered models."""

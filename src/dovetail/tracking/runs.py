@@ -1,7 +1,7 @@
 """The runs of a store and their logged models, found by content."""
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
@@ -13,7 +13,7 @@ from dovetail.models.network_file import model_in, packaged_model
 from dovetail.models.reader import kind_of
 from dovetail.tracking import artifacts, model_package, tag_migration
 from dovetail.tracking.client import SQLITE, StoreClient, md5, none_if_missing, pages, unless_there
-from dovetail.tracking.found_runs import LiveRun, Run, RunDetails
+from dovetail.tracking.found_runs import LiveRun, Run, RunDetails, details_of, run_of
 from dovetail.tracking.model_package import LoggedModel, ModelContent
 from dovetail.tracking.package_digest import package_digest
 from dovetail.tracking.run_content import (
@@ -71,16 +71,19 @@ class Runs(StoreClient):
 
         It is in `experiment`, or wherever the script that opened it put it.
         """
+        mine = self._runs_of(experiment, fingerprint)
+        return run_of(mine[0]) if mine else None
+
+    def _runs_of(self, experiment: str, fingerprint: str) -> list[Any]:
         found = self._search(tag_keys.FINGERPRINT, fingerprint, self._runs_tagged, self._values_of_tag)
-        mine = [run for run in found if run.info.experiment_id == experiment or tag_keys.DVC_INPUTS in run.data.tags]
-        return _run(mine[0]) if mine else None
+        return [run for run in found if run.info.experiment_id == experiment or tag_keys.DVC_INPUTS in run.data.tags]
 
     def live_runs(self, inputs: str) -> list[LiveRun]:
         """The finished runs that scripts opened in the stage with these inputs, oldest first."""
         found = self._search(tag_keys.DVC_INPUTS, inputs, self._runs_tagged, self._values_of_tag)
         return [
             LiveRun(
-                _run(run),
+                run_of(run),
                 tags.get(tag_keys.DVC_EXECUTION),
                 tag_keys.FINGERPRINT in tags,
                 tags.get(_PARENT),
@@ -94,7 +97,7 @@ class Runs(StoreClient):
         """Whether a script logged a file of these bytes to the run or to one below it, as an artifact or in a model."""
         made = self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
         places = [self._client.get_run(run.id).info.artifact_uri, *(model.artifact_location for model in made)]
-        below = map(_run, self._runs_tagged(_PARENT, run.id))
+        below = map(run_of, self._runs_tagged(_PARENT, run.id))
         found = (artifacts.holds(place, md5, size) for place in places)
         return any(found) or any(self.has_logged(child, md5, size) for child in below)
 
@@ -143,11 +146,13 @@ class Runs(StoreClient):
         self._note_created(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
         if self._missing is not None:  # nobody else writes
             return run
-        first = self.find_run(experiment, tags[tag_keys.FINGERPRINT])
-        if first and first.id != run.id:  # somebody on another machine was faster: one of the two is deleted
-            self._client.delete_run(run.id)
-            return first
-        return run
+        alike = self._runs_of(experiment, tags[tag_keys.FINGERPRINT])
+        # Somebody on another machine was faster; or, in a turn, the answer was lost and MLflow's client asked again.
+        for other in alike[1:]:
+            is_double = self._turns and other.info.status == "RUNNING" and tag_keys.DVC_INPUTS not in other.data.tags
+            if is_double or other.info.run_id == run.id:
+                self._client.delete_run(other.info.run_id)
+        return run_of(alike[0]) if alike and alike[0].info.run_id != run.id else run
 
     def fill_run(self, run: Run, content: RunContent) -> None:
         """Give the run all that it shows. Done again after an interruption it changes nothing that is there."""
@@ -184,16 +189,20 @@ class Runs(StoreClient):
         else:
             self._client.update_run(run.id, "FINISHED")
 
+    def _models_of(self, run: Run) -> list[Any]:
+        """The run's logged models; what a script logged itself stays as it is."""
+        made = self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
+        return [model for model in made if tag_keys.MODEL_MD5 in model.tags]
+
+    def _delete_unfinished(self, models: Iterable[Any], *, but: str = "") -> None:
+        for model in models:
+            if model.status != "READY" and model.model_id != but:
+                self._client.delete_logged_model(model.model_id)
+
     def find_model(self, run: Run, md5: str) -> str | None:
         """The id of the run's logged model with these bytes; one whose upload was interrupted is removed."""
-        found = [
-            model
-            for model in self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
-            if tag_keys.MODEL_MD5 in model.tags  # what a script logged itself stays as it is
-        ]
-        for model in found:
-            if model.status != "READY":
-                self._client.delete_logged_model(model.model_id)
+        found = self._models_of(run)
+        self._delete_unfinished(found)
         whole = (m for m in found if m.status == "READY" and m.tags.get(tag_keys.MODEL_MD5) == md5)
         return next((str(model.model_id) for model in whole), None)
 
@@ -207,6 +216,8 @@ class Runs(StoreClient):
         logged = self._client.create_logged_model(
             run.experiment, plain, run.id, tag_layout.stored(tags), model_type=kind
         )
+        if self._turns:  # of a request whose answer was lost, and that MLflow's client repeated
+            self._delete_unfinished(self._models_of(run), but=str(logged.model_id))
         with artifacts.writing(logged.artifact_location) as folder:
             model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
             self._packages[str(logged.model_id)] = package_digest(folder)
@@ -228,13 +239,13 @@ class Runs(StoreClient):
     def run(self, run_id: str) -> RunDetails | None:
         """What MLflow shows of the run, if there is one."""
         with none_if_missing():
-            return _details(self._client.get_run(run_id))
+            return details_of(self._client.get_run(run_id))
         return None
 
     def runs_with_data(self, md5: str) -> list[RunDetails]:
         """Every run that was made of the data with this digest, at any distance, newest first."""
         question = {"experiment_ids": self._experiment_ids, "filter_string": f"dataset.digest = '{md5}'"}
-        return [_details(run) for run in pages(self._client.search_runs, **question)]
+        return [details_of(run) for run in pages(self._client.search_runs, **question)]
 
     def text(self, run_id: str, path: str) -> str | None:
         """A text artifact of the run, if it is there."""
@@ -280,21 +291,3 @@ class Runs(StoreClient):
                 if name := model_in(Path(file.path).name for file in list_artifacts(f"{location}/data")):
                     return md5(download_artifacts(f"{location}/data/{name}"))
         return None
-
-
-def _run(entity: Any) -> Run:
-    complete = entity.info.status == "FINISHED"
-    ended = entity.info.end_time if tag_keys.DVC_INPUTS in entity.data.tags else None
-    data = entity.data
-    return Run(
-        entity.info.run_id, complete, str(entity.info.experiment_id), ended, tags=tag_layout.plain(data.tags),
-        metrics=data.metrics,
-    )  # fmt: skip
-
-
-def _details(run: Any) -> RunDetails:
-    info, data = run.info, run.data
-    active, experiment = info.lifecycle_stage == "active", str(info.experiment_id)
-    tags = tag_layout.plain(data.tags)
-    started, ended = info.start_time or 0, info.end_time or 0
-    return RunDetails(info.run_id, active, tags, data.metrics, data.params, experiment, started, ended)

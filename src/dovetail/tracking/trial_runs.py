@@ -23,17 +23,27 @@ def show(client: "MlflowClient", experiment: str, parent: str, trials: Sequence[
     """
     if not trials:
         return
-    question = f"tags.`{_PARENT}` = '{parent}'"
-    there = {
-        number: run
-        for run in pages(client.search_runs, experiment_ids=[experiment], filter_string=question)
-        if (number := tag_layout.plain(run.data.tags).get(tag_keys.TRIAL))
-    }
+    there = dict(_there(client, experiment, parent))
+    made = {}
     for trial in trials:
-        run = there.get(str(trial.number)) or _created(client, experiment, parent, trial, time)
+        number = str(trial.number)
+        run = there.get(number)
+        if run is None:
+            run = made[number] = _created(client, experiment, parent, trial, time)
         if run.info.status == "RUNNING":
             _fill(client, run, trial)
             client.set_terminated(run.info.run_id, "FINISHED" if trial.metrics else "FAILED", run.info.start_time)
+    # MLflow's client repeats a request whose answer is lost: another run is there then, which nobody fills.
+    for number, run in _there(client, experiment, parent) if made else ():
+        if number in made and run.info.status == "RUNNING" and run.info.run_id != made[number].info.run_id:
+            client.delete_run(run.info.run_id)
+
+
+def _there(client: "MlflowClient", experiment: str, parent: str) -> list[tuple[str, Any]]:
+    """The runs of trials below `parent`, each with its number."""
+    found = pages(client.search_runs, experiment_ids=[experiment], filter_string=f"tags.`{_PARENT}` = '{parent}'")
+    numbered = ((tag_layout.plain(run.data.tags).get(tag_keys.TRIAL), run) for run in found)
+    return [(number, run) for number, run in numbered if number]
 
 
 def _created(client: "MlflowClient", experiment: str, parent: str, trial: Trial, time: int | None) -> Any:

@@ -36,6 +36,7 @@ MONITOR_TIME = "dovetail.monitor.time"
 MONITOR_RUN = "dovetail.monitor.run"
 TRIAL = "dovetail.trial"  # its number, on the run of a trial below the model's run
 TURN_OWNER = "dovetail.turn.owner"  # on the registered model that stands for a turn to write: the clone that has it
+TURN_HOLDER = "dovetail.turn.holder"  # and which of its processes
 TURN_BEAT = "dovetail.turn.beat"  # and that it is alive
 SIGNATURE = "dovetail.signature"
 PICKLE_ALLOW = ALLOW_KEY

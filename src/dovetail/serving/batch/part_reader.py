@@ -51,13 +51,16 @@ def bad_part() -> Iterator[None]:
     Raises:
         BadPart: with the reason.
     """
+    import csv
+    import zlib
+
     import pyarrow as pa
 
     try:
         yield
     except Refused as error:
         raise BadPart(error.message) from error
-    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         raise BadPart(f"it cannot be read: {one_line(error)}") from error
 
 
@@ -169,12 +172,14 @@ def _header(file: IO[bytes]) -> list[str]:
     """
     import csv
 
-    lines = (line.decode("utf-8") for line in file)
+    texts = (line.decode("utf-8") for line in file)
+    # A mark of the byte order is no part of the first name, which may be quoted.
+    lines = (text if place else text.removeprefix("\ufeff") for place, text in enumerate(texts))
     first = next(csv.reader(lines), None)
     file.seek(0)
     if not first:
         raise ValueError("it has no header")
-    return [first[0].removeprefix("\ufeff"), *first[1:]]
+    return first
 
 
 def _csv_type(name: str, typed: Mapping[str, str | None]) -> "pa.DataType":

@@ -1,9 +1,9 @@
 """One part scored: its bytes read once, its rows answered in order, its file there whole or not at all."""
 
+import errno
 import gzip
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from dovetail.errors import UserError
 from dovetail.serving.batch.bad_part import BadPart
 from dovetail.serving.batch.part_reader import PartReader, bad_part, read_csv_part, read_parquet
 from dovetail.serving.batch.parts import Part
-from dovetail.serving.batch.scored_file import LEFT, cannot_write, scored_by
+from dovetail.serving.batch.scored_file import cannot_write, scored_by, unfinished
 from dovetail.serving.batch.scorers import Scorers
 from dovetail.serving.batch.write_rows import PREDICT, PREDICT_PROBA, ScoredSchema, added_columns, write
 from dovetail.serving.engine.kept_copies import VersionCopy
@@ -97,6 +97,7 @@ def score_part(
     try:
         with _opened(part) as opened:
             wanted = task.of(part, opened.md5)
+            _check_name(task.out / part.output)
             if (known := scored_by(task.out / part.output)) and known.scored == wanted:
                 tell(known.rows)
                 return PartOutcome(part.name, part.output, KEPT, known.rows, seconds=monotonic() - began)
@@ -104,6 +105,19 @@ def score_part(
     except BadPart as error:
         return PartOutcome(part.name, part.output, FAILED, why=str(error), seconds=monotonic() - began)
     return PartOutcome(part.name, part.output, SCORED, rows, seconds=monotonic() - began)
+
+
+def _check_name(path: Path) -> None:
+    """Let pass what can be a file's name there: `.parquet` is longer than what some parts end in.
+
+    Raises:
+        BadPart: when it cannot.
+    """
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise BadPart("its answers cannot be written: their file's name would be too long") from error
 
 
 @contextmanager
@@ -165,7 +179,7 @@ def _score(task: ScoreTask, part: Part, opened: _Opened, scorers: Scorers, tell:
     path = task.out / part.output
     answered = scorers.answers(reader.batches, task.methods)
     try:
-        with whole_file(path, path.with_name(f"{LEFT}{path.name}.{secrets.token_hex(4)}")) as target:
+        with whole_file(path, unfinished(path)) as target:
             rows = write(target, wanted, answered, tell)
             opened.check()
     except OSError as error:

@@ -1,9 +1,11 @@
 """Files of scored rows: who scored them, which of a folder are left over or unfinished."""
 
 import errno
+import hashlib
 import os
+import secrets
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,16 +50,28 @@ def files_of(folder: Path) -> Iterator[Path]:
                 yield Path(place) / name
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed runs left; nobody else may be at work in the folder.
+def unfinished(path: Path) -> Path:
+    """Where the file at `path` is written until it is whole: a name that is short, however long its own is."""
+    return path.with_name(f"{_beginning(path)}{secrets.token_hex(4)}")
+
+
+def remove_unfinished(paths: Iterable[Path]) -> None:
+    """Remove what killed runs left of the files at `paths`; nobody else may be at work on these.
 
     Raises:
         OSError: when one cannot be removed.
     """
-    for place, _, names in os.walk(folder):
-        for name in names:
-            if name.startswith(LEFT) and not name.endswith(".lock"):
-                (Path(place) / name).unlink(missing_ok=True)
+    beginnings: dict[Path, set[str]] = {}
+    for path in paths:
+        beginnings.setdefault(path.parent, set()).add(_beginning(path))
+    for folder, begin in beginnings.items():
+        for entry in os.scandir(folder) if folder.is_dir() else ():
+            if entry.name.rpartition(".")[0] + "." in begin:
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _beginning(path: Path) -> str:
+    return f"{LEFT}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}."
 
 
 def cannot_write(error: OSError, path: Path) -> DovetailError:

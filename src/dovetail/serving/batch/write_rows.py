@@ -109,7 +109,8 @@ def _columns(answers: "pa.Table", added: Mapping[str, "pa.DataType | None"]) -> 
             raise BadPart(f"the model gives {shares.shape[1]} probabilities and has {len(names)} classes")
         found |= {name: pa.array(shares[:, place]) for place, name in enumerate(names)}
     for name, values in found.items():
-        if (kind := added.get(name)) is not None:
+        # Of what only is missing no type is told: it is a number's, then.
+        if kind := added.get(name) or (pa.float64() if pa.types.is_null(values.type) else None):
             found[name] = _cast(name, values, kind)
     return found
 
