@@ -117,6 +117,8 @@ def _count(part: Part, texts: Collection[str]) -> int:
     Raises:
         MissingFile: when one is not, or the part cannot be read.
     """
+    import zlib
+
     import pyarrow.parquet as pq
 
     if not part.is_csv:
@@ -128,7 +130,7 @@ def _count(part: Part, texts: Collection[str]) -> int:
             check_lengths(rows_of_text, len(next(rows_of_text, [])))
     except Refused as error:
         raise _unreadable(part, error.message) from error
-    except (OSError, EOFError, ValueError, csv.Error) as error:
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
         raise _unreadable(part, error) from error
     return sum(len(table) for table in _pieces(part, {}, texts))
 
