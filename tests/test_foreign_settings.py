@@ -80,6 +80,7 @@ def with_submodule(tmp_path):
     return project
 
 
+@pytest.mark.slow
 def test_code_of_a_submodule_is_kept_by_git(with_submodule):
     project = with_submodule
     problems = project.json("doctor", code=None)["problems"]
