@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics
 
@@ -10,6 +11,8 @@ from dovetail.errors import UserError
 from dovetail.gates.evidence import Compared, Evidence, Origin, Served, Slice
 from dovetail.gates.rules import evaluate
 from dovetail.promotion import comparison
+from dovetail.promotion.test_set import seen_by
+from dovetail.repo.workspace import open_workspace
 
 GOOD = Evidence(
     metrics={"accuracy": 0.9, "accuracy_low": 0.7, "rmse": 3.0, "clean.rows_in": 100, "clean.rows_rejected": 2},
@@ -177,3 +180,15 @@ def test_a_difference_is_positive_where_the_candidate_is_better_and_mirrors():
     assert 0 < better.low < better.value < better.high
     assert (worse.low, worse.value, worse.high) == pytest.approx((-better.high, -better.value, -better.low), rel=0.05)
     assert comparison.difference("rmse", (actual, near, near), 0.95) == comparison.Difference(0, 0, 0)
+
+
+def test_rows_are_known_again_whatever_type_a_missing_value_gave_their_column(small):
+    """Integers of which one is missing are floats for pandas."""
+    small.write("data.csv", "a,b,c\n1,2,x\n,4,\n5,6,7\n")
+    small.run("dvc", "add", "-q", "data.csv")
+    small.run("dvc", "repro", "-q", "train")
+    with open_workspace(small.root) as workspace:
+        made = workspace.tree.lineage(workspace.tree.model("m"))
+        table = pd.DataFrame({"a": [1, 9, 5], "b": [2.0, 9.0, 6.0], "c": ["x", "x", "7"]})
+        assert seen_by(workspace, made, table).tolist() == [True, False, True]
+        assert seen_by(workspace, made, table.assign(c=[1, 2, 7])).tolist() == [False, False, True]

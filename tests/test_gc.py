@@ -1,5 +1,6 @@
 """One clean-up: nothing goes that a branch, tag, experiment, version or alias needs, nor by `dvc gc` afterwards."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -241,7 +242,9 @@ def test_a_folder_stays_whole_although_the_model_read_one_file_of_it(small):
     assert not doomed(small.json("gc")) & needed
 
 
-@pytest.mark.parametrize("keep", ["stash", "untracked stash", "staged stash", "staged", "worktree", "conflict"])
+@pytest.mark.parametrize(
+    "keep", ["stash", "untracked stash", "staged stash", "staged", "worktree", "conflict", "autostash", "other tree"]
+)
 def test_what_is_put_aside_is_kept(small, keep, tmp_path):
     train(small, 8, commit=keep == "worktree")
     if keep == "stash":
@@ -260,11 +263,45 @@ def test_what_is_put_aside_is_kept(small, keep, tmp_path):
     elif keep == "worktree":
         small.run("git", "worktree", "add", "-q", "--detach", str(tmp_path / "other"))
         small.run("git", "reset", "-q", "--hard", "HEAD~1")
+    elif keep == "autostash":
+        small.run("git", "branch", "side")
+        small.run("git", "stash", "-q")
+        for branch, text in (("side", "one\n"), ("main", "two\n")):
+            small.run("git", "switch", "-q", branch)
+            small.write("notes.txt", text)
+            small.commit(branch)
+        small.run("git", "stash", "pop", "-q")
+        small.run("git", "rebase", "-q", "--autostash", "side", code=None)
+        assert small.run("git", "status", "--porcelain", "notes.txt").stdout.startswith("AA")
+    elif keep == "other tree":
+        small.run("git", "worktree", "add", "-q", "-b", "other", str(tmp_path / "other"))
+        shutil.copy(small.root / "dvc.lock", tmp_path / "other")
+        small.run("git", "checkout", "-q", "--force", "HEAD", "--", ".")
     else:
         lock = (small.root / "dvc.lock").read_text()
         old = small.run("git", "show", "HEAD:dvc.lock").stdout
         small.write("dvc.lock", f"<<<<<<< ours\n{lock}=======\n{old}>>>>>>> theirs\n")
     assert small.json("gc", "--force")["delete"] == []
+
+
+def test_what_another_project_of_the_repository_recorded_stays_in_the_remote_that_both_use(tmp_path):
+    top = Project(tmp_path / "top")
+    top.root.mkdir()
+    top.run("git", "init", "-q")
+    for name in ("a", "b"):
+        project = Project(top.root / name)
+        project.root.mkdir()
+        project.run("dvc", "init", "-q", "--subdir")
+        project.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"))
+        for number in "12":
+            project.write("d.csv", f"{name}{number}")
+            project.run("dvc", "add", "-q", "d.csv")
+            top.commit(f"{name}{number}")
+        project.run("dvc", "push", "-q", "--all-commits")
+    a = Project(top.root / "a")
+    kept = {hashlib.md5(text.encode()).hexdigest() for text in ("a2", "b1", "b2")}
+    answer = a.json("gc", "--cloud", "--force")
+    assert kept == cached(a, tmp_path / "remote/files/md5"), answer
 
 
 @pytest.mark.parametrize("lock", [REPRO, RETRAIN])

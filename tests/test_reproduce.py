@@ -546,3 +546,15 @@ def test_own_code_is_found_by_path_and_by_an_editable_installation(tmp_path):
         (site / f"{name}-1.dist-info/direct_url.json").write_text(json.dumps(about))
     places = [str(root / "lib"), str(root / ".venv/lib"), str(tmp_path / "elsewhere"), str(site), ""]
     assert own_code(root, places, root / ".venv") == ["lib", "src"]
+
+
+def test_a_model_that_nothing_makes_again_is_not_called_identical(small):
+    small.run("dvc", "freeze", "train")
+    small.commit("frozen")
+    small.run("dvc", "repro", "-q")
+    small.commit("registered")
+    answer = small.json("reproduce", "m", code=1)
+    assert answer["verdict"] == "impossible"
+    assert answer["missing"][0]["what"] == "out/m.joblib"
+    assert "its stage train is frozen" in answer["missing"][0]["why"]
+    assert "dvc unfreeze train" in answer["missing"][0]["next"]

@@ -91,7 +91,10 @@ class _RunRecord:
 
 def of_refs(reader: Reader, roots: Iterable[GitRef]) -> list[Need]:
     """All that the tips of branches, tags and experiments name, and the working tree."""
-    return [Need(root.kind, str(root), reader.tree(root.commit) if root.commit else reader.here()) for root in roots]
+    return [
+        Need(root.kind, str(root), reader.tree(root.commit) if root.commit else reader.here(root.name))
+        for root in roots
+    ]
 
 
 def of_versions(versions: Iterable[VersionNeeds]) -> list[Need]:

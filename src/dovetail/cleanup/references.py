@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dovetail.errors import GitFailed
@@ -13,10 +14,11 @@ from dovetail.values.lineage import FileRef
 
 # dvc.lock, and what `dvc add` and `dvc import` write (the folder .dvc itself is no such file)
 DVC_FILES = (":(glob)**/dvc.lock", ":(glob)**/*.dvc")
-WORKING_TREE, BRANCH, REMOTE_BRANCH, TAG, EXPERIMENT, OTHER = (
-    "working tree", "branch", "remote branch", "tag", "experiment", "ref",
+WORKING_TREE, WORKTREE, BRANCH, REMOTE_BRANCH, TAG, EXPERIMENT, OTHER = (
+    "working tree", "worktree", "branch", "remote branch", "tag", "experiment", "ref",
 )  # fmt: skip
 _KINDS = {"heads": BRANCH, "remotes": REMOTE_BRANCH, "tags": TAG, "exps": EXPERIMENT}
+_CONFIG = ":(glob)**/.dvc/config"
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?:\.dir)?(?![0-9a-f])")
 _SECTION = re.compile(r"^\s*(cmd|deps|params|outs):", re.MULTILINE)
 _STACKS = (
@@ -25,11 +27,13 @@ _STACKS = (
     "refs/exps/celery/stash",
     "refs/exps/celery/failed",
 )  # kept by their reflogs
+_STOPPED = ("MERGE_AUTOSTASH", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD")
+_REBASES = ("rebase-merge", "rebase-apply")
 
 
 @dataclass(frozen=True, slots=True)
 class GitRef:
-    """A name that keeps a commit; the working tree has none."""
+    """A name that keeps a commit; working trees have none."""
 
     kind: str
     name: str
@@ -97,12 +101,40 @@ def git_refs(git: Git) -> list[GitRef]:
     heads = [line.removeprefix("HEAD ") for line in worktrees.splitlines() if line.startswith("HEAD ")]
     known = {"0" * len(sha) for sha in heads} | {root.commit for root in found}  # zeros: no commit yet
     found += [GitRef(OTHER, "HEAD", sha) for sha in heads if sha not in known]
-    stacks = [ref for ref in _STACKS if git.find("rev-parse", "--verify", "-q", ref)]
-    for ref in stacks:
-        for line in git.ask("log", "-g", "--format=%H %P", ref).splitlines():
-            stashed, _, *parts = [*line.split(), ""]  # the second is the commit that it was made on
-            found += [GitRef(OTHER, ref, sha) for sha in (stashed, *parts) if sha]  # with index and untracked files
+    top = whole(git).root.resolve()
+    trees = [Git(tree) for tree in map(Path, _worktrees(worktrees)) if tree.is_dir()]
+    found[1:1] = [GitRef(WORKTREE, str(tree.root), None) for tree in trees if tree.root.resolve() != top]
+    stashed = [(ref, line) for ref in _STACKS for line in _stashes(git, ref, "-g")]
+    stashed += [
+        (ref, line) for tree in trees for ref in _put_aside(tree) for line in _stashes(tree, ref, "--max-count=1")
+    ]
+    for ref, line in stashed:
+        sha, _, *parts = [*line.split(), ""]  # the second is the commit that it was made on
+        found += [GitRef(OTHER, ref, one) for one in (sha, *parts) if one]  # with index and untracked files
     return found
+
+
+def whole(git: Git) -> Git:
+    """The git repository from its own root, of which DVC's may be a folder."""
+    return Git(Path(git("rev-parse", "--show-toplevel"))) if git.prefix else git
+
+
+def _worktrees(told: str) -> list[str]:
+    """The folders of `git worktree list --porcelain`, that of a bare repository left out."""
+    entries = [entry.splitlines() for entry in told.split("\n\n") if entry.strip()]
+    return [lines[0].removeprefix("worktree ") for lines in entries if "bare" not in lines]
+
+
+def _stashes(git: Git, ref: str, how: str) -> list[str]:
+    """Each stash with its parents."""
+    is_there = git.find("rev-parse", "--verify", "-q", ref)
+    return git.ask("log", how, "--format=%H %P", ref).splitlines() if is_there else []
+
+
+def _put_aside(git: Git) -> list[str]:
+    """What `--autostash` put aside, and commits that a rebase, merge or cherry-pick that stopped is about to use."""
+    files = (git.root / git("rev-parse", "--git-path", f"{folder}/autostash") for folder in _REBASES)
+    return [*_STOPPED, *(file.read_text(encoding="ascii").strip() for file in files if file.is_file())]
 
 
 def _git_ref(ref: str, sha: str) -> GitRef:
@@ -126,10 +158,10 @@ def published(git: Git) -> RemoteRefs:
 
 
 class Reader:
-    """Reads what DVC files name, each content once."""
+    """Reads what the DVC files of a whole git repository name, each content once; DVC's may be a folder of it."""
 
     def __init__(self, git: Git) -> None:
-        self._git = git
+        self._git = whole(git)
         self._known: dict[str, frozenset[str]] = {}
         self._made: dict[str, frozenset[str]] = {}
         self._trees: dict[str, frozenset[str]] = {}
@@ -163,21 +195,21 @@ class Reader:
         """The text of a blob."""
         return _decoded(self._git.blob(blob))
 
-    def files(self, sha: str) -> dict[str, str]:
-        """The DVC files of a commit: the blob of each by path."""
-        return _dvc_files(self._git.files(sha))
-
     def tree(self, sha: str) -> frozenset[str]:
         """The digests that the DVC files of a commit name."""
         if sha not in self._trees:
             self.read([sha])
         return self._trees[sha]
 
-    def here(self) -> frozenset[str]:
-        """The digests that the DVC files of the working tree name, as they are on disk and as they are staged."""
-        listed = self._git.ask("ls-files", "-z", "-c", "-o", "--exclude-standard", "--", *DVC_FILES)
-        staged = self._git.ask("ls-files", "-z", "-s", "--", *DVC_FILES).split("\0")
-        files = (self._git.root / path for path in listed.split("\0") if path)
+    def here(self, worktree: str) -> frozenset[str]:
+        """The digests that the DVC files of a working tree name, as they are on disk and as they are staged.
+
+        `worktree` is the folder of one of `git worktree`; empty: the one in which the repository was opened.
+        """
+        git = Git(Path(worktree)) if worktree else self._git
+        listed = git.ask("ls-files", "-z", "-c", "-o", "--exclude-standard", "--", *DVC_FILES)
+        staged = git.ask("ls-files", "-z", "-s", "--", *DVC_FILES).split("\0")
+        files = (git.root / path for path in listed.split("\0") if path)
         texts = (file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file())
         blobs = (self.blob(entry.split()[1]) for entry in staged if entry)
         return frozenset().union(*map(digests, texts), *blobs)
@@ -195,3 +227,23 @@ def is_dvc_file(path: str) -> bool:
     """Whether a path is that of a dvc.lock or .dvc file."""
     name = path.rpartition("/")[2]
     return name == "dvc.lock" or (name.endswith(".dvc") and name != ".dvc")
+
+
+def of_siblings(git: Git, reader: Reader) -> dict[str, frozenset[str]]:
+    """The digests that other DVC repositories in the same git repository ever recorded, by their folders.
+
+    They may share a cache or a remote with this one, which cannot tell what is a version of theirs.
+    """
+    top = whole(git)
+    everything = ("--all", "--reflog")
+    configs = (path for _, files in top.written(everything, _CONFIG) for path in files)
+    projects = {path.removesuffix(".dvc/config") for path in configs} | {f"{git.prefix}/".lstrip("/")}
+    if len(projects) < 2:  # noqa: PLR2004  (this one alone)
+        return {}
+    found: dict[str, set[str]] = {}
+    for _, files in top.written(everything, *DVC_FILES):
+        for path, blob in files.items():
+            project = max((one for one in projects if path.startswith(one)), key=len, default="")
+            if project != f"{git.prefix}/".lstrip("/"):
+                found.setdefault(project, set()).update(reader.blob(blob))
+    return {project: frozenset(digests) for project, digests in found.items()}

@@ -23,6 +23,7 @@ from dovetail.cleanup.references import (
     GitRef,
     Reader,
     git_refs,
+    of_siblings,
     published,
 )
 from dovetail.cleanup.risks import DvcGcKeeps
@@ -121,6 +122,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     wanted = VersionFilter(kept, holding, {version.md5 for version in versions})
     history = of_history(workspace, reader, written, wanted, candidates)
     needed |= {need.what: expand(need.digests) for need in history}
+    needed |= {f"the project {name}": expand(digests) for name, digests in of_siblings(git, reader).items()}
     trash = store.discarded({*workspace.tree.declared.models, *(v.model for v in versions)}) if store else []
     warnings = [
         *risks.of_place(

@@ -1,7 +1,6 @@
 """The rows that a model was evaluated on: finding them, and the metrics of models on them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,16 +69,29 @@ def compare(tests: TestSet, ours: Any, theirs: Any, seen: Any, gate: Mapping[str
 def seen_by(workspace: Workspace, champion: Lineage, table: "pd.DataFrame") -> Any:
     """Which rows of the table the champion was trained on, by the values of all columns: booleans of shape (rows,)."""
     import numpy as np
+    import pandas as pd
     from pandas.util import hash_pandas_object
 
     seen = np.zeros(len(table), dtype=bool)
     for ref in (ref for ref, role in champion.data.items() if role == "training"):
         for learned in _tables(workspace, ref):
             if set(table.columns) <= set(learned.columns):
-                with suppress(ValueError, TypeError):  # columns of other types: then none of these rows is the same
-                    rows = hash_pandas_object(learned[list(table.columns)].astype(table.dtypes), index=False)
-                    seen |= hash_pandas_object(table, index=False).isin(rows).to_numpy()
+                pairs = {name: _alike(table[name], learned[name]) for name in table.columns}
+                ours, theirs = (pd.DataFrame({name: pair[side] for name, pair in pairs.items()}) for side in (0, 1))
+                seen |= hash_pandas_object(ours, index=False).isin(hash_pandas_object(theirs, index=False)).to_numpy()
     return seen
+
+
+def _alike(one: "pd.Series", other: "pd.Series") -> "tuple[pd.Series, pd.Series]":
+    """Two columns with the values of one another's type: integers of which one is missing are floats in one of them."""
+    from pandas.api.types import is_numeric_dtype, is_object_dtype
+
+    if one.dtype == other.dtype and not is_object_dtype(one.dtype):
+        return one, other
+    if is_numeric_dtype(one.dtype) and is_numeric_dtype(other.dtype):
+        return one.astype("float64"), other.astype("float64")
+    first, second = (values.astype(object).where(values.notna(), "").map(str) for values in (one, other))
+    return first, second
 
 
 def slices(tests: TestSet, predicted: Any, asked: Mapping[str, Any]) -> dict[str, tuple[Slice, ...] | str]:

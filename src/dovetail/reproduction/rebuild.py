@@ -1,5 +1,6 @@
 """Run every stage upstream of a model again, in a clean worktree without a cache, and compare what it makes."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -86,6 +87,7 @@ class _Rebuild:
         return tuple(stage for stage in self.request.lineage.stages if stage.name not in self.frozen)
 
     def run(self) -> RebuildResult:
+        self._refuse_frozen_model()
         self._refuse_writing_outside()
         self._restore_sources()
         inputs = {stage.name: tuple(self._changed_inputs(stage)) for stage in self.stages}
@@ -115,6 +117,14 @@ class _Rebuild:
             settings=self.settings,
             unavailable=self._unavailable(first.stage) if first else "",
         )
+
+    def _refuse_frozen_model(self) -> None:
+        """What nothing makes again is not rebuilt: its recorded bytes would be compared with themselves."""
+        maker, artifact = self.request.lineage.maker, self.request.lineage.artifact
+        if maker and maker.name in self.frozen:
+            why = f"its stage {maker.name} is frozen at that commit, so that nothing makes it again"
+            following = f"dvc unfreeze {shlex.quote(maker.name)} && git commit -a, then dvc repro and what it registers"
+            raise RebuildImpossible([missing(artifact.path, why, following)])
 
     def _refuse_writing_outside(self) -> None:
         outside = [(stage, out) for stage in self.stages for out in stage.outs if Path(out.path).is_absolute()]
