@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
+
+from dovetail.system import loopback
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs/images"
 LARGEST = 200_000  # bytes of a picture
@@ -79,7 +80,7 @@ def mlflow(project: Path, picture: Path) -> None:
     try:
         for _ in range(300):
             try:
-                urllib.request.urlopen(address, timeout=5).close()
+                loopback.opened(address, 5).close()
                 break
             except OSError:
                 time.sleep(0.2)

@@ -9,13 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dovetail.errors import MissingFile
+from dovetail.errors import MissingFile, UserError
 from dovetail.monitoring.observed_rows import batch
+from dovetail.scaffold.inferred import infer
 from dovetail.serving.batch.bad_part import BadPart
 from dovetail.serving.batch.part_reader import Batch, read_csv_part
 from dovetail.serving.batch.write_rows import ScoredSchema, write
 from dovetail.serving.protocol.signature import Column, Signature
 from dovetail.tracking.monitoring_runs import MonitoredVersion
+from dovetail.values.tables import open_table
 
 SIGNATURE = Signature((Column("a", "double", required=False), Column("b", "string", required=False)), "double", ())
 PACKED = gzip.compress(b"a,b\n" + b"".join(f"{n},{secrets.token_hex(8)}\n".encode() for n in range(20_000)))
@@ -41,6 +43,25 @@ def test_a_damaged_packed_part_is_a_bad_one(tmp_path, damage):
     with pytest.raises(MissingFile, match=r"part\.csv\.gz cannot be read: .") as monitored:
         batch(tmp_path, MonitoredVersion("m", 1, "0" * 32), ["a"])
     assert "\n" not in str(monitored.value)
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_of_a_damaged_packed_table_no_project_is_made_and_no_rows_are_compared(tmp_path, damage):
+    file = tmp_path / "table.csv.gz"
+    file.write_bytes(DAMAGED[damage])
+    with pytest.raises(UserError, match=r"table\.csv\.gz cannot be read as a table: ."):
+        infer(file)
+    with pytest.raises(MissingFile, match=r"table\.csv\.gz cannot be read as a table: ."):
+        for _ in open_table(file, file.name).batches(["a"]):
+            pass
+
+
+@pytest.mark.parametrize("content", [b"a,b\r1,x\r2,y\r", b'"a,b\n' + b"1,x\n" * 50_000, b'"' + b"a," * 100_000])
+def test_of_what_has_no_first_line_no_project_is_made(tmp_path, content):
+    file = tmp_path / "table.csv"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot be read as a table: ."):
+        infer(file)
 
 
 @pytest.mark.parametrize("content", [b"a,b\r1,x\r2,y\r", b'"a,b\n' + b"1,x\n" * 50_000])

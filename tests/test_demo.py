@@ -28,7 +28,8 @@ def played(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         isolate(tmp_path_factory, patch)
         folder = tmp_path_factory.mktemp("demo")
-        here = Project(folder, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9/nobody"})  # not the demo's store
+        proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}  # not for a server on this machine
+        here = Project(folder, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9/nobody", **proxy})  # not the demo's store
         said = here.run("dovetail", "demo", "--into", "played").stdout
     reference.write_labelled(folder / "played/apples")
     return SimpleNamespace(said=said, project=Project(folder / "played/apples"))

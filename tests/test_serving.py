@@ -434,7 +434,10 @@ def test_without_a_token_nobody_elsewhere_may_ask(project):
         assert server.predict().status == 401
         assert server.predict(authorization="Bearer third").status == 401
         assert server.predict(authorization="Bearer second").status == 200
-        assert [server.ask(path).status for path in ("/ping", "/health", "/metrics", "/model")] == [200, 200, 401, 401]
+        asked = ("/ping", "/health", "/metrics", "/model", "/models/m/model", "/v2/models/m")
+        assert [server.ask(path).status for path in asked] == [200, 200, 401, 401, 401, 401]
+        for path in ("/ready", "/models/m/ready", "/v2/health/ready", "/v2/models/m/ready"):
+            assert server.ask(path).status == 200  # none of them is behind a token in the server's own description
         assert server.end() == 0
 
 

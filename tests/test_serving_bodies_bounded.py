@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dovetail.serving.engine.batching import Batcher
 from dovetail.serving.engine.body_reader import BodyReader
-from dovetail.serving.protocol.body import CSV, JSON, PARQUET
+from dovetail.serving.protocol.body import CSV, JSON, PARQUET, PredictionRequest
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 from dovetail.serving.settings import ServeOptions
@@ -44,16 +45,17 @@ def asked(*bodies, **limits):
                     said.append(await reader.request(body, kind, signature(type_)))
                 except Refused as refused:
                     said.append(refused)
-            readers = [
-                c.pid for c in psutil.Process().children() if any("body_process" in part for part in c.cmdline())
-            ]
-            assert readers
-            peak = max(map(_peak, readers))
+            assert body_processes()
+            peak = max(_peak(process.pid) for process in body_processes())
         finally:
             reader.close()
         return said, peak
 
     return asyncio.run(ask())
+
+
+def body_processes():
+    return [one for one in psutil.Process().children() if any("body_process" in part for part in one.cmdline())]
 
 
 def _peak(pid):
@@ -104,3 +106,42 @@ def test_a_body_that_takes_more_time_is_refused_and_the_next_is_read():
     said, _ = asked((slow, CSV, "double"), (b'{"inputs":{"a":[1]}}', JSON, "double"), seconds=0.002)
     assert (said[0].status, "takes more than 0.002 s" in said[0].message) == (413, True)
     assert said[1].columns == {"a": [1]}
+
+
+def test_who_waits_for_a_process_that_reads_waits_no_longer_than_a_request_may():
+    """Two processes read bodies; where both hang, those who wait for one have the same time as those who have one."""
+
+    async def ask():
+        reader = BodyReader(ServeOptions(timeout=2))
+        body = json.dumps({"inputs": {"a": "x"}}).encode()
+
+        async def one():
+            began = time.monotonic()
+            with pytest.raises(Refused) as refused:
+                await reader.request(body, JSON, signature("string"))
+            return refused.value.status, refused.value.message, time.monotonic() - began
+
+        try:
+            later = time.monotonic() + 60
+            await asyncio.gather(*(reader.request(body, JSON, signature("string"), later) for _ in range(2)))
+            for process in body_processes():
+                process.suspend()
+            return await asyncio.gather(*(one() for _ in range(6)))
+        finally:
+            reader.close()
+
+    said = asyncio.run(ask())
+    assert {each[:2] for each in said} == {(503, "the body was not read in time")}
+    assert max(seconds for *_, seconds in said) < 3.5
+
+
+def test_what_was_spent_on_reading_a_body_is_not_there_for_its_answer():
+    async def ask():
+        batcher = Batcher([], seconds=30, together=True, on_batch=lambda _: None)
+        asked = asyncio.ensure_future(batcher.predict(PredictionRequest({"a": [1]}, 1, "predict"), time.monotonic()))
+        await asyncio.sleep(0.01)
+        batcher.expire()
+        await asked
+
+    with pytest.raises(Refused, match="no answer in time"):
+        asyncio.run(ask())

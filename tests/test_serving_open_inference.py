@@ -1,9 +1,17 @@
 """The Open Inference Protocol (V2): what its clients ask is answered as MLflow's paths answer it."""
 
+import gzip
+import json
+import math
+
 import pytest
 import templates
 from project import copy_of
 from serving import COLUMNS, ROWS, SPLIT, Server
+
+from dovetail.serving.protocol.open_inference import read_infer
+from dovetail.serving.protocol.refused import Refused
+from dovetail.serving.protocol.signature import Signature
 
 TYPES = {"size": "FP64", "count": "INT64", "color": "BYTES", "fresh": "BOOL"}
 WHOLE = [[9.5, 3, "red", True], [8.0, 8, "blue", True]]
@@ -96,6 +104,8 @@ REFUSED = {
     "nested otherwise": ({"inputs": [{**ONE, "shape": [1, 2], "data": [[1.0]]}]}, 422, "another shape"),
     "no data": ({"inputs": [{**ONE, "data": None}]}, 400, "no data"),
     "no rows": ({"inputs": [{**each, "shape": [0], "data": []} for each in tensors(ROWS)]}, 422, "no rows"),
+    "no columns": ({"inputs": [{**ONE, "shape": [2, 0], "data": []}]}, 422, "no data has the shape [2, 0]"),
+    "less than nothing": ({"inputs": [{**ONE, "shape": [-1, -1]}]}, 422, "no data has the shape [-1, -1]"),
     "twice": ({"inputs": [ONE, ONE]}, 422, "there twice"),
     "a missing column": ({"inputs": [ONE]}, 422, "columns are missing"),
     "unlike rows": ({"inputs": [*tensors(ROWS)[:3], {**ONE, "name": "fresh", "data": [True]}]}, 422, "unlike"),
@@ -112,6 +122,21 @@ def test_refuses_what_is_wrong(server, case):
     body, status, said = REFUSED[case]
     answer = server.ask("/v2/models/m/infer", body)
     assert (answer.status, said in answer.json["error"]) == (status, True), answer.body
+
+
+@pytest.mark.parametrize("shape", [[0, 0], [2, 0], [0], [0, 2], [-1], [-1, 1], [1, -1], [-1, -1]])
+def test_a_model_without_columns_refuses_a_tensor_without_values(shape):
+    asked = {"inputs": [{"name": "input", "shape": shape, "datatype": "FP64", "data": [1.0] * abs(math.prod(shape))}]}
+    with pytest.raises(Refused) as refused:
+        read_infer(json.dumps(asked).encode(), Signature(None, None, ("predict",)), 100)
+    assert refused.value.status == 422
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/models/m/invocations", "/feedback", "/v2/models/m/infer"])
+def test_a_packed_body_is_refused_by_the_name_of_the_header(server, path):
+    answer = server.ask(path, gzip.compress(b"{}"), {"content-encoding": "gzip"})
+    assert (answer.status, answer.json["field"], answer.json["got"]) == (415, "content-encoding", "gzip")
+    assert server.ask(path, b"{}", {"content-encoding": "identity"}).status != 415
 
 
 def test_bytes_behind_the_json_are_refused_in_one_line(server):

@@ -9,6 +9,9 @@ from mlflow import MlflowClient
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
 from dovetail.errors import Busy, TurnLost
+from dovetail.registration.projection import project
+from dovetail.registration.register import record
+from dovetail.repo.workspace import open_workspace
 from dovetail.tracking import turn
 from dovetail.tracking.store import Run, Store
 
@@ -149,3 +152,32 @@ def test_what_was_left_behind_in_taking_over_is_taken_over_as_well(client, monke
     with turn.held(client, "m", "mine"):
         assert names(client) == ["dovetail.turn.m"]
     assert names(client) == []
+
+
+class Slept(Store):
+    """It sleeps once, before the version is made: another clone takes over, and is gone again."""
+
+    slept = False
+
+    def link_model(self, run, model_id):
+        super().link_model(run, model_id)
+        if not self.slept:
+            self.slept = True
+            self.client.delete_registered_model("dovetail.turn.m")
+            with turn.held(self.client, "m", "another"):
+                pass
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # of an import of MLflow's
+def test_who_slept_takes_the_turn_anew_and_completes_what_was_begun(small, client, tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # MLflow asks it itself, of a logged model
+    store = Slept(client, small.root, uri)
+    with open_workspace(small.root) as workspace:
+        projection = project(workspace.tree, workspace.tree.model("m"), workspace.root)
+        done = record(store, projection).done
+        assert (done.version, done.version_created, store.slept) == (1, True, True)
+        assert record(store, projection).done.version_created is False
+    small.env["MLFLOW_TRACKING_URI"] = uri
+    assert small.store().counts() == (1, 1)
+    assert names(client) == ["m"]

@@ -11,6 +11,7 @@ import urllib.request
 import commands
 import pytest
 from project import BIN, free_port
+from tracking_server import tracking_server
 
 from dovetail.registration import ui
 from dovetail.repo.workspace import open_workspace
@@ -65,7 +66,8 @@ def test_without_a_port_it_is_the_next_that_is_free(monkeypatch):
 @pytest.mark.slow
 def test_it_serves_the_store_and_ends_with_all_that_it_started(registered, tmp_path):
     port = free_port()
-    env = {**os.environ, "PATH": commands.path(plain=True)}
+    # A proxy that nobody is to be asked through: MLflow is on this machine.
+    env = {**os.environ, "PATH": commands.path(plain=True), "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
     command = [BIN / "dovetail", "ui", "m", "--no-browser", "--port", str(port)]
     with (tmp_path / "said").open("w+") as said:
         process = subprocess.Popen(command, cwd=registered.root, env=env, stdout=said, stderr=said, text=True)
@@ -106,3 +108,19 @@ def test_a_server_is_said_where_it_is_and_nothing_is_started(registered, monkeyp
     with open_workspace(registered.root) as workspace:
         ui.ui(workspace, Server(registered.root), ui.UiRequest("m"), heard.append)
     assert heard == ["http://mlflow.example:5000/#/models/m?workflowType=machine_learning"]
+
+
+@pytest.mark.slow
+def test_a_password_in_the_address_of_a_server_is_not_said_but_the_browser_has_it(registered, tmp_path):
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
+    browser.chmod(0o755)
+    with tracking_server(tmp_path, f"sqlite:///{tmp_path}/server.db") as server:
+        host = server.uri.removeprefix("http://")
+        env = {"MLFLOW_TRACKING_URI": f"http://ada:secret@{host}", "BROWSER": f"{browser} %s"}
+        done = registered.run("dovetail", "ui", **env)
+        missing = registered.run("dovetail", "ui", "runs:/0123456789abcdef0123456789abcdef", code=2, **env)
+    assert done.stdout == f"http://…@{host}/#/models?workflowType=machine_learning\n"
+    assert opened.read_text() == f"http://ada:secret@{host}/#/models?workflowType=machine_learning"
+    assert "secret" not in missing.stdout + missing.stderr

@@ -121,9 +121,10 @@ def ui(ref: str | None, port: int | None, no_browser: bool) -> None:  # noqa: FB
     """
     from dovetail.registration.ui import UiRequest
     from dovetail.registration.ui import ui as library_call
+    from dovetail.tracking.store_error import without_secrets
 
     def ready(address: str) -> None:
-        click.echo(address)
+        click.echo(without_secrets(address))
         if not no_browser:
             import webbrowser
 

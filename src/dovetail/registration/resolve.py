@@ -8,6 +8,7 @@ from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.run_content import LINEAGE_FILE
 from dovetail.tracking.store import RunDetails, Store
+from dovetail.tracking.store_error import without_secrets
 from dovetail.values import tag_keys
 from dovetail.values.lineage import Lineage
 from dovetail.values.names import unknown
@@ -33,7 +34,9 @@ def resolve(workspace: Workspace, store: Store, reference: Reference) -> Tracked
     if isinstance(reference, ByRun):
         run = store.run(reference.run_id)
         if run is None:
-            raise UnknownReference(f"MLflow at {store.uri} has no run {reference.run_id!r}", "dovetail list")
+            raise UnknownReference(
+                f"MLflow at {without_secrets(store.uri)} has no run {reference.run_id!r}", "dovetail list"
+            )
         found = _recorded(store, run)
         version = store.find_version(found.model, found.artifact.md5)
         return TrackedModel(found.model, version.number if version else None, run, found)

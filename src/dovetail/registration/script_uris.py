@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dovetail.tracking.connection import ENV_TRACKING_URI
 from dovetail.tracking.store import SQLITE
+from dovetail.tracking.store_error import without_secrets
 from dovetail.values.finding import Finding
 
 _SOMEWHERE = re.compile(r"[a-z][\w+.-]+:/(/[^/]|//)|databricks|/", re.IGNORECASE)  # a host, or an absolute path
@@ -48,7 +49,7 @@ def _finding(where: str, uri: str | None, store_uri: str, remedy: str) -> Iterat
         why = "a temporary experiment runs in a folder that DVC deletes, and the run is deleted with it"
         yield Finding("error", what, why, remedy)
     elif uri != store_uri:
-        what = f"{where} sets the tracking URI" + ("" if uri is None else f" to {uri!r}")
+        what = f"{where} sets the tracking URI" + ("" if uri is None else f" to {without_secrets(uri)!r}")
         why = "the script's runs are in that store, and the model's run is another one in this repository's"
         yield Finding("warning", what, why, remedy)
 

@@ -11,6 +11,7 @@ from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.store import Store, Version
+from dovetail.tracking.store_error import without_secrets
 from dovetail.values.answer import Answer
 from dovetail.values.documents import Unreadable, load_document
 from dovetail.values.finding import Finding
@@ -208,7 +209,9 @@ def _workspace(  # noqa: PLR0913, PLR0917
 def _unregistered(workspace: Workspace, uri: str, model: Model, lineage: Lineage) -> Finding:
     if not _is_registered_elsewhere(workspace, model, lineage):
         return _problem("the workspace's model is no registered version", f"dovetail register {model.name}")
-    what = f"{model.receipt} says that the model is registered, and MLflow at {uri} does not have it: so "
+    what = (
+        f"{model.receipt} says that the model is registered, and MLflow at {without_secrets(uri)} does not have it: so "
+    )
     return _problem(what + "`dvc repro` does nothing", "dovetail sync")
 
 

@@ -6,7 +6,6 @@ import sys
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import quote
 from dovetail.errors import OutsideError, StoreError, one_line
 from dovetail.registration.resolve import resolve
 from dovetail.repo.workspace import Workspace
+from dovetail.system import loopback
 from dovetail.system.processes import interruptible, started
 from dovetail.system.telemetry import ENV_NO_TELEMETRY
 from dovetail.tracking.connection import Tracking
@@ -130,7 +130,7 @@ def _wait(port: int, ended: Callable[[], int | None], log: Path) -> None:
         if ended() is not None:
             raise _died(log)
         try:
-            urllib.request.urlopen(f"http://{_HOST}:{port}/health", timeout=5).close()
+            loopback.opened(f"http://{_HOST}:{port}/health", 5).close()
         except (OSError, urllib.error.URLError):
             time.sleep(0.1)
         else:

@@ -1,5 +1,7 @@
 """What the columns of a data file hold, as a schema that a person corrects: types, and what looks like another one."""
 
+import csv
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +55,7 @@ def infer(file: Path, target: str | None = None) -> InferredData:
     """
     try:
         columns, reading = _read(file, target)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, csv.Error) as error:
         raise UserError(f"{file} cannot be read as a table: {one_line(str(error))}", _BY_HAND) from error
     names = list(columns)
     if target is not None and target not in names:

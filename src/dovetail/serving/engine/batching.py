@@ -92,14 +92,16 @@ class Batcher:
         self._idle = [worker for worker in self._idle if worker.client is not client]
         self._busy = [worker for worker in self._busy if worker.client is not client]
 
-    async def predict(self, request: PredictionRequest) -> bytes:
+    async def predict(self, request: PredictionRequest, until: float | None = None) -> bytes:
         """The predictions for a request, as a JSON list.
+
+        `until` is when they are given up, of time.monotonic; by default as long as a request may take from now on.
 
         Raises:
             Refused: 422 when the model refuses the rows; 503 when there was no answer in time.
         """
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting.append(WaitingRequest(request, answer, time.monotonic() + self._seconds))
+        self._waiting.append(WaitingRequest(request, answer, until or time.monotonic() + self._seconds))
         if self._idle:
             self._next()
         return await answer

@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -40,21 +41,23 @@ class BodyReader:
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._idle: list[ProcessClient] = []
 
-    async def request(self, body: bytes, content_type: str, signature: Signature) -> PredictionRequest:
-        """The request in a body.
+    async def request(
+        self, body: bytes, content_type: str, signature: Signature, until: float | None = None
+    ) -> PredictionRequest:
+        """The request in a body; `until` is when it has to be read, of time.monotonic, by default as long as a request.
 
         Raises:
             Refused: when it cannot be read, is not what the model takes, or costs too much.
         """
-        return PredictionRequest(*await self._read(body, content_type, signature))
+        return PredictionRequest(*await self._read(body, content_type, signature, until))
 
-    async def feedback(self, body: bytes) -> tuple[str, list[Any]]:
-        """The request id and the labels in a body.
+    async def feedback(self, body: bytes, until: float | None = None) -> tuple[str, list[Any]]:
+        """The request id and the labels in a body, likewise.
 
         Raises:
             Refused: when it is something else, or costs too much.
         """
-        request_id, labels = await self._read(body, None, None)
+        request_id, labels = await self._read(body, None, None, until)
         return request_id, labels
 
     def close(self) -> None:
@@ -62,17 +65,18 @@ class BodyReader:
         for client in self._idle:
             client.close()
 
-    async def _read(self, body: bytes, content_type: str | None, signature: Signature | None) -> Any:
-        async with self._client() as client:
-            frame = frames.request((body, content_type, signature, self._options.max_rows))
-            try:
-                async with asyncio.timeout(self._options.timeout):
-                    parts = await client.answer(frame)
-            except TimeoutError:
-                client.close()
-                raise Refused(503, "the body was not read in time") from None
-            if parts is None:
-                raise self._why(client.exit_code)
+    async def _read(
+        self, body: bytes, content_type: str | None, signature: Signature | None, until: float | None
+    ) -> Any:
+        until = until or time.monotonic() + self._options.timeout  # the clock of the loop, too
+        try:
+            async with asyncio.timeout_at(until), self._client() as client:
+                frame = frames.request((body, content_type, signature, self._options.max_rows))
+                parts = await client.answer(frame)
+                if parts is None:
+                    raise self._why(client.exit_code)
+        except TimeoutError:
+            raise Refused(503, "the body was not read in time") from None
         ((well, content),) = parts
         if not well:
             status, message, about = json.loads(content)

@@ -1,5 +1,6 @@
 """Copies of served versions on this machine: what a server starts with when MLflow is away."""
 
+import errno
 import hashlib
 import hmac
 import json
@@ -19,6 +20,7 @@ from dovetail.models.mlflow_folder import MLMODEL
 from dovetail.models.network_file import packaged_model
 from dovetail.serving.key_file import key, user_key_file
 from dovetail.serving.trust import NONE
+from dovetail.tracking.client import raised_by
 from dovetail.tracking.package_digest import package_digest
 
 _LAST, _SIGNATURE = "last.json", "signature"
@@ -69,9 +71,11 @@ def keep(
     registered is fetched again, but needed it is not. Returns the digest of the whole.
 
     Raises:
-        OutsideError: when what is fetched is not what was registered.
+        OutsideError: when what is fetched is not what was registered, or the copy cannot be written.
         Untrusted: when it is not what `package` says.
+        RequestException: of requests, as `fetch` raises it.
     """
+    number = folder.name.partition("-")[0]
     try:
         if is_whole(folder, md5) and (onnx is None or _md5(folder / compiled_model.FILE) == onnx):
             found = package_digest(folder)
@@ -80,21 +84,23 @@ def keep(
     except OSError as error:
         raise OutsideError(f"{folder} cannot be read: {error}", f"ls -l {folder}") from error
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         fetch(temporary)
         if not is_whole(temporary, md5):
-            number = folder.name.partition("-")[0]
             raise OutsideError(
                 f"what the registry gives for version {number} is not what was registered (md5 {md5})",
                 "dovetail sync --repair",
             )
-        found = _expected_package(temporary, folder.name.partition("-")[0], package)
+        found = _expected_package(temporary, number, package)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except OSError as error:
-        raise OutsideError(f"{folder} cannot be written: {error}", f"df -h {folder.parent}") from error
+        if isinstance(error, raised_by("requests.exceptions", "RequestException")):
+            raise  # what MLflow's server answered is nothing that this disk did
+        look = "ls -ld" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR) else "df -h"
+        raise OutsideError(f"{folder} cannot be written: {error}", f"{look} {folder.parent}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return found

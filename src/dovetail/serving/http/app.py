@@ -44,6 +44,10 @@ class App:
         self._shared = shared
         self._metrics = metrics
         self._tokens = [token.encode() for token in tokens]
+        ready = (
+            f"{of}/models/{each.settings.model}/ready" for each in models for of in ("", open_inference_routes.ROOT)
+        )
+        self._open = _OPEN | {*ready}
         self._get: dict[str, Look] = {
             "/": lambda _: Reply(307, b"", "text/plain", more=((b"location", b"docs"),)),
             "/ping": lambda _: Reply(200 if any(each.follower.current for each in models) else 503, b"\n"),
@@ -89,6 +93,7 @@ class App:
             self._admit(path, headers)
             self._check_route(scope)
             if post := self._post.get(path):
+                _refuse_packed(headers)
                 reply = await post(scope, headers, receive)
             else:
                 reply = self._get[path](scope)
@@ -118,7 +123,7 @@ class App:
             reply.after()
 
     def _admit(self, path: str, headers: dict[bytes, bytes]) -> None:
-        if not self._tokens or path in _OPEN:
+        if not self._tokens or path in self._open:
             return
         kind, _, given = headers.get(b"authorization", b"").partition(b" ")
         known = [hmac.compare_digest(given.strip(), token) for token in self._tokens]  # all, so that time tells nothing
@@ -166,6 +171,18 @@ class App:
         if logs:
             self._metrics.log_dropped.set(sum(log.dropped for log in logs))
         return Reply(200, self._metrics.text(), METRICS)
+
+
+def _refuse_packed(headers: dict[bytes, bytes]) -> None:
+    """Let a body pass that is sent as it is.
+
+    Raises:
+        Refused: 415 where it is packed.
+    """
+    how = headers.get(b"content-encoding", b"").strip().lower()
+    if how not in (b"", b"identity"):
+        raise Refused(415, "a body that is packed is not read here", field="content-encoding", expected="identity",
+                      got=how.decode("latin-1")[:80])  # fmt: skip
 
 
 def _about(refused: Refused) -> tuple[Header, ...]:

@@ -127,12 +127,13 @@ class ModelRoutes:
         async with self._shared.incoming.whole(scope, headers, receive) as body:
             self._shared.refuse_a_crowd()
             self._shared.waiting += 1
+            until = time.monotonic() + self._shared.options.timeout  # for all that is done from here on
             loaded = self.follower.current
             try:
                 loaded = self.loaded()
                 kind = kind or headers.get(b"content-type", b"").decode("latin-1")
-                loaded, request = await self._read(body, kind, loaded)
-                return Predicted(loaded, request, await loaded.batcher.predict(request))
+                loaded, request = await self._read(body, kind, loaded, until)
+                return Predicted(loaded, request, await loaded.batcher.predict(request, until))
             except Refused as refused:
                 refused.who = named(self.settings.model, loaded)
                 raise
@@ -162,16 +163,18 @@ class ModelRoutes:
         content = b'{"predictions": ' + predicted.content + b"}"
         return self.answered(predicted, self.request_id(predicted.request), content)
 
-    async def _read(self, body: bytes, kind: str, loaded: ServedVersion) -> tuple[ServedVersion, PredictionRequest]:
+    async def _read(
+        self, body: bytes, kind: str, loaded: ServedVersion, until: float
+    ) -> tuple[ServedVersion, PredictionRequest]:
         """The request, and the version whose signature it was checked against."""
         if len(body) < _BIG and kind == open_inference.TYPE:
             return loaded, open_inference.read_infer(body, loaded.signature, self._shared.options.max_rows)
         if len(body) < _BIG and kind.startswith(JSON):
             return loaded, read(body, kind, loaded.signature, self._shared.options.max_rows)
-        request = await self._shared.bodies.request(body, kind, loaded.signature)
+        request = await self._shared.bodies.request(body, kind, loaded.signature, until)
         while loaded.batcher.closed:  # another version took over meanwhile, which may take something else
             loaded = self.loaded()
-            request = await self._shared.bodies.request(body, kind, loaded.signature)
+            request = await self._shared.bodies.request(body, kind, loaded.signature, until)
         return loaded, request
 
     async def _feedback(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:

@@ -24,7 +24,7 @@ _TYPES: dict[str, dict[str, Any]] = {
 _NULL_TOO = ("double", "float", "string", "boolean", "datetime")
 _REFUSED = {
     "400": "cannot be read", "401": "a bearer token is needed", "405": "another method", "408": "arrived too slowly",
-    "413": "too large, or unpacks to too much", "415": "a type that is not read here",
+    "413": "too large, or unpacks to too much", "415": "a type that is not read here, or a body that is packed",
     "422": "not what the model takes", "431": "a head that is too large",
     "503": "too busy, or no answer in time; see Retry-After",
 }  # fmt: skip
@@ -189,7 +189,7 @@ def _feedback(settings: Settings, signature: Signature, security: list[dict[str,
         "requestBody": {"required": True, "content": {JSON: {"schema": schema}}},
         "responses": {
             "202": {"description": "Joined to the request's predictions when they are read"},
-            **_refusals("400", "401", "404", "405", "408", "413", "422"),
+            **_refusals("400", "401", "404", "405", "408", "413", "415", "422"),
         },
         "security": security,
     }

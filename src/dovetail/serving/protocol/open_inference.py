@@ -110,6 +110,9 @@ def _tensor(tensor: Mapping[str, Any], most_rows: int) -> tuple[str, Sequence[in
     if len(values) != size:
         raise Refused(422, f"input {name!r}: {len(values)} values for the shape {shape}", field=name,
                       expected=f"{size} values", got=f"{len(values)} values")  # fmt: skip
+    if min(shape) < 0 or shape[-1] < len(shape) - 1:
+        raise Refused(422, f"input {name!r}: no data has the shape {str(shape)[:80]}", field=name,
+                      expected="no size below zero, and at least one column", got=str(shape)[:80])  # fmt: skip
     return name, shape, values
 
 
