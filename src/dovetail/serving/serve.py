@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dovetail.errors import MissingPackage, NotARepository, OutsideError, UserError
@@ -55,7 +55,8 @@ def _each(request: ServeRequest) -> list[Settings]:
             also = next(other for other in found if other.model == each.model and other is not each)
             what = f"{each.what} and {also.what} are one model; a server has one path for each"
             raise UserError(what, f"dovetail serve {also.what} --port 5002")
-    return found
+    columns_of: dict[str, frozenset[str] | None] = dict.fromkeys(names)
+    return [replace(each, columns_of=columns_of) for each in found]
 
 
 def settings(ref: str, options: ServeOptions, verb: str = "serve", start: Path | None = None) -> Settings:

@@ -79,6 +79,7 @@ class Settings:
         tokens: One of them has to come with a request; none: nothing is asked.
         log: Where the prediction log is; None: nothing is kept.
         log_age: How old what is in there may become; None: any.
+        columns_of: The columns of each model of the server, as it is loaded; None where they are not known.
     """
 
     root: Path
@@ -90,6 +91,7 @@ class Settings:
     tokens: tuple[str, ...] = field(default=(), repr=False)
     log: Place | None = None
     log_age: timedelta | None = None
+    columns_of: dict[str, frozenset[str] | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def what(self) -> str:

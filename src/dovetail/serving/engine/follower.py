@@ -5,8 +5,8 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from dovetail.errors import DovetailError, OutsideError, StoreError, UnknownReference
-from dovetail.serving.engine import kept_copies
+from dovetail.errors import DovetailError, OutsideError, StoreError, UnknownReference, UserError
+from dovetail.serving.engine import kept_copies, logged_columns
 from dovetail.serving.engine.alias_listener import listen
 from dovetail.serving.engine.batching import Batcher
 from dovetail.serving.engine.first_copy import first_copy
@@ -47,6 +47,7 @@ class Follower:
             UnknownReference: when the alias names none.
             StoreError: when MLflow does not answer and there is no copy.
             OutsideError: when the version cannot be loaded.
+            UserError: when it has not the columns that its log is to leave out.
         """
         self._loader.start_spare()
         for work in (listen(self._settings, self.health, self._heard), self._load_news(), self._tick()):
@@ -83,6 +84,7 @@ class Follower:
         """Serve the last good copy, unless what should be served was faster."""
         loaded = await self._loader.load(copy, self._lost)
         if self.current is None:
+            self._check_first(loaded)
             self._swap(loaded)
         else:
             loaded.batcher.close()
@@ -144,12 +146,17 @@ class Follower:
             if loading.cancelled():
                 continue
             try:
+                if self.current is None:
+                    self._check_first(loading.result())
                 self._swap(loading.result())
                 pause = _FIRST_PAUSE
-            except (ValueError, ProcessLost) as error:
-                self._load_failed(copy, str(error))
-                if await asyncio.to_thread(kept_copies.drop_broken, copy):
-                    self._wanted = None  # the next look brings it anew
+            except (ValueError, ProcessLost, UserError) as error:
+                if isinstance(error, UserError):
+                    self._fail_start(error)
+                else:
+                    self._load_failed(copy, str(error))
+                    if await asyncio.to_thread(kept_copies.drop_broken, copy):
+                        self._wanted = None  # the next look brings it anew
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), pause)
                 self._news.set()
@@ -170,9 +177,24 @@ class Follower:
                 await asyncio.wait({loading})
         return loading
 
+    def _check_first(self, loaded: ServedVersion) -> None:
+        """Let the first version pass if the log can leave out of it what it is told to; later ones are served anyway.
+
+        Raises:
+            UserError: when it cannot.
+        """
+        try:
+            logged_columns.check_left_out(self._settings, loaded.copy.version, loaded.signature)
+        except UserError:
+            loaded.batcher.close()
+            raise
+
     def _swap(self, loaded: ServedVersion) -> None:
         old, self.current = self.current, loaded
-        self.health.is_served()
+        columns = logged_columns.problem(self._settings, loaded.copy.version, loaded.signature)
+        self.health.is_served(columns)
+        if columns:
+            _log.warning("the prediction log %s: %s", self._settings.log, columns)
         self.health.trust = loaded.copy.trust
         self._metrics.serving(self._settings.model, loaded.copy.version, loaded.copy.md5)
         kept_copies.remember(self._settings.keep, loaded.copy)

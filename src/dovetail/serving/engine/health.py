@@ -10,7 +10,7 @@ class Health:
     """The problems of one server.
 
     Attributes:
-        problems: A line for each of `store`, `load`, `engine`, `copy` and `server` that has one.
+        problems: A line for each of `store`, `load`, `engine`, `copy`, `columns` and `server` that has one.
         trust: Who vouches for the version that answers, besides MLflow: a `file`, the `ledger` or `none`.
         loading: The version that is loaded beside the one that answers.
     """
@@ -36,7 +36,9 @@ class Health:
         self._metrics.load_failures.inc()
         self.problems["load"] = why
 
-    def is_served(self) -> None:
-        """What should be served answers."""
-        for solved in ("load", "engine"):
+    def is_served(self, columns: str = "") -> None:
+        """What should be served answers; `columns` says what the log does not keep of it as it should."""
+        for solved in ("load", "engine", "columns"):
             self.problems.pop(solved, None)
+        if columns:
+            self.problems["columns"] = columns

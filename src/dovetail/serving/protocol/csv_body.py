@@ -15,6 +15,7 @@ from dovetail.serving.protocol.frame_values import frame_values
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 
+_MEMORY = 1 << 25  # bytes that are there where a fault is one of the body
 _BLANK = " \t\r\n"  # a line of nothing else is none, for pandas
 
 
@@ -40,6 +41,9 @@ def read_csv(body: bytes, signature: Signature, most_rows: int) -> dict[str, lis
             check_lengths(islice(rows, most_rows + 1), len(names))
         frame = pd.read_csv(BytesIO(body), dtype=texts, nrows=most_rows + 1)
     except (ValueError, csv.Error) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
+        bytearray(
+            min(16 * len(body), _MEMORY)
+        )  # raises MemoryError where that is why: pandas says so as of any other fault
         said = " ".join(str(error).split())
         raise Refused(400, f"the body is not CSV with a header: {said[:120]}", expected="CSV in UTF-8") from None
     return frame_values(frame)
@@ -63,9 +67,9 @@ def check_lengths(rows: Iterable[list[str]], length: int) -> None:
     """
     for number, row in enumerate(rows):
         if len(row) != length:
-            got = f"{len(row)} value{'s' if len(row) != 1 else ''}"
-            raise Refused(422, f"row {number}: expected {length} values, as the header has, got {got}", field="rows",
-                          expected=f"{length} values", got=got)  # fmt: skip
+            wanted, got = (f"{count} value{'s' if count != 1 else ''}" for count in (length, len(row)))
+            message = f"row {number}: expected {wanted}, as the header has, got {got}"
+            raise Refused(422, message, field="rows", expected=wanted, got=got)
 
 
 def _are_surely_alike(body: bytes, length: int) -> bool:
