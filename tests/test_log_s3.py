@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import deltalake
+import obstore
 import pytest
 import templates
 from project import copy_of
@@ -120,6 +121,17 @@ def test_what_s3_does_not_take_in_time_when_a_server_ends_is_counted_and_said(pl
     assert "AccessDenied" in caplog.messages[-1]
 
 
+def test_columns_of_dates_do_not_keep_a_table_from_being_tidied(place):
+    for number in range(4):
+        log = PredictionLog(place, flush_seconds=600)
+        day = {"day": [datetime(2026, 3, 1 + number)]}  # noqa: DTZ001  (as models get them)
+        log.served(Served(f"r{number}", time.time(), 1, "predict", day, b'["a"]'))
+        log.close()
+        assert (log.problem, log.dropped) == (None, 0)
+    ((file, _),) = delta.files(place, "predictions")
+    assert file.rows == len(ids(place)) == 4
+
+
 def test_what_is_older_than_it_is_kept_goes_while_others_write(place):
     now = datetime.now(UTC)
     for ago in (95, 85):
@@ -201,6 +213,14 @@ def test_monitor_and_retrain_read_it_and_say_so_when_they_cannot(judged, s3, mon
     looked = judged.json("monitor", "m")
     assert (looked["verdict"], looked["rows"], looked["labelled"]) == ("stable", 300, 300)
     assert not (judged.root / "monitoring").exists()
+    store = object_store.opened(S3Folder(f"{address}/m/predictions.delta/v1"))
+    ((file, _),) = delta.files(S3Folder(f"{address}/m"), "predictions")
+    content = object_store.read(store, file.path).read()
+    obstore.put(store, file.path, b"not Parquet")
+    said = judged.run("dovetail", "monitor", "m", code=2).stderr
+    assert f"{address}/m/predictions.delta/v1/{file.path}: Parquet magic bytes not found" in said
+    assert "next: delete the file that it names, then: python -c 'import deltalake; " in said
+    obstore.put(store, file.path, content)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     for command in (("monitor", "m"), ("retrain", "m", "--with", "feedback", "--into", "train.csv")):
         said = judged.run("dovetail", *command, code=3).stderr

@@ -1,12 +1,14 @@
 """What is served is remembered behind the answer, whole files at a time, whatever ends the process that writes."""
 
 import json
+import os
 import re
 import resource
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -447,8 +449,31 @@ def test_a_broken_file_is_named(folder):
     for content in (b"not Parquet", broken.read_bytes()[:-9] + b"X" * 5 + b"PAR1"):
         broken.write_bytes(content)
         for ask in (served_rows.read, lambda folder: served_rows.count(folder, served_rows.Window())):
-            with pytest.raises(OSError, match=re.escape(str(broken))):
+            with pytest.raises(served_rows.BrokenFile, match=re.escape(str(broken))) as caught:
                 ask(folder)
+            assert caught.value.remedy == "delete the file that it names"
+
+
+def test_what_is_said_of_a_broken_file_of_a_delta_table_repairs_it(folder):
+    for number in (1, 2):
+        table, _ = rows.predictions([one(f"r{number}")], frozenset())
+        delta.Tables(folder).append("predictions", "v1", table, ("ab", number))
+    broken = min((folder / "predictions.delta/v1").glob("*.parquet"))
+    broken.write_bytes(b"not Parquet")
+    with pytest.raises(served_rows.BrokenFile, match=re.escape(str(broken))) as caught:
+        served_rows.read(folder)
+    delete, repair = caught.value.remedy.split(", then: ")
+    assert delete == "delete the file that it names"
+    broken.unlink()
+    with pytest.raises(served_rows.GoneFile) as caught:
+        served_rows.read(folder)
+    assert caught.value.remedy == repair
+    subprocess.run(
+        ["sh", "-c", repair],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        check=True,
+    )
+    assert len(served_rows.read(folder)) == 1
 
 
 @pytest.mark.parametrize("since", [datetime.min.replace(tzinfo=UTC), NOON - timedelta(days=400_000)])

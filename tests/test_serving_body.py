@@ -186,7 +186,7 @@ TWO = Signature.of({"inputs": [{"name": name, "type": "double"} for name in "ab"
         ('a,b\r"1",2\r"3,4"\r', "row 1: expected 2 values, as the header has, got 1 value"),
         ('a,b\n1,2\n""', "row 1: expected 2 values, as the header has, got 1 value"),
         ("a,b,\n1,2\n", "row 0: expected 3 values, as the header has, got 2 values"),
-        ("a\n1,\n", "row 0: expected 1 values, as the header has, got 2 values"),
+        ("a\n1,\n", "row 0: expected 1 value, as the header has, got 2 values"),
     ],
 )
 def test_a_row_of_csv_that_is_not_as_long_as_the_header_is_refused(text, said):

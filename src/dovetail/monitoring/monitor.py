@@ -22,7 +22,7 @@ from dovetail.repo.workspace import Workspace
 from dovetail.serving.log import served_rows
 from dovetail.serving.log.location import Place, S3Folder, log_folder
 from dovetail.serving.log.object_store import said
-from dovetail.serving.log.served_rows import Window
+from dovetail.serving.log.served_rows import BrokenFile, Window
 from dovetail.system.page_file import write_page
 from dovetail.tracking.connection import Tracking
 from dovetail.tracking.monitoring_runs import DRIFTED, MonitoredVersion
@@ -238,9 +238,11 @@ def _log_of(root: Path, model: str) -> Iterator[Place]:
         yield folder
     except (OSError, pa.ArrowException) as error:
         what = f"the prediction log {folder} cannot be read: {said(error)}"
+        if isinstance(error, BrokenFile):
+            raise MissingFile(what, error.remedy) from error
         if isinstance(folder, S3Folder):
             raise DataUnavailable(what, "run the same command again once S3 answers") from error
-        raise MissingFile(what, "delete the file that it names") from error
+        raise MissingFile(what, f"ls -l {folder}") from error
 
 
 def _answer(

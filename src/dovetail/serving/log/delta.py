@@ -33,11 +33,18 @@ _MILLISECOND = timedelta(milliseconds=1)  # the statistics of Delta are cut off 
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """A Parquet file of the log, and its rows where they are known without it: a path, or a name in `store`."""
+    """A Parquet file of the log, and its rows where they are known without it: a path, or a name in `store`.
+
+    `table` is the Delta table that it belongs to, None where it does to none.
+    """
 
     path: Path | str
     store: "ObjectStore | None" = None
     rows: int | None = None
+    table: Place | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.store is None else f"{self.table}/{self.path}"
 
     def open(self) -> Any:
         """What pyarrow takes for it.
@@ -175,7 +182,7 @@ def files(folder: Place, kind: str) -> Iterator[tuple[LogFile, Segment]]:
             )
             segment = Segment(str(place), group, number, number, start, end + _MILLISECOND)
             path = place / entry["path"] if isinstance(place, Path) else entry["path"]
-            yield LogFile(path, store, entry.get("num_records")), segment
+            yield LogFile(path, store, entry.get("num_records"), place), segment
 
 
 def is_used(folder: Place) -> bool:

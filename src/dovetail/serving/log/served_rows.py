@@ -1,5 +1,6 @@
 """Reading the prediction log: the rows of a time window, of one version or of all, joined with their labels."""
 
+import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dovetail.errors import one_line
-from dovetail.serving.log import delta, rows, segments
+from dovetail.serving.log import delta, object_store, rows, segments
 from dovetail.serving.log.delta import LogFile
 from dovetail.serving.log.location import Place
 from dovetail.serving.log.sampling import draw
@@ -24,6 +25,22 @@ _AT_ONCE = 500_000  # rows
 _CLOCKS_APART = timedelta(days=1)  # of two servers, at most
 _EARLY = datetime(1970, 1, 1, tzinfo=UTC)  # no row is older
 _KEYS = ("request_id", "row")
+
+
+class BrokenFile(OSError):
+    """A file that is no Parquet file; `remedy` is what to do about it."""
+
+    def __init__(self, file: LogFile, why: str) -> None:
+        super().__init__(f"{file}: {why}")
+        steps = [] if isinstance(self, FileNotFoundError) else ["delete the file that it names"]
+        if file.table is not None:
+            code = f"import deltalake; deltalake.DeltaTable({object_store.address(file.table)!r}).repair()"
+            steps.append(f"python -c {shlex.quote(code)}")
+        self.remedy = ", then: ".join(steps) or "the same command again"
+
+
+class GoneFile(BrokenFile, FileNotFoundError):
+    """A file that was merged into another after it was listed, or that somebody deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,16 +228,19 @@ def _readable(file: LogFile) -> Iterator[None]:
     """Let what is wrong with a file name it.
 
     Raises:
-        OSError: when it cannot be read; FileNotFoundError where it is not there any more.
+        BrokenFile: when it is no Parquet file, or GoneFile, when it is not there any more.
+        OSError: when it cannot be read.
     """
     import pyarrow as pa
 
     try:
         yield
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise GoneFile(file, "it is not there") from error
     except (pa.ArrowException, OSError) as error:
-        raise OSError(f"{file.path}: {one_line(error)}") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(f"{file}: {one_line(error)}") from error
+        raise BrokenFile(file, one_line(error)) from error  # pyarrow's own say no number
 
 
 def _length(file: LogFile, segment: Segment, window: Window) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dovetail.serving.protocol.body_limits import check_rows
-from dovetail.serving.protocol.csv_body import read_csv
+from dovetail.serving.protocol.csv_body import read_foreign_csv
 from dovetail.serving.protocol.json_body import read_json
 from dovetail.serving.protocol.parquet_body import read_parquet
 from dovetail.serving.protocol.refused import Refused
@@ -36,7 +36,7 @@ def read(body: bytes, content_type: str, signature: Signature, most_rows: int) -
     if mime == JSON:
         columns, rows, params = read_json(body, signature.names, most_rows)
     else:
-        columns, params = (read_csv if mime == CSV else read_parquet)(body, signature, most_rows), None
+        columns, params = (read_foreign_csv if mime == CSV else read_parquet)(body, signature, most_rows), None
         rows = len(next(iter(columns.values()), ()))
         check_rows(rows, most_rows)
     if not rows:

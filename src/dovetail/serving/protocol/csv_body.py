@@ -15,11 +15,23 @@ from dovetail.serving.protocol.frame_values import frame_values
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 
+_MEMORY = 1 << 25  # bytes that are there where a fault is one of the body
 _BLANK = " \t\r\n"  # a line of nothing else is none, for pandas
 
 
-def read_csv(body: bytes, signature: Signature, most_rows: int) -> dict[str, list[Any]]:
+def read_foreign_csv(body: bytes, signature: Signature, most_rows: int) -> dict[str, list[Any]]:
+    """The columns of rows that may be of any length: each is looked at first.
+
+    Raises:
+        Refused: when one is not as long as the header, or as `read_csv` does.
+    """
+    return read_csv(body, signature, most_rows, foreign=True)
+
+
+def read_csv(body: bytes, signature: Signature, most_rows: int, *, foreign: bool = False) -> dict[str, list[Any]]:
     """The columns; a value is missing where pandas says so. A column that is there twice gets a number, as in pandas.
+
+    What is not `foreign` was written here, of rows that were read: they are alike.
 
     Raises:
         Refused: when it is not CSV in UTF-8, a row is not as long as the header, or it is too large a table.
@@ -36,10 +48,13 @@ def read_csv(body: bytes, signature: Signature, most_rows: int) -> dict[str, lis
         rows = csv_rows(TextIOWrapper(BytesIO(body), "utf-8-sig", newline=""))
         names = next(rows, [])
         check_names(names, signature.names)
-        if not _are_surely_alike(body, len(names)):
+        if foreign and not _are_surely_alike(body, len(names)):
             check_lengths(islice(rows, most_rows + 1), len(names))
         frame = pd.read_csv(BytesIO(body), dtype=texts, nrows=most_rows + 1)
     except (ValueError, csv.Error) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
+        bytearray(
+            min(16 * len(body), _MEMORY)
+        )  # raises MemoryError where that is why: pandas says so as of any other fault
         said = " ".join(str(error).split())
         raise Refused(400, f"the body is not CSV with a header: {said[:120]}", expected="CSV in UTF-8") from None
     return frame_values(frame)
@@ -63,9 +78,9 @@ def check_lengths(rows: Iterable[list[str]], length: int) -> None:
     """
     for number, row in enumerate(rows):
         if len(row) != length:
-            got = f"{len(row)} value{'s' if len(row) != 1 else ''}"
-            raise Refused(422, f"row {number}: expected {length} values, as the header has, got {got}", field="rows",
-                          expected=f"{length} values", got=got)  # fmt: skip
+            wanted, got = (f"{count} value{'s' if count != 1 else ''}" for count in (length, len(row)))
+            message = f"row {number}: expected {wanted}, as the header has, got {got}"
+            raise Refused(422, message, field="rows", expected=wanted, got=got)
 
 
 def _are_surely_alike(body: bytes, length: int) -> bool:
