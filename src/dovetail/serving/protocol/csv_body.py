@@ -52,9 +52,8 @@ def read_csv(body: bytes, signature: Signature, most_rows: int, *, foreign: bool
             check_lengths(islice(rows, most_rows + 1), len(names))
         frame = pd.read_csv(BytesIO(body), dtype=texts, nrows=most_rows + 1)
     except (ValueError, csv.Error) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
-        bytearray(
-            min(16 * len(body), _MEMORY)
-        )  # raises MemoryError where that is why: pandas says so as of any other fault
+        # pandas says of too little memory what it says of any other fault: where that is why, this raises MemoryError.
+        bytearray(min(16 * len(body), _MEMORY))
         said = " ".join(str(error).split())
         raise Refused(400, f"the body is not CSV with a header: {said[:120]}", expected="CSV in UTF-8") from None
     return frame_values(frame)
