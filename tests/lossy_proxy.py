@@ -10,10 +10,11 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "date", "serv
 
 
 @contextlib.contextmanager
-def lossy_proxy(uri, lost, how="502"):
+def lossy_proxy(uri, lost=(), how="502"):
     """The address of a proxy to `uri`; of each path that ends in one of `lost` the first answer does not arrive.
 
-    `how`: "502", as a proxy says it whose server died, or "closed". Yields the address and the set of what was lost.
+    Without `lost`, of each path that something is written to. `how`: "502", as a proxy says it whose server died, or
+    "closed". Yields the address and the set of what was lost.
     """
     host = urlsplit(uri).netloc
     gone = set()
@@ -30,8 +31,8 @@ def lossy_proxy(uri, lost, how="502"):
             content = answer.read()
             asking.close()
             with guard:
-                path = next((one for one in lost if self.command == "POST" and self.path.endswith(one)), None)
-                is_lost = path is not None and path not in gone
+                path = next((one for one in lost or [self.path] if self.path.endswith(one)), None)
+                is_lost = self.command != "GET" and path is not None and path not in gone
                 if is_lost:
                     gone.add(path)
             if is_lost and how == "closed":

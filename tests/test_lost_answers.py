@@ -35,6 +35,26 @@ def test_what_is_asked_for_twice_is_registered_once(small, tmp_path, how):
 
 
 @pytest.mark.slow
+def test_whatever_write_is_asked_for_twice_is_done_once(small, tmp_path):
+    artifacts = ("--artifacts-destination", str(tmp_path / "artifacts"))
+    with (
+        tracking_server(tmp_path, f"sqlite:///{tmp_path}/server.db", *artifacts) as server,
+        lossy_proxy(server.uri) as (address, gone),
+    ):
+        small.env |= {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}
+        (answer,) = small.json("register")
+        assert (answer["version"], answer["aliases"]) == (1, ["staging"])
+        shown = small.store()
+        (run,) = shown.runs()
+        assert (shown.counts(), run.info.status, run.data.metrics["accuracy"]) == ((1, 1), "FINISHED", 0.7)
+        assert [model.status.name for model in shown.models()] == ["READY"]
+        assert len(run.outputs.model_outputs) == 1
+        assert len(run.inputs.dataset_inputs) == 1
+        assert [model.name for model in shown.client.search_registered_models()] == ["m"]
+        assert len(gone) > len(MADE)
+
+
+@pytest.mark.slow
 def test_of_numbers_that_are_used_up_no_version_stays(tmp_path):
     with tracking_server(tmp_path, f"sqlite:///{tmp_path}/server.db") as server:
         client = MlflowClient(server.uri, server.uri)

@@ -130,8 +130,9 @@ def test_who_slept_makes_no_version(client, tmp_path, monkeypatch):
     monkeypatch.setattr(turn, "_LEFT_BEHIND", 0.3)
     monkeypatch.setattr(turn, "_BEATS_EVERY", 3600)
     store = Store(client, tmp_path / "repository", f"sqlite:///{tmp_path}/shared.db")
+    logged = client.create_logged_model("0").model_id
     with store.turn("m"), turn.held(client, "m", "another"), pytest.raises(TurnLost):
-        store.create_version("m", "m-1", Run("r", complete=True, experiment="0"), {}, None)
+        store.create_version("m", logged, Run("r", complete=True, experiment="0"), {}, None)
     assert names(client) == []
 
 

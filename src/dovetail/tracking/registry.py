@@ -42,11 +42,11 @@ class Registry(StoreClient):
         self, name: str, model_id: str, run: Run, tags: Mapping[str, str], description: str | None
     ) -> Version:
         """Register the logged model as the next version; its tags, with its package's, are there from the beginning."""
-        self._check_turn(name)
-        self._create_registered_model(name, description)
         package = self._packages.get(model_id) or self._package_at(
             self._client.get_logged_model(model_id).artifact_location
         )
+        self._check_turn(name)
+        self._create_registered_model(name, description)
         made = self._client.create_model_version(
             name, f"models:/{model_id}", run.id,
             tag_layout.stored(tag_layout.of_version({**tags, **({tag_keys.PACKAGE: package} if package else {})})),

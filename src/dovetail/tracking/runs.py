@@ -1,7 +1,7 @@
 """The runs of a store and their logged models, found by content."""
 
 import getpass
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
@@ -189,20 +189,18 @@ class Runs(StoreClient):
         else:
             self._client.update_run(run.id, "FINISHED")
 
-    def _models_of(self, run: Run) -> list[Any]:
-        """The run's logged models; what a script logged itself stays as it is."""
+    def _models_of(self, run: Run, *, new: str = "") -> list[Any]:
+        """The run's logged models but scripts' own; those whose upload was interrupted are removed, but for `new`."""
         made = self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
-        return [model for model in made if tag_keys.MODEL_MD5 in model.tags]
-
-    def _delete_unfinished(self, models: Iterable[Any], *, but: str = "") -> None:
-        for model in models:
-            if model.status != "READY" and model.model_id != but:
+        found = [model for model in made if tag_keys.MODEL_MD5 in model.tags]
+        for model in found:
+            if model.status != "READY" and model.model_id != new:
                 self._client.delete_logged_model(model.model_id)
+        return found
 
     def find_model(self, run: Run, md5: str) -> str | None:
         """The id of the run's logged model with these bytes; one whose upload was interrupted is removed."""
         found = self._models_of(run)
-        self._delete_unfinished(found)
         whole = (m for m in found if m.status == "READY" and m.tags.get(tag_keys.MODEL_MD5) == md5)
         return next((str(model.model_id) for model in whole), None)
 
@@ -217,7 +215,7 @@ class Runs(StoreClient):
             run.experiment, plain, run.id, tag_layout.stored(tags), model_type=kind
         )
         if self._turns:  # of a request whose answer was lost, and that MLflow's client repeated
-            self._delete_unfinished(self._models_of(run), but=str(logged.model_id))
+            self._models_of(run, new=str(logged.model_id))
         with artifacts.writing(logged.artifact_location) as folder:
             model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
             self._packages[str(logged.model_id)] = package_digest(folder)
@@ -227,10 +225,19 @@ class Runs(StoreClient):
     def link_model(self, run: Run, model_id: str) -> None:
         """Name the logged model as the run's output, once it is whole."""
         from mlflow.entities import LoggedModelOutput
+        from mlflow.exceptions import MlflowException
 
-        outputs = None if run.new else self._client.get_run(run.id).outputs
-        if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+        if not run.new and model_id in self._models_linked(run):
+            return
+        try:
             self._client.log_outputs(run.id, [LoggedModelOutput(model_id, step=0)])
+        except MlflowException:  # also where the first answer was lost: it does not take the same twice
+            if model_id not in self._models_linked(run):
+                raise
+
+    def _models_linked(self, run: Run) -> set[str]:
+        outputs = self._client.get_run(run.id).outputs
+        return {output.model_id for output in (outputs.model_outputs if outputs else ())}
 
     def describe_run(self, run_id: str, change: Change) -> None:
         """Set tags of a run, its description among them, with one request, then delete others."""
