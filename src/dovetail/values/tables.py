@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -124,7 +125,7 @@ def parquet_rows(file: Path, name: str) -> int:
 def _readable(name: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError, ValueError) as error:  # ValueError: of JSON, of encodings
+    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error) as error:  # ValueError: of JSON, of encodings
         why = " ".join(str(error).split())
         raise MissingFile(
             f"{name} cannot be read as a table: {why}", "repair what writes it, then: dvc repro"
