@@ -11,6 +11,7 @@ from project import Project, copy_tree
 
 import dovetail
 from dovetail.errors import UserError
+from dovetail.render.add import addition
 from dovetail.scaffold.new import NewRequest, new
 from stages.common.params import load_params
 
@@ -89,6 +90,7 @@ def test_the_python_api_adds_the_same(made, tmp_path):
     ("call", "said", "following"),
     [
         (("add_data", "a b", "more"), "'a b' cannot be a name", "dovetail add-data a_b --data"),
+        (("add_model", "importance", "first"), "'importance' cannot be a name", "dovetail add-model data_importance"),
         (("add_data", "first", "more"), "datasets.first is there already", "dovetail add-data first_2 --data"),
         (("add_data", "other", "gone.csv"), "there is no file", "dovetail add-data other --data FILE"),
         (("add_data", "other", "more", "cost"), "has no column 'cost'; it has: id, size, m, price", ""),
@@ -106,6 +108,30 @@ def test_what_cannot_be_added_is_refused_and_nothing_is_written(made, tmp_path, 
     assert said in refusal.value.message
     assert following in refusal.value.next_command
     assert made.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_file_below_data_raw_whose_name_a_command_would_take_apart_is_copied(made, tmp_path):
+    inside = made.root / "data/raw/More of it.csv"
+    inside.write_bytes((tmp_path / "More of it.csv").read_bytes())
+    answer = dovetail.open(made.root).add_data("prices", inside, yes=True)
+    assert answer.copied == "data/raw/prices.csv"
+    assert load_params(made.root / "params.yaml").datasets["prices"].raw == "data/raw/prices.csv"
+    assert dovetail.open(made.root).add_data("prices", inside).changes == ()
+
+
+def test_a_model_of_data_in_parts_goes_by_the_first_and_names_each_column_that_is_dropped(made, tmp_path):
+    repository = dovetail.open(made.root)
+    repository.add_data("prices", tmp_path / "More of it.csv", yes=True)
+    folder = made.root / "data/clean/prices.parquet"
+    folder.mkdir(parents=True)
+    rows = pd.DataFrame({"id": [f"r{n}" for n in range(40)], "long": pd.Timedelta(1, "D"), "x": 0.5, "price": 1.5})
+    rows.loc[0, ["x", "price"]] = 2.5
+    for number in range(2):
+        rows.to_parquet(folder / f"part-0000{number}.parquet")
+    answer = repository.add_model("prices", "prices", "price")
+    assert [(column.name, column.dtype) for column in answer.columns] == [("id", "str"), ("long", "")]
+    assert "drop: [id, long]" in answer.changes[0].diff()
+    assert "  long: of a type that no model takes: dropped" in addition(answer.as_json())
 
 
 def test_a_model_of_data_whose_target_nobody_said_asks_for_it(made, tmp_path):

@@ -104,7 +104,7 @@ def lines(header, row, rows=40):
         (lines("x,y", lambda n: f"0{n % 7}1,{'ab'[n % 2]}"), "str", "leading zeros", {}),
         (lines("x,y", lambda n: f"{10**20 + n % 7},{'ab'[n % 2]}"), "str", "beyond 64 bits", {}),
         (lines("x,y", lambda n: f"{2**62 + n % 7},{'ab'[n % 2]}"), "int64", "", {}),
-        (lines("x,y", lambda n: f"{n % 7 + 1}/3/2026,{'ab'[n % 2]}"), "str", "not as ISO 8601", {}),
+        (lines("x,y", lambda n: f"{n % 7 + 1}/3/2026,{'ab'[n % 2]}"), "str", "not as dtype datetime", {}),
         (lines("x,y", lambda n: f"red{' ' * (n % 2)},{'ab'[n % 2]}"), "str", "differ by blanks alone", {}),
         (lines("x,y", lambda n: f"{['TRUE', 'false', ''][n % 3]},{'ab'[n % 2]}"), "bool", "", {}),
     ],
@@ -120,7 +120,7 @@ def test_how_a_text_file_is_written_is_seen(tmp_path, content, kind, said, setti
     ("values", "said"),
     [
         (["2024-01-02T10:00:00Z", "2024-01-03T10:00:00+02:00"], "looks like dates: dtype datetime"),
-        (["2024-01-02", "02.01.2024"], "looks like dates, not as ISO 8601 has them"),
+        (["2024-01-02", "02.01.2024"], "looks like dates, not as dtype datetime has them"),
     ],
 )
 def test_dates_of_several_time_zones_or_forms_are_seen(tmp_path, values, said):
@@ -315,6 +315,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(tmp_path, data, target
         ("数据", "data"),
         ("_x_", "x"),
         ("NULL", "data_null"),
+        ("importance", "data_importance"),
     ],
 )
 def test_a_file_of_any_name_becomes_a_block_that_the_stages_take(tmp_path, name, block):

@@ -9,6 +9,7 @@ from stages.common.params import Params, block
 from stages.data.raw_check import format_for
 from stages.data.raw_open import opened, scratch
 from stages.parts.clean_parts import Folders, clean_parts
+from stages.parts.json_columns import with_columns
 from stages.rows.kernel import Counts, Job, clean_rows
 from stages.rows.refusal import Rejected, refuse_too_many
 from stages.rows.script import Script
@@ -40,7 +41,8 @@ def run(key: str, params: Params, *, raw: Path, clean: Path, rejected: Path, met
             folders = Folders(raw, clean_out, rejected_out)
             readable, counts, told, unnamed = clean_parts(key, dataset, form, folders)
         else:
-            with opened(raw, form, scratch(clean)) as readable:
+            with opened(raw, form, scratch(clean)) as file:
+                (readable,) = with_columns([file], dataset.schema_.columns.keys())
                 validated, counts = clean_rows(Job(key, dataset, readable, clean_out, rejected_out), script)
                 told = Rejected.of(rejected_out, validated)
                 unnamed = report_of(readable, validated.unnamed(dataset.schema_))

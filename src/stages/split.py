@@ -19,6 +19,7 @@ from stages.modelling.table import read_arrow, with_groups
 from stages.splitting.by_key import split_by_key
 from stages.splitting.checks import (
     check_columns,
+    numbered,
     refuse_missing,
     refuse_missing_target,
     refuse_odd_classes,
@@ -63,7 +64,10 @@ def run(key: str, params: Params, *, clean: Path, train: Path, test: Path) -> No
             random_state=how.seed,
             stratify=codes if stratify else None,
         )
-    groups = table.column(how.group) if how.group is not None else None
+    together = how.group if how.group is not None else how.time  # rows that folds keep together, too
+    groups = table.column(together) if together is not None else None
+    if how.time is not None and pc.count_distinct(groups).as_py() == len(table):
+        groups = None
     table = table.select(kept).replace_schema_metadata(None)
     with replacing(train) as first, replacing(test) as second:
         for part, path in zip(parts, (first, second), strict=True):
@@ -93,8 +97,7 @@ def _by_time(path: Path, place: str, column: Any, model: Model) -> tuple[Rows, R
 def _by_group(path: Path, place: str, column: Any, model: Model) -> tuple[Rows, Rows]:
     where = f"{place}.split.group = {model.split.group!r}"
     refuse_missing(path, where, column)
-    plain = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-    coded = plain.combine_chunks().dictionary_encode()
+    coded = numbered(path, where, column)
     if len(coded.dictionary) < 2:  # noqa: PLR2004  one for each part
         raise StageError(f"{where} is the same in all {len(column)} rows of {path}; split by another column")
     split = GroupShuffleSplit(1, test_size=model.split.test_size, random_state=model.split.seed)
@@ -123,8 +126,7 @@ def _classes(path: Path, target: Any, model: Model) -> tuple[Rows, list[Any]]:
     few = types.is_integer(kind) and len(pc.unique(target)) <= _FEW
     if number and not (model.split.stratify is True or (model.split.stratify == "auto" and few)):
         return np.zeros(len(target), np.intp), []
-    plain = target.cast(kind.value_type) if types.is_dictionary(kind) else target
-    coded = plain.combine_chunks().dictionary_encode()
+    coded = numbered(path, f"the target {model.target!r}", target)
     seen = coded.dictionary.to_pylist()
     classes = sorted(seen)
     rank = {value: number for number, value in enumerate(classes)}

@@ -210,6 +210,21 @@ def test_evaluating_again_gives_the_same_bytes_and_no_old_plot(tmp_path):
     assert files(tmp_path / "out") == [str(path.relative_to(tmp_path / "out")) for path in outputs]
 
 
+def test_predictions_in_a_column_are_predictions_by_row(tmp_path):
+    """As CatBoost has them of three classes or more, and regressions of one target in a matrix."""
+    learn(tmp_path, iris(), estimator="catboost.CatBoostClassifier", iterations=5, verbose=False,
+          allow_writing_files=False)  # fmt: skip
+    found = judge(tmp_path)
+    predicted = found.model.predict(found.features)
+    assert predicted.shape == (30, 1)
+    assert found.metrics["accuracy"] == (predicted.ravel() == found.actual).mean()
+    assert found.card["predictions"] == [name for (name,) in found.model.predict(_example(found)).tolist()]
+
+
+def _example(found):
+    return pd.DataFrame(found.card["example"]["data"], columns=found.card["example"]["columns"])
+
+
 def test_two_classes_have_one_roc_auc(tmp_path):
     two = iris().filter(pl.col("species") != "setosa")
     learn(tmp_path, two, n_estimators=5, random_state=1)

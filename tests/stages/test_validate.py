@@ -259,6 +259,37 @@ def test_a_column_that_the_schema_does_not_name_keeps_its_type_in_either_reading
     assert also.metrics["reasons"] == {"x: dtype(int64)": 1}
 
 
+@pytest.mark.parametrize("part_rows", [None, 6_000])
+def test_a_key_or_value_of_json_that_first_comes_in_a_late_row_is_kept(job, part_rows):
+    lines = ['{"x": 1, "null": null, "in": {"a": 1}}\n'] * 10_001
+    lines.append('{"x": 2, "null": "v", "in": {"a": 1, "b": 2}, "late": 5}\n')
+    whole = job()
+    if part_rows:
+        (whole.folder / "parts").mkdir()
+        (whole.folder / "parts/a.jsonl").write_text("".join(lines))
+        given = params({"x": INT}, raw="parts/", part_rows=part_rows)
+        clean.run("d", given, raw=whole.folder / "parts", **whole.paths)
+        rows = pl.concat(pl.read_parquet(part) for part in sorted(whole.paths["clean"].iterdir()))
+    else:
+        rows = whole.run("raw.jsonl", "".join(lines), {"x": INT}).rows
+    assert rows.to_dicts()[-2:] == [
+        {"x": 1, "null": None, "in": {"a": 1, "b": None}, "late": None},
+        {"x": 2, "null": "v", "in": {"a": 1, "b": 2}, "late": 5},
+    ]
+
+
+def test_a_quote_in_the_name_of_a_column_is_one(job):
+    done = job().run("raw.csv", 'x,"height (5"")"\n1,2\n3,?\n', {"x": INT, 'height (5")': INT})
+    assert done.rows.to_dicts() == [{"x": 1, 'height (5")': 2}]
+    assert done.rejected["reason"].to_list() == ['height (5"): dtype(int64)']
+
+
+def test_a_whole_number_with_a_fraction_of_zeros_is_not_rounded(job):
+    done = job().run("raw.csv", "x\n9007199254740993.0\n-7.\n1e3\n9.007199254740993e15\n", {"x": INT})
+    assert done.rows["x"].to_list() == [9007199254740993, -7, 1000]
+    assert len(done.rejected) == 1
+
+
 def test_json_lines_are_read_by_the_schema(job):
     lines = '{"x": 1, "d": "2020-01-01"}\n{"x": "12x", "d": null}\n{"x": 2, "d": "2020-13-01"}\n{"d": "2020-01-02"}\n'
     columns = {"x": {**INT, "nullable": True}, "d": {"dtype": "date", "nullable": True}}

@@ -11,7 +11,8 @@ def addition(answer: dict[str, Any]) -> str:
     if answer["copied"]:
         lines.append(f"the file is {answer['copied']}, kept by dvc add")
     lines += [
-        f"  {column['name']} ({column['dtype']}): {column['warning']}"
+        " ".join([f"  {column['name']}", *([f"({column['dtype']})"] if column["dtype"] else [])])
+        + f": {column['warning']}"
         for column in answer["columns"]
         if column["warning"]
     ]

@@ -1,6 +1,7 @@
 """The columns and types of a raw table, and fitting other rows to them."""
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ def read(file: Path, shape: Shape, names: Mapping[str, str]) -> pa.Table:
     raw_names = {name: _raw_name(name, columns, shape, names) for name in columns}
     try:
         table = _table(file, {name: shape.types.get(raw) for name, raw in raw_names.items()}, shape, how)
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, ValueError, EOFError, zlib.error) as error:
         said = " ".join(str(error).split())
         raise UserError(f"{file} does not fit {shape.path}: {said}", f"correct {file}") from error
     return table.rename_columns([raw_names[name] for name in table.column_names])
@@ -218,7 +219,7 @@ def _as_written(column: pa.ChunkedArray, text: pa.ChunkedArray, shape: Shape) ->
 
 
 def _kinds(values: list[Any]) -> set[str]:
-    return {KIND_OF[type(value)] for value in values if value is not None}
+    return {KIND_OF.get(type(value), type(value).__name__) for value in values if value is not None}
 
 
 def _allowed(shown: str) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dovetail.errors import UserError
 from dovetail.repo.workspace import Workspace
-from dovetail.scaffold.blocks import artifact_block, dataset_block, model_block, plain_name
+from dovetail.scaffold.blocks import TAKEN, artifact_block, dataset_block, model_block, plain_name
 from dovetail.scaffold.file_change import FileChange, text_of
 from dovetail.scaffold.inferred import infer, suffix_of
 from dovetail.scaffold.inferred_column import InferredColumn
@@ -159,12 +159,12 @@ def add_model(workspace: Workspace, request: AddModelRequest) -> AddAnswer:
     if request.write:
         for change in changes:
             change.write(root)
-    warned = tuple(column for column in seen.columns if column.is_id)
+    warned = tuple(column for column in seen.columns if column.is_id or not column.dtype)
     return AddAnswer(name, tuple(changes), following, columns=warned, written=request.write)
 
 
 def _checked(name: str, again: str) -> str:
-    if name != plain_name(name) and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
+    if name in TAKEN or (name != plain_name(name) and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name)):
         plain = plain_name(name)
         raise UserError(f"{name!r} cannot be a name: it becomes a part of stages, keys and files", again.format(plain))
     return name
@@ -182,10 +182,12 @@ def _section(workspace: Workspace, name: str) -> Mapping[str, Any]:
 
 
 def _raw_of(workspace: Workspace, name: str, data: Path) -> str:
-    """Where the file is, if that is below data/raw already; else where it goes."""
+    """Where the file is, if that is below data/raw already and goes into a command as it is; else where it goes."""
     inside = data.resolve()
     if inside.is_relative_to((workspace.root / _RAW).resolve()):
-        return inside.relative_to(workspace.root.resolve()).as_posix()
+        path = inside.relative_to(workspace.root.resolve()).as_posix()
+        if not re.search(r"[^\w./+@%=:,-]", path):
+            return path
     return f"{_RAW}/{name}{suffix_of(data)}"
 
 
@@ -195,6 +197,9 @@ def _rows_of(root: Path, name: str, dataset: Mapping[str, Any]) -> Path:
     for path in (f"data/clean/{name}.parquet", str(raw)):
         if (root / path).is_file():
             return root / path
+        for part in sorted((root / path).rglob("*")):  # of a folder of parts the first: all have the same columns
+            if part.is_file() and not part.name.startswith((".", "_")):
+                return part
     following = f"dvc repro clean@{name}"
     if (root / f"{raw}.dvc").is_file():  # added, not made by a stage
         following = f"dvc checkout {raw}, or if only the remote has it: dvc pull {raw}"

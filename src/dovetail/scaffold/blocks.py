@@ -10,6 +10,9 @@ from dovetail.scaffold.inferred import InferredData
 from dovetail.values.reading import USUAL, Reading
 
 _SLACK = 0.01  # rows that may be rejected beyond those without a target
+TAKEN = frozenset(
+    {"importance", "__init__"}
+)  # plots/importance and src/stages/cleaning/__init__.py are not a model's own
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
@@ -75,7 +78,7 @@ def quoted(text: str) -> str:
 
 
 def plain_name(text: str) -> str:
-    """A name that YAML, DVC and MLflow take for one: `Größe 2024` is `grosse_2024`, `2024` is `data_2024`."""
+    """A name that YAML, DVC, MLflow and the pipeline take: `Größe 2024` is `grosse_2024`, `2024` is `data_2024`."""
     plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
     name = re.sub(r"\W+", "_", plain).strip("_")
-    return name if name[:1].isalpha() and name not in _WORDS else f"data_{name}".rstrip("_")
+    return name if name[:1].isalpha() and name not in _WORDS | TAKEN else f"data_{name}".rstrip("_")

@@ -2,23 +2,20 @@
 
 import csv
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dovetail.errors import UserError, one_line
 from dovetail.scaffold import text_file
 from dovetail.scaffold.inferred_column import FEW, InferredColumn, Values, dtype_of, from_text, inferred_column
-from dovetail.scaffold.text_file import NULLS, PROMISED
-from dovetail.values.reading import USUAL, Reading
+from dovetail.scaffold.text_file import PROMISED
+from dovetail.scaffold.typed_file import ARROW, read_typed
+from dovetail.values.reading import Reading
 from dovetail.values.sheets import SHEETS
 from dovetail.values.tables import format_of
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-_ARROW = (".arrow", ".feather")
-SUFFIXES = (*PROMISED, ".csv.gz", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz", *_ARROW, *SHEETS)
+SUFFIXES = (*PROMISED, ".csv.gz", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz", *ARROW, *SHEETS)
 _MANY_ROWS = 20_000  # beyond them histograms instead of a forest
 _AGAIN = "dovetail new PROJECT --data FILE --target COLUMN"
 _BY_HAND = "correct it, or write params.yaml by hand"
@@ -83,12 +80,8 @@ def infer(file: Path, target: str | None = None) -> InferredData:
 
 
 def _are_classes(values: Any) -> bool:
-    from pandas.api import types
-
-    number = types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype)
-    if not number and not types.is_datetime64_any_dtype(values.dtype):
-        return True
-    return str(values.dtype) == "Int64" and bool(values.nunique() <= FEW)
+    kind = dtype_of(values)
+    return kind in ("str", "bool") or (kind == "int64" and bool(values.nunique() <= FEW))
 
 
 def _check_target(file: Path, target: str, values: Any) -> None:
@@ -98,8 +91,8 @@ def _check_target(file: Path, target: str, values: Any) -> None:
         why = "it has no rows"
     elif present.empty:
         why = f"{target!r} has no value in any row"
-    elif not dtype_of(present):
-        why = f"{target!r} holds {present.dtype}, neither numbers nor classes"
+    elif dtype_of(present) in ("", "date", "datetime"):
+        why = f"{target!r} holds {dtype_of(present) or present.dtype}, neither numbers nor classes"
     elif (present == present.iloc[0]).all():
         why = f"{target!r} is '{present.iloc[0]}' in each row"
     elif dtype_of(present) == "str" and len(present) > FEW and present.is_unique:
@@ -123,54 +116,13 @@ def suffix_of(file: Path) -> str:
 
 def _read(file: Path, target: str | None) -> tuple[dict[str, Values], Reading]:
     """The columns by name, and how the file is written."""
-    import pandas as pd
-
     if suffix_of(file) not in SUFFIXES:
         raise ValueError(f"its name ends in none of {', '.join(SUFFIXES)}")
-    kind, reading = format_of(file.name), USUAL
-    if kind in PROMISED:
-        cells, reading, infinite = text_file.read_text(file)
-        return {str(name): from_text(cells[name], reading, infinite[str(name)]) for name in cells}, reading
-    if kind in SHEETS:
-        table, reading = _sheet(file, target)
-    elif kind in _ARROW:
-        import pyarrow as pa
-        import pyarrow.ipc
-
-        with pa.ipc.open_file(file) as content:
-            table = content.read_pandas()
-    else:
-        table = _parquet(file) if kind == ".parquet" else pd.read_json(file, lines=True)
-    return {str(name): Values(table[name].convert_dtypes()) for name in table}, reading
-
-
-def _parquet(file: Path) -> "pd.DataFrame":
-    """As the stages read it: what pandas would make its index is a column."""
-    import pyarrow.parquet
-
-    table: pd.DataFrame = pyarrow.parquet.read_table(file).to_pandas(ignore_metadata=True)
-    return table
-
-
-def _sheet(file: Path, target: str | None) -> "tuple[pd.DataFrame, Reading]":
-    """The sheet with the target, or the only one with content; words for missing values taken out."""
-    import fastexcel
-
-    try:
-        book = fastexcel.read_excel(file)
-        filled = [name for name in book.sheet_names if book.load_sheet(name, header_row=None, n_rows=1).width]
-        having = [
-            name for name in filled if target in [column.name for column in book.load_sheet(name).available_columns()]
-        ]
-        if len(having) != 1 and len(filled) != 1:
-            raise ValueError(f"it has several sheets, of which {len(having)} have that column: {', '.join(filled)}")
-        name = (having if len(having) == 1 else filled)[0]
-        table = book.load_sheet(name, schema_sample_rows=None, skip_whitespace_tail_rows=True).to_pandas()
-    except fastexcel.FastExcelError as error:
-        raise ValueError(str(error)) from error
-    texts = table.select_dtypes(exclude="number")
-    words = {word for column in texts for word in NULLS.intersection(map(str, texts[column].dropna().unique()))}
-    for column in texts:
-        table[column] = table[column].where(~table[column].isin(words), None)
-    found = Reading(sheet=name if len(filled) > 1 else None)
-    return table, replace(found, null_values=tuple(sorted(words | {""}))) if words - {""} else found
+    kind = format_of(file.name)
+    if kind not in PROMISED:
+        return read_typed(file, kind, target)
+    text = text_file.read_text(file)
+    return {
+        str(name): from_text(text.cells[name], text.reading, text.infinite[str(name)], text.missing[str(name)])
+        for name in text.cells
+    }, text.reading

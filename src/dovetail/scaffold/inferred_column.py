@@ -1,14 +1,15 @@
 """A column of a data file: its type in the words of params.yaml, and what a person should know of it."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from dovetail.scaffold.text_file import FEW_ODD, as_numbers
 from dovetail.values.reading import Reading
 
 FEW = 20  # distinct whole numbers that are rather classes than amounts; values that may be distinct by chance
+_ISO = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?"  # what the stages read
 _OTHER_DAYS = r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( .*)?"
 _ODD_SHOWN = 3
 _SOME = 1000  # values that are tried as dates
@@ -42,8 +43,17 @@ class Values:
     warning: str = ""
 
 
-def from_text(values: Any, reading: Reading, infinite: int) -> Values:  # noqa: PLR0911  (one per type)
-    """The type that all of the cells have, but for very few in a column of numbers; `infinite` of them were removed."""
+def from_text(values: Any, reading: Reading, infinite: int, missing: str) -> Values:
+    """The type that all of the cells have, but for very few in a column of numbers.
+
+    `infinite` of them were removed; `missing` says which words were, which matters where text remains.
+    """
+    found = _from_text(values, reading, infinite)
+    is_told = missing and dtype_of(found.typed) == "str"
+    return replace(found, warning="; ".join(filter(None, (found.warning, missing)))) if is_told else found
+
+
+def _from_text(values: Any, reading: Reading, infinite: int) -> Values:  # noqa: PLR0911  (one per type)
     import pandas as pd
 
     present = values.dropna()
@@ -79,9 +89,7 @@ def _whole(values: Any, numbers: Any, reading: Reading) -> Any:
     digits = values.where(numbers.notna()).str.strip().str.removeprefix("+")
     if reading.thousands:
         digits = digits.str.replace(reading.thousands, "", regex=False)
-    return digits.map(lambda text: int(text) if re.fullmatch(r"-?\d+", text) else int(float(text)), "ignore").astype(
-        "Int64"
-    )
+    return digits.map(lambda text: int(Decimal(text)), "ignore").astype("Int64")
 
 
 def _is_digits(present: Any) -> bool:
@@ -104,18 +112,20 @@ def _shown(odd: tuple[tuple[int, str], ...]) -> str:
 
 def dtype_of(values: Any) -> str:
     """The word of params.yaml for the type of present values; empty where there is none."""
-    from pandas import CategoricalDtype
+    from pandas import ArrowDtype, CategoricalDtype
     from pandas.api import types
 
     kind = values.dtype
-    if types.is_bool_dtype(kind):
-        return "bool"
-    if types.is_integer_dtype(kind):
-        return "int64"
-    if types.is_float_dtype(kind):
-        return "float64"
-    if types.is_datetime64_any_dtype(kind):
-        return "datetime"
+    if isinstance(kind, ArrowDtype):
+        return "date"  # of no other column's type
+    for is_of, word in (
+        (types.is_bool_dtype, "bool"),
+        (types.is_integer_dtype, "int64"),
+        (types.is_float_dtype, "float64"),
+        (types.is_datetime64_any_dtype, "datetime"),
+    ):
+        if is_of(kind):
+            return word
     if types.is_object_dtype(kind):
         return "str" if len(values) and all(isinstance(value, str) for value in values) else ""
     return "str" if types.is_string_dtype(kind) or isinstance(kind, CategoricalDtype) else ""
@@ -155,8 +165,8 @@ def _warnings(dtype: str, values: Any, *, is_id: bool) -> Iterator[str]:
             yield "looks like amounts or percentages: the cleaning script can make numbers of them"
         return
     some = text.head(_SOME)
-    iso = pd.to_datetime(some, errors="coerce", format="ISO8601", utc=True).notna()  # of several time zones, too
-    if iso.mean() > 1 / 2:
+    read = pd.to_datetime(some, errors="coerce", format="ISO8601", utc=True).notna()  # of several time zones, too
+    if (read & some.str.strip().str.fullmatch(_ISO)).mean() > 1 / 2:
         yield "looks like dates: dtype datetime"
-    elif (iso | some.str.fullmatch(_OTHER_DAYS)).mean() > 1 / 2:
-        yield "looks like dates, not as ISO 8601 has them: the cleaning script can read them"
+    elif (read | some.str.fullmatch(_OTHER_DAYS)).mean() > 1 / 2:
+        yield "looks like dates, not as dtype datetime has them: the cleaning script can read them"

@@ -4,7 +4,9 @@ import csv
 import gzip
 import io
 import re
-from dataclasses import replace
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +21,34 @@ NULLS = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null",
 _IN_NUMBERS = frozenset({"-", "--", ".", "na", "n.a.", "nil", "none", "missing", "k.a.", "k. a.", "#na"})  # and spaces
 INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_GROUPED = r"[+-]?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d+)"  # `1.234` where another column says that the dot is no point
 _SEPARATORS = ",;\t|"
 _STYLES = ((".", ","), (",", "."), (",", ""), (",", " "), (".", " "), (".", "'"), (",", "'"))
 FEW_ODD = 0.01  # of a column of numbers: the share of rows with something else, which are rejected
 _GUESSED_FROM = 1 << 16  # bytes
+_LONGEST_CELL = min(sys.maxsize, (1 << 31) - 1)  # what the csv module takes on each system
 _ENCODINGS = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gb18030", "big5", "euc_kr", "mac_roman"]
 
 
-def read_text(file: Path) -> "tuple[pd.DataFrame, Reading, dict[str, int]]":
-    """All cells as text, missing ones None; how the file is written; how many cells of a column are infinite.
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """What a text file holds.
+
+    Attributes:
+        cells: All as text, missing ones None.
+        reading: How it is written.
+        infinite: By column, how many cells were infinite, which are missing now.
+        missing: By column, the words in it that are read as missing, told.
+    """
+
+    cells: "pd.DataFrame"
+    reading: Reading
+    infinite: dict[str, int]
+    missing: dict[str, str]
+
+
+def read_text(file: Path) -> TextFile:
+    """All of the file.
 
     Raises:
         OSError, ValueError: it is no such file, or has lines that are no rows.
@@ -48,12 +69,28 @@ def read_text(file: Path) -> "tuple[pd.DataFrame, Reading, dict[str, int]]":
     decimal, thousands = _numbers(cells, separator)
     found = replace(found, decimal=decimal, thousands=thousands)
     for name in cells:
-        nulls |= _words_beside_numbers(cells[name], found)
+        nulls |= words_beside_numbers(cells[name], found)
     if nulls - {""}:
         found = replace(found, null_values=tuple(sorted(nulls | {""})))
-    words = [null for null in nulls if INFINITE.fullmatch(null.strip())]
-    infinite = {str(name): int(cells[name].isin(words).sum()) for name in cells}
-    return cells.where(~cells.isin(nulls | {""}), None), found, infinite
+    words = [null for null in nulls if is_infinite(null)]
+    return TextFile(
+        cells.where(~cells.isin(nulls | {""}), None),
+        found,
+        {str(name): int(cells[name].isin(words).sum()) for name in cells},
+        {str(name): said_of_missing(cells[name], nulls) for name in cells},
+    )
+
+
+def is_infinite(word: str) -> bool:
+    """Whether a word is an infinite number."""
+    return INFINITE.fullmatch(word.strip()) is not None
+
+
+def said_of_missing(values: Any, nulls: Collection[str]) -> str:
+    """The words of a column, as written, that are read as missing: in one of text they may have been classes."""
+    counts = values[values.isin([null for null in nulls if null])].value_counts()
+    shown = [f"{word!r} ({count} rows)" for word, count in sorted(counts.items())]
+    return f"{', '.join(shown)} read as missing: null_values under clean" if shown else ""
 
 
 def as_numbers(values: Any, reading: Reading) -> Any:
@@ -92,6 +129,7 @@ def _separator(text: str, promised: str) -> str:
 
 def _check_lines(text: str, separator: str) -> None:
     """Refuse what the stage `clean` would refuse, and no reader here tells: blank lines, short and long ones."""
+    csv.field_size_limit(_LONGEST_CELL)  # neither pandas nor the stages have a limit
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         header = next(lines, [])
@@ -123,12 +161,18 @@ def _numbers(cells: "pd.DataFrame", separator: str) -> tuple[str, str]:
     columns = {name: _present(cells[name]) for name in cells}
     columns = {name: values for name, values in columns.items() if len(values)}
     plain = {name for name, values in columns.items() if values.str.fullmatch(NUMBER).all()}
-    dotted = any(columns[name].str.contains(".", regex=False).any() for name in plain)
+    dotted = [name for name in plain if columns[name].str.contains(".", regex=False).any()]
+    needs_comma = any(
+        _is_written(values, ",", ".") and not _is_written(values, ".", ",")
+        for name, values in columns.items()
+        if name not in plain
+    )
+    is_grouped = needs_comma and all(columns[name].str.fullmatch(_GROUPED).all() for name in dotted)
     styles = [_STYLES[1], _STYLES[2], *_STYLES] if separator == ";" else _STYLES
     best, most = (".", ""), 0
     for decimal, thousands in styles:
-        if dotted and decimal == ",":  # `1.5` would be no number, `1.234` another one
-            continue
+        if dotted and decimal == "," and not (thousands == "." and is_grouped):
+            continue  # `1.5` would be no number, `1.234` another one
         gained = sum(_is_written(values, decimal, thousands) for name, values in columns.items() if name not in plain)
         if gained > most:
             best, most = (decimal, thousands), gained
@@ -144,7 +188,7 @@ def _present(values: Any) -> Any:
     return text[~text.isin(NULLS) & ~text.str.casefold().isin(_IN_NUMBERS) & ~text.str.fullmatch(INFINITE)]
 
 
-def _words_beside_numbers(values: Any, reading: Reading) -> set[str]:
+def words_beside_numbers(values: Any, reading: Reading) -> set[str]:
     """The words of a column, as written, that stand for a missing or infinite value where all else are numbers."""
     words = values[~values.isin(NULLS)]
     stripped = words.str.strip()

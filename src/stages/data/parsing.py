@@ -8,7 +8,8 @@ import polars as pl
 
 _INFINITE = r"(?i)^[+-]?inf(inity)?$"
 _TIME = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$"
-_EXACT = 2**53  # up to here a float64 holds every whole number
+_NO_FRACTION = r"\.0*$"
+_EXACT = 2**53  # below it a float64 holds every whole number, and is of no other one
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ def parse(text: pl.Expr, dtype: Any, style: NumberStyle = PLAIN) -> pl.Expr:
         return _time(trimmed, dtype)
     if dtype.is_integer():
         real = trimmed.cast(pl.Float64, strict=False)
-        whole = pl.when((real == real.round()) & (real.abs() <= _EXACT)).then(real).cast(dtype, strict=False)
-        return pl.coalesce(trimmed.cast(dtype, strict=False), whole)
+        whole = pl.when((real == real.round()) & (real.abs() < _EXACT)).then(real).cast(dtype, strict=False)
+        digits = trimmed.str.replace(_NO_FRACTION, "")
+        return pl.coalesce(digits.cast(dtype, strict=False), whole)
     if dtype.is_float():
         real = trimmed.cast(dtype, strict=False)
         return pl.when(real.is_finite() | trimmed.str.contains(_INFINITE)).then(real)

@@ -1,5 +1,6 @@
 """Raw files: how they are to be read, and the lazy frame that they hold."""
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ class Raw:
         kind: of `file`: CSV or JSONL, both in UTF-8, PARQUET (it may be a folder) or ARROW.
         form: how it is to be read.
         range: its rows that are meant, if not all; of a text file, `file` holds these alone.
-        columns: of JSON lines, with their types, where `file` does not hold all rows that say which there are.
+        columns: of JSON lines, with their types: neither the first rows nor those of `file` need say which there are.
     """
 
     path: Path
@@ -132,9 +133,6 @@ def _scan_typed(raw: Raw) -> pl.LazyFrame:
 
 def _scan_text(raw: Raw, columns: Mapping[str, Any], *, as_text: bool) -> pl.LazyFrame:
     schema = _open(raw, {}).collect_schema()
-    is_late = raw.kind == JSONL and raw.columns is None and not columns.keys() <= schema.keys()
-    if is_late:  # a key may first appear in a late row
-        schema = _open(raw, {}, sample=None).collect_schema()
     style = raw.form.numbers if raw.kind == CSV else PLAIN
     named = {
         name: pl.String if as_text or (style != PLAIN and dtype.is_numeric()) else dtype
@@ -188,15 +186,31 @@ def by_name(name: str) -> pl.Expr:
     return cs.by_name(name).as_expr()
 
 
-def _open(raw: Raw, overrides: dict[str, Any], sample: int | None = SAMPLE) -> pl.LazyFrame:
+def _open(raw: Raw, overrides: dict[str, Any]) -> pl.LazyFrame:
     if raw.columns is not None:
         return pl.scan_ndjson(raw.file, schema={**raw.columns, **overrides})
     if raw.kind == JSONL:
-        return pl.scan_ndjson(raw.file, schema_overrides=overrides, infer_schema_length=sample)
+        return pl.scan_ndjson(raw.file, schema_overrides=overrides, infer_schema_length=SAMPLE)
+    renamed = _unescaped(raw)
+    there = {name: read for read, name in renamed.items()}
+    return _csv(raw, {there.get(name, name): dtype for name, dtype in overrides.items()}).rename(renamed)
+
+
+def _csv(raw: Raw, overrides: dict[str, Any], rows: int = SAMPLE) -> pl.LazyFrame:
     return pl.scan_csv(
         raw.file,
         separator=raw.form.separator,
         null_values=list(raw.form.null_values),
         schema_overrides=overrides,
-        infer_schema_length=sample,
+        infer_schema_length=rows,
     )
+
+
+def _unescaped(raw: Raw) -> dict[str, str]:
+    """By Polars' name, that of a column with a quote in it: Polars leaves it doubled, as the header has it."""
+    with raw.file.open(encoding="utf-8", newline="") as file:
+        names = next(csv.reader(file, delimiter=raw.form.separator), [])
+    if not any('"' in name for name in names):
+        return {}
+    read = _csv(raw, {}, rows=0).collect_schema().names()
+    return {odd: name for odd, name in zip(read, names, strict=False) if odd != name}

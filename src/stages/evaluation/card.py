@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 
 from stages.common.errors import StageError
 from stages.modelling import table
+from stages.training.metrics import in_a_row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -37,7 +38,7 @@ def describe(
     every = pd.concat([test.astype(dtypes := _common(train, test)), train.astype(dtypes)], ignore_index=True)
     nullable = every.isna().any()
     example = every.iloc[_example_rows(every)]
-    predicted = np.asarray(model.predict(example))
+    predicted = in_a_row(model.predict(example))
     classifier, probable = is_classifier(model), hasattr(model, "predict_proba")
     return {
         "task": "classification" if classifier else "regression",

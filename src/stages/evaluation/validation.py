@@ -29,7 +29,7 @@ def validate(place: str, spec: Model, features: Any, target: Any, groups: Any) -
         spec: the block; its `split` says how folds are made.
         features: of the train part, by row.
         target: by row.
-        groups: the number of each row's group, where the split is by group.
+        groups: the number of each row's group or time, where the split is by that.
 
     Raises:
         StageError: the rows are too few for the folds, or a model cannot be fitted on one.
@@ -39,7 +39,7 @@ def validate(place: str, spec: Model, features: Any, target: Any, groups: Any) -
     ratios = []
     try:
         is_class = is_classifier(build(f"{place}.train", spec.train)[0])
-        for known, held in folds(spec.split, target, groups, is_class=is_class):
+        for known, held in folds(spec.split, features, target, groups, is_class=is_class):
             model = fitted(f"{place}.train", spec.train, features.iloc[known], target[known])
             predictions = predict(model, features.iloc[held], target[held])
             found.append(measure(predictions, intervals=False))

@@ -87,7 +87,10 @@ def _opened(path: Path, made_by: str) -> Iterator[Any]:
 
 
 def with_groups(table: Any, groups: Any) -> Any:
-    """A table sorted by its rows' groups, with the size of each in its metadata: the groups' names are no feature."""
+    """A table sorted by its rows' groups, in the order in which they begin, with the size of each in its metadata.
+
+    Their names are no feature.
+    """
     coded = groups.combine_chunks().dictionary_encode().indices.cast(pa.int64())
     order = pc.array_sort_indices(coded)
     sizes = pc.value_counts(coded.take(order)).field("counts").to_pylist()
@@ -95,7 +98,7 @@ def with_groups(table: Any, groups: Any) -> Any:
 
 
 def groups_of(path: Path, made_by: str, sample: int | None = None) -> "np.ndarray[Any, Any] | None":
-    """The number of each row's group, of the rows that `read` takes; None where the rows are in no groups."""
+    """The number of each row's group or time, of the rows that `read` takes; None where rows are not kept together."""
     import numpy as np
 
     sizes = (schema_of(path, made_by).metadata or {}).get(_GROUPS)

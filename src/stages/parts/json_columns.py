@@ -1,4 +1,4 @@
-"""The columns of JSON lines that lie in several parts: those that one file of all their rows would have.
+"""The columns of JSON lines, in one file or several parts: those of all rows.
 
 A key may be missing in any row, so that no range of rows says for itself which columns there are.
 """
@@ -20,7 +20,8 @@ from stages.data.raw_file import JSONL, SAMPLE, Raw, malformed
 def with_columns(parts: list[Raw], named: AbstractSet[str]) -> list[Raw]:
     """The parts, those of JSON lines with the columns of all of them.
 
-    Where the first rows lack a column that the schema names, all rows are looked at, as for a single file.
+    Types are those of the first rows. Where these lack a column that the schema names or a later row has, or have no
+    value of one, all rows say them.
 
     Raises:
         StageError: a part is no JSON lines.
@@ -28,14 +29,24 @@ def with_columns(parts: list[Raw], named: AbstractSet[str]) -> list[Raw]:
     if parts[0].kind != JSONL:
         return parts
     try:
-        columns = _columns(BytesIO(b"".join(islice(_lines(parts), SAMPLE))), SAMPLE)
-        if not columns.keys() >= named:
-            columns = reduce(_united, (_columns(part.file, None) for part in parts))
+        lines = _lines(parts)
+        columns = _columns(BytesIO(b"".join(islice(lines, SAMPLE))), SAMPLE)
+        if next(lines, None) is not None:
+            every = reduce(_united, (_columns(part.file, None) for part in parts))
+            if not columns.keys() >= every.keys() | named or any(
+                _is_late(columns[name], every[name]) for name in columns
+            ):
+                columns = every
     except (pl.exceptions.PolarsError, OSError) as error:
         for part in parts:
             check(part)
         raise malformed(parts[0].path, JSONL, error) from error
     return [replace(part, columns=dict(columns)) for part in parts]
+
+
+def _is_late(first: pl.DataType, every: pl.DataType) -> bool:
+    """Whether rows beyond the first ones have a value where these have none, or more keys in an object."""
+    return first != every and (first == pl.Null or first.is_nested())
 
 
 def _columns(source: BytesIO | Path, rows: int | None) -> pl.Schema:

@@ -26,7 +26,13 @@ from stages.modelling.shuffled import shuffled
 from stages.modelling.table import read_arrow, schema_of
 from stages.parts.row_hash import row_hash
 from stages.parts.workers import open_workers
-from stages.splitting.checks import check_columns, refuse_missing_target, refuse_odd_classes, refuse_one_class
+from stages.splitting.checks import (
+    check_columns,
+    numbered,
+    refuse_missing_target,
+    refuse_odd_classes,
+    refuse_one_class,
+)
 
 _BUCKETS = 256  # of hashes; one is looked at at a time
 _SHOWN = 1000  # hashes that come twice, whose keys are looked at
@@ -153,7 +159,7 @@ def _split_part(job: _Job, files: _Files) -> _Counts:
         shutil.move(test, files.test)
     column = rows.column(target)
     n_test, missing = int(is_test.sum()), int(pc.sum(column.is_null(nan_is_null=True)).as_py() or 0)
-    return _Counts(len(is_test) - n_test, n_test, missing, _by_class(column))
+    return _Counts(len(is_test) - n_test, n_test, missing, _by_class(files.clean, target, column))
 
 
 def _keys(job: _Job, path: Path, table: Any) -> pl.DataFrame:
@@ -172,13 +178,13 @@ def _keys(job: _Job, path: Path, table: Any) -> pl.DataFrame:
     return keys
 
 
-def _by_class(target: Any) -> dict[Any, int]:
+def _by_class(path: Path, name: str, target: Any) -> dict[Any, int]:
     kind, types = target.type, pa.types
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return {}
-    plain = target.cast(kind.value_type) if types.is_dictionary(kind) else target
-    counts = pc.value_counts(plain.drop_null().combine_chunks())
-    return dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
+    coded = numbered(path, f"the target {name!r}", target.drop_null())
+    counts = np.bincount(np.asarray(coded.indices), minlength=len(coded.dictionary))
+    return dict(zip(coded.dictionary.to_pylist(), counts.tolist(), strict=True))
 
 
 def _refuse_repeated(job: _Job, clean: Path, parts: Sequence[Path]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.common.errors import StageError, listed
@@ -44,6 +45,25 @@ def check_columns(key: str, columns: Sequence[str], model: Model) -> list[str]:
         setting = f"columns = {how.columns}" if how.columns else f"drop = {how.drop}"
         raise StageError(f"{place}.split.{setting} leaves no column to learn from; columns: {names}")
     return kept
+
+
+def numbered(path: Path, where: str, column: Any) -> Any:
+    """The column as a dictionary and the number of each value in it, missing ones without one.
+
+    Raises:
+        StageError: its values are none that can be told apart: lists, objects.
+    """
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind := kind.value_type)
+    if pa.types.is_string_view(kind):  # of which Arrow knows little more than how they lie there
+        column = column.cast(pa.large_string())
+    try:
+        return column.combine_chunks().dictionary_encode()
+    except pa.ArrowNotImplementedError as error:
+        raise StageError(
+            f"{where} is {kind} in {path}; make it a number, text or date in the cleaning script"
+        ) from error
 
 
 def refuse_missing(path: Path, where: str, column: Any) -> None:

@@ -23,7 +23,7 @@ def predict(model: Any, features: Any, actual: Array) -> Predictions:
     Raises:
         ValueError: if a regressor predicts infinity or no number.
     """
-    predicted = np.asarray(model.predict(features))
+    predicted = in_a_row(model.predict(features))
     if not is_classifier(model):
         if odd := int((~np.isfinite(predicted)).sum()):
             raise ValueError(f"it predicts no finite number for {odd} of {len(predicted)} rows")
@@ -38,6 +38,12 @@ def predict(model: Any, features: Any, actual: Array) -> Predictions:
     elif getattr(last, "decision_function_shape", "ovr") == "ovo":
         scores = None  # a column for each pair of classes, not for each class
     return Predictions(actual, predicted, classes, scores)
+
+
+def in_a_row(predicted: Any) -> Array:
+    """Predictions by row: CatBoost gives a column of them where there are three classes or more."""
+    found: Array = np.asarray(predicted)
+    return found.ravel() if found.ndim == 2 and found.shape[1] == 1 else found  # noqa: PLR2004  rows and columns
 
 
 def measure(predictions: Predictions, *, intervals: bool = True) -> dict[str, float | int]:

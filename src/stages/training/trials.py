@@ -31,7 +31,7 @@ from stages.training.space import first_estimator
 
 @dataclass(frozen=True)
 class Rows:
-    """The train part: features and target by row, and the number of each row's group where it is split by group."""
+    """The train part: features and target by row, and each row's group or time where it is split by that."""
 
     features: Any
     target: Any
@@ -82,9 +82,9 @@ class Scoring:
             raise StageError(f"{place}.train.search.metric = {self.metric!r}: write one of {', '.join(metrics)}")
         try:
             self.parts = list(
-                folds(spec.split, rows.target, rows.groups, is_class=is_class)
+                folds(spec.split, rows.features, rows.target, rows.groups, is_class=is_class)
                 if spec.split.folds
-                else [inner_part(spec.split, rows.target, rows.groups, is_class=is_class)]
+                else [inner_part(spec.split, rows.features, rows.target, rows.groups, is_class=is_class)]
             )
         except ValueError as error:
             raise StageError(
