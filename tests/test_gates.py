@@ -11,8 +11,9 @@ from dovetail.errors import UserError
 from dovetail.gates.evidence import Compared, Evidence, Origin, Served, Slice
 from dovetail.gates.rules import evaluate
 from dovetail.promotion import comparison
-from dovetail.promotion.test_set import seen_by
+from dovetail.promotion.test_set import plain, seen_by
 from dovetail.repo.workspace import open_workspace
+from dovetail.serving.protocol.answers import plain as logged
 
 GOOD = Evidence(
     metrics={"accuracy": 0.9, "accuracy_low": 0.7, "rmse": 3.0, "clean.rows_in": 100, "clean.rows_rejected": 2},
@@ -192,3 +193,11 @@ def test_rows_are_known_again_whatever_type_a_missing_value_gave_their_column(sm
         table = pd.DataFrame({"a": [1, 9, 5], "b": [2.0, 9.0, 6.0], "c": ["x", "x", "7"]})
         assert seen_by(workspace, made, table).tolist() == [True, False, True]
         assert seen_by(workspace, made, table.assign(c=[1, 2, 7])).tolist() == [False, False, True]
+
+
+def test_predictions_in_a_column_are_predictions():
+    """CatBoost answers so with one of several classes."""
+    assert plain(np.array([["a"], ["b"]], dtype=object)).tolist() == ["a", "b"]
+    assert plain(np.array([[1], [2]])).tolist() == [1, 2]
+    assert logged([["a"], ["b"]], "predict") == ["a", "b"]
+    assert logged([[0.1, 0.9]], "predict_proba") == [[0.1, 0.9]]

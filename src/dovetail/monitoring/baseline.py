@@ -2,6 +2,7 @@
 
 import gzip
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,7 @@ def _table(file: Path, name: str, inputs: Sequence[str]) -> tuple["pd.DataFrame 
                 table = pd.read_json(content, lines=True)
             else:
                 table = pd.read_csv(content, sep="\t" if shown.endswith(".tsv") else ",")
-    except (ValueError, OSError, pa.ArrowException) as error:
+    except (ValueError, OSError, EOFError, zlib.error, pa.ArrowException) as error:
         why = " ".join(str(error).split())
         raise MissingFile(f"{name} cannot be read as a table: {why}", "dovetail doctor") from error
     table.columns = table.columns.map(str)

@@ -116,6 +116,8 @@ def plain(values: Any) -> Any:
     import numpy as np
 
     array = np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:  # noqa: PLR2004  (CatBoost's classes come so)
+        array = array.ravel()
     return array.astype(str) if array.dtype.kind == "O" else array
 
 

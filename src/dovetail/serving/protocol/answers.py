@@ -9,6 +9,8 @@ def plain(said: list[Any], method: str) -> list[Any]:
     A client gets those of a Series, or of a table of one column, as MLflow's server has them: `[{"0": 1.5}]`. Kept is
     1.5; of probabilities in a table those of its columns, in their order.
     """
+    if said and method == "predict" and all(isinstance(one, list) and len(one) == 1 for one in said):
+        return [value for (value,) in said]  # as CatBoost answers with one of several classes
     if not said or not all(isinstance(one, dict) for one in said):
         return said
     if method != "predict":
