@@ -151,9 +151,12 @@ def test_a_picture_that_is_in_no_cache_is_a_note_on_the_page(reported, tmp_path)
     project, _, answer, _ = reported
     md5 = answer["models"][0]["plots"][0]["md5"]
     kept = project.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    here = project.root / "out/plots/p.png"
     kept.rename(tmp_path / "away")
+    here.rename(tmp_path / "away, too")
     (one,) = project.json("report", "m")["models"]
     (tmp_path / "away").rename(kept)
+    (tmp_path / "away, too").rename(here)
     assert one["plots"] == []
     assert "p.png" in one["notes"][0]["what"]
     assert one["notes"][0]["next"].startswith("dvc push")

@@ -4,6 +4,7 @@ import threading
 import time
 from contextlib import ExitStack
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
@@ -170,9 +171,11 @@ class Slept(Store):
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # of an import of MLflow's
-def test_who_slept_takes_the_turn_anew_and_completes_what_was_begun(small, client, tmp_path, monkeypatch):
+def test_who_slept_takes_the_turn_anew_and_completes_what_was_begun(small, client, tmp_path, monkeypatch, request):
     uri = f"sqlite:///{tmp_path}/shared.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # MLflow asks it itself, of a logged model
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)  # MLflow asks it itself, of a logged model
+    request.addfinalizer(lambda: mlflow.set_tracking_uri(None))
     store = Slept(client, small.root, uri)
     with open_workspace(small.root) as workspace:
         projection = project(workspace.tree, workspace.tree.model("m"), workspace.root)

@@ -1,6 +1,7 @@
 """Why a version cannot be rebuilt."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
 
 from dovetail.values.environment import Environment
 from dovetail.values.finding import Finding
@@ -26,6 +27,16 @@ class RebuildImpossible(Exception):
 def missing(what: str, why: str, following: str) -> Finding:
     """Something that a version cannot be rebuilt without."""
     return Finding("error", what, why, following)
+
+
+def made_by_nothing(lineage: Lineage, frozen: Collection[str]) -> Finding | None:
+    """What is missing where the model's own stage is frozen: its recorded bytes would be compared with themselves."""
+    maker = lineage.maker
+    if maker is None or maker.name not in frozen:
+        return None
+    why = f"its stage {maker.name} is frozen at that commit, so that nothing makes it again"
+    following = f"dvc unfreeze {shlex.quote(maker.name)} && git commit -a, then dvc repro and what it registers"
+    return missing(lineage.artifact.path, why, following)
 
 
 def not_run_by_dvc_3(sha: str, lineage: Lineage, why: str, remedy: str) -> Finding:

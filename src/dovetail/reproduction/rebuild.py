@@ -1,6 +1,5 @@
 """Run every stage upstream of a model again, in a clean worktree without a cache, and compare what it makes."""
 
-import shlex
 import shutil
 import sys
 import time
@@ -20,7 +19,7 @@ from dovetail.reproduction import verdict
 from dovetail.reproduction.by_value import Sameness
 from dovetail.reproduction.explain import Question, Settings, by_settings
 from dovetail.reproduction.fresh_environment import build_environment
-from dovetail.reproduction.impossible import RebuildImpossible, missing, not_run_by_dvc_3
+from dovetail.reproduction.impossible import RebuildImpossible, made_by_nothing, missing, not_run_by_dvc_3
 from dovetail.reproduction.recorded import Recorded
 from dovetail.reproduction.run_stages import run_stages
 from dovetail.reproduction.verdict import Cause, ChangedInput, Output, RebuildResult
@@ -87,7 +86,8 @@ class _Rebuild:
         return tuple(stage for stage in self.request.lineage.stages if stage.name not in self.frozen)
 
     def run(self) -> RebuildResult:
-        self._refuse_frozen_model()
+        if frozen := made_by_nothing(self.request.lineage, self.frozen):
+            raise RebuildImpossible([frozen])
         self._refuse_writing_outside()
         self._restore_sources()
         inputs = {stage.name: tuple(self._changed_inputs(stage)) for stage in self.stages}
@@ -118,14 +118,6 @@ class _Rebuild:
             unavailable=self._unavailable(first.stage) if first else "",
         )
 
-    def _refuse_frozen_model(self) -> None:
-        """What nothing makes again is not rebuilt: its recorded bytes would be compared with themselves."""
-        maker, artifact = self.request.lineage.maker, self.request.lineage.artifact
-        if maker and maker.name in self.frozen:
-            why = f"its stage {maker.name} is frozen at that commit, so that nothing makes it again"
-            following = f"dvc unfreeze {shlex.quote(maker.name)} && git commit -a, then dvc repro and what it registers"
-            raise RebuildImpossible([missing(artifact.path, why, following)])
-
     def _refuse_writing_outside(self) -> None:
         outside = [(stage, out) for stage in self.stages for out in stage.outs if Path(out.path).is_absolute()]
         if outside:
@@ -136,13 +128,8 @@ class _Rebuild:
         """Restore what no stage makes: git has checked out its part, the rest comes from the cache or the remote."""
         needed = list(self._from_dvc())
         if unavailable := self.workspace.remote.missing_everywhere(needed):
-            why = "in neither the commit nor the cache nor the remote"
-            raise RebuildImpossible(
-                [
-                    missing(f"{ref.path} (md5 {ref.md5})", why, "dvc push, in the clone that made it")
-                    for ref in unavailable
-                ]
-            )
+            why, following = "in neither the commit nor the cache nor the remote", "dvc push, in the clone that made it"
+            raise RebuildImpossible([missing(f"{ref.path} (md5 {ref.md5})", why, following) for ref in unavailable])
         self.tell(f"restoring {len(needed)} files and folders of data")
         for ref in needed:
             try:

@@ -208,7 +208,7 @@ def _csv(raw: Raw, overrides: dict[str, Any], rows: int = SAMPLE) -> pl.LazyFram
 
 def _unescaped(raw: Raw) -> dict[str, str]:
     """By Polars' name, that of a column with a quote in it: Polars leaves it doubled, as the header has it."""
-    with raw.file.open(encoding="utf-8", newline="") as file:
+    with raw.file.open(encoding="utf-8", errors="replace", newline="") as file:
         names = next(csv.reader(file, delimiter=raw.form.separator), [])
     if not any('"' in name for name in names):
         return {}
