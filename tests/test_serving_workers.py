@@ -80,7 +80,7 @@ def test_workers_come_again_after_their_fork_server_is_lost(pair):
 def test_a_version_that_loads_in_one_worker_and_not_in_the_other_is_not_switched_to(pair):
     project, server = pair
     old, failures = workers(server), server.metric("dovetail_load_failures_total")
-    with Crowd(server, clients=2) as crowd:
+    with Crowd(server, clients=1) as crowd:  # of two one may note its answer late
         point(project, 2)
         new = server.until(lambda: found if len(found := sorted(set(workers(server)) - set(old))) == 2 else None)
         os.kill(new[1], signal.SIGKILL)
