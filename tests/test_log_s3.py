@@ -66,6 +66,8 @@ def test_two_servers_that_write_and_tidy_at_once_while_answers_get_lost_log_each
         s3["loses"] = number % 60 > 55  # what was committed, and a merge as well, is not heard of
         logs[number % 2].served(one(number))
         time.sleep(0.02)
+        if number % 60 == 59:
+            until(lambda number=number: s3["times"] > number // 60)  # however slow the machine is, one was lost
         if number % 20 == 19:
             try:
                 tidier.tidy(None, thoroughly=False)
@@ -76,7 +78,7 @@ def test_two_servers_that_write_and_tidy_at_once_while_answers_get_lost_log_each
         log.close()
     assert [(log.problem, log.dropped) for log in logs] == [(None, 0)] * 2
     assert ids(place) == sorted(f"r{number}" for number in range(240))
-    assert s3["times"]
+    assert s3["times"] >= 4
     assert len(list(delta.files(place, "predictions"))) < 20
     table = deltalake.DeltaTable(
         (place / "predictions.delta/v1").url, storage_options=object_store.delta_options(place)
