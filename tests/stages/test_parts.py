@@ -257,6 +257,15 @@ def test_a_part_that_is_not_like_the_others_is_refused_by_name(tmp_path, bad, co
     assert not [path for path in tmp_path.iterdir() if path != raw and path.name != "cleaning"]
 
 
+def test_more_ranges_than_file_names_sort_are_refused(tmp_path, monkeypatch):
+    """`part-100000.parquet` stands before `part-10001.parquet`."""
+    monkeypatch.setattr(cutting, "_MOST_RANGES", 2)
+    raw = folder_of(tmp_path / "parts", {"a.csv": "age\n1\n2\n", "b.csv": "age\n3\n"})
+    with pytest.raises(StageError, match=r"b\.csv: more than 2 ranges of 1 rows, .*; raise clean\.part_rows"):
+        cleaned(tmp_path, raw, AGE, part_rows=1)
+    assert cleaned(tmp_path, raw, AGE, part_rows=2)[0]["age"].to_list() == [1, 2, 3]
+
+
 def test_a_folder_in_the_folder_is_refused(tmp_path):
     raw = folder_of(tmp_path / "parts", {"a.csv": "age\n1\n"})
     (raw / "year=2024").mkdir()

@@ -218,7 +218,7 @@ def test_infinity_that_is_written_stays_one(job):
         (b"x\n1\n\n2\n", r"line 3 is blank; .* a file of one column is written \"\""),
         (b"\nx,y\n1,2\n", r"line 1 is blank; the first line must name the columns"),
         (b"x,x\n1,2\n", r"line 1: two columns are named 'x'; rename one"),
-        (b"1,2\n3,4\n", r"line 1: '1,2' is data"),
+        (b"2019,2020\n3,4\n", r"line 1: '2019,2020' is data; .*if these are their names, .* such as 'y2019'$"),
         (b",x,y\n0,1,2\n1,3,4\n", r"line 1: column 1 has no name; .*index=False"),
         (
             "x,größe\n1,2\n".encode("latin-1"),
@@ -250,11 +250,12 @@ def test_a_missing_value_in_the_last_column_is_no_short_row(job):
 
 
 def test_a_column_that_the_schema_does_not_name_keeps_its_type_in_either_reading(job):
-    text = "x,n,t,late\n1,1.5,a,1\n2,2,b,2\n" + "3,3,c,3\n" * 20_000 + "4,4,d,word\n"
+    text = "x,n,t,late,half\n1,1.5,a,1,1\n2,2,b,2,2\n" + "3,3,c,3,3\n" * 20_000 + "4,4,d,word,2.5\n"
     done = job().run("raw.csv", text, {"x": INT})
-    assert done.rows.schema == {"x": pl.Int64, "n": pl.Float64, "t": pl.String, "late": pl.String}
+    types = {"x": pl.Int64, "n": pl.Float64, "t": pl.String, "late": pl.String, "half": pl.Float64}
+    assert done.rows.schema == types
     assert done.metrics["rows_rejected"] == 0
-    also = job().run("raw.csv", text + "x,5,e,5\n", {"x": INT})
+    also = job().run("raw.csv", text + "x,5,e,5,5\n", {"x": INT})
     assert also.rows.schema == done.rows.schema
     assert also.metrics["reasons"] == {"x: dtype(int64)": 1}
 

@@ -73,7 +73,10 @@ def check_columns(raw: Raw) -> None:
     if not names:
         raise StageError(f"{raw.path}: line 1 is blank; the first line must name the columns")
     if all(_is_number(name) for name in names):
-        raise StageError(f"{raw.path}: line 1: {separator.join(names)!r} is data; the first line must name the columns")
+        raise StageError(
+            f"{raw.path}: line 1: {separator.join(names)!r} is data; the first line must name the columns: add one "
+            f"or, if these are their names, write one of them otherwise, such as {'y' + names[0]!r}"
+        )
     if len(names) == 1 and (other := next((known for known in _SEPARATORS if known in names[0]), None)):
         raise StageError(
             f"{raw.path}: line 1: {names[0]!r:.80} is one column, separated by {separator!r}; "

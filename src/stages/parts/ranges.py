@@ -21,6 +21,7 @@ from stages.data.raw_open import opened, part_files
 
 _CHUNK = 1 << 23  # bytes that are looked through at a time
 _COPIED = 1 << 20  # bytes that are copied at a time: they fit into a processor's cache
+_MOST_RANGES = 100_000  # files of five digits, which every reader takes in the order of their names
 _END, _QUOTE = b"\n", b'"'
 _SPACE = b" "[0]  # no sign that is white comes after it
 
@@ -118,7 +119,7 @@ def _refuse_other_types(parts: list[Raw]) -> None:
 
 def _schema(part: Raw) -> pl.Schema:
     try:
-        return (pl.scan_ipc if part.kind == ARROW else pl.scan_parquet)(part.file).collect_schema()
+        return (pl.scan_ipc if part.kind == ARROW else pl.scan_parquet)(part.file, glob=False).collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise malformed(part.path, part.kind, error) from error
 
@@ -127,13 +128,18 @@ def ranges(parts: list[Raw], rows: int) -> Iterator[Range]:
     """The ranges of so many rows of the parts, in their order; a part is looked through when its turn comes.
 
     Raises:
-        StageError: a part has no rows, or was written in part alone.
+        StageError: a part has no rows, or was written in part alone; or there are too many ranges.
     """
     number = 0
     for part in parts:
         cuts = {CSV: _lines, JSONL: _objects}.get(part.kind, _counted)(part, rows)
         before = number
         for one in cuts:
+            if number >= _MOST_RANGES:
+                raise StageError(
+                    f"{part.path}: more than {_MOST_RANGES} ranges of {rows} rows, whose files would not lie in their "
+                    "order; raise clean.part_rows"
+                )
             yield replace(one, number=number)
             number += 1
         if number == before:
@@ -147,7 +153,7 @@ def _counted(part: Raw, rows: int) -> Iterator[Range]:
         if part.kind == PARQUET:
             count = int(read_metadata(part.file).num_rows)
         else:
-            count = int(pl.scan_ipc(part.file).select(pl.len()).collect().item())
+            count = int(pl.scan_ipc(part.file, glob=False).select(pl.len()).collect().item())
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise malformed(part.path, part.kind, error) from error
     for start in range(0, count, rows):

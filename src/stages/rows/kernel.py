@@ -98,7 +98,7 @@ def clean_rows(job: Job, script: Script) -> tuple[Validated, Counts]:
 
 
 def _rows(parquet: Path) -> int:
-    return int(pl.scan_parquet(parquet).select(pl.len()).collect().item())
+    return int(pl.scan_parquet(parquet, glob=False).select(pl.len()).collect().item())
 
 
 def _stream(job: Job, script: Script) -> tuple[Validated, tuple[int, ...]]:
@@ -146,7 +146,7 @@ def _sink_rejected(rows: pl.LazyFrame, path: Path) -> Iterator[pl.LazyFrame]:
         schema = _arrow(pl.DataFrame(schema=rows.collect_schema())).schema
         with ipc.new_file(spool, schema, options=ipc.IpcWriteOptions(compression="lz4")) as file:
             yield rows.sink_batches(lambda piece: file.write_table(_arrow(piece)), lazy=True)
-        pl.scan_ipc(spool).sink_parquet(path, row_group_size=_GROUP)
+        pl.scan_ipc(spool, glob=False).sink_parquet(path, row_group_size=_GROUP)
     finally:
         spool.unlink(missing_ok=True)
 
