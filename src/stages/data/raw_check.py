@@ -12,6 +12,7 @@ import polars as pl
 from stages.common.errors import StageError
 from stages.common.params import PARAMS_FILE, Params
 from stages.data.encoding import not_utf8
+from stages.data.quotes import refuse_stray_quotes
 from stages.data.raw_file import ARROW, CSV, FIX, JSONL, PARQUET, Format, Raw, malformed, one_line, scan
 
 _BLANK = re.compile(rb"\n\r?\n")
@@ -160,6 +161,7 @@ def _check_csv(raw: Raw) -> int:
             f"or set {raw.form.place}.separator"
         ) from error
     _check_encoding(raw)
+    refuse_stray_quotes(raw.file, separator, raw.path)
     _check_blank_lines(raw)
     return rows
 

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from stages.common.errors import StageError, listed
+from stages.data.quotes import begin_fields, refuse_stray_quotes
 from stages.data.raw_check import check, column_names
 from stages.data.raw_file import ARROW, CSV, FIX, JSONL, PARQUET, Format, Raw, RowRange, malformed
 from stages.data.raw_open import opened, part_files
@@ -163,7 +164,7 @@ def _counted(part: Raw, rows: int) -> Iterator[Range]:
 def _lines(part: Raw, rows: int) -> Iterator[Range]:
     """Cut between lines; in CSV a line's end within quotes is none."""
     with part.file.open("rb") as file:
-        ends = _line_ends(file, rows)
+        ends = _line_ends(part, file, rows)
         head = file_head(part.file, next(ends)[0])
         first, start = len(head), 0
         for last, count in ends:
@@ -216,13 +217,22 @@ def file_head(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def _line_ends(file: IO[bytes], rows: int) -> Iterator[tuple[int, int]]:
-    """Where each `rows` lines of CSV end, in bytes, with how many there are; the end of the head comes first."""
+def _line_ends(part: Raw, file: IO[bytes], rows: int) -> Iterator[tuple[int, int]]:
+    """Where each `rows` lines of CSV end, in bytes, with how many there are; the end of the head comes first.
+
+    Raises:
+        StageError: a quote stands in a field that is not quoted, so that the count of quotes tells nothing.
+    """
     wanted = 1
     place = counted = last = 0
-    is_open = False
+    is_open = is_known = False
+    before = _END
     while chunk := file.read(_CHUNK):
         odd = is_open or _QUOTE in chunk
+        if not (is_known or begin_fields(before, chunk, part.form.separator, is_open=is_open)):
+            refuse_stray_quotes(part.file, part.form.separator, part.path)
+            is_known = True
+        before = chunk[-1:]
         count = -1 if odd else int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _END[0]))
         if odd or counted + count >= wanted:
             found, is_open = _ends_outside_quotes(chunk, is_open=is_open) if odd else (_ends(chunk), is_open)

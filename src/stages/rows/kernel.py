@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from stages.common.datasets import Dataset
+from stages.data.quotes import refuse_stray_quotes
 from stages.data.raw_check import check, check_columns
 from stages.data.raw_file import CSV, JSONL, Raw, malformed
 from stages.rows.script import Script
@@ -111,6 +112,8 @@ def _stream(job: Job, script: Script) -> tuple[Validated, tuple[int, ...]]:
         validated, counts = None, ()  # a cell does not parse: find out where
     if job.raw.kind == CSV and (validated is None or counts[-2]):
         check(job.raw)
+    elif job.raw.kind == CSV and not counts[0]:
+        refuse_stray_quotes(job.raw.file, job.raw.form.separator, job.raw.path)  # all may be one header
     if validated and not (job.raw.is_text and counts[-1]):
         return validated, counts
     validated = validate(job.dataset, job.place, job.raw, as_text=True, repeated=job.repeated)
