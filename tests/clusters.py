@@ -17,13 +17,13 @@ def wait_for(condition, seconds=30):
 
 
 @contextmanager
-def cluster(folder, *wrapped):
+def cluster(folder, *wrapped, nanny="--no-nanny"):
     """A Dask scheduler and workers of one thread, each started by a command line in place of `wrapped`'s `{}`."""
     port, folder = free_port(), folder / "cluster"
     (folder / "logs").mkdir(parents=True)
     address = f"tcp://127.0.0.1:{port}"
     lines = [f"dask scheduler --host 127.0.0.1 --port {port} --no-dashboard"]
-    lines += [form.format(f"exec dask worker {address} --nthreads 1 --no-dashboard --no-nanny") for form in wrapped]
+    lines += [form.format(f"exec dask worker {address} --nthreads 1 --no-dashboard {nanny}") for form in wrapped]
     started = []
     try:
         for number, line in enumerate(lines):

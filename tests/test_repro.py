@@ -19,7 +19,7 @@ from pipelines import SHAPES
 from project import Project
 
 import dovetail
-from dovetail.cluster import pool
+from dovetail.cluster import lane, pool
 from dovetail.cluster import workers as workers_module
 from dovetail.errors import OutsideError, UserError
 from dovetail.repo import dag
@@ -413,7 +413,10 @@ def test_a_stage_gets_what_it_asks_for_or_is_refused(repository):
         dovetail.open(repository.root).repro(workers=2)
     assert "meta.resources.memory" in told.value.next_command
     repository.replace("dvc.yaml", "1000 TB", "much")
-    with pytest.raises(UserError, match="'much' is no amount"):
+    with pytest.raises(UserError, match=r"a: meta\.resources\.memory: 'much' is no amount"):
+        dovetail.open(repository.root).repro(workers=2)
+    repository.replace("dvc.yaml", "{memory: much}", "4")
+    with pytest.raises(UserError, match=r"a: meta\.resources: 4 does not say of what"):
         dovetail.open(repository.root).repro(workers=2)
 
 
@@ -424,6 +427,8 @@ def test_a_stage_gets_what_it_asks_for_or_is_refused(repository):
         (["--cluster", "tcp://127.0.0.1:1"], "no worker of tcp://127.0.0.1:1 answers"),
         (["--cluster", "nowhere"], "no worker of nowhere answers"),
         (["--cluster", "slurm:colour=red"], "slurm:colour=red: "),
+        (["--cluster", "slurm:jobs=four"], "slurm:jobs=four: jobs = 'four' is no number from 1 on"),
+        (["--cluster", "slurm:memory=lots"], "slurm:memory=lots: memory = 'lots' is no amount such as 8GB"),
         (["nosuch"], "nosuch"),
     ],
 )
@@ -529,23 +534,28 @@ def wait_for_release(*_arguments):
 
 
 @pytest.mark.slow
-def test_what_waits_for_workers_that_are_gone_goes_to_those_that_came(monkeypatch):
+@pytest.mark.parametrize(("asked", "besides"), [({}, {"tcp://full"}), ({"gpu": 1}, set())])
+def test_what_waits_for_workers_that_are_gone_goes_to_those_that_came(monkeypatch, asked, besides):
     """Of a stage that one worker could not run, Dask would wait for the others that were there then."""
     from distributed import Client, LocalCluster
 
     ended = SimpleQueue()
+    RELEASED.clear()
     monkeypatch.setattr(pool, "_run", wait_for_release)
     settings = {"dashboard_address": "127.0.0.1:0", "processes": False, "threads_per_worker": 1, "n_workers": 0}
     with LocalCluster(**settings) as place, Client(place) as client:
         under_test = pool.Pool(client, "tcp://cluster")
-        under_test.submit(SimpleNamespace(address="early"), {"gpu": 1}, frozenset(), 0, print, ended.put)
+        under_test.submit(SimpleNamespace(address="early"), {"fpga": 1}, frozenset(), 0, print, ended.put)
+        plain = place.new_spec
+        place.new_spec = {**plain, "options": {**plain["options"], "resources": asked}}
         place.scale(1)
         client.wait_for_workers(1)
-        under_test.submit(SimpleNamespace(address="a"), {}, frozenset({"tcp://full"}), 0, print, ended.put)
+        under_test.submit(SimpleNamespace(address="a"), asked, frozenset(besides), 0, print, ended.put)
         under_test.look()
         assert ended.empty()
         place.scale(0)
         wait_for(lambda: not client.scheduler_info(n_workers=-1)["workers"])
+        place.new_spec = plain
         place.scale(1)
         client.wait_for_workers(1)
         under_test.look()
@@ -584,6 +594,40 @@ def test_a_killed_coordinator_leaves_no_stage_behind_on_a_cluster(repository, tm
         answer = repository.json("repro", "--cluster", address)
     assert [stage["how"] for stage in answer["stages"]] == ["ran"]
     assert answer["stages"][0]["worker"].startswith("tcp://")
+
+
+@pytest.mark.slow
+def test_a_stage_on_a_cluster_has_the_threads_of_its_machine_or_those_that_its_user_set(
+    repository, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    printed = "printenv OMP_NUM_THREADS MKL_NUM_THREADS > a.out; true"
+    repository.write("dvc.yaml", f"stages:\n  a: {{cmd: '{printed}', deps: [stage.py], outs: [a.out]}}\n")
+    with cluster(tmp_path, "{}", nanny="--nanny") as (address, _):
+        answer = repository.json("repro", "--cluster", address)
+    assert answer["stages"][0]["worker"].startswith("tcp://")
+    assert (repository.root / "a.out").read_text() == "1\n"
+
+
+def test_a_stage_that_this_machine_cannot_run_is_not_sent_to_it_again(repository):
+    repository.write(
+        "dvc.yaml", independent("a").replace("stage.py a,", "stage.py a && echo No space left on device && false,")
+    )
+    assert repository.json("repro", "--workers", "2", code=2)["stages"][0]["how"] == "failed"
+    assert started(repository) == 2  # by a worker, and in the workspace
+
+
+def test_a_process_that_nobody_asks_for_a_while_ends_and_the_next_stage_gets_another():
+    first = lane.process_of_thread()
+    first.rest(3600)
+    assert lane.process_of_thread() is first
+    first.rest(0)
+    wait_for(lambda: not first.is_alive)
+    second = lane.process_of_thread()
+    assert second is not first
+    lane.end_processes()
+    assert not second.is_alive
 
 
 @pytest.mark.slow
@@ -659,6 +703,25 @@ def shown(project):
             executor = experiment["executor"] or {}
             found[experiment["name"]] = (executor.get("state"), executor.get("name"), rev["error"], data)
     return found
+
+
+def test_an_experiment_that_no_worker_can_run_is_queued_again_and_the_run_ends(repository):
+    repository.write("params.yaml", "n: 0\n")
+    failing = "python stage.py a ${n} && (test ${n} = 0 || (echo No space left on device && false))"
+    repository.write(
+        "dvc.yaml",
+        f"stages:\n  a:\n    cmd: {failing}\n    deps: [stage.py]\n    params: [n]\n    outs: [a.out]\n",
+    )
+    for number in range(2):
+        (repository.runs / str(number)).touch()
+    repository.run("dvc", "repro")
+    repository.commit("one")
+    queue(repository, "n=1")
+    (answer,) = repository.json("repro", "--experiments", "--workers", "1", code=2)["stages"]
+    assert (answer["stage"], answer["how"]) == ("exp-0", "failed")
+    assert answer["why"].startswith("no worker could run it, it is queued again: its disk is full")
+    assert started(repository) == 2
+    assert "Queued" in repository.run("dvc", "queue", "status").stdout
 
 
 @pytest.mark.slow

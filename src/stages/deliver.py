@@ -33,7 +33,7 @@ def run(key: str, params: Params, *, clean: Path, receipt: Path) -> None:
     if not clean.exists():
         raise StageError(f"{clean} is missing; make it: dvc repro clean@{key}")
     data = _digest_of_rows(clean)
-    rows = int(pl.scan_parquet(clean).select(pl.len()).collect().item())
+    rows = int(pl.scan_parquet(clean, glob=False).select(pl.len()).collect().item())
     targets = []
     for number, entry in enumerate(entries):
         written = entry.model_dump_json(exclude={"delta"} if entry.delta is None else set())  # as before it was there

@@ -13,6 +13,7 @@ from stages.common.errors import OutsideError, StageError
 from stages.common.outputs import replacing, scratch_folder
 from stages.common.params import PARAMS_FILE, Params, block
 from stages.common.sources import OutsideSource
+from stages.data.pandas_index import with_index
 from stages.data.raw_check import check, format_of
 from stages.data.raw_open import opened
 from stages.data.urls import database, fill
@@ -75,7 +76,7 @@ def _frame(answer: Any) -> pl.DataFrame:
     """Any frame that narwhals knows; in pandas' a NaN is a missing value."""
     import narwhals as nw
 
-    frame = nw.from_native(answer)
+    frame = nw.from_native(with_index(answer))
     return (frame.collect() if isinstance(frame, nw.LazyFrame) else frame).to_polars()
 
 
@@ -136,7 +137,9 @@ def _query(source: OutsideSource, place: str, file: Path, folder: Path) -> None:
         if not chunks:
             raise StageError(f"{what} finds no rows; correct the query")
         try:
-            pl.concat([pl.scan_parquet(chunk) for chunk in chunks], how="vertical_relaxed").sink_parquet(file)
+            pl.concat([pl.scan_parquet(chunk, glob=False) for chunk in chunks], how="vertical_relaxed").sink_parquet(
+                file
+            )
         except pl.exceptions.PolarsError as error:
             raise StageError(
                 f"{what}: a column changes its type on the way: {_say(error)}; cast in the query"

@@ -72,6 +72,7 @@ def test_columns_that_the_schema_does_not_name_are_reported(job, capsys):
         "big": ["12345678901234567890123", "2", "3"],
         "plain": ["b", "c", "b"],
         "id": ["u1", "u2", "u3"],
+        "code": ["00123", "7", "00123"],
         "*": ["1", "2", "1"],
     }
     rows = [";".join([str(row), *(column[row % 3] for column in columns.values())]) for row in range(60)]
@@ -88,6 +89,7 @@ def test_columns_that_the_schema_does_not_name_are_reported(job, capsys):
         "big": "whole numbers beyond 64 bits",
         "plain": None,
         "id": "an id: no value comes twice",
+        "code": "text: '00123' is read as a number, without its zeros",
         "*": None,
     }
     assert report["plain"] == {"type": "String"}
@@ -109,6 +111,21 @@ def test_too_many_rejected_rows_end_the_stage_with_counts_and_examples(tmp_path)
 
 def test_a_share_at_the_limit_passes(job):
     assert job().run("raw.csv", "age\n1\n200\n", AGE, max_rejected=0.5).metrics["share_rejected"] == 0.5
+    rows = "".join(f"{200 if row < 29 else row}\n" for row in range(100))
+    assert (
+        job().run("raw.csv", f"age\n{rows}", AGE, max_rejected=0.29).metrics["rows_rejected"] == 29
+    )  # 0.29 * 100 < 29
+
+
+def test_a_named_index_of_pandas_is_a_column_and_one_without_a_name_is_refused(job):
+    done = job("return nw.from_native(nw.to_native(frame).set_index('t'))").run(
+        "raw.csv", "x,t\n1,a\n2,b\n", {"x": INT, "t": TEXT}, engine="pandas"
+    )
+    assert done.rows.to_dicts() == [{"t": "a", "x": 1}, {"t": "b", "x": 2}]
+    with pytest.raises(StageError, match=r"its index has no name, so that 'a' would be lost: frame\.index\.name"):
+        job("return nw.from_native(nw.to_native(frame).set_index('t').rename_axis(None))").run(
+            "raw.csv", "x,t\n1,a\n2,b\n", {"x": INT, "t": TEXT}, engine="pandas"
+        )
 
 
 def test_nothing_left_is_refused(job):

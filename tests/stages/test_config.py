@@ -41,6 +41,13 @@ def test_params_yaml_keeps_the_published_schema_and_the_model():
         ("clean: {engine: polars, max_rejected: 0.5}", "clean: {}", "datasets.people.clean.max_rejected is missing"),
         ("engine: polars", "engine: dask", "datasets.people.clean.engine = 'dask'.*'polars' or 'pandas'"),
         ("dtype: int64", "dtype: integer", "columns.age.dtype = 'integer'"),
+        (
+            "max_rejected: 0.5",
+            "max_rejected: 0.5, separator: '§'",
+            "clean.separator = '§': separates no columns: write",
+        ),
+        ("max_rejected: 0.5", "max_rejected: 0.5, separator: '\"'", "clean.separator = '\"': separates no columns"),
+        ("max_rejected: 0.5", "max_rejected: 0.5, separator: ';;'", "clean.separator = ';;': .*at most 1 character"),
         ("max_rejected: 0.5", "max_rejected: half", "datasets.people.clean.max_rejected = 'half'"),
         ("max_rejected: 0.5", "max_rejected: 1.5", "datasets.people.clean.max_rejected = 1.5.*less than or equal to 1"),
         ("data: iris", "data: irises", "models.iris.data: no dataset 'irises'; there are: people, iris"),

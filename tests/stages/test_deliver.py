@@ -8,13 +8,16 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from decimal import Decimal
 
 import polars as pl
 import pytest
 from datasets import config, left_behind, params, stage, tree
+from sqlalchemy.dialects import mssql, mysql, oracle, postgresql
 
 from stages import deliver
 from stages.common.errors import OutsideError, StageError
+from stages.delivery import sql_table
 
 SECRET = "s3cr3t/p@ss+w"
 ROWS = 50_000  # more than one chunk
@@ -71,6 +74,31 @@ def test_a_database_table_holds_the_rows_with_their_types(tmp_path):
     assert dict(types) == {"n": "BIGINT", "x": "DOUBLE", "t": "TEXT", "b": "BOOLEAN", "d": "DATE", "s": "DATETIME"}
 
 
+def test_decimals_and_times_with_a_zone_keep_their_values(tmp_path):
+    rows = pl.DataFrame({"m": [Decimal("1.25")]}, {"m": pl.Decimal(10, 2)}).with_columns(
+        z=pl.datetime(2020, 7, 1, 12, time_zone="Europe/Berlin")
+    )
+    run(tmp_path, rows, target(tmp_path))
+    assert read(tmp_path) == [(1.25, "2020-07-01 10:00:00.000000")]
+    types = read(tmp_path, "SELECT name, type FROM pragma_table_info('t')")
+    assert dict(types) == {"m": "NUMERIC(10, 2)", "z": "DATETIME"}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "dialect", "named"),
+    [
+        (pl.Decimal(10, 2), mysql, "NUMERIC(10, 2)"),
+        (pl.Datetime("us"), mysql, "DATETIME(6)"),
+        (pl.Time(), mysql, "TIME(6)"),
+        (pl.Datetime("us"), mssql, "DATETIME2(6)"),
+        (pl.Datetime("us"), oracle, "TIMESTAMP"),
+        (pl.Datetime("us"), postgresql, "TIMESTAMP WITHOUT TIME ZONE"),
+    ],
+)
+def test_a_type_of_a_database_keeps_fractions(dtype, dialect, named):
+    assert sql_table.sql_type(dtype, "").compile(dialect=dialect.dialect()) == named
+
+
 def test_other_data_replaces_table_and_files_whole(tmp_path):
     targets = [{"path": "out/d.csv"}, target(tmp_path)]
     run(tmp_path, SMALL, *targets)
@@ -123,6 +151,37 @@ def test_a_target_that_was_removed_is_delivered_again(tmp_path):
     run(tmp_path, SMALL, {"path": "out/d.csv"}, target(tmp_path))
     assert (tmp_path / "out" / "d.csv").exists()
     assert len(read(tmp_path)) == 2
+
+
+def test_a_target_that_was_changed_is_delivered_again(tmp_path):
+    targets = [{"path": "out/d.csv"}, {"path": "out/d.parquet"}, target(tmp_path)]
+    run(tmp_path, SMALL, *targets)
+    before, rows = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("d.[cp]*[vt]")}, read(tmp_path)
+    with (tmp_path / "out" / "d.csv").open("a") as file:
+        file.write("9,9,z,false,,\n")
+    SMALL.head(1).write_parquet(tmp_path / "out" / "d.parquet")
+    with closing(sqlite3.connect(tmp_path / "out" / "d.db")) as connection:
+        connection.execute("DELETE FROM t WHERE n IS NULL")
+        connection.commit()
+    run(tmp_path, SMALL, *targets)
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
+    assert (len(before), read(tmp_path)) == (2, rows)
+
+
+def test_of_two_deliveries_to_one_table_at_once_the_first_is_told_and_no_rows_are_mixed(tmp_path, monkeypatch):
+    fill, others = vars(sql_table)["_fill"], [pl.DataFrame({"n": [2, 2]})]
+    (tmp_path / "other").mkdir()
+
+    def filled(*given):
+        if others:
+            run(tmp_path / "other", others.pop(), target(tmp_path))
+        fill(*given)
+
+    monkeypatch.setattr(sql_table, "_fill", filled)
+    with pytest.raises(OutsideError, match=r"deliver\.0\.table = t: another delivery to it began meanwhile; deliver"):
+        run(tmp_path, pl.DataFrame({"n": [1]}), target(tmp_path))
+    assert read(tmp_path) == [(2,), (2,)]
+    assert read(tmp_path, "SELECT name FROM sqlite_master WHERE type = 'table'") == [("_deliveries",), ("t",)]
 
 
 def test_a_failing_target_leaves_the_earlier_ones_and_no_receipt(tmp_path):

@@ -10,7 +10,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 from datasets import config, params, tree
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from stages import deliver
 from stages.common.datasets import Delivery
@@ -66,6 +66,19 @@ def test_the_same_data_make_no_new_version_and_other_data_replace_them_whole(tmp
     run(tmp_path, TYPES)
     assert rows().columns == TYPES.columns
     assert DeltaTable("out/d t").version() == version + 2
+
+
+def test_a_table_that_somebody_else_wrote_to_is_delivered_again(tmp_path):
+    run(tmp_path, TYPES)
+    table = DeltaTable("out/d t")
+    table.optimize.compact()
+    table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    version = DeltaTable("out/d t").version()
+    run(tmp_path, TYPES)
+    assert DeltaTable("out/d t").version() == version
+    write_deltalake("out/d t", DeltaTable("out/d t").to_pyarrow_table(), mode="append")
+    run(tmp_path, TYPES)
+    assert len(rows()) == len(TYPES)
 
 
 def test_one_file_and_parts_are_delivered_alike(tmp_path):

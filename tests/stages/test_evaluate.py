@@ -197,6 +197,14 @@ def test_plots_fit_the_task(iris_forest, diabetes_ridge):
     assert diabetes_ridge.plots == ["importance.png", "residuals.png"]
 
 
+def test_a_dollar_sign_in_a_name_begins_no_formula(tmp_path):
+    data = iris().rename({"petal_length": r"$\a$"})
+    learn(
+        tmp_path, data.with_columns(pl.col("species").replace("setosa", r"$\a to $5")), n_estimators=5, random_state=1
+    )
+    assert judge(tmp_path).plots == ["calibration.png", "confusion.png", "importance.png", "roc.png"]
+
+
 @pytest.mark.slow
 def test_evaluating_again_gives_the_same_bytes_and_no_old_plot(tmp_path):
     learn(tmp_path, iris(), n_estimators=5, random_state=1)

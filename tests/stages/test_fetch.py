@@ -31,6 +31,9 @@ def bunch(**more): return sklearn.utils.Bunch(data=np.array([[1.0, 2.0], [3.0, 4
 def twice(): return sklearn.utils.Bunch(data=pd.DataFrame({"target": [1, 2]}), target=np.array([0, 1]))
 def number(): return 3
 def empty(): return pl.DataFrame({"a": []})
+def indexed(): return pd.DataFrame({"t": ["x", "y"], "a": [1, 2]}).groupby("t").sum()
+def filtered(): return pd.DataFrame({"a": [1, 2]}).query("a > 1")
+def unnamed(): return pd.DataFrame({"a": [1, 2]}, index=["x", "y"])
 def broken(): raise ValueError("no luck\\ntoday")
 def offline(): raise ConnectionError("no route")
 """
@@ -67,6 +70,8 @@ def shop(path, rows):
     [
         ("pandas", [(1.5, "x"), (None, None)]),
         ("polars", [(1,), (2,)]),
+        ("indexed", [("x", 1), ("y", 2)]),
+        ("filtered", [(2,)]),
         ("lazy", [(1,), (2,)]),
         ("arrow", [(1,), (2,)]),
         ("named", [(1.0, 2.0, "yes"), (3.0, 4.0, "no")]),
@@ -93,6 +98,10 @@ def test_a_function_is_called_with_its_args(raw):
         ("no_such_package.load", "does not import: ModuleNotFoundError: No module named 'no_such_package'"),
         ("loaders.NOT_A_FUNCTION", "is a int, not a function"),
         ("loaders.twice", "returned a Bunch: .* one of its features is named 'target' too"),
+        (
+            "loaders.unnamed",
+            "returned a DataFrame: .*its index has no name, so that 'x' would be lost: frame.index.name",
+        ),
         ("loaders.number", "returned a int: .*; it must be a data frame or a Bunch"),
         ("loaders.empty", "returned no rows"),
         ("loaders.broken", "failed: ValueError: no luck today; correct"),

@@ -16,6 +16,7 @@ from pyarrow import feather, ipc, table
 from stages import clean, ingest
 from stages.common.errors import StageError
 from stages.data.parsing import NumberStyle, parse
+from stages.modelling.table import read_arrow
 
 packed = partial(gzip.compress, mtime=0)  # the time of day would stand in the tests' names, another in each worker
 TABLE = "name,age\nAnn,25\nBo,-1\n"
@@ -65,6 +66,7 @@ def parts(path):
             {"encoding": "UTF-16", "separator": ";"},
         ),
         ("raw.csv", TABLE.encode("utf-8-sig"), {"encoding": "utf-8-sig"}),
+        ("raw.csv", TABLE.replace("name,age", '"name","age"').encode("utf-8-sig"), {}),
         ("raw.jsonl", b'\xef\xbb\xbf{"name": "Ann", "age": 25}\n{"name": "Bo", "age": -1}', {"encoding": "utf-8-sig"}),
         ("raw.jsonl.gz", packed(b'{"name": "Ann", "age": 25}\n{"name": "Bo", "age": -1}\n'), {}),
         ("raw.xlsx", lambda path: sheet(path, [["name", "age"], ["Ann", 25], ["Bo", -1], [None, None]]), {}),
@@ -85,9 +87,35 @@ def test_the_same_rows_come_out_of_each_format(job, name, content, settings_):
     assert (done.metrics["rows_in"], done.metrics["rows_rejected"]) == (2, 1)
 
 
+WRITERS = {
+    "csv": lambda rows, path: rows.write_csv(path),
+    "csv.gz": lambda rows, path: path.write_bytes(packed(rows.write_csv().encode())),
+    "jsonl": lambda rows, path: rows.write_ndjson(path),
+    "parquet": lambda rows, path: rows.write_parquet(path),
+    "arrow": lambda rows, path: rows.write_ipc(path),
+}
+
+
+@pytest.mark.parametrize("part_rows", [None, 1])
+@pytest.mark.parametrize("ending", WRITERS)
+def test_a_path_is_no_pattern(job, tmp_path, monkeypatch, ending, part_rows):
+    """As one `a[1]` is `a1`, which is there, too."""
+    monkeypatch.setenv("PARTS_WORKERS", "1")
+    for folder, name, word in (("a[1]", "b[1]", "Ann"), ("a1", "b1", "another"), ("a1", "b[1]", "another")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        WRITERS[ending](pl.DataFrame({"name": [word], "age": [25]}), tmp_path / folder / f"{name}.{ending}")
+    raw = tmp_path / "a[1]" if part_rows else tmp_path / "a[1]" / f"b[1].{ending}"
+    paths = {option: tmp_path / "out[1]" / path.name for option, path in job().paths.items()}
+    columns = {"name": {**TEXT, "unique": True}, "age": INT}
+    given = params(columns, raw="raw/" if part_rows else f"raw.{ending}", part_rows=part_rows)
+    clean.run("d", given, raw=raw, **paths)
+    assert read_arrow(paths["clean"], "clean@d")["name"].to_pylist() == ["Ann"]
+
+
 def test_a_folder_of_parquet_files_is_one_table_with_its_partitions(job):
-    done = cleaned(job(), "raw.parquet", parts)
-    assert done.rows.rows() == [("a2023", 23, 2023), ("a2024", 24, 2024)]
+    for name in ("raw.parquet", "raw[1].parquet"):
+        done = cleaned(job(), name, parts)
+        assert done.rows.rows() == [("a2023", 23, 2023), ("a2024", 24, 2024)]
 
 
 def test_a_folder_is_copied_whole(tmp_path):

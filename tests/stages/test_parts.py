@@ -229,6 +229,8 @@ TYPED = pl.DataFrame({"age": [1, 2], "more": ["a", "b"]})
         ("b.csv", "name,age,more\n", "b.csv has no rows"),
         ("b.csv", "name,more,age\nx,1,2\n", "b.csv has the columns name, more, age; a.csv has name, age, more"),
         ("b.csv", "name,age,more\nx,1,2\ny,3", "b.csv does not end with a line's end, so it may be written in part"),
+        ("b.csv", 'name,age,more\nx,1,2\n12" y,3,4\nz,5,6\n', """b.csv: line 3: '12" y,3,4' has a quote in a field"""),
+        ("b.csv", 'name,age,more\nx",1,2\n"y",3,4\nz",5,6\n', """b.csv: line 2: 'x",1,2' has a quote in a field"""),
         ("b.csv", 'name,age,more\nx,1,2\n"y,3,4\n', "b.csv does not end with a line's end"),
         ("b.csv", "name,age,more\n" + "x,1,2\n" * 6 + "x,1\n", "b.csv is not a CSV file.*Row #8"),
         (
@@ -255,6 +257,15 @@ def test_a_part_that_is_not_like_the_others_is_refused_by_name(tmp_path, bad, co
         cleaned(tmp_path, raw, columns)
     assert "\n" not in str(refused.value)
     assert not [path for path in tmp_path.iterdir() if path != raw and path.name != "cleaning"]
+
+
+def test_more_ranges_than_file_names_sort_are_refused(tmp_path, monkeypatch):
+    """`part-100000.parquet` stands before `part-10001.parquet`."""
+    monkeypatch.setattr(cutting, "_MOST_RANGES", 2)
+    raw = folder_of(tmp_path / "parts", {"a.csv": "age\n1\n2\n", "b.csv": "age\n3\n"})
+    with pytest.raises(StageError, match=r"b\.csv: more than 2 ranges of 1 rows, .*; raise clean\.part_rows"):
+        cleaned(tmp_path, raw, AGE, part_rows=1)
+    assert cleaned(tmp_path, raw, AGE, part_rows=2)[0]["age"].to_list() == [1, 2, 3]
 
 
 def test_a_folder_in_the_folder_is_refused(tmp_path):

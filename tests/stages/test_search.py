@@ -32,8 +32,9 @@ TREE = "sklearn.tree.DecisionTreeClassifier"
 DEPTHS = {"max_depth": {"low": 1, "high": 6}, "criterion": ["gini", "entropy"]}
 
 
-def asked(space, trials=4, metric=None, seed=0, at_once=1, **kwargs):
+def asked(space, trials=4, metric=None, seed=0, *, at_once=1, sample=None, **kwargs):  # noqa: PLR0913  (as a block has them)
     content = config(**kwargs)
+    content["models"]["m"]["train"] |= {"sample": sample} if sample else {}
     more = {"metric": metric} if metric else {}
     content["models"]["m"]["train"]["search"] = {
         "space": space,
@@ -247,6 +248,17 @@ def test_choices_may_be_mappings_and_are_the_same_for_train_and_evaluate(tmp_pat
     )  # fmt: skip
     assert model.threshold == 0.3
     assert model.estimator.estimator.class_weight == {0: 1, 1: 50}
+    assert numbers["validation"]["accuracy"] == pytest.approx(found["best"]["score"])
+
+
+@pytest.mark.parametrize("how", [{"time": "day"}, {"group": "who"}])
+def test_validation_is_of_the_rows_that_were_drawn_and_searched(tmp_path, how):
+    data = iris().sample(fraction=1, shuffle=True, seed=1).with_row_index("row")
+    data = data.with_columns(day=pl.col("row") // 4, who=pl.col("row") * 7 % 31).drop("row")
+    split = {"folds": 3, "columns": iris().columns, **how}
+    found, _, numbers, _ = searched(
+        tmp_path, data, DEPTHS, judged=True, trials=2, estimator=TREE, random_state=0, sample=60, split=split
+    )
     assert numbers["validation"]["accuracy"] == pytest.approx(found["best"]["score"])
 
 

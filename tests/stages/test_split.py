@@ -144,7 +144,7 @@ ONE_EACH = pl.DataFrame({"x": [1.0, 2.0, 3.0, 4.0, 5.0], "species": ["a", "a", "
         (
             iris().with_columns(species=pl.col("species").replace("setosa", " N/A ")),
             {},
-            r"50 rows have ' N/A ' as their 'species' .*; add it to datasets\.d\.clean\.null_values and drop",
+            r"50 rows have ' N/A ' .*; add it to datasets\.d\.clean\.null_values and drop .* CSV nor Excel, drop",
         ),
         (DAYS, {"split": {"time": "days"}}, r"split\.time = 'days' is not in the data 'd'; its columns: day, who"),
         (DAYS, {"split": {"group": "species"}}, r"split\.group = 'species' is the target"),

@@ -33,3 +33,4 @@ def test_serving_and_cleaning_read_a_time_alike(texts):
 
 def test_a_time_with_a_zone_is_in_utc():
     assert str(served("2026-01-02T03:04:05.25+02:00")) == "2026-01-02 01:04:05.250000"
+    assert str(served("2026-01-02 03:04:05+02")) == "2026-01-02 01:04:05"  # as PostgreSQL writes it

@@ -1,5 +1,6 @@
 """Validation: which rows break which rule of the schema, whatever the file's format and the types in it."""
 
+import csv
 import datetime as dt
 import re
 
@@ -14,6 +15,7 @@ from pyarrow import parquet, table
 
 from stages import clean
 from stages.common.errors import StageError
+from stages.data.quotes import begin_fields, refuse_stray_quotes
 from stages.data.raw_file import CSV, PARQUET, Format, Raw
 from stages.validation.schema import ROW_CHECKS
 from stages.validation.validate import validate
@@ -215,10 +217,16 @@ def test_infinity_that_is_written_stays_one(job):
         (b"x,y\n1,2\n\n3,4\n", r"line 3 is blank; remove it"),
         (b"x,y\n1,2\n\n", r"line 3 is blank; remove it"),
         (b'x,y\r\n"a\r\n\r\nb",2\r\n\r\n3,\r\n', r"line 5 is blank; remove it"),
+        (
+            b'x,y\n12" disk,2\n3,4\n',
+            r"""line 2: '12" disk,2' has a quote in a field that is not quoted; quote the fie.*"12"" d""",
+        ),
+        (b'x,y\n"1\n""2",1\n12",2\n3,4\n13",5\n6,7\n', r"""line 4: '12",2' has a quote in a field that is"""),
+        (b'x,y"\n1,2\n3,4\n', r"""line 1: 'x,y"' has a quote in a field"""),
         (b"x\n1\n\n2\n", r"line 3 is blank; .* a file of one column is written \"\""),
         (b"\nx,y\n1,2\n", r"line 1 is blank; the first line must name the columns"),
         (b"x,x\n1,2\n", r"line 1: two columns are named 'x'; rename one"),
-        (b"1,2\n3,4\n", r"line 1: '1,2' is data"),
+        (b"2019,2020\n3,4\n", r"line 1: '2019,2020' is data; .*if these are their names, .* such as 'y2019'$"),
         (b",x,y\n0,1,2\n1,3,4\n", r"line 1: column 1 has no name; .*index=False"),
         (
             "x,größe\n1,2\n".encode("latin-1"),
@@ -250,11 +258,12 @@ def test_a_missing_value_in_the_last_column_is_no_short_row(job):
 
 
 def test_a_column_that_the_schema_does_not_name_keeps_its_type_in_either_reading(job):
-    text = "x,n,t,late\n1,1.5,a,1\n2,2,b,2\n" + "3,3,c,3\n" * 20_000 + "4,4,d,word\n"
+    text = "x,n,t,late,half\n1,1.5,a,1,1\n2,2,b,2,2\n" + "3,3,c,3,3\n" * 20_000 + "4,4,d,word,2.5\n"
     done = job().run("raw.csv", text, {"x": INT})
-    assert done.rows.schema == {"x": pl.Int64, "n": pl.Float64, "t": pl.String, "late": pl.String}
+    types = {"x": pl.Int64, "n": pl.Float64, "t": pl.String, "late": pl.String, "half": pl.Float64}
+    assert done.rows.schema == types
     assert done.metrics["rows_rejected"] == 0
-    also = job().run("raw.csv", text + "x,5,e,5\n", {"x": INT})
+    also = job().run("raw.csv", text + "x,5,e,5,5\n", {"x": INT})
     assert also.rows.schema == done.rows.schema
     assert also.metrics["reasons"] == {"x: dtype(int64)": 1}
 
@@ -426,3 +435,28 @@ def test_raw_columns_named_row_and_reason_are_kept(job):
     assert done.rejected.rows(named=True) == [
         {"row_": 2, "row": -1, "reason": "not", "reason_": "row: greater_than_or_equal_to(0)"}
     ]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", '"', '""', ",", "\n", "b c"]), max_size=5).map("".join), min_size=1, max_size=9
+    ),
+    st.integers(1, 7),
+)
+def test_quotes_that_quote_are_none_that_stray(tmp_path_factory, cells, size):
+    """Whatever the cells are, and wherever the reading stops, a file that is written as CSV is none that is refused."""
+    file = tmp_path_factory.mktemp("quotes") / "raw.csv"
+    with file.open("w", newline="") as text:
+        csv.writer(text, lineterminator="\n").writerows([cell, "x", cell] for cell in cells)
+    before, is_open = b"\n", False
+    for start in range(0, len(content := file.read_bytes()), size):
+        chunk = content[start : start + size]
+        assert begin_fields(before, chunk, ",", is_open=is_open)
+        before, is_open = chunk[-1:], is_open ^ (chunk.count(b'"') % 2 == 1)
+    refuse_stray_quotes(file, ",", file)
+
+
+def test_quotes_of_a_field_that_is_not_quoted_are_its_own_where_they_are_two(job):
+    done = job().run("raw.csv", 'x,y\n12"x13" disk,1\n"a ""b"", c",2\n14"" e,3\n', {"x": TEXT, "y": INT})
+    assert done.rows["x"].to_list() == ['12"x13" disk', 'a "b", c', '14"" e']

@@ -34,6 +34,7 @@ class Experiments:
         self._under_way: dict[str, ExperimentTask] = {}
         self._attempts: Counter[str] = Counter()
         self._besides: dict[str, set[str]] = {}
+        self._declined: list[ExperimentTask] = []  # queued again at the end: sooner, it would be taken once more
 
     def run(self) -> list[StageOutcome]:
         """Run what is queued, until nothing is; a failure does not end the rest.
@@ -56,7 +57,7 @@ class Experiments:
                     outcomes.append(outcome)
                     self._ended(outcome)
         finally:
-            for task in (*self._under_way.values(), *left):
+            for task in (*self._under_way.values(), *left, *self._declined):
                 self._queue.give_back(task)
 
     def _has_room(self) -> bool:
@@ -84,7 +85,7 @@ class Experiments:
             if (another or run.died) and self._attempts[task.message] < _ATTEMPTS:
                 self._submit(task)
                 return None
-            self._queue.give_back(task)
+            self._declined.append(task)
             why = f"no worker could run it, it is queued again: {run.unusable}"
             return StageOutcome(task.address, "failed", run.worker, run.seconds, run.output, why)
         self._queue.done(task, failed=bool(run.failed))

@@ -1,9 +1,10 @@
 """What a worker does with a task: a clean copy of the working tree, the stage run in it, what came of it."""
 
+import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,9 @@ from dovetail.system.disk import says_full
 COPIES, SITE, JOBS = "repro", "repro-site", "repro-jobs"  # below DVC's own temporary folder, which git and DVC ignore
 UNSEEN = "it does not see the repository's folder"
 _WATCH_SECONDS = 0.5
+_IDLE_SECONDS = 60  # a worker may live for weeks, and its process is as large as DVC
 _SMALLEST = 2**20  # bytes: with fewer left on its disk nothing that failed here says anything of the stage
+_THREADS = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
 
 _of_thread = threading.local()
 
@@ -34,8 +37,7 @@ def run_task(task: StageTask | ExperimentTask, name: str, wanted: Callable[[], b
     """
     begun = monotonic()
     try:
-        process, place = process_of_thread(), _place(task)
-        with held_folder(place) as folder, _watched(process, wanted):
+        with held_folder(_place(task)) as folder, _watched(wanted) as process:
             # The process that is watched runs it: ended while files are checked out, it begins nothing.
             if isinstance(task, StageTask):
                 run = _run_stage(task, folder, process)
@@ -74,7 +76,7 @@ def _run_stage(task: StageTask, folder: Path, process: StageProcess) -> StageRun
     if snapshot.pack:
         snapshot = replace(snapshot, settings=_own_cache(folder.parent.parent))
     root = check_out(snapshot, folder / "tree")
-    env = copy_environment(root, snapshot.root)
+    env = _with_own_threads(copy_environment(root, snapshot.root))
     if not snapshot.pack:
         env[ENV_ROOT] = os.environ.get(ENV_ROOT, str(snapshot.root))
     try:
@@ -87,14 +89,27 @@ def _run_stage(task: StageTask, folder: Path, process: StageProcess) -> StageRun
 
 def _run_experiment(task: ExperimentTask, folder: Path, process: StageProcess) -> StageRun:
     log = folder / "output.log"
-    run = process.ask(run_experiment, task, folder, env=dict(os.environ), log=log)
+    run = process.ask(run_experiment, task, folder, env=_with_own_threads(os.environ), log=log)
     said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     return replace(run, output=said + run.output)
 
 
+def _with_own_threads(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the one thread that Dask's nanny gives its workers: a stage is none of Dask's tasks."""
+    import psutil
+
+    nanny = multiprocessing.parent_process()
+    try:
+        given = psutil.Process(nanny.pid).environ() if nanny and nanny.pid else env
+    except psutil.Error:
+        given = env
+    return {name: value for name, value in env.items() if not (name in _THREADS and value == "1" and name not in given)}
+
+
 @contextmanager
-def _watched(process: StageProcess, wanted: Callable[[], bool]) -> Iterator[None]:
-    done = threading.Event()
+def _watched(wanted: Callable[[], bool]) -> Iterator[StageProcess]:
+    """The thread's process, ended when what it runs is no longer wanted, or when it has nothing to do for a while."""
+    process, done = process_of_thread(), threading.Event()
 
     def watch() -> None:
         while not done.wait(_WATCH_SECONDS):
@@ -104,15 +119,18 @@ def _watched(process: StageProcess, wanted: Callable[[], bool]) -> Iterator[None
 
     threading.Thread(target=watch, daemon=True).start()
     try:
-        yield
+        yield process
     finally:
         done.set()
+        process.rest(_IDLE_SECONDS)
 
 
 def process_of_thread() -> StageProcess:
-    """The process in which this thread runs stages, started anew where it has died."""
+    """The process in which this thread runs stages, started anew where it has ended."""
     process: StageProcess | None = getattr(_of_thread, "process", None)
-    if process is None or not process.is_alive:
+    if process is None or not process.wake():
+        if process in _all:
+            _all.remove(process)
         process = _of_thread.process = StageProcess()
         _all.append(process)
     return process

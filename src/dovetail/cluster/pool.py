@@ -1,16 +1,16 @@
 """Workers on Dask: this machine's own, a cluster that runs, or one that a job queue is asked for."""
 
-import importlib
 import logging
 import os
 import secrets
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from dovetail.cluster.job_queue import is_queue, open_queue
 from dovetail.cluster.lane import end_processes, run_task
 from dovetail.errors import OutsideError, UserError, one_line
 from dovetail.repo.experiment_task import ExperimentTask
@@ -24,12 +24,28 @@ ORPHANED = "each worker that was to take it is gone"
 LOOK_SECONDS, ALONE_SECONDS = 5, 60  # between two looks at who works; without any worker until that is said
 _HERE = "this machine"
 _UNSEEN = "127.0.0.1:0"  # Dask's web server, which cannot be left out: any port of the loopback, and nothing on it
-_SIZES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-# `slurm:…` and the like: the class of dask-jobqueue that asks such a queue for workers.
-_QUEUES = {
-    "htcondor": "HTCondorCluster", "lsf": "LSFCluster", "moab": "MoabCluster", "oar": "OARCluster", "pbs": "PBSCluster",
-    "sge": "SGECluster", "slurm": "SLURMCluster",
-}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A task that is not done.
+
+    Attributes:
+        future: Dask's.
+        resources: What it asks for.
+        able: The workers that could take it when it was sent away; none where the first was still to come.
+        narrowed: Whether no other one may.
+    """
+
+    future: Any
+    resources: Mapping[str, float]
+    able: set[str]
+    narrowed: bool
+
+    def left(self, workers: Mapping[str, Any]) -> set[str]:
+        """Those of the workers that can take it now."""
+        able = _having(self.resources, workers)
+        return able & self.able if self.narrowed else able
 
 
 class Pool:
@@ -42,7 +58,7 @@ class Pool:
         self._topic = f"dovetail-{client.id}"
         self._started: dict[str, Callable[[str], None]] = {}
         self._waiting: dict[str, Any] = {}
-        self._able_of: dict[str, tuple[Any, set[str]]] = {}  # by key, what is not done, and who may take it; empty: all
+        self._open: dict[str, _Open] = {}  # by key
         self._orphaned: set[str] = set()  # the keys of those that nobody may take any more
         self._seen = monotonic()  # when there was a worker
         client.subscribe_topic(self._topic, self._heard)
@@ -74,30 +90,30 @@ class Pool:
             done(StageRun(unusable=one_line(error)))
         else:
             self._waiting[task.address] = future
-            self._able_of[str(future.key)] = future, able if besides else set()
+            self._open[str(future.key)] = _Open(future, resources, able, narrowed=bool(besides))
             future.add_done_callback(lambda settled: done(self._settled(settled)))
 
     def _settled(self, future: Any) -> StageRun:
-        self._able_of.pop(future.key, None)
+        self._open.pop(future.key, None)
         return StageRun(unusable=ORPHANED) if future.key in self._orphaned else _outcome(future)
 
     def look(self) -> None:
         """Look whether a worker is left for what is not done: Dask itself waits for one for ever.
 
-        A task of which each worker that was to take it is gone, though others came, ends as `ORPHANED`.
+        A task of which each worker that could take it is gone, though there are others, ends as `ORPHANED`.
 
         Raises:
             OutsideError: when there has been no worker for a minute.
         """
-        workers = set(self._workers()) if self._cluster and self._able_of else None
+        workers = self._workers() if self._cluster and self._open else None
         if workers is None or workers:
             self._seen = monotonic()
         elif monotonic() - self._seen > ALONE_SECONDS:
             raise no_worker_left(self._cluster or "")
-        for future, able in list(self._able_of.values()) if workers else ():
-            if able and workers and able.isdisjoint(workers):
-                self._orphaned.add(future.key)
-                future.cancel()
+        for one in list(self._open.values()) if workers else ():
+            if one.able and not one.left(workers or {}):
+                self._orphaned.add(one.future.key)
+                one.future.cancel()
 
     def withdraw(self) -> None:
         """Take back the tasks that no worker has begun; their `done` is told so."""
@@ -115,8 +131,8 @@ class Pool:
         return max(1, sum(int(worker["nthreads"]) for worker in self._workers().values()))
 
     def others(self, besides: frozenset[str]) -> bool:
-        """Whether there is a worker that is none of these."""
-        return bool(set(self._workers()) - besides)
+        """Whether there is a worker that is none of these; this machine's own are one."""
+        return bool(self._cluster) and bool(set(self._workers()) - besides)
 
     def _able(self, address: str, resources: Mapping[str, float]) -> set[str]:
         """The workers that have the resources.
@@ -124,18 +140,27 @@ class Pool:
         Raises:
             UserError: when none has them.
         """
-        workers = {name: info["resources"] for name, info in self._workers().items()}
+        workers = self._workers()
         for name, asked in resources.items() if workers else ():  # one that comes may have it
-            most = max((has.get(name, 0) for has in workers.values()), default=0)
+            most = max((info["resources"].get(name, 0) for info in workers.values()), default=0)
             if asked > most:
                 raise UserError(
                     f"{address} asks for {name}: {asked:g}; no worker has more than {most:g}",
                     f"lower meta.resources.{name} of the stage in dvc.yaml, or start a worker with more",
                 )
-        return {worker for worker, has in workers.items() if all(has.get(n, 0) >= v for n, v in resources.items())}
+        return _having(resources, workers)
 
     def _workers(self) -> dict[str, Any]:
         return workers_of(self._client)
+
+
+def _having(resources: Mapping[str, float], workers: Mapping[str, Any]) -> set[str]:
+    """Those of the workers that have the resources."""
+    return {
+        worker
+        for worker, info in workers.items()
+        if all(info["resources"].get(n, 0) >= v for n, v in resources.items())
+    }
 
 
 def _run(task: StageTask | ExperimentTask, topic: str, local: bool) -> StageRun:  # noqa: FBT001  (Dask passes arguments by position)
@@ -169,7 +194,7 @@ def workers_of(client: "Client") -> dict[str, Any]:
 def no_worker_left(cluster: str) -> OutsideError:
     """The error for work that waits on a cluster where nobody works any more."""
     again = f"dask worker {cluster}, then run the same command again"
-    if cluster.partition(":")[0] in _QUEUES:
+    if is_queue(cluster):
         again = "run the same command again: it asks the queue for new ones"
     return OutsideError(f"no worker of {cluster} is left", again)
 
@@ -217,8 +242,8 @@ def open_client(workers: int | None, cluster: str | None, logs: Path | None = No
                     resources=_of_this_machine(), silence_logs=logging.ERROR,
                 )
             )  # fmt: skip
-        elif cluster and cluster.partition(":")[0] in _QUEUES:
-            place = stack.enter_context(_queue(cluster, logs))
+        elif cluster and is_queue(cluster):
+            place = stack.enter_context(open_queue(cluster, logs))
         else:
             place = cluster
         try:
@@ -234,46 +259,3 @@ def _of_this_machine() -> dict[str, float]:
     import psutil
 
     return {"cpu": os.cpu_count() or 1, "memory": psutil.virtual_memory().total}
-
-
-def _queue(cluster: str, logs: Path | None) -> Any:
-    """The workers that a job queue is asked for: `slurm:jobs=4,cores=2,memory=8GB,queue=short`.
-
-    Raises:
-        UserError: when dask-jobqueue refuses an option.
-    """
-    kind, _, said = cluster.partition(":")
-    options: dict[str, Any] = ({"log_directory": str(logs)} if logs else {}) | dict(
-        part.partition("=")[::2] for part in said.split(",") if part
-    )
-    jobs = int(options.pop("jobs", 1))
-    for name in ("cores", "processes"):
-        if name in options:
-            options[name] = int(options[name])
-    cores, memory = options.setdefault("cores", 1), options.setdefault("memory", "4GB")
-    own = f"cpu={cores} memory={amount('memory', memory):.0f}"
-    try:
-        made = getattr(importlib.import_module("dask_jobqueue"), _QUEUES[kind])(
-            **options, worker_extra_args=["--resources", shlex.quote(own)]
-        )
-        made.scale(jobs=jobs)
-    except (TypeError, ValueError, OSError) as error:
-        raise UserError(f"{cluster}: {one_line(error)}", "dovetail repro --help") from error
-    return made
-
-
-def amount(name: str, value: Any) -> float:
-    """A resource as a number: 4, 0.5, or `8 GB` in bytes.
-
-    Raises:
-        UserError: when it is none.
-    """
-    said = str(value).strip().lower()
-    number = said.rstrip("abcdefghijklmnopqrstuvwxyz ")
-    try:
-        found = float(number) * _SIZES[unit] if (unit := said[len(number) :].strip()) else float(number)
-    except (ValueError, KeyError):
-        found = -1.0
-    if not 0 < found < float("inf"):
-        raise UserError(f"resources: {name}: {value!r} is no amount", f"{name}: 2, or {name}: 8 GB, in dvc.yaml")
-    return found

@@ -36,6 +36,9 @@ class StageProcess:
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
+        self._lock = threading.Lock()
+        self._resting: threading.Timer | None = None
+        self._is_closed = False
 
     def ask(self, work: Callable[..., StageRun], *arguments: Any, env: dict[str, str], log: Path) -> StageRun:
         """What `work` answers in the other process, with the environment `env`, what is printed written to `log`.
@@ -56,8 +59,29 @@ class StageProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether it is there."""
         return self._process.poll() is None
+
+    def rest(self, seconds: float) -> None:
+        """End it after so long, unless it is woken before."""
+        timer = threading.Timer(seconds, self._end)
+        timer.daemon = True
+        with self._lock:
+            self._resting = timer
+        timer.start()
+
+    def wake(self) -> bool:
+        """Whether it can be asked; it does not end by itself then."""
+        with self._lock:
+            if self._resting:
+                self._resting.cancel()
+                self._resting = None
+            return self.is_alive
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._resting is threading.current_thread():
+                self.close()
 
     def kill(self) -> None:
         """End it, and what it has started, while another thread waits for its answer."""
@@ -65,7 +89,10 @@ class StageProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End it, and what it has started."""
+        """End it, and what it has started, once: later its number may be another process's."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.kill()
         self._process.wait()
         end = monotonic() + _GONE_SECONDS

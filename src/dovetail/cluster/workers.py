@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -12,9 +12,11 @@ from threading import Thread
 from time import monotonic
 from typing import TypeVar
 
+from dovetail.cluster.amount import amount
 from dovetail.cluster.lane import COPIES, JOBS, SITE, UNSEEN
-from dovetail.cluster.pool import LOOK_SECONDS, ORPHANED, Pool, amount, open_pool
+from dovetail.cluster.pool import LOOK_SECONDS, ORPHANED, Pool, open_pool
 from dovetail.cluster.stage_process import Died, StageProcess
+from dovetail.errors import UserError
 from dovetail.repo.dag import Dag
 from dovetail.repo.dag_step import Step
 from dovetail.repo.single_stage import run_in_place
@@ -61,10 +63,10 @@ class Workers:
         """Let a worker run the step.
 
         Raises:
-            UserError: when no worker has what it asks for.
+            UserError: when what it asks for is no amount, or no worker has it.
             GitFailed: when git cannot read the working tree.
         """
-        resources = {name: amount(name, value) for name, value in step.resources.items()}
+        resources = _resources(step)
         besides = frozenset(self._besides.get(step.address, ()))
         self.pool.submit(dag.task(step, self._snapshot), resources, besides, step.place, told, told)
 
@@ -139,6 +141,23 @@ class Workers:
             return replace(taken, pack=packed(taken))
         site = self._workspace.scratch / SITE
         return replace(taken, settings=self._workspace.storage.sharing(self._folder, site))
+
+
+def _resources(step: Step) -> dict[str, float]:
+    """What it asks for, by name.
+
+    Raises:
+        UserError: when that is no amount, or of nothing that has a name.
+    """
+    place, found = f"{step.address}: meta.resources", {}
+    if not isinstance(step.resources, Mapping):
+        raise UserError(f"{place}: {step.resources!r} does not say of what", "resources: {cpu: 4} there, in dvc.yaml")
+    for name, value in step.resources.items():
+        if (asked := amount(value)) is None:
+            what = f"{place}.{name}: {value!r} is no amount"
+            raise UserError(what, f"{name}: 2, or {name}: 8 GB, in dvc.yaml")
+        found[name] = asked
+    return found
 
 
 @contextmanager

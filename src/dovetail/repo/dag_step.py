@@ -31,7 +31,7 @@ class Step:
         name: Its name in its dvc.yaml; None of a .dvc file.
         place: Its number in the plan.
         upstream: The addresses of the steps that it waits for.
-        resources: What its `meta: {resources: …}` asks for.
+        resources: What its `meta: {resources: …}` asks for, as it is written.
     """
 
     def __init__(self, stage: "Stage", upstream: Iterable[str], place: int, *, force: bool) -> None:
@@ -41,7 +41,7 @@ class Step:
         self.address = address_of(stage)
         self.name = name_of(stage)
         self.upstream = tuple(upstream)
-        self.resources: Mapping[str, Any] = self.meta.get("resources") or {}
+        self.resources: Any = self.meta.get("resources") or {}
 
     @property
     def ignores(self) -> set[Path]:

@@ -9,7 +9,7 @@ from dovetail.scaffold.text_file import FEW_ODD, as_numbers
 from dovetail.values.reading import Reading
 
 FEW = 20  # distinct whole numbers that are rather classes than amounts; values that may be distinct by chance
-_ISO = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?"  # what the stages read
+_ISO = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?"  # what the stages read
 _OTHER_DAYS = r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( .*)?"
 _ODD_SHOWN = 3
 _SOME = 1000  # values that are tried as dates

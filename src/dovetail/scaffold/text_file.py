@@ -134,7 +134,10 @@ def _check_lines(text: str, separator: str) -> None:
     try:
         header = next(lines, [])
         if header and all(re.fullmatch(NUMBER, name.strip()) for name in header):
-            raise ValueError(f"line 1, {separator.join(header)!r}, is data; the first line must name the columns")
+            raise ValueError(
+                f"line 1, {separator.join(header)!r}, is data; the first line must name the columns: add one or, if "
+                f"these are their names, write one of them otherwise, such as {'y' + header[0].strip()!r}"
+            )
         if "" in header:
             hint = "name it, or write the file without it (pandas' index: to_csv(…, index=False))"
             raise ValueError(f"column {header.index('') + 1} has no name; {hint}")

@@ -19,6 +19,15 @@ def _encoding(value: str) -> str:
 Encoding = Annotated[str, AfterValidator(_encoding)]
 
 
+def _separator(value: str) -> str:
+    if not value.isascii() or value in '"\r\n':
+        raise ValueError("separates no columns: write one sign of ASCII such as ';', but no quote and no end of a line")
+    return value
+
+
+Separator = Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_separator)]
+
+
 class Column(Block):
     """A column in pandera's vocabulary (pandera.Column); rows that break it go to data/rejected/ with the reason."""
 
@@ -41,9 +50,7 @@ class Cleaning(Block):
 
     engine: Literal["polars", "pandas"] = "polars"
     max_rejected: float = Field(ge=0, le=1, description="share of rejected rows above which the stage fails")
-    separator: str | None = Field(
-        None, min_length=1, max_length=1, description="of a CSV file; default: a comma, in a .tsv file a tab"
-    )
+    separator: Separator | None = Field(None, description="of a CSV file; default: a comma, in a .tsv file a tab")
     null_values: list[str] = Field([""], description="what a CSV file writes for a missing value")
     encoding: Encoding = Field("utf-8", description="of a text file, by Python's name: utf-16, windows-1252, shift_jis")
     decimal: Literal[".", ","] = Field(".", description="what a CSV file writes before the fraction of a number")

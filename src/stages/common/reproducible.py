@@ -3,6 +3,7 @@
 Sums in another order have other last bits. The order goes by the number of threads, by the kernel that BLAS chooses for
 the CPU, and by the vector instructions that numpy and Arrow find. Fixed are one thread, and what every x86-64 CPU since
 2013 has (AVX2). A CPU of another kind has kernels of its own: there only the threads are fixed.
+Polars' threads are not: rows are the same with any number of them (docs/identity.md says of what sums over rows).
 """
 
 import os

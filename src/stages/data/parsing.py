@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 
 _INFINITE = r"(?i)^[+-]?inf(inity)?$"
-_TIME = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$"
+_TIME = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?$"
+_HOUR_ALONE = r"(:[\d.]+[+-]\d\d)$"  # PostgreSQL writes `10:00:00+02`
 _NO_FRACTION = r"\.0*$"
 _EXACT = 2**53  # below it a float64 holds every whole number, and is of no other one
 
@@ -68,7 +69,7 @@ def _time(text: pl.Expr, dtype: Any) -> pl.Expr:
         for clock in ("%H:%M:%S%.f", "%H:%M")
         for between in "T "
     )
-    offset = written.str.replace("Z$", "+00:00")
+    offset = written.str.replace("Z$", "+00:00").str.replace(_HOUR_ALONE, "${1}00")
     zoned = (
         offset.str.to_datetime(
             f"%Y-%m-%d{between}{clock}%z", strict=False, time_unit="us", time_zone="UTC"

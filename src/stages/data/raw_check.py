@@ -12,6 +12,7 @@ import polars as pl
 from stages.common.errors import StageError
 from stages.common.params import PARAMS_FILE, Params
 from stages.data.encoding import not_utf8
+from stages.data.quotes import refuse_stray_quotes
 from stages.data.raw_file import ARROW, CSV, FIX, JSONL, PARQUET, Format, Raw, malformed, one_line, scan
 
 _BLANK = re.compile(rb"\n\r?\n")
@@ -73,7 +74,10 @@ def check_columns(raw: Raw) -> None:
     if not names:
         raise StageError(f"{raw.path}: line 1 is blank; the first line must name the columns")
     if all(_is_number(name) for name in names):
-        raise StageError(f"{raw.path}: line 1: {separator.join(names)!r} is data; the first line must name the columns")
+        raise StageError(
+            f"{raw.path}: line 1: {separator.join(names)!r} is data; the first line must name the columns: add one "
+            f"or, if these are their names, write one of them otherwise, such as {'y' + names[0]!r}"
+        )
     if len(names) == 1 and (other := next((known for known in _SEPARATORS if known in names[0]), None)):
         raise StageError(
             f"{raw.path}: line 1: {names[0]!r:.80} is one column, separated by {separator!r}; "
@@ -157,6 +161,7 @@ def _check_csv(raw: Raw) -> int:
             f"or set {raw.form.place}.separator"
         ) from error
     _check_encoding(raw)
+    refuse_stray_quotes(raw.file, separator, raw.path)
     _check_blank_lines(raw)
     return rows
 

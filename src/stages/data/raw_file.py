@@ -1,6 +1,7 @@
 """Raw files: how they are to be read, and the lazy frame that they hold."""
 
 import csv
+import glob
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,8 +109,8 @@ def scan(raw: Raw, columns: Mapping[str, Any], *, as_text: bool = False) -> pl.L
         raw: the file.
         columns: dtype by name. Text is parsed as these; reading fails on a cell that does not parse.
         as_text: leave these columns text instead, for a file in which a cell does not parse. A column not named
-            keeps the type inferred from the first rows if all its cells parse, and stays text otherwise, so that
-            its type depends on nothing but itself.
+            keeps the type inferred from the first rows if all its cells parse, is float64 where that was whole numbers
+            and others come later, and stays text otherwise, so that its type depends on nothing but itself.
 
     Raises:
         StageError: if the file is malformed.
@@ -126,8 +127,8 @@ def scan(raw: Raw, columns: Mapping[str, Any], *, as_text: bool = False) -> pl.L
 
 def _scan_typed(raw: Raw) -> pl.LazyFrame:
     if raw.file.is_dir():
-        return pl.scan_parquet(raw.file / "**" / "*.parquet", hive_partitioning=True)
-    frame = (pl.scan_ipc if raw.kind == ARROW else pl.scan_parquet)(raw.file)
+        return pl.scan_parquet(Path(escaped(raw.file), "**", "*.parquet"), hive_partitioning=True)
+    frame = (pl.scan_ipc if raw.kind == ARROW else pl.scan_parquet)(raw.file, glob=False)
     return frame.slice(raw.range.start, raw.range.rows) if raw.range else frame
 
 
@@ -153,12 +154,17 @@ def _storable(dtype: Any) -> Any:
 
 
 def _fitting(raw: Raw, inferred: dict[str, Any]) -> dict[str, Any]:
-    """`inferred`, but text where some cell does not parse."""
+    """`inferred`, but float64 where a column of whole numbers has others too, and text where a cell does not parse."""
     simple = [name for name, dtype in inferred.items() if dtype.is_numeric() or dtype == pl.Boolean]
     text = _open(raw, inferred | dict.fromkeys(simple, pl.String))
-    odd = [(parse(by_name(name), inferred[name]).is_null() & by_name(name).is_not_null()).any() for name in simple]
-    broken = text.select(odd).collect(engine="streaming").row(0) if simple else ()
-    return inferred | {name: pl.String for name, is_broken in zip(simple, broken, strict=True) if is_broken}
+    kinds = {name: [inferred[name], *([pl.Float64] if inferred[name].is_integer() else [])] for name in simple}
+    asked = [(name, kind) for name, tried in kinds.items() for kind in tried]
+    odd = [(parse(by_name(name), kind).is_null() & by_name(name).is_not_null()).any() for name, kind in asked]
+    inner = [one.alias(str(number)) for number, one in enumerate(odd)]
+    broken = text.select(inner).collect(engine="streaming").row(0) if inner else ()
+    fits = {one for one, is_broken in zip(asked, broken, strict=True) if not is_broken}
+    found = {name: next((kind for kind in kinds[name] if (name, kind) in fits), pl.String) for name in simple}
+    return inferred | found
 
 
 def _with_numbers(raw: Raw, named: dict[str, Any], others: dict[str, Any], style: NumberStyle) -> pl.LazyFrame:
@@ -181,6 +187,11 @@ def _with_numbers(raw: Raw, named: dict[str, Any], others: dict[str, Any], style
     )
 
 
+def escaped(file: Path) -> str:
+    """The path as Polars takes it where it reads any as a pattern: `a[1].jsonl` is that file."""
+    return glob.escape(str(file))
+
+
 def by_name(name: str) -> pl.Expr:
     """The column of exactly this name; `pl.col` would read `*` and `^x$` as patterns."""
     return cs.by_name(name).as_expr()
@@ -188,9 +199,9 @@ def by_name(name: str) -> pl.Expr:
 
 def _open(raw: Raw, overrides: dict[str, Any]) -> pl.LazyFrame:
     if raw.columns is not None:
-        return pl.scan_ndjson(raw.file, schema={**raw.columns, **overrides})
+        return pl.scan_ndjson(escaped(raw.file), schema={**raw.columns, **overrides})
     if raw.kind == JSONL:
-        return pl.scan_ndjson(raw.file, schema_overrides=overrides, infer_schema_length=SAMPLE)
+        return pl.scan_ndjson(escaped(raw.file), schema_overrides=overrides, infer_schema_length=SAMPLE)
     renamed = _unescaped(raw)
     there = {name: read for read, name in renamed.items()}
     return _csv(raw, {there.get(name, name): dtype for name, dtype in overrides.items()}).rename(renamed)
@@ -203,12 +214,13 @@ def _csv(raw: Raw, overrides: dict[str, Any], rows: int = SAMPLE) -> pl.LazyFram
         null_values=list(raw.form.null_values),
         schema_overrides=overrides,
         infer_schema_length=rows,
+        glob=False,
     )
 
 
 def _unescaped(raw: Raw) -> dict[str, str]:
     """By Polars' name, that of a column with a quote in it: Polars leaves it doubled, as the header has it."""
-    with raw.file.open(encoding="utf-8", errors="replace", newline="") as file:
+    with raw.file.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         names = next(csv.reader(file, delimiter=raw.form.separator), [])
     if not any('"' in name for name in names):
         return {}

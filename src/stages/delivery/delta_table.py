@@ -17,15 +17,16 @@ from stages.common.params import PARAMS_FILE
 from stages.delivery.content import Content
 
 _MISREAD = re.compile(r"[][\\^|%]")  # in a path: deltalake 1.6.6 panics, or means another folder
-_NOTE = "delivery"  # the application of whose transactions Delta keeps the last one's number
+_NOTE = "delivery"  # the application of whose transactions Delta keeps the last one's number, and a word of a commit
 _TRIES = 10  # of who is not the only one to deliver
 _BATCH = 65_536  # rows
 _HOURS = 7 * 24  # that earlier versions can be read for; Delta's own default
+_KEEPING = {"VACUUM START", "VACUUM END", "OPTIMIZE", "SET TBLPROPERTIES", "ADD CONSTRAINT"}  # they change no row
 _WIDER = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.int64()}
 
 
 def to_delta_table(path: Path, content: Content) -> None:
-    """Make these rows the table's next version, unless they are its last delivery already.
+    """Make these rows the table's next version, unless they are its last one already.
 
     Raises:
         StageError: deltalake is not installed or misreads the path, or Delta has no type for a column.
@@ -50,14 +51,16 @@ def to_delta_table(path: Path, content: Content) -> None:
             # Two that make a table at once would both be in it (deltalake 1.6.6); two that replace it are told.
             deltalake.DeltaTable.create(str(path), schema, mode="ignore")
             table = deltalake.DeltaTable(str(path))
-            if table.transaction_version(_NOTE) == note:
+            if table.transaction_version(_NOTE) == note and _is_last(table, content.digest):
                 return
             deltalake.write_deltalake(
                 table,
                 pa.RecordBatchReader.from_batches(schema, rows),
                 mode="overwrite",
                 schema_mode="overwrite",
-                commit_properties=deltalake.CommitProperties(app_transactions=[deltalake.Transaction(_NOTE, note)]),
+                commit_properties=deltalake.CommitProperties(
+                    custom_metadata={_NOTE: content.digest}, app_transactions=[deltalake.Transaction(_NOTE, note)]
+                ),
             )
             _forget(deltalake.DeltaTable(str(path)))
         except CommitFailedError as error:
@@ -69,6 +72,16 @@ def to_delta_table(path: Path, content: Content) -> None:
         else:
             return
     raise OutsideError(f"{place}: others change it all the time ({other}); deliver again when they are done")
+
+
+def _is_last(table: Any, digest: str) -> bool:
+    """Whether nothing has changed the rows since this delivery, as far back as the table's log goes."""
+    for commit in table.history():
+        if commit.get(_NOTE) == digest:
+            return True
+        if commit.get("operation") not in _KEEPING:
+            return False
+    return True
 
 
 def _forget(table: Any) -> None:

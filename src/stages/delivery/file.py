@@ -1,5 +1,6 @@
 """A CSV or Parquet file, replaced in one step, with a note beside it that says what it holds."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,33 +16,40 @@ _GROUP = 65_536  # rows of a Parquet file that is put together of parts
 
 
 def to_file(path: Path, content: Content) -> None:
-    """Write the file, unless it has these rows already.
+    """Write the file, unless it is there as this delivery left it.
 
     Raises:
         StageError: CSV has no form for a column.
         OutsideError: it cannot be written.
     """
     note = path.with_name(f"{path.name}.delivery.json")
-    if path.is_file() and _digest(note) == content.digest:
+    if _has(path, note, content):
         return
     try:
         note.unlink(missing_ok=True)  # first: a note must never stand beside other rows than it says
         with replacing(path) as file:
             if path.suffix == ".csv":
-                pl.scan_parquet(content.file).sink_csv(file)
+                pl.scan_parquet(content.file, glob=False).sink_csv(file)
             elif content.file.is_dir():
-                pl.scan_parquet(content.file).sink_parquet(file, row_group_size=_GROUP)
+                pl.scan_parquet(content.file, glob=False).sink_parquet(file, row_group_size=_GROUP)
             else:
                 shutil.copyfile(content.file, file)
-        write_json(note, content.note)
+            written = _sha256(file)
+        write_json(note, content.note | {"sha256": written})
     except pl.exceptions.PolarsError as error:
         raise StageError(f"{PARAMS_FILE}: {content.place}.path = {path}: {error}; deliver it as Parquet") from error
     except OSError as error:
         raise OutsideError(f"{PARAMS_FILE}: {content.place}.path = {path}: {error}; make it writable") from error
 
 
-def _digest(note: Path) -> str | None:
+def _has(path: Path, note: Path, content: Content) -> bool:
     try:
-        return str(json.loads(note.read_text(encoding="utf-8"))["digest"])
-    except (OSError, ValueError, KeyError, TypeError):  # no note, or none of ours: deliver
-        return None
+        noted = json.loads(note.read_text(encoding="utf-8"))
+        return (noted["digest"], noted["sha256"]) == (content.digest, _sha256(path))
+    except (OSError, ValueError, KeyError, TypeError):  # no file, no note, or none of ours: deliver
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

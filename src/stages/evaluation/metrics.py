@@ -40,7 +40,7 @@ def baseline(predictions: Predictions, known: Array) -> dict[str, float | int]:
 
     model = DummyRegressor() if predictions.classes is None else DummyClassifier(strategy="prior")
     model.fit(np.zeros((len(known), 1)), known)
-    found = measure(predict(model, np.zeros((len(predictions.actual), 1)), predictions.actual))
+    found = measure(predict(model, np.zeros((len(predictions.actual), 1)), predictions.actual), intervals=False)
     return {name: value for name, value in found.items() if not name.endswith(("_low", "_high")) and name != "rows"}
 
 

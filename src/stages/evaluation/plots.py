@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -41,6 +42,11 @@ class Evaluation:
 
 def draw(folder: Path, found: Evaluation) -> None:
     """Write the PNGs into `folder`: confusion, roc and calibration of a classifier or residuals, and importance."""
+    with rc_context({"text.parse_math": False}):  # a `$` in a name begins no formula
+        _draw(folder, found)
+
+
+def _draw(folder: Path, found: Evaluation) -> None:
     name, predictions, scores = found.name, found.predictions, found.scores
     if predictions.classes is None:
         _residuals(folder / "residuals.png", name, predictions, scores)

@@ -131,7 +131,7 @@ def _clean_range(task: _Task, one: Range, *, is_first: bool = False) -> _Cleaned
                 report = report_of(raw, unnamed) if is_first else {}
         except StageError as error:
             raise one.explained(error) from error
-        written = dict(pl.read_parquet_schema(clean))
+        written = dict(pl.scan_parquet(clean, glob=False).collect_schema())
         shutil.move(clean, task.folders.clean / one.name)
         shutil.move(rejected, task.folders.rejected / one.name)
     return _Cleaned(one.raw.path, counts, Rejected.of(rejected, validated), unnamed, written, report)

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from stages.data.raw_check import check
-from stages.data.raw_file import JSONL, SAMPLE, Raw, malformed
+from stages.data.raw_file import JSONL, SAMPLE, Raw, escaped, malformed
 
 
 def with_columns(parts: list[Raw], named: AbstractSet[str]) -> list[Raw]:
@@ -50,7 +50,8 @@ def _is_late(first: pl.DataType, every: pl.DataType) -> bool:
 
 
 def _columns(source: BytesIO | Path, rows: int | None) -> pl.Schema:
-    return pl.scan_ndjson(source, infer_schema_length=rows).collect_schema()
+    place = escaped(source) if isinstance(source, Path) else source
+    return pl.scan_ndjson(place, infer_schema_length=rows).collect_schema()
 
 
 def _lines(parts: list[Raw]) -> Iterator[bytes]:

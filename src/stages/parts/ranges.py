@@ -15,12 +15,14 @@ import numpy as np
 import polars as pl
 
 from stages.common.errors import StageError, listed
+from stages.data.quotes import begin_fields, refuse_stray_quotes
 from stages.data.raw_check import check, column_names
 from stages.data.raw_file import ARROW, CSV, FIX, JSONL, PARQUET, Format, Raw, RowRange, malformed
 from stages.data.raw_open import opened, part_files
 
 _CHUNK = 1 << 23  # bytes that are looked through at a time
 _COPIED = 1 << 20  # bytes that are copied at a time: they fit into a processor's cache
+_MOST_RANGES = 100_000  # files of five digits, which every reader takes in the order of their names
 _END, _QUOTE = b"\n", b'"'
 _SPACE = b" "[0]  # no sign that is white comes after it
 
@@ -118,7 +120,7 @@ def _refuse_other_types(parts: list[Raw]) -> None:
 
 def _schema(part: Raw) -> pl.Schema:
     try:
-        return (pl.scan_ipc if part.kind == ARROW else pl.scan_parquet)(part.file).collect_schema()
+        return (pl.scan_ipc if part.kind == ARROW else pl.scan_parquet)(part.file, glob=False).collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise malformed(part.path, part.kind, error) from error
 
@@ -127,13 +129,18 @@ def ranges(parts: list[Raw], rows: int) -> Iterator[Range]:
     """The ranges of so many rows of the parts, in their order; a part is looked through when its turn comes.
 
     Raises:
-        StageError: a part has no rows, or was written in part alone.
+        StageError: a part has no rows, or was written in part alone; or there are too many ranges.
     """
     number = 0
     for part in parts:
         cuts = {CSV: _lines, JSONL: _objects}.get(part.kind, _counted)(part, rows)
         before = number
         for one in cuts:
+            if number >= _MOST_RANGES:
+                raise StageError(
+                    f"{part.path}: more than {_MOST_RANGES} ranges of {rows} rows, whose files would not lie in their "
+                    "order; raise clean.part_rows"
+                )
             yield replace(one, number=number)
             number += 1
         if number == before:
@@ -147,7 +154,7 @@ def _counted(part: Raw, rows: int) -> Iterator[Range]:
         if part.kind == PARQUET:
             count = int(read_metadata(part.file).num_rows)
         else:
-            count = int(pl.scan_ipc(part.file).select(pl.len()).collect().item())
+            count = int(pl.scan_ipc(part.file, glob=False).select(pl.len()).collect().item())
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise malformed(part.path, part.kind, error) from error
     for start in range(0, count, rows):
@@ -157,7 +164,7 @@ def _counted(part: Raw, rows: int) -> Iterator[Range]:
 def _lines(part: Raw, rows: int) -> Iterator[Range]:
     """Cut between lines; in CSV a line's end within quotes is none."""
     with part.file.open("rb") as file:
-        ends = _line_ends(file, rows)
+        ends = _line_ends(part, file, rows)
         head = file_head(part.file, next(ends)[0])
         first, start = len(head), 0
         for last, count in ends:
@@ -210,13 +217,22 @@ def file_head(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def _line_ends(file: IO[bytes], rows: int) -> Iterator[tuple[int, int]]:
-    """Where each `rows` lines of CSV end, in bytes, with how many there are; the end of the head comes first."""
+def _line_ends(part: Raw, file: IO[bytes], rows: int) -> Iterator[tuple[int, int]]:
+    """Where each `rows` lines of CSV end, in bytes, with how many there are; the end of the head comes first.
+
+    Raises:
+        StageError: a quote stands in a field that is not quoted, so that the count of quotes tells nothing.
+    """
     wanted = 1
     place = counted = last = 0
-    is_open = False
+    is_open = is_known = False
+    before = _END
     while chunk := file.read(_CHUNK):
         odd = is_open or _QUOTE in chunk
+        if not (is_known or begin_fields(before, chunk, part.form.separator, is_open=is_open)):
+            refuse_stray_quotes(part.file, part.form.separator, part.path)
+            is_known = True
+        before = chunk[-1:]
         count = -1 if odd else int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _END[0]))
         if odd or counted + count >= wanted:
             found, is_open = _ends_outside_quotes(chunk, is_open=is_open) if odd else (_ends(chunk), is_open)

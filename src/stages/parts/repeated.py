@@ -44,7 +44,7 @@ def find_repeated(workers: Workers, key: str, dataset: Dataset, ranges: Iterable
         if not any((folder / number).iterdir()):  # the raw files have no such column, and need not
             pl.DataFrame({"value": []}).write_parquet(folder / f"{number}.parquet")
             continue
-        values = pl.scan_parquet(folder / number)
+        values = pl.scan_parquet(folder / number, glob=False)
         found = [
             values.filter(pl.col("bucket") == bucket)
             .group_by("value")
@@ -66,7 +66,7 @@ def find_repeated(workers: Workers, key: str, dataset: Dataset, ranges: Iterable
 def repeated_in(dataset: Dataset, folder: Path) -> Mapping[str, pl.Series]:
     """By column, what `find_repeated` has found."""
     return {
-        name: pl.read_parquet(folder / f"{number}.parquet")["value"]
+        name: pl.read_parquet(folder / f"{number}.parquet", glob=False)["value"]
         for number, name in enumerate(unique_columns(dataset))
     }
 

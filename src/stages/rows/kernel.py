@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from stages.common.datasets import Dataset
+from stages.data.quotes import refuse_stray_quotes
 from stages.data.raw_check import check, check_columns
 from stages.data.raw_file import CSV, JSONL, Raw, malformed
 from stages.rows.script import Script
@@ -98,7 +99,7 @@ def clean_rows(job: Job, script: Script) -> tuple[Validated, Counts]:
 
 
 def _rows(parquet: Path) -> int:
-    return int(pl.scan_parquet(parquet).select(pl.len()).collect().item())
+    return int(pl.scan_parquet(parquet, glob=False).select(pl.len()).collect().item())
 
 
 def _stream(job: Job, script: Script) -> tuple[Validated, tuple[int, ...]]:
@@ -111,6 +112,8 @@ def _stream(job: Job, script: Script) -> tuple[Validated, tuple[int, ...]]:
         validated, counts = None, ()  # a cell does not parse: find out where
     if job.raw.kind == CSV and (validated is None or counts[-2]):
         check(job.raw)
+    elif job.raw.kind == CSV and not counts[0]:
+        refuse_stray_quotes(job.raw.file, job.raw.form.separator, job.raw.path)  # all may be one header
     if validated and not (job.raw.is_text and counts[-1]):
         return validated, counts
     validated = validate(job.dataset, job.place, job.raw, as_text=True, repeated=job.repeated)
@@ -146,7 +149,7 @@ def _sink_rejected(rows: pl.LazyFrame, path: Path) -> Iterator[pl.LazyFrame]:
         schema = _arrow(pl.DataFrame(schema=rows.collect_schema())).schema
         with ipc.new_file(spool, schema, options=ipc.IpcWriteOptions(compression="lz4")) as file:
             yield rows.sink_batches(lambda piece: file.write_table(_arrow(piece)), lazy=True)
-        pl.scan_ipc(spool).sink_parquet(path, row_group_size=_GROUP)
+        pl.scan_ipc(spool, glob=False).sink_parquet(path, row_group_size=_GROUP)
     finally:
         spool.unlink(missing_ok=True)
 

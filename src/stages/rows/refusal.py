@@ -49,7 +49,7 @@ class Rejected:
 def refuse_too_many(key: str, dataset: Dataset, raw: Raw, rejected: Rejected, counts: Counts) -> None:
     """Raise a StageError where more rows are rejected than the dataset allows."""
     limit = dataset.clean.max_rejected
-    if counts.rejected <= limit * counts.rows:
+    if not counts.rejected or counts.rejected / counts.rows <= limit:  # 0.29 * 100 is less than 29
         return
     broken = "; ".join(
         f"{reason} broken by {n} ({_examples(rejected, reason)})"
@@ -67,7 +67,11 @@ def _remedy(dataset: Dataset, raw: Raw, rejected: Rejected) -> str:
     named = dataset.schema_.columns
     names = [name for name in rejected.columns if name in named]
     inner = {name: str(number) for number, name in enumerate(names)}
-    head = pl.scan_parquet(rejected.path).select(by_name(name).alias(to) for name, to in inner.items()).head(_LOOKED_AT)
+    head = (
+        pl.scan_parquet(rejected.path, glob=False)
+        .select(by_name(name).alias(to) for name, to in inner.items())
+        .head(_LOOKED_AT)
+    )
     text = head.collect().select(cs.string())
     words = sorted({value for column in text for value in column.unique().drop_nulls() if is_missing_word(value)})
     if raw.kind == CSV and words:
@@ -82,7 +86,7 @@ def _remedy(dataset: Dataset, raw: Raw, rejected: Rejected) -> str:
 
 
 def _examples(rejected: Rejected, reason: str) -> str:
-    rows = pl.scan_parquet(rejected.path).filter(pl.col(rejected.reason).str.contains(reason, literal=True))
+    rows = pl.scan_parquet(rejected.path, glob=False).filter(pl.col(rejected.reason).str.contains(reason, literal=True))
     value = by_name(rejected.column_of[reason]).alias("value")
     few = rows.select(pl.col(rejected.row).alias("row"), value).head(_EXAMPLES).collect()
     return ", ".join(f"row {row}: {value!r:.40}" for row, value in few.iter_rows())

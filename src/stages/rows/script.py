@@ -10,6 +10,7 @@ import polars as pl
 
 from stages import cleaning
 from stages.common.errors import StageError
+from stages.data.pandas_index import with_index
 
 _SKELETON = """
 import narwhals as nw
@@ -72,5 +73,5 @@ def _from_pandas(frame: Any) -> pl.LazyFrame:
         raise TypeError(f"clean() returned {type(frame).__name__}, not the frame")
     import pyarrow as pa
 
-    table = pl.from_arrow(pa.Table.from_pandas(frame, preserve_index=False))
+    table = pl.from_arrow(pa.Table.from_pandas(with_index(frame), preserve_index=False))
     return pl.DataFrame(table).lazy()

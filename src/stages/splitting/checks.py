@@ -85,8 +85,8 @@ def refuse_odd_classes(path: Path, key: str, counts: dict[Any, int], model: Mode
         if isinstance(word, str) and is_missing_word(word):
             raise StageError(
                 f"{path}: {count} rows have {word!r} as their {model.target!r} ({place}.target), which is a word for a "
-                f"missing value; add it to datasets.{model.data}.clean.null_values and drop these rows, or, if it is a "
-                "class, give it another name in the cleaning script"
+                f"missing value; add it to datasets.{model.data}.clean.null_values and drop these rows or, where the "
+                "data is neither CSV nor Excel, drop them in the cleaning script; a class gets another name there"
             )
     stripped: dict[str, str] = {}
     for name in (name for name in counts if isinstance(name, str)):

@@ -35,11 +35,12 @@ def with_values(place: str, train: Train, values: Mapping[str, Any]) -> Train:
         elif name != PREPARE:
             _set(where, params, [head, *rest], value)
     try:
-        return Train.model_validate({ESTIMATOR: train.estimator, PARAMS: params, PREPARE: prepare})
+        asked = Train.model_validate({ESTIMATOR: train.estimator, PARAMS: params, PREPARE: prepare})
     except ValidationError as error:
         raise StageError(
             f"{place}.search.space.{PREPARE}: {prepare!r} is none of auto, minimal, none, or a list of steps"
         ) from error
+    return train.model_copy(update={PARAMS: asked.params, PREPARE: asked.prepare, "search": None})
 
 
 def first_estimator(place: str, train: Train) -> Any:

@@ -12,6 +12,7 @@ _MOST = 0.9  # share of values that makes it look so
 _FEW = 0.05  # share of values below which a column is nearly all missing
 _MANY = 20  # values: fewer may be distinct by chance
 _BEYOND_64_BITS = r"^[+-]?[1-9]\d{18,}$"
+_LEADING_ZERO = r"^\s*[+-]?0\d"
 _LOOKS = {  # the first that most values match
     "numbers": r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$",
     "numbers with a decimal comma": r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+$",
@@ -61,6 +62,7 @@ def _looks_like(column: pl.Series, dtype: pl.DataType) -> Iterator[str]:
             if values.str.contains(pattern).mean() >= _MOST:  # type: ignore[operator]  # a share, never null here
                 odd = words.filter(is_word.fill_null(value=False)).unique().sort().to_list()
                 yield f"{looks}, beside {odd[0]!r}" if odd else looks
+    yield from _lost_zeros(values, dtype)
     if dtype.is_nested():
         return
     distinct = values.n_unique()
@@ -68,3 +70,10 @@ def _looks_like(column: pl.Series, dtype: pl.DataType) -> Iterator[str]:
         yield "a constant"
     if distinct == len(values) >= _MANY and (text or dtype.is_integer()):
         yield "an id: no value comes twice"
+
+
+def _lost_zeros(values: pl.Series, dtype: pl.DataType) -> Iterator[str]:
+    if dtype.is_numeric() and values.dtype == pl.String:
+        codes = values.filter(values.str.contains(_LEADING_ZERO))
+        if len(codes):
+            yield f"text: {codes[0]!r} is read as a number, without its zeros"

@@ -20,7 +20,7 @@ _SAID = {
 _NONE = type(None)
 _TYPES: dict[str, set[type]] = {"string": {str, _NONE}, "boolean": {bool}, "datetime": {str, datetime, _NONE}}
 _OPTIONAL_BOOLEAN = {bool, _NONE}
-_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 _SHOWN = 40  # characters of a value that an error repeats
 
 
