@@ -31,7 +31,7 @@ FOLDER = ROOT / "docs/reference"
 SHAPES = FOLDER / "answers.json"
 SUBTITLES = {  # of the groups of `dovetail --help`
     "Begin": "a project, an adoption",
-    "Look": "nothing changes",
+    "Look": "no model, tag or registry entry changes",
     "Decide": "what MLflow's registry names",
     "Repair": "what is lost, what is too much",
     "Run": "stages and models",
@@ -54,6 +54,14 @@ _OPEN = {
 }  # their keys are the project's
 _ALSO_HIDDEN = (tag_keys.COMMITTED, tag_keys.CLAIMED, tag_keys.NOTE)
 _ELSEWHERE = (tag_keys.TURN_OWNER, tag_keys.TURN_HOLDER, tag_keys.TURN_BEAT, tag_keys.BOOLEANS)
+_OTHERWISE = {  # what the Python API names otherwise than the command line, or does not have
+    "`dovetail sync --all`": "`sync(everything=True)`",
+    "`dovetail retrain MODEL --with DATA --from REV`": "`retrain(model, data, base=…)`",
+    "`dovetail doctor --trace STAGE`": "`trace_stage(stage)`",
+    "`dovetail new`": "`dovetail.new`, a function",
+    "`dovetail serve`, `ui`, `demo`; `monitor --watch`": "not here: they run until they are stopped, or play a tour",
+    "`lineage --mermaid`, `diff --markdown`": "not here: in a notebook an answer shows itself",
+}
 _NOTE = "<!-- Made by scripts/reference.py; do not edit. -->\n\n"
 
 
@@ -132,8 +140,8 @@ def _answers() -> Iterator[str]:
     yield "| 0 | done |"
     yield "| 1 | the answer is no: problems were found, sides disagree, a gate refused, a version was not reproduced, or what is served has drifted |"
     yield "| 2 | you must change something: a name, a file, a key |"
-    yield "| 3 | something outside failed: MLflow did not answer, another process held the lock |"
-    yield "| 130 | `dovetail reproduce`, `retrain` or `predict` was interrupted |"
+    yield "| 3 | something outside failed: MLflow did not answer, another process held the lock; or Dovetail itself is at fault (`Defect`) |"
+    yield "| 130 | the command was interrupted |"
 
 
 def shape(answer: Any, key: str = "", depth: int = 0) -> str:
@@ -281,8 +289,11 @@ def _type(key: Mapping[str, Any]) -> str:  # noqa: PLR0911  (a kind a line)
 def _python() -> Iterator[str]:
     yield "# Python API\n"
     yield "The verbs of the command line as methods, with the same answers: frozen dataclasses whose `as_json()` is the document of `--json`.\n"
-    yield "```python\nimport dovetail\n\nwith dovetail.open() as repository:\n    print(repository.status().in_sync)\n```\n"
-    yield "Errors are `dovetail.DovetailError`s: `message`, `next_command`, `exit_code`, `kind`.\n"
+    yield "```python\nimport dovetail\n\nrepository = dovetail.open()\nprint(repository.status().in_sync)\n```\n"
+    yield "Errors are `dovetail.DovetailError`s: `message`, `next_command`, `exit_code`, `kind`. Options are arguments of the same name, but for:\n"
+    yield "| command | here |\n| --- | --- |"
+    yield from (f"| {command} | {here} |" for command, here in _OTHERWISE.items())
+    yield ""
     for name in ("open", "new"):
         yield from _function(f"dovetail.{name}", getattr(dovetail, name))
     yield f"## dovetail.Repository\n\n{inspect.cleandoc(dovetail.Repository.__doc__ or '')}\n"

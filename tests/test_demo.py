@@ -113,5 +113,5 @@ def test_the_demo_says_which_extras_it_lacks(tmp_path, monkeypatch):
 
 def test_a_folder_with_something_in_it_stays_as_it_is(tmp_path):
     (tmp_path / "mine").touch()
-    with pytest.raises(UserError, match="is there, and not empty"):
+    with pytest.raises(UserError, match="already exists and is not empty"):
         demo.demo(demo.DemoRequest(tmp_path), print)

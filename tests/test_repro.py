@@ -413,7 +413,7 @@ def test_a_stage_gets_what_it_asks_for_or_is_refused(repository):
         dovetail.open(repository.root).repro(workers=2)
     assert "meta.resources.memory" in told.value.next_command
     repository.replace("dvc.yaml", "1000 TB", "much")
-    with pytest.raises(UserError, match="'much' is no amount"):
+    with pytest.raises(UserError, match="'much' is not an amount"):
         dovetail.open(repository.root).repro(workers=2)
 
 

@@ -275,5 +275,5 @@ def amount(name: str, value: Any) -> float:
     except (ValueError, KeyError):
         found = -1.0
     if not 0 < found < float("inf"):
-        raise UserError(f"resources: {name}: {value!r} is no amount", f"{name}: 2, or {name}: 8 GB, in dvc.yaml")
+        raise UserError(f"resources: {name}: {value!r} is not an amount", f"{name}: 2, or {name}: 8 GB, in dvc.yaml")
     return found

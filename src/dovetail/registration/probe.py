@@ -82,7 +82,7 @@ def finish(projection: Projection, running: Worker) -> Probed:
         return Probed((names(said.what, projection.artifact.allow),))
     if said.result != _WELL:
         path = projection.lineage.artifact.path
-        raise UserError(f"{path} is no model that can be served: {said.what}", said.remedy)
+        raise UserError(f"{path} is not a model that can be served: {said.what}", said.remedy)
     return Probed((), said.value, said.computing)
 
 
