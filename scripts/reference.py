@@ -38,11 +38,17 @@ SUBTITLES = {  # of the groups of `dovetail --help`
 }
 # The answers whose shape is recorded, by what is typed after `dovetail`; in the demo's project, in this order.
 ANSWERS = (
-    "init", "status", "report apples", "register", "lineage apples@production", "lineage data/raw/apples.csv", "diff apples/1 HEAD",
-    "promote apples --to shadow", "history apples", "doctor", "sync", "gc", "reproduce apples/1", "monitor apples",
-    "predict apples --data data/raw/apples.csv --out build/night",
-    "retrain apples --with ../labelled.csv --dry-run",
+    "new ../cider --data ../apples.csv --target sort", "add-data pears --data ../apples.csv", "add-model forest --data apples",
+    "init", "list", "show apples/1", "status", "report apples", "register", "lineage apples@production",
+    "lineage data/raw/apples.csv", "diff apples/1 HEAD", "promote apples --to shadow", "history apples", "doctor", "sync", "gc",
+    "reproduce apples/1", "monitor apples", "predict apples --data data/raw/apples.csv --out build/night", "repro --dry",
+    "retrain apples --with ../labelled.csv", "rollback apples --to shadow", "write-off apples --reason lost",
+    "demo --into ../again",
 )  # fmt: skip
+_BEFORE = {  # what is typed before, so that there is something to say
+    "rollback apples --to shadow": "dovetail promote apples --version 2 --to shadow --force --reason again",
+    "write-off apples --reason lost": "rm -r .dvc/cache models",
+}
 _OPEN = {
     "params",
     "metrics",
@@ -51,6 +57,7 @@ _OPEN = {
     "evidence",
     "computing",
     "settings",
+    "aliases",
 }  # their keys are the project's
 _ALSO_HIDDEN = (tag_keys.COMMITTED, tag_keys.CLAIMED, tag_keys.NOTE)
 _ELSEWHERE = (tag_keys.TURN_OWNER, tag_keys.TURN_HOLDER, tag_keys.TURN_BEAT, tag_keys.BOOLEANS)
@@ -172,6 +179,8 @@ def record(project: Path) -> None:
     write_labelled(project)
     shapes = {}
     for typed in ANSWERS:
+        if before := _BEFORE.get(typed):
+            subprocess.run(before.split(), cwd=project, capture_output=True, check=False)
         done = subprocess.run(
             ["dovetail", *typed.split(), "--json"], cwd=project, capture_output=True, text=True, check=False
         )

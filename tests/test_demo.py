@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from documents import blocks
 from project import ROOT, Project, isolate
 
 from dovetail.cli import main
@@ -73,6 +74,14 @@ def test_the_examples_of_the_reference_run(played):
             if not said.get("runs_on") and name != "demo":
                 done = played.project.run(*words, code=None)
                 assert done.returncode in codes, f"{example}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.slow
+def test_the_python_of_the_reference_runs(played):
+    programs = [text for language, text in blocks("docs/reference/python.md") if language == "python" and "import " in text]
+    assert programs
+    for program in programs:
+        assert played.project.run("python", "-c", program).stdout.strip()
 
 
 @pytest.mark.slow

@@ -170,11 +170,11 @@ def repro(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Reproduce the pipeline as `dvc repro` does, with stages side by side. Exit code 2: a stage failed."""
     from dovetail.cluster.repro import ReproRequest
     from dovetail.cluster.repro import repro as library_call
-    from dovetail.render.repro import Told, summary
+    from dovetail.render.repro import StageLines, summary
     from dovetail.repo.workspace import open_workspace
 
-    with open_workspace() as workspace, Told(silent=as_json) as told:
+    with open_workspace() as workspace, StageLines(silent=as_json) as lines:
         request = ReproRequest(**options)
-        answer = library_call(workspace, request, begun=told.begun, ended=told.ended, waiting=told.waiting)
+        answer = library_call(workspace, request, begun=lines.begun, ended=lines.ended, waiting=lines.waiting)
     show(answer.as_json(), as_json=as_json, text=summary)
     sys.exit(2 if answer.failed else 0)

@@ -176,7 +176,7 @@ def _of_models(
 ) -> Iterator[tuple[str, Finding]]:
     """What stages read and nobody has, with the models that they make; as far as dvc.lock does not say, with all."""
     for name, model in models.items() if mistyped else ():
-        stages = {stage.name for stage in closure(workspace.tree.records, [model.path, *model.beside])}
+        stages = {stage.name for stage in closure(workspace.tree.records, [model.path, *model.register_deps])}
         yield from ((name, found) for address, found in mistyped if address in stages or not stages)
 
 

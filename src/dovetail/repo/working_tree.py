@@ -12,7 +12,7 @@ from dovetail.repo.dvc_values import Declared
 from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_STAGE
 from dovetail.repo.sources import Sources
 from dovetail.repo.tree import Tree
-from dovetail.repo.typed import typed
+from dovetail.repo.quoted_paths import typed
 from dovetail.values import environment
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, StageRecord
