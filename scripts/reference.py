@@ -31,18 +31,24 @@ FOLDER = ROOT / "docs/reference"
 SHAPES = FOLDER / "answers.json"
 SUBTITLES = {  # of the groups of `dovetail --help`
     "Begin": "a project, an adoption",
-    "Look": "nothing changes",
+    "Look": "no model, tag or registry entry changes",
     "Decide": "what MLflow's registry names",
     "Repair": "what is lost, what is too much",
     "Run": "stages and models",
 }
 # The answers whose shape is recorded, by what is typed after `dovetail`; in the demo's project, in this order.
 ANSWERS = (
-    "init", "status", "report apples", "register", "lineage apples@production", "lineage data/raw/apples.csv", "diff apples/1 HEAD",
-    "promote apples --to shadow", "history apples", "doctor", "sync", "gc", "reproduce apples/1", "monitor apples",
-    "predict apples --data data/raw/apples.csv --out build/night",
-    "retrain apples --with ../labelled.csv --dry-run",
+    "new ../cider --data ../apples.csv --target sort", "add-data pears --data ../apples.csv", "add-model forest --data apples",
+    "init", "list", "show apples/1", "status", "report apples", "register", "lineage apples@production",
+    "lineage data/raw/apples.csv", "diff apples/1 HEAD", "promote apples --to shadow", "history apples", "doctor", "sync", "gc",
+    "reproduce apples/1", "monitor apples", "predict apples --data data/raw/apples.csv --out build/night", "repro --dry",
+    "retrain apples --with ../labelled.csv", "rollback apples --to shadow", "write-off apples --reason lost",
+    "demo --into ../again",
 )  # fmt: skip
+_BEFORE = {  # what is typed before, so that there is something to say
+    "rollback apples --to shadow": "dovetail promote apples --version 2 --to shadow --force --reason again",
+    "write-off apples --reason lost": "rm -r .dvc/cache models",
+}
 _OPEN = {
     "params",
     "metrics",
@@ -51,9 +57,18 @@ _OPEN = {
     "evidence",
     "computing",
     "settings",
+    "aliases",
 }  # their keys are the project's
 _ALSO_HIDDEN = (tag_keys.COMMITTED, tag_keys.CLAIMED, tag_keys.NOTE)
 _ELSEWHERE = (tag_keys.TURN_OWNER, tag_keys.TURN_HOLDER, tag_keys.TURN_BEAT, tag_keys.BOOLEANS)
+_OTHERWISE = {  # what the Python API names otherwise than the command line, or does not have
+    "`dovetail sync --all`": "`sync(everything=True)`",
+    "`dovetail retrain MODEL --with DATA --from REV`": "`retrain(model, data, base=…)`",
+    "`dovetail doctor --trace STAGE`": "`trace_stage(stage)`",
+    "`dovetail new`": "`dovetail.new`, a function",
+    "`dovetail serve`, `ui`, `demo`; `monitor --watch`": "not here: they run until they are stopped, or play a tour",
+    "`lineage --mermaid`, `diff --markdown`": "not here: in a notebook an answer shows itself",
+}
 _NOTE = "<!-- Made by scripts/reference.py; do not edit. -->\n\n"
 
 
@@ -132,8 +147,8 @@ def _answers() -> Iterator[str]:
     yield "| 0 | done |"
     yield "| 1 | the answer is no: problems were found, sides disagree, a gate refused, a version was not reproduced, or what is served has drifted |"
     yield "| 2 | you must change something: a name, a file, a key |"
-    yield "| 3 | something outside failed: MLflow did not answer, another process held the lock |"
-    yield "| 130 | `dovetail reproduce`, `retrain` or `predict` was interrupted |"
+    yield "| 3 | something outside failed: MLflow did not answer, another process held the lock; or Dovetail itself is at fault (`Defect`) |"
+    yield "| 130 | the command was interrupted |"
 
 
 def shape(answer: Any, key: str = "", depth: int = 0) -> str:
@@ -164,6 +179,8 @@ def record(project: Path) -> None:
     write_labelled(project)
     shapes = {}
     for typed in ANSWERS:
+        if before := _BEFORE.get(typed):
+            subprocess.run(before.split(), cwd=project, capture_output=True, check=False)
         done = subprocess.run(
             ["dovetail", *typed.split(), "--json"], cwd=project, capture_output=True, text=True, check=False
         )
@@ -281,8 +298,11 @@ def _type(key: Mapping[str, Any]) -> str:  # noqa: PLR0911  (a kind a line)
 def _python() -> Iterator[str]:
     yield "# Python API\n"
     yield "The verbs of the command line as methods, with the same answers: frozen dataclasses whose `as_json()` is the document of `--json`.\n"
-    yield "```python\nimport dovetail\n\nwith dovetail.open() as repository:\n    print(repository.status().in_sync)\n```\n"
-    yield "Errors are `dovetail.DovetailError`s: `message`, `next_command`, `exit_code`, `kind`.\n"
+    yield "```python\nimport dovetail\n\nrepository = dovetail.open()\nprint(repository.status().in_sync)\n```\n"
+    yield "Errors are `dovetail.DovetailError`s: `message`, `next_command`, `exit_code`, `kind`. Options are arguments of the same name, but for:\n"
+    yield "| command | here |\n| --- | --- |"
+    yield from (f"| {command} | {here} |" for command, here in _OTHERWISE.items())
+    yield ""
     for name in ("open", "new"):
         yield from _function(f"dovetail.{name}", getattr(dovetail, name))
     yield f"## dovetail.Repository\n\n{inspect.cleandoc(dovetail.Repository.__doc__ or '')}\n"

@@ -91,13 +91,13 @@ def test_the_python_api_adds_the_same(made, tmp_path):
     [
         (("add_data", "a b", "more"), "'a b' cannot be a name", "dovetail add-data a_b --data"),
         (("add_model", "importance", "first"), "'importance' cannot be a name", "dovetail add-model data_importance"),
-        (("add_data", "first", "more"), "datasets.first is there already", "dovetail add-data first_2 --data"),
+        (("add_data", "first", "more"), "datasets.first already exists", "dovetail add-data first_2 --data"),
         (("add_data", "other", "gone.csv"), "there is no file", "dovetail add-data other --data FILE"),
         (("add_data", "other", "more", "cost"), "has no column 'cost'; it has: id, size, m, price", ""),
         (("add_model", "other", "fist"), "has no data set 'fist'; there are: first", "dovetail add-data fist --data"),
-        (("add_model", "first", "first", "x"), "models.first is there already", "dovetail add-model first_2 --data"),
+        (("add_model", "first", "first", "x"), "models.first already exists", "dovetail add-model first_2 --data"),
         (("add_model", "other", "first", "z"), "has no column 'z'; it has: x, y", ""),
-        (("add_model", "other", "first", "y", "Ridge"), "'Ridge' is no import path", "sklearn.linear_model"),
+        (("add_model", "other", "first", "y", "Ridge"), "'Ridge' is not an import path", "sklearn.linear_model"),
     ],
 )
 def test_what_cannot_be_added_is_refused_and_nothing_is_written(made, tmp_path, call, said, following):
@@ -148,7 +148,7 @@ def test_rows_that_are_nowhere_yet_are_brought(made):
 
 def test_a_repository_that_is_no_such_project_is_told_what_to_do(small):
     done = small.run("dovetail", "add-data", "x", "--data", "data.csv", code=2)
-    assert "is no project of `dovetail new`" in done.stderr
+    assert "was not made by `dovetail new`" in done.stderr
     assert "dovetail init" in done.stderr
 
 

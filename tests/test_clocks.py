@@ -10,7 +10,7 @@ from project import copy_of
 from dovetail.promotion.promote import PromoteRequest, promote
 from dovetail.repo import ledger_write
 from dovetail.repo.workspace import open_workspace
-from dovetail.serving.log import delta_tidying, served_rows
+from dovetail.serving.log import delta_compaction, served_rows
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 from dovetail.tracking.connection import Tracking
 
@@ -73,7 +73,7 @@ def test_a_server_whose_clock_is_years_ahead_forgets_nothing_that_is_kept(tmp_pa
         def now(cls, tz=None):
             return datetime.now(tz) + timedelta(days=1000)
 
-    monkeypatch.setattr(delta_tidying, "datetime", Later)
+    monkeypatch.setattr(delta_compaction, "datetime", Later)
     log = PredictionLog(tmp_path / "m", flush_seconds=600, keep=timedelta(days=90), as_delta=True)
     log.served(Served("r", time.time(), 1, "predict", {"x": [1]}, b"[1]"))
     log.close()

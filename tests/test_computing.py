@@ -160,8 +160,8 @@ def test_a_stage_has_what_it_sets_itself_before_what_holds_for_all():
 
 
 def test_what_a_process_says_of_itself_is_read_again_and_nothing_else_is():
-    assert stage_settings.said(stage_settings.saying(RECORDED)) == {
+    assert stage_settings.parse_settings_tag(stage_settings.settings_tag(RECORDED)) == {
         key: RECORDED[key] for key in RECORDED if key not in ("cpu", "blas.library")
     }
     for tag in (None, "", "{", "[1]", "null"):
-        assert stage_settings.said(tag) == {}
+        assert stage_settings.parse_settings_tag(tag) == {}

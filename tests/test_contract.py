@@ -13,6 +13,8 @@ import yaml
 from pydantic_core import PydanticUndefined
 
 from dovetail.gates import rules
+from dovetail.render import short as render_short
+from dovetail.values import short
 from stages.common import gates
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +54,11 @@ def test_deps_on_the_stages_are_written_by_a_script_and_not_by_hand(tmp_path):
     before, after = Counter(text.splitlines()), Counter(stage_deps.written(text, stages).splitlines())
     assert sorted(after - before) == [f"        - src/stages/{dep}" for dep in ("data", "ingest.py", "reports")]
     assert not before - after
+
+
+def test_what_shows_answers_shortens_digests_as_the_library_does():
+    """`render` imports nothing of the library but itself, so it has the length a second time."""
+    assert render_short.SHORT == short.SHORT
 
 
 def test_a_change_of_one_stage_alone_concerns_no_other():

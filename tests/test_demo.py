@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from documents import blocks
 from project import ROOT, Project, isolate
 
 from dovetail.cli import main
@@ -76,6 +77,16 @@ def test_the_examples_of_the_reference_run(played):
 
 
 @pytest.mark.slow
+def test_the_python_of_the_reference_runs(played):
+    programs = [
+        text for language, text in blocks("docs/reference/python.md") if language == "python" and "import " in text
+    ]
+    assert programs
+    for program in programs:
+        assert played.project.run("python", "-c", program).stdout.strip()
+
+
+@pytest.mark.slow
 def test_the_answers_of_the_reference_have_those_keys(played):
     """After the examples; what is shown of a list is an entry of it."""
     shapes = json.loads(reference.SHAPES.read_text())
@@ -113,5 +124,5 @@ def test_the_demo_says_which_extras_it_lacks(tmp_path, monkeypatch):
 
 def test_a_folder_with_something_in_it_stays_as_it_is(tmp_path):
     (tmp_path / "mine").touch()
-    with pytest.raises(UserError, match="is there, and not empty"):
+    with pytest.raises(UserError, match="already exists and is not empty"):
         demo.demo(demo.DemoRequest(tmp_path), print)

@@ -12,6 +12,7 @@ from documents import DOCUMENTS, FENCED, blocks
 from project import ROOT
 
 import dovetail
+from dovetail import errors
 from dovetail.cli import main
 from dovetail.values import readable_tags, tag_keys, tag_layout
 from stages.common.params import Params
@@ -83,6 +84,12 @@ def is_in_the_code(name):
             continue
         return True
     return False
+
+
+def test_the_tree_of_errors_has_every_error():
+    """It is what the reference says of `kind`."""
+    known = {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, Exception)}
+    assert set(re.findall(r"^[\s│├└─]*([A-Z]\w+)  ", errors.__doc__, re.MULTILINE)) == known
 
 
 @pytest.mark.parametrize("name", ["retrain", "monitor", "promote", "diff", "predict"])

@@ -81,7 +81,7 @@ def promoted(written):
 def test_a_loader_that_is_not_trusted_here_is_refused_and_the_next_command_changes_that(written):
     refused = written.run("dovetail", "register", code=2).stderr
     assert refused.count("\n") == 1
-    assert "m.joblib is no model that can be served: it is an MLflow model of a class of its author's" in refused
+    assert "m.joblib is not a model that can be served: it is an MLflow model of a class of its author's" in refused
     assert "mlflow.pyfunc.model, which loads it, can run any code" in refused
     assert "next: export DOVETAIL_TRUSTED_LOADERS=mlflow.pyfunc.model" in refused
     assert not list((written.root / "mlruns").rglob("python_model.pkl"))

@@ -41,7 +41,7 @@ def test_who_makes_a_tag_is_asked_before_the_gates(registered):
     registered.run("dovetail", "promote", "m")
     registered.run("git", "config", "user.useConfigOnly", "true")
     said = registered.run("dovetail", "rollback", "m", code=2, HOME=str(_home(registered)), **_NOBODY)
-    assert "nothing behind" in said.stderr
+    assert "no earlier version to roll back to" in said.stderr
 
 
 _NOBODY = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.useConfigOnly", "GIT_CONFIG_VALUE_0": "true"}

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from dovetail.errors import UserError
-from dovetail.gates.evidence import Compared, Evidence, Origin, Served, Slice
+from dovetail.gates.evidence import Compared, Evidence, Origin, Slice, TriedPackage
 from dovetail.gates.rules import evaluate
 from dovetail.promotion import comparison
 from dovetail.promotion.test_set import plain, seen_by
@@ -19,7 +19,7 @@ GOOD = Evidence(
     metrics={"accuracy": 0.9, "accuracy_low": 0.7, "rmse": 3.0, "clean.rows_in": 100, "clean.rows_rejected": 2},
     has_signature=True,
     origin=Origin("c" * 40, not_in_remote=(), pushed=True, reproduced="identical"),
-    served=Served("a" * 32, "a" * 32, size=2_000_000, missing=True, p99_ms=5.0),
+    served=TriedPackage("a" * 32, "a" * 32, size=2_000_000, missing=True, p99_ms=5.0),
     compared=Compared(1, "accuracy", rows=50, difference=-0.01, low=-0.05, high=0.03),
     slices={"sex": (Slice("female", 20, 0.9), Slice("male", 3, 0.2))},
 )
@@ -61,11 +61,11 @@ def test_all_that_is_good_passes():
         ({}, {"origin": Origin("c", remote_problem="no answer")}, ["provenance.data"]),
         ({"provenance": {"pushed": True}}, {"origin": Origin("c")}, ["provenance.pushed"]),
         ({"provenance": {"reproduced": True}}, {"origin": Origin("c")}, ["provenance.reproduced"]),
-        ({}, {"served": Served("a", "b")}, ["pickle.digest"]),
-        ({}, {"served": Served("a", None)}, ["pickle.digest"]),
-        ({}, {"served": Served("a", "a", refused="os.system")}, ["pickle.names"]),
-        ({}, {"served": Served("a", "a", error="no")}, ["serving.loads"]),
-        ({}, {"served": Served("a", "a", missing=False)}, ["serving.missing"]),
+        ({}, {"served": TriedPackage("a", "b")}, ["pickle.digest"]),
+        ({}, {"served": TriedPackage("a", None)}, ["pickle.digest"]),
+        ({}, {"served": TriedPackage("a", "a", refused="os.system")}, ["pickle.names"]),
+        ({}, {"served": TriedPackage("a", "a", error="no")}, ["serving.loads"]),
+        ({}, {"served": TriedPackage("a", "a", missing=False)}, ["serving.missing"]),
         ({"serving": {"p99_ms": 4}}, {}, ["serving.p99_ms"]),
         ({"serving": {"max_mb": 1.9}}, {}, ["serving.max_mb"]),
         ({"slices": {"sex": {"metric": "accuracy", "min": 0.8}}}, {}, ["slices.sex"]),

@@ -132,7 +132,7 @@ def test_a_model_of_a_nested_dvc_yaml_is_registered_from_there(plain):
 def test_a_folder_is_made_a_repository_of_git_and_dvc_if_the_user_says_so(plain):
     plain.run("rm", "-rf", ".git", ".dvc", "dvc.lock")
     done = plain.run("dovetail", "init", code=2)
-    assert "is no repository of git and DVC; next: dovetail init --yes (or: git init && dvc init)" in done.stderr
+    assert "is not a git and DVC repository; next: dovetail init --yes (or: git init && dvc init)" in done.stderr
     assert not (plain.root / ".git").exists()
     done = plain.run("dovetail", "init", "--yes")
     assert "git init && dvc init" in done.stderr

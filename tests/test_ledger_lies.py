@@ -234,7 +234,7 @@ def test_where_no_tag_says_whose_number_it_is_it_counts_for_none_and_both_are_na
 
 def test_a_rollback_does_not_go_back_to_what_a_lying_tag_named(project):
     tag(project, message(project, 2, Model_Md5="f" * 32), tagger=EARLY, name="m#production#9")
-    assert "has nothing behind" in project.run("dovetail", "rollback", "m", code=2).stderr
+    assert "has no earlier version to roll back to" in project.run("dovetail", "rollback", "m", code=2).stderr
     with open_workspace(project.root) as workspace:
         promote(project, workspace.git, 2)
     tag(project, message(project, 1, Version=2), commit_of(project, 1), name="m#production#11")  # between the two

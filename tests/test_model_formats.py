@@ -148,7 +148,7 @@ REFUSED = {
     "LightGBM garbage": (b"tree\ngarbage", "it begins like a model of lightgbm, which cannot read it"),
     "XGBoost cut": (b'{"learner":{"attributes":{', "it begins like a model of xgboost, which cannot read it"),
     "ONNX garbage": (b"\x08\x08\x12garbage", "it begins like a model of onnx, which cannot read it"),
-    "one byte": (b"\x08", "it is no pickle"),
+    "one byte": (b"\x08", "it is neither a pickle"),
     "JSON": (b'{"a": 1}', "it is JSON of no model that is known here"),
     "HDF5": (
         b"\x89HDF\r\n\x1a\n" + bytes(99),
@@ -171,7 +171,7 @@ REFUSED = {
     "operations of old": (b"(i__main__\nMine\n.", "it holds an operation of old pickles"),
     "text": (b"# train.csv\na,b\n", "it is a text file, which begins '# train.csv'; next: write an estimator"),
     "text of Windows": ("\ufeffü,b\r\n1,2\r\n".encode(), "it is a text file, which begins 'ü,b'"),
-    "bytes": (b"\x01\x02\xff\x00", "it is no pickle, and no file of another kind that is known here"),
+    "bytes": (b"\x01\x02\xff\x00", "it is neither a pickle nor a file of another kind that is known here"),
     "tar.xz": (lzma.compress(bytes(257) + b"ustar" + bytes(250)), "it is an archive"),
 }
 
@@ -187,7 +187,7 @@ def test_a_file_that_is_no_model_is_refused_by_what_it_is(kind):
 def test_a_refusal_is_one_line_with_the_remedy_and_nothing_is_written(makes):
     project = makes("pathlib.Path('out/m.joblib').write_bytes(b'tree\\ngarbage')")
     done = project.run("dovetail", "register", code=2)
-    assert "out/m.joblib is no model that can be served: it begins like a model of lightgbm" in done.stderr
+    assert "out/m.joblib is not a model that can be served: it begins like a model of lightgbm" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (project.root / "mlruns/receipts").exists()
 
@@ -230,7 +230,7 @@ def test_a_name_that_promises_another_format_is_said(small):
         small.write(path, (small.root / path).read_text().replace("out/m.joblib", "out/m.cbm"))
     small.run("dvc", "repro", "-q", "train")
     done = small.run("dovetail", "register", code=2)
-    assert "out/m.cbm is no model that can be served: its name says CatBoost, which it is not" in done.stderr
+    assert "out/m.cbm is not a model that can be served: its name says CatBoost, which it is not" in done.stderr
 
 
 def test_columns_go_by_their_names():
@@ -274,7 +274,7 @@ def test_a_folder_of_a_flavor_that_is_no_one_file_is_refused_by_its_name(makes):
     assert "an MLflow model of pytorch, and mlflow.pytorch, which loads it, can run any code" in done.stderr
     assert done.stderr.count("\n") == 1
     broken = project.run("dovetail", "register", code=2, DOVETAIL_TRUSTED_LOADERS="mlflow.pytorch")
-    assert "is no model that can be served" in broken.stderr
+    assert "is not a model that can be served" in broken.stderr
     assert broken.stderr.count("\n") == 1
 
 

@@ -173,7 +173,7 @@ def test_what_cannot_be_told_is_one_line_with_the_next_command(judged):
         tracking = Tracking(workspace.store_root)
         with pytest.raises(UnknownReference, match="m has no version 7"):
             monitor(workspace, tracking, MonitorRequest("m/7"))
-        with pytest.raises(UserError, match="--since 'soon' is no time"):
+        with pytest.raises(UserError, match="--since 'soon' is not a time"):
             monitor(workspace, tracking, MonitorRequest("m", since="soon"))
         (judged.root / "mlflow.db").rename(judged.root / "away.db")
         with pytest.raises(StoreError, match="there is no MLflow store"):

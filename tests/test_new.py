@@ -335,7 +335,7 @@ def test_a_git_that_cannot_be_run_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_folder_that_is_not_empty_stays_as_it_is(tmp_path):
     pd.DataFrame({"x": [1, 2], "y": [1, 2]}).to_csv(tmp_path / "d.csv", index=False)
-    with pytest.raises(UserError, match="is there, and not empty"):
+    with pytest.raises(UserError, match="already exists and is not empty"):
         new(NewRequest(tmp_path, tmp_path / "d.csv", "y"))
     assert [file.name for file in tmp_path.iterdir()] == ["d.csv"]
 

@@ -247,9 +247,9 @@ CASES = [
     Case(edited_metric, "promote m", "out/metrics.json (md5"),
     Case(changed_source, "status", "data.csv (other values, md5"),
     Case(changed_source, "status", "data.csv (other values, md5", 1),
-    Case(another, "status", "is no registered version"),
-    Case(another, "promote m --dry-run", "is no version yet"),
-    Case(another_version, "status", "is in no commit"),
+    Case(another, "status", "model is not registered"),
+    Case(another, "promote m --dry-run", "is not registered yet"),
+    Case(another_version, "status", "no commit contains the dvc.lock"),
     Case(another_version, "promote m", "no commit holds it"),
     Case(version_on_a_branch, "status", "made on retrain/m/now"),
     Case(taken_back_in_git, "status", "the workspace is version 1, @staging is version 2"),
@@ -360,7 +360,7 @@ def test_a_trust_file_of_an_alias_that_is_behind_its_tag_waits_for_sync(register
 
 
 def test_a_folder_that_is_no_repository_is_made_one(tmp_path):
-    ends(Project(tmp_path), "status", "is in no DVC repository")
+    ends(Project(tmp_path), "status", "is not inside a DVC repository")
 
 
 def test_a_run_whose_version_was_deleted_gets_one(registered):

@@ -332,7 +332,7 @@ def test_what_cannot_be_meant_is_refused_in_one_line(project, data):
     assert "there is no such file or folder" in refused(project, data / "nothing")
     (data.parent / "bare").mkdir()
     assert "has no part to score" in refused(project, data.parent / "bare")
-    assert "is no folder" in refused(project, data, out=project.root / "dvc.yaml" / "out")
+    assert "is not a folder" in refused(project, data, out=project.root / "dvc.yaml" / "out")
     (data / "part-0.csv").write_text("size,count,color,fresh\n")
     typed(project, following(refused(project, data), "part-0.csv and part-0.parquet")[0])
     (data / "back").symlink_to(data)

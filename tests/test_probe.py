@@ -26,7 +26,7 @@ def test_what_has_no_way_to_predict_is_refused_and_nothing_is_written(small, mod
     small.replace("train.py", "joblib.dump(model,", f"joblib.dump({model},")
     small.run("dvc", "repro", "-q", "train")
     done = small.run("dovetail", "register", code=2)
-    assert "out/m.joblib is no model that can be served" in done.stderr
+    assert "out/m.joblib is not a model that can be served" in done.stderr
     assert why in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (small.root / "mlruns/receipts").exists()
@@ -40,7 +40,7 @@ def test_bytes_that_are_no_model_are_refused(small, content):
     small.replace("train.py", 'joblib.dump(model, "out/m.joblib")', f"open('out/m.joblib', 'w').write({content!r})")
     small.run("dvc", "repro", "-q", "train")
     done = small.run("dovetail", "register", code=2)
-    assert "out/m.joblib is no model that can be served: " in done.stderr
+    assert "out/m.joblib is not a model that can be served: " in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -49,13 +49,13 @@ def test_a_model_that_does_not_answer_its_own_example_is_refused(judged):
     judged.replace("judge.py", 'predict(rows[["u", "v"]]', 'predict(rows[["u"]]')
     judged.run("dvc", "repro", "-q", "judge")
     done = judged.run("dovetail", "register", code=2)
-    assert "m.joblib is no model that can be served" in done.stderr
+    assert "m.joblib is not a model that can be served" in done.stderr
     assert judged.store().counts() == (1, 1)  # of the template
 
 
 CARD = 'json.dump({"inputs": inputs, "output": {"dtype": "str"}, "example": example}, open("card.json", "w"))'
 EXAMPLE = '{"columns": ["u", "v"], "data": [[1, 2], [5, 3]]}'
-NO_TABLE = "the example in the model's card is no table of its inputs"
+NO_TABLE = "the example in the model's card is not a table of its inputs"
 WRITTEN = [
     (EXAMPLE, '{"columns": ["u"], "data": [[1], [5]]}', NO_TABLE),
     (EXAMPLE, '{"columns": ["u", "v"], "data": 5}', NO_TABLE),

@@ -59,7 +59,7 @@ def test_promoted_and_taken_back_as_gto_reads_it_and_as_history_tells(made):
     assert (back["version"], back["from"], back["tag"], back["alias_moved"]) == (1, 2, "m#production#3", True)
     assert made.store().aliases()["m"]["production"] == 1
     refused = made.json("rollback", "m", code=2)
-    assert "has nothing behind" in refused["error"]["message"]
+    assert "has no earlier version to roll back to" in refused["error"]["message"]
 
     events = made.json("history", "m")["events"]
     assert [(e["kind"], e["version"], e["from"]) for e in events] == [
@@ -293,7 +293,7 @@ def test_what_was_named_at_a_time(made):
     made.json("promote", "m")
     assert [e["version"] for e in made.json("history", "m", "--at", time)["events"]] == [1]
     assert [e["version"] for e in made.json("history", "m", "--at", "2000-01-01")["events"]] == []
-    assert "is no time" in made.json("history", "m", "--at", "noon", code=2)["error"]["message"]
+    assert "is not a time" in made.json("history", "m", "--at", "noon", code=2)["error"]["message"]
 
 
 def test_an_assignment_by_plain_gto_is_followed_and_shown_as_made_without_gates(made):
@@ -422,7 +422,7 @@ print([name for name in ("dvc", "mlflow") if name in sys.modules])
     small.run("git", "tag", "-a", "-m", "one", "m@v1.0.0")
     small.run("git", "tag", "-a", "-m", "one", "m#staging#1")
     done = small.run(sys.executable, "-c", code)
-    assert "m@production has nothing behind: no tag names it" in done.stderr
+    assert "m@production has no earlier version to roll back to: no tag names it" in done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
 
 

@@ -413,7 +413,7 @@ def test_a_stage_gets_what_it_asks_for_or_is_refused(repository):
         dovetail.open(repository.root).repro(workers=2)
     assert "meta.resources.memory" in told.value.next_command
     repository.replace("dvc.yaml", "1000 TB", "much")
-    with pytest.raises(UserError, match=r"a: meta\.resources\.memory: 'much' is no amount"):
+    with pytest.raises(UserError, match=r"a: meta\.resources\.memory: 'much' is not an amount"):
         dovetail.open(repository.root).repro(workers=2)
     repository.replace("dvc.yaml", "{memory: much}", "4")
     with pytest.raises(UserError, match=r"a: meta\.resources: 4 does not say of what"):
@@ -428,7 +428,7 @@ def test_a_stage_gets_what_it_asks_for_or_is_refused(repository):
         (["--cluster", "nowhere"], "no worker of nowhere answers"),
         (["--cluster", "slurm:colour=red"], "slurm:colour=red: "),
         (["--cluster", "slurm:jobs=four"], "slurm:jobs=four: jobs = 'four' is no number from 1 on"),
-        (["--cluster", "slurm:memory=lots"], "slurm:memory=lots: memory = 'lots' is no amount such as 8GB"),
+        (["--cluster", "slurm:memory=lots"], "slurm:memory=lots: memory = 'lots' is not an amount such as 8GB"),
         (["nosuch"], "nosuch"),
     ],
 )

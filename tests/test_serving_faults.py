@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -99,6 +100,25 @@ def test_follows_the_alias_without_one_failed_or_mixed_answer(lasting):
     assert not crowd.wrong
     assert set(crowd.statuses) == {200}
     assert set(crowd.versions) == {"1", "2"}
+
+
+def test_each_move_and_each_failure_is_a_line_with_its_time(project):
+    content = model_file(project, 2).read_bytes()
+    model_file(project, 2).write_bytes(content[:-100])
+    with Server(project) as server:
+        point(project, 2)
+        server.until(lambda: server.metric("dovetail_load_failures_total") >= 3)  # it is tried again and again
+        model_file(project, 2).write_bytes(content)
+        server.until(lambda: server.predict().version == "2")
+        point(project, 1)
+        server.until(lambda: server.predict().version == "1")
+        server.process.terminate()
+        lines = server.process.stderr.read().decode().splitlines()
+    assert [re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "TIME ", line).partition(": ")[::2] for line in lines[1:]] == [
+        ("TIME m@production", "version 1 → 2"),
+        ("TIME m@production", "version 2 → 1"),
+    ]
+    assert re.search(r"^2\S+Z m@production stays at version 1: .* is not what was registered", lines[0])
 
 
 def test_a_version_that_cannot_be_loaded_leaves_the_old_one_and_is_tried_again(project):

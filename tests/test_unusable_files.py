@@ -65,8 +65,8 @@ def test_a_file_in_place_of_mlruns_is_named_by_every_command_that_asks_mlflow(te
     folder.write_text("")
     try:
         for command in (*WRITING, ("lineage", "m"), ("diff",), ("gc",), ("serve", "m")):
-            assert f"{folder}, where MLflow keeps its files, is no folder" in refused(template, *command), command
-        assert "is no folder" in template.run("dovetail", "doctor", code=1).stdout
+            assert f"{folder}, where MLflow keeps its files, is not a folder" in refused(template, *command), command
+        assert "is not a folder" in template.run("dovetail", "doctor", code=1).stdout
     finally:
         folder.unlink()
         aside.rename(folder)

@@ -1,4 +1,4 @@
-"""The joint between DVC and MLflow, from Python: `dovetail.open()`, then the verbs of the command line as methods.
+"""Join DVC and MLflow from Python: `dovetail.open()`, then the verbs of the command line as methods.
 
     >>> import dovetail
     >>> repository = dovetail.open("path/to/repository")
@@ -6,7 +6,8 @@
     >>> repository.lineage("iris@production").data
     >>> repository.promote("iris", dry_run=True).passed
 
-Nothing heavy is imported until a verb is called.
+`serve`, `ui` and `demo` are commands alone, and a few names differ: docs/reference/python.md has the table. Nothing
+heavy is imported until a verb is called.
 """
 
 from dovetail.api import Repository, new_project, open_repository

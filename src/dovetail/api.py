@@ -105,25 +105,25 @@ class Repository:
             return add_model(workspace, AddModelRequest(name, data, target, estimator, write=yes))
 
     def status(self, model: str | None = None) -> "StatusAnswer":
-        """Each model, or one: workspace, staging, production, and where they disagree."""
+        """Where workspace, staging and production stand for each model (or one), and where they disagree."""
         from dovetail.registration.status import StatusRequest, status
 
         return self._call(status, StatusRequest(model))
 
     def list(self, model: str | None = None) -> "ListAnswer":
-        """Each model, or one with the metrics of its versions: versions and aliases."""
+        """The models with versions and aliases; or one model's versions with metrics."""
         from dovetail.registration.list_models import ListRequest, list_models
 
         return self._call(list_models, ListRequest(model))
 
     def show(self, ref: str) -> "ShowAnswer":
-        """One version or run: metrics, gates, aliases, promotions, what made it."""
+        """One version or run: metrics, gates, aliases, promotions, what produced it."""
         from dovetail.registration.show import ShowRequest, show
 
         return self._call(show, ShowRequest(ref))
 
     def lineage(self, ref: str) -> "LineageAnswer":
-        """What made `ref` (a model, version, run, commit:model); for a data path or md5, what was made of it."""
+        """What produced `ref` (a model, version, run, commit:model); for a data path or md5, what it led to."""
         from dovetail.registration.lineage import LineageRequest, lineage
 
         return self._call(lineage, LineageRequest(ref))
@@ -136,7 +136,7 @@ class Repository:
         return self._call(diff, DiffRequest(a, b))
 
     def history(self, model: str, alias: str | None = None, at: str | None = None) -> "HistoryAnswer":
-        """Who let which alias of the model name which version, when and on what evidence; from git alone."""
+        """The promotions of the model: who pointed which alias at which version, when and why. Reads git only."""
         from dovetail.promotion.history import HistoryRequest, history
         from dovetail.repo.workspace import open_workspace
 
@@ -173,10 +173,10 @@ class Repository:
         yes: bool = False,
         trust: str | Path | None = None,
     ) -> "PromoteAnswer":
-        """Let the alias `to` name a version if its gates pass: tag in git, then MLflow.
+        """Point the alias `to` at a version if its gates pass: a git tag first, then MLflow.
 
-        An alias that no model ever had is refused, unless `yes` says that it is meant. The digests of what was
-        promoted are written to the file `trust`, for servers without the repository.
+        An alias that no model has used is refused unless `yes` is set. The digests of what was promoted are written to
+        the file `trust`, for servers without the repository.
         """
         from dovetail.promotion.promote import PromoteRequest, promote
         from dovetail.serving.trust_file import TrustRequest, write_trust
@@ -188,13 +188,13 @@ class Repository:
         return answer
 
     def rollback(self, model: str, *, to: str = "production", reason: str = "") -> "RollbackAnswer":
-        """Let the alias `to` name what it named before its last promotion, recorded as a git tag."""
+        """Point the alias `to` back at its previous version, recorded as a git tag."""
         from dovetail.promotion.rollback import RollbackRequest, rollback
 
         return self._call(rollback, RollbackRequest(model, alias=to, reason=reason))
 
     def write_off(self, model: str, rev: str | None = None, *, reason: str) -> "WriteOffAnswer":
-        """Take back what tags say of `model` at the commit `rev` (default: production's), whose bytes are lost."""
+        """Withdraw what commit `rev` (default: production's) has of `model`, whose files are lost for good."""
         from dovetail.promotion.write_off import WriteOffRequest, write_off
 
         return self._call(write_off, WriteOffRequest(model, rev, reason))

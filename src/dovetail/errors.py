@@ -23,6 +23,7 @@ DovetailError               names the thing, its value and the next command
     ├── BuildFailed         an environment could not be built from its lock file
     ├── Untrusted           MLflow shows another version than git's tag or a trust file names
     ├── Busy                another Dovetail process holds the lock
+    │   └── TurnLost        another clone took over while this process did not run
     ├── Overtaken           somebody else promoted while the gates ran
     ├── TagExists           somebody else made the tag first
     ├── TagRefused          git cannot make a tag

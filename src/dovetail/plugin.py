@@ -67,7 +67,7 @@ def _inputs(stage: str, folder: Path) -> str | None:
 def _computing() -> str | None:
     """What this very process computes with, which a stage may have set itself."""
     try:
-        return stage_settings.saying(computing.of_process())
+        return stage_settings.settings_tag(computing.of_process())
     except ImportError:  # without threadpoolctl, which comes with scikit-learn
         return None
 

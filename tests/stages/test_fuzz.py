@@ -10,7 +10,7 @@ from datasets import cleaning_script
 from fuzzing import drawn
 from hypothesis import strategies as st
 from stages_in_process import DATASET, MODEL, TABLE, run_all
-from strange import params_texts, raw_files, schemas
+from strategies import params_texts, raw_files, schemas
 
 from stages import cleaning
 

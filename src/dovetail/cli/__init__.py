@@ -108,7 +108,7 @@ def _tell(error: DovetailError, *, as_json: bool) -> None:
 )
 @click.pass_context
 def main(ctx: click.Context, /, color: str, **_: bool) -> None:
-    """The joint between DVC and MLflow.
+    """Join DVC and MLflow: lineage, gated promotion, serving, monitoring and retraining.
 
     Exit codes: 0 done, 1 the answer is no, 2 you must change something, 3 something outside failed,
     130 interrupted.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def init(model: str | None, path: str | None, yes: bool, as_json: bool) -> None:  # noqa: FBT001
     """Adopt this repository: show what dvc.yaml and .gitignore lack for MODEL to be registered, ask, write it.
 
-    A folder that is no git or no DVC repository is made one first, if you say so. Exit code 1 if something is missing
+    If the folder is not yet a git and DVC repository, init offers to create one. Exit code 1 if something is missing
     and was not written.
     """
     from dovetail.render.init import proposal, written
@@ -52,8 +52,8 @@ def _made_a_repository(*, yes: bool, may_ask: bool) -> None:
     if not commands:
         return
     typed = " && ".join(" ".join(command) for command in commands)
-    if not yes and not (may_ask and click.confirm(f"{root} is no repository of git and DVC. Run: {typed}?")):
-        raise NotARepository(f"{root} is no repository of git and DVC", f"dovetail init --yes (or: {typed})")
+    if not yes and not (may_ask and click.confirm(f"{root} is not a git and DVC repository. Run: {typed}?")):
+        raise NotARepository(f"{root} is not a git and DVC repository", f"dovetail init --yes (or: {typed})")
     repository.make(root, commands)
     click.echo(f"done in {root}: {typed}", err=True)
 
@@ -174,9 +174,9 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 )
 @click.option("--to", "alias", default="production", show_default=True, type=ALIAS, help="The alias to move.")
 @click.option("--reason", default="", help="Why; kept in the tag.")
-@click.option("--force", is_flag=True, help="Promote against its gates; needs --reason, and stays on record.")
+@click.option("--force", is_flag=True, help="Promote although gates fail; needs --reason and is recorded.")
 @click.option("--dry-run", is_flag=True, help="Run the gates and change nothing.")
-@click.option("--yes", "new_alias", is_flag=True, help="Take an alias that no model ever had, without asking.")
+@click.option("--yes", "new_alias", is_flag=True, help="Create an alias that no model has used, without asking.")
 @click.option(
     "--trust",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -185,7 +185,7 @@ def register(models: Sequence[str], as_json: bool) -> None:  # noqa: FBT001
 )
 @json_option
 def promote(as_json: bool, trust: Path | None, **options: Any) -> None:  # noqa: FBT001
-    """Let an alias name a version of MODEL if its gates pass: tag in git, then MLflow. Exit code 1 if they do not."""
+    """Point an alias at a version of MODEL if its gates pass: a git tag first, then MLflow. Exit code 1 otherwise."""
     from dovetail.errors import UnknownAlias
     from dovetail.promotion.promote import PromoteRequest
     from dovetail.promotion.promote import promote as library_call
@@ -216,7 +216,7 @@ def promote(as_json: bool, trust: Path | None, **options: Any) -> None:  # noqa:
 @click.option("--reason", default="", help="Why; kept in the tag.")
 @json_option
 def rollback(as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Let an alias of MODEL name what it named before its last promotion, recorded as a git tag."""
+    """Point an alias of MODEL back at its previous version, recorded as a git tag."""
     from dovetail.promotion.rollback import RollbackRequest
     from dovetail.promotion.rollback import rollback as library_call
     from dovetail.render.promote import moved
@@ -229,10 +229,13 @@ def rollback(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 @click.command("write-off")
 @click.argument("model", type=MODEL)
 @click.argument("rev", required=False)
-@click.option("--reason", default="", help="Why; kept in the tags. Needed.")
+@click.option("--reason", default="", help="Why; kept in the tags. Required.")
 @json_option
 def write_off(as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Take back what tags say of MODEL at the commit REV (default: production's), whose bytes nobody has any more."""
+    """Withdraw the promotions and versions of MODEL at commit REV (default: production's), whose files are lost.
+
+    Refused while the files can still be had.
+    """
     from dovetail.promotion.write_off import WriteOffRequest
     from dovetail.promotion.write_off import write_off as library_call
     from dovetail.render.promote import written_off

@@ -1,4 +1,4 @@
-"""Commands that look and change nothing."""
+"""Commands that look: no model, tag or registry entry changes."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from dovetail.cli.options import json_option, opened, show
 @click.argument("model", required=False, type=MODEL)
 @json_option
 def list_models(model: str | None, as_json: bool) -> None:  # noqa: FBT001
-    """The models with their versions and aliases; of MODEL each version with its metrics."""
+    """List models with versions and aliases; with MODEL, list its versions with metrics."""
     from dovetail.registration.list_models import ListRequest
     from dovetail.registration.list_models import list_models as library_call
     from dovetail.render.list_models import models
@@ -28,7 +28,7 @@ def list_models(model: str | None, as_json: bool) -> None:  # noqa: FBT001
 @click.argument("ref", type=REF)
 @json_option
 def show_version(ref: str, as_json: bool) -> None:  # noqa: FBT001
-    """REF (a model, version, run, commit:model) on one screen: metrics, gates, aliases, promotions, what made it."""
+    """Show REF (a model, version, run, commit:model) on one screen: metrics, gates, promotions, what made it."""
     from dovetail.registration.show import ShowRequest
     from dovetail.registration.show import show as library_call
     from dovetail.render.show import version
@@ -42,7 +42,10 @@ def show_version(ref: str, as_json: bool) -> None:  # noqa: FBT001
 @click.argument("model", required=False, type=MODEL)
 @json_option
 def status(model: str | None, as_json: bool) -> None:  # noqa: FBT001
-    """Each model, or MODEL: workspace, staging, production, and where they disagree. Exit code 1 if they do."""
+    """Show where workspace, staging and production stand for each model (or MODEL), and where they disagree.
+
+    Exit code 1 if they disagree.
+    """
     from dovetail.registration.status import StatusRequest
     from dovetail.registration.status import status as library_call
     from dovetail.render.status import status as text
@@ -58,7 +61,7 @@ def status(model: str | None, as_json: bool) -> None:  # noqa: FBT001
 @click.option("--mermaid", is_flag=True, help="Answer with a Mermaid diagram, for pasting.")
 @json_option
 def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
-    """What made REF (a model, version, run, commit:model, scored file); of a data path or md5, what was made of it."""
+    """Show what produced REF (a model, version, run, commit:model, scored file), or what a data path or md5 led to."""
     from dovetail.registration.lineage import LineageRequest
     from dovetail.registration.lineage import lineage as library_call
     from dovetail.render.lineage import mermaid as diagram
@@ -75,7 +78,7 @@ def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
 @click.option("--markdown", is_flag=True, help="Answer with Markdown, for a comment on a pull request.")
 @json_option
 def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa: FBT001
-    """What differs from A to B: data with its rows, params, code, metrics, packages.
+    """Show what differs from A to B: data with its rows, params, code, metrics, packages.
 
     Each is a model (iris, iris@production, iris/3), a run (runs:/ID) or a revision, with or without a model (main,
     HEAD~1:iris): one of git's, an experiment's name, or `workspace`, which is what dvc.lock records of the files that
@@ -96,10 +99,10 @@ def diff(a: str | None, b: str, markdown: bool, as_json: bool) -> None:  # noqa:
 @click.command()
 @click.argument("model", type=MODEL)
 @click.option("--alias", type=ALIAS, help="Only this alias; default: all.")
-@click.option("--at", metavar="TIME", help="Only what was named then: a date or a time in ISO format.")
+@click.option("--at", metavar="TIME", help="Show what each alias named at this date or time (ISO).")
 @json_option
 def history(as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Who let which alias of MODEL name which version, when and on what evidence; from git alone."""
+    """List the promotions of MODEL: who pointed which alias at which version, when and why. Reads git only."""
     from dovetail.promotion.history import HistoryRequest
     from dovetail.promotion.history import history as library_call
     from dovetail.render.history import events
@@ -113,11 +116,11 @@ def history(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 @click.command()
 @click.argument("ref", required=False, type=REF)
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: 5000, or the next that is free.")
-@click.option("--no-browser", is_flag=True, help="Say the address, and open nothing.")
+@click.option("--no-browser", is_flag=True, help="Print the address without opening a browser.")
 def ui(ref: str | None, port: int | None, no_browser: bool) -> None:  # noqa: FBT001
-    """MLflow's pages of this repository's store, at REF (a model, version, run); Ctrl-C ends them.
+    """Open MLflow's pages of this repository's store, at REF (a model, version, run); Ctrl-C ends them.
 
-    Where MLFLOW_TRACKING_URI names a tracking server the page there is opened, and nothing started.
+    Where MLFLOW_TRACKING_URI names a tracking server, the page there is opened, and nothing is started.
     """
     from dovetail.registration.ui import UiRequest
     from dovetail.registration.ui import ui as library_call
@@ -141,9 +144,9 @@ def ui(ref: str | None, port: int | None, no_browser: bool) -> None:  # noqa: FB
 )
 @json_option
 def report(ref: str | None, html: Path | None, as_json: bool) -> None:  # noqa: FBT001
-    """One page on REF (a model, version, run), or on each model: metrics, gates, lineage, plots, drift, history.
+    """Write one page on REF (a model, version, run), or on each model: metrics, gates, lineage, plots, drift, history.
 
-    The page is one file that needs neither a network nor scripts. With --json it is written only where --html says so.
+    The page is one file that needs neither a network nor scripts. With --json it is written only with --html.
     """
     from dovetail.render.report import page, summary
     from dovetail.reporting.report import ReportRequest

@@ -12,11 +12,11 @@ from dovetail.cli.progress import progress
 
 @click.command()
 @click.option(
-    "--trace", "stage", metavar="STAGE", type=STAGE, help="Run STAGE in a copy; tell what it uses and does not declare."
+    "--trace", "stage", metavar="STAGE", type=STAGE, help="Run STAGE in a copy; list what it uses but does not declare."
 )
 @json_option
 def doctor(stage: str | None, as_json: bool) -> None:  # noqa: FBT001
-    """What is broken or risky, each with the command that repairs it. Exit code 1 if something is."""
+    """List what is broken or risky, each with the command that repairs it. Exit code 1 if something is."""
     from dovetail.doctor import doctor as library
     from dovetail.doctor import trace_stage
     from dovetail.render.doctor import doctor as text
@@ -32,7 +32,9 @@ def doctor(stage: str | None, as_json: bool) -> None:  # noqa: FBT001
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Walk all branches, tags and experiments, not HEAD's history.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Walk all branches, tags and experiments, not only HEAD's history."
+)
 @click.option("--repair", is_flag=True, help="Read each version's model file too, and repair broken versions.")
 @json_option
 def sync(everything: bool, repair: bool, as_json: bool) -> None:  # noqa: FBT001
@@ -52,7 +54,11 @@ def sync(everything: bool, repair: bool, as_json: bool) -> None:  # noqa: FBT001
 @click.option("--force", is_flag=True, help="Delete what the plan shows.")
 @click.option("--cloud", is_flag=True, help="Look at DVC's default remote too.")
 @click.option("--remote", metavar="NAME", help="Look at this remote of DVC too.")
-@click.option("--shared-cache", is_flag=True, help="No other repository uses the cache that lies outside of this one.")
+@click.option(
+    "--shared-cache",
+    is_flag=True,
+    help="Also clean a cache outside this repository; asserts that no other repository uses it.",
+)
 @json_option
 def clean_up(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Plan one clean-up of DVC's cache and MLflow's trash: what no branch, tag, experiment, version or alias needs."""

@@ -52,7 +52,9 @@ def serve(refs: tuple[str, ...], **options: Any) -> None:
 @click.command()
 @click.argument("ref", type=REF)
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="A folder of Parquet or CSV, or a file.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder that gets a file for each.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Output folder: one Parquet file per input file."
+)
 @click.option("--columns", multiple=True, metavar="COLUMN", help="An input column to keep; default: all.")
 @click.option("--proba", is_flag=True, help="Add the probability of each class.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes on this machine; default: one a core.")
@@ -110,11 +112,21 @@ def retrain(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 
 @click.command()
 @click.argument("ref", type=REF)
-@click.option("--since", default="7d", show_default=True, help="From when on: 7d, 12h or 30m ago, or a time (ISO).")
-@click.option("--min-rows", default=100, show_default=True, type=click.IntRange(2), help="Fewer rows tell nothing.")
+@click.option(
+    "--since", default="7d", show_default=True, help="Start of the window: 7d, 12h or 30m ago, or an ISO time."
+)
+@click.option(
+    "--min-rows",
+    default=100,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Do not judge a column with fewer rows.",
+)
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the page to this file, too.")
-@click.option("--data", type=click.Path(path_type=Path), help="Look at the rows of this folder or file instead.")
-@click.option("--watch", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Look again and again.")
+@click.option("--data", type=click.Path(path_type=Path), help="Check the rows of this folder or file instead.")
+@click.option(
+    "--watch", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Repeat every SECONDS until Ctrl-C."
+)
 @json_option
 def monitor(watch: float | None, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Compare what REF (a model or version) answered with what it was trained and tested on. Exit code 1 on drift.
@@ -148,21 +160,21 @@ def monitor(watch: float | None, as_json: bool, **options: Any) -> None:  # noqa
 @click.argument("targets", nargs=-1, type=STAGE)
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Run N stages side by side on this machine.")
 @click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler (tcp://…), or a job queue (slurm:jobs=4,cores=2).")
-@click.option("-k", "--keep-going", is_flag=True, help="After a failure go on with what does not depend on it.")
+@click.option("-k", "--keep-going", is_flag=True, help="After a failure, go on with stages that do not depend on it.")
 @click.option("-f", "--force", is_flag=True, help="Run stages even if nothing changed.")
 @click.option("-s", "--single-item", is_flag=True, help="Only the targets, not what they depend on.")
-@click.option("--dry", is_flag=True, help="Say what would run, and run nothing.")
+@click.option("--dry", is_flag=True, help="Print what would run, and run nothing.")
 @click.option("--experiments", is_flag=True, help="Run what dvc exp run --queue has queued, side by side.")
 @json_option
 def repro(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Reproduce the pipeline as `dvc repro` does, with stages side by side. Exit code 2: a stage failed."""
     from dovetail.cluster.repro import ReproRequest
     from dovetail.cluster.repro import repro as library_call
-    from dovetail.render.repro import Told, summary
+    from dovetail.render.repro import StageLines, summary
     from dovetail.repo.workspace import open_workspace
 
-    with open_workspace() as workspace, Told(silent=as_json) as told:
+    with open_workspace() as workspace, StageLines(silent=as_json) as lines:
         request = ReproRequest(**options)
-        answer = library_call(workspace, request, begun=told.begun, ended=told.ended, waiting=told.waiting)
+        answer = library_call(workspace, request, begun=lines.begun, ended=lines.ended, waiting=lines.waiting)
     show(answer.as_json(), as_json=as_json, text=summary)
     sys.exit(2 if answer.failed else 0)

@@ -21,7 +21,7 @@ from dovetail.values.order import Order
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StageListeners:
     """Who hears of what: of a stage that begins and where, of what became of it, of what DVC recorded of it."""
 
     begun: Callable[[str, str], None]
@@ -36,7 +36,7 @@ class Coordinator:
         self,
         dag: Dag,
         workers: Workers,
-        hears: Told,
+        hears: StageListeners,
         *,
         keep_going: bool,
     ) -> None:

@@ -37,7 +37,7 @@ def open_queue(cluster: str, logs: Path | None) -> Any:
     jobs = options.pop("jobs", 1)
     cores, memory = options.setdefault("cores", 1), options.setdefault("memory", "4GB")
     if (size := amount(memory)) is None:
-        raise _refused(cluster, f"memory = {memory!r} is no amount such as 8GB")
+        raise _refused(cluster, f"memory = {memory!r} is not an amount such as 8GB")
     try:
         made = getattr(importlib.import_module("dask_jobqueue"), _QUEUES[kind])(
             **options, worker_extra_args=["--resources", shlex.quote(f"cpu={cores} memory={size:.0f}")]

@@ -250,7 +250,7 @@ def _alone(out: Path, outputs: set[Path]) -> Iterator[None]:
     except Timeout as error:
         raise Busy(f"another dovetail predict is at work in {out}", "run the same command again later") from error
     except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"--out {out} is no folder", f"--out {shlex.quote(str(out) + '-scored')}") from error
+        raise UserError(f"--out {out} is not a folder", f"--out {shlex.quote(str(out) + '-scored')}") from error
     except OSError as error:
         raise cannot_write(error, out) from error
     try:

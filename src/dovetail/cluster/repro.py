@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dovetail.cluster.coordinator import Coordinator, Told
+from dovetail.cluster.coordinator import Coordinator, StageListeners
 from dovetail.cluster.experiments import Experiments
 from dovetail.cluster.outcome import StageOutcome
 from dovetail.cluster.workers import open_workers
@@ -102,7 +102,7 @@ def repro(
             return ReproAnswer(tuple(found))
         workers = stack.enter_context(open_workers(workspace, _count(request), request.cluster))
         with dag.at_work():
-            hears = Told(begun, ended, partial(_note_time, workspace))
+            hears = StageListeners(begun, ended, partial(_note_time, workspace))
             found = Coordinator(dag, workers, hears, keep_going=request.keep_going).run()
     return ReproAnswer(tuple(found))
 

@@ -63,7 +63,7 @@ class Workers:
         """Let a worker run the step.
 
         Raises:
-            UserError: when what it asks for is no amount, or no worker has it.
+            UserError: when what it asks for is not an amount, or no worker has it.
             GitFailed: when git cannot read the working tree.
         """
         resources = _resources(step)
@@ -147,14 +147,14 @@ def _resources(step: Step) -> dict[str, float]:
     """What it asks for, by name.
 
     Raises:
-        UserError: when that is no amount, or of nothing that has a name.
+        UserError: when that is not an amount, or of nothing that has a name.
     """
     place, found = f"{step.address}: meta.resources", {}
     if not isinstance(step.resources, Mapping):
         raise UserError(f"{place}: {step.resources!r} does not say of what", "resources: {cpu: 4} there, in dvc.yaml")
     for name, value in step.resources.items():
         if (asked := amount(value)) is None:
-            what = f"{place}.{name}: {value!r} is no amount"
+            what = f"{place}.{name}: {value!r} is not an amount"
             raise UserError(what, f"{name}: 2, or {name}: 8 GB, in dvc.yaml")
         found[name] = asked
     return found

@@ -150,7 +150,7 @@ def _open(workspace: Workspace, folder: Path, file: DataFile | None) -> _Opened:
             return _open_folder(workspace, folder, file)
         if not (is_table(ref.path) or is_sheet(ref.path)):
             kinds = ".parquet, .arrow, .feather, .csv, .tsv, .jsonl, .ndjson, .xlsx, .xls, .xlsb, .ods"
-            return _Opened(why=f"{ref.path} is no table by its name: {kinds}")
+            return _Opened(why=f"{ref.path} is not a table by its name: {kinds}")
         place = workspace.storage.locate(ref, file.commit, folder)
         table = open_table(place, ref.path, file.how)
         return _Opened(table, partial(_digest, table))

@@ -33,7 +33,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class TriedPackage:
     """How the registry's artifact behaved in a process of its own.
 
     Attributes:
@@ -115,7 +115,7 @@ class Evidence:
     metrics: Mapping[str, float]
     has_signature: bool | None = None
     origin: Origin | None = None
-    served: Served | None = None
+    served: TriedPackage | None = None
     compared: Compared | None = None
     slices: Mapping[str, tuple[Slice, ...] | str] | None = None  # by column; a text says why not
 

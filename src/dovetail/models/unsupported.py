@@ -116,7 +116,7 @@ def broken(content: bytes, error: BaseException | None) -> Unsupported | None:
     if begins := _first_line(content[:_HEAD]):
         return Unsupported(f"it is a text file, which begins {begins!r}", _ESTIMATOR)
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], int):  # an operation that is none
-        return Unsupported("it is no pickle, and no file of another kind that is known here", _ESTIMATOR)
+        return Unsupported("it is neither a pickle nor a file of another kind that is known here", _ESTIMATOR)
     return None
 
 

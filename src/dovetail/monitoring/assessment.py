@@ -74,7 +74,7 @@ def assess(baseline: Baseline, observed: Observed, min_rows: int) -> Assessment:
     shown = [name for name in names if baseline.inputs or name in by_name]
     notes = [] if tested else [f"neither predictions nor the metric are compared: {baseline.tested}"]
     if tested and (wrong := unusable(tested, labelled)):
-        notes.append(f"{wrong} of {len(labelled)} labels are no finite numbers, so {tested.metric} leaves them out")
+        notes.append(f"{wrong} of {len(labelled)} labels are not finite numbers, so {tested.metric} leaves them out")
     return Assessment(
         rows=rows,
         sampled=len(table),

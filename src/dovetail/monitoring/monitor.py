@@ -21,7 +21,7 @@ from dovetail.registration.resolve import TrackedModel, resolve
 from dovetail.repo.workspace import Workspace
 from dovetail.serving.log import served_rows
 from dovetail.serving.log.location import Place, S3Folder, log_folder
-from dovetail.serving.log.object_store import said
+from dovetail.serving.log.object_store import error_text
 from dovetail.serving.log.served_rows import BrokenFile, Window
 from dovetail.system.page_file import write_page
 from dovetail.tracking.connection import Tracking
@@ -196,7 +196,9 @@ def moment(text: str, now: datetime) -> datetime:
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise UserError(f"--since {text!r} is no time", "--since 7d, 12h, 2026-03-01 or 2026-03-01T12:00Z") from error
+        raise UserError(
+            f"--since {text!r} is not a time", "--since 7d, 12h, 2026-03-01 or 2026-03-01T12:00Z"
+        ) from error
     return min(max(time if time.tzinfo else time.replace(tzinfo=UTC), _FIRST), _LAST)
 
 
@@ -237,7 +239,7 @@ def _log_of(root: Path, model: str) -> Iterator[Place]:
     try:
         yield folder
     except (OSError, pa.ArrowException) as error:
-        what = f"the prediction log {folder} cannot be read: {said(error)}"
+        what = f"the prediction log {folder} cannot be read: {error_text(error)}"
         if isinstance(error, BrokenFile):
             raise MissingFile(what, error.remedy) from error
         if isinstance(folder, S3Folder):

@@ -42,7 +42,7 @@ def choose(  # noqa: PLR0913  (who asks has opened all three, and names a model 
         raise StaleLock(error.message, following) from error
     found = store.find_version(name, md5)
     if found is None and dry_run:
-        raise UnknownReference(f"the workspace's {name} is no version yet", f"dovetail register {name}")
+        raise UnknownReference(f"the workspace's {name} is not registered yet", f"dovetail register {name}")
     if found is None:
         register(workspace, tracking, RegisterRequest((name,)))
         found = store.find_version(name, md5)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dovetail.errors import DovetailError
 from dovetail.gates import rules
-from dovetail.gates.evidence import Compared, Evidence, Served
+from dovetail.gates.evidence import Compared, Evidence, TriedPackage
 from dovetail.promotion import package, test_set, trial
 from dovetail.promotion.provenance import origin
 from dovetail.promotion.test_set import TestSet
@@ -104,11 +104,11 @@ class _Sources:
 
 def _start(
     sources: _Sources, candidate: Candidate, subject: TrackedModel, tests: TestSet | str
-) -> tuple[Served, RunningTrial | None]:
+) -> tuple[TriedPackage, RunningTrial | None]:
     """What is known of the artifact without reading it; its trial is started only if the digest is the right one."""
     store = sources.store
     artifact = subject.lineage.artifact
-    served = Served(artifact.md5, store.stored_md5(subject.run.id, artifact), artifact.size or 0)
+    served = TriedPackage(artifact.md5, store.stored_md5(subject.run.id, artifact), artifact.size or 0)
     if served.stored_md5 != artifact.md5:
         return replace(served, error=f"the registry holds md5 {served.stored_md5}, not {artifact.md5}"), None
     served = package.check(sources.workspace, store, subject, served)
@@ -131,7 +131,7 @@ def _start(
     )
 
 
-def _result(started: tuple[Served, RunningTrial | None]) -> TrialResult:
+def _result(started: tuple[TriedPackage, RunningTrial | None]) -> TrialResult:
     served, running = started
     return running.result() if running else TrialResult(error=served.error)
 

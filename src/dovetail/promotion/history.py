@@ -147,7 +147,7 @@ def _seconds(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise UserError(f"--at {text!r} is no time", "write it as 2026-05-31 or 2026-05-31T18:00") from error
+        raise UserError(f"--at {text!r} is not a time", "write it as 2026-05-31 or 2026-05-31T18:00") from error
     if len(text) == len("2026-05-31"):
         moment = datetime.combine(moment.date(), time.max)
     return int(moment.timestamp())

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dovetail.errors import DovetailError
-from dovetail.gates.evidence import Served
+from dovetail.gates.evidence import TriedPackage
 from dovetail.registration.projection import project
 from dovetail.registration.resolve import TrackedModel, commit_of
 from dovetail.repo.workspace import Workspace
@@ -14,7 +14,7 @@ from dovetail.tracking.store import Store, Version
 _TAG = "the version's tag"
 
 
-def check(workspace: Workspace, store: Store, subject: TrackedModel, served: Served) -> Served:
+def check(workspace: Workspace, store: Store, subject: TrackedModel, served: TriedPackage) -> TriedPackage:
     """`served` with the digest of the registry's package, and with what the version's tag and git's tag say of it.
 
     Where the two say different things, `package` is the one that is not what the registry holds.

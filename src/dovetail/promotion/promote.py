@@ -11,7 +11,7 @@ from dovetail.errors import DovetailError, Overtaken, StoreError, UserError
 from dovetail.gates import rules
 from dovetail.gates.evidence import Evidence
 from dovetail.gates.gate_verdict import Verdict
-from dovetail.promotion import widening
+from dovetail.promotion import allowed_later
 from dovetail.promotion.choice import champion_number, choose
 from dovetail.promotion.gather import Candidate, gather
 from dovetail.promotion.known_names import check_alias
@@ -184,7 +184,7 @@ def _plan(
     commit = commit_of(workspace, version.lineage)
     tree = workspace.at(commit) if commit else workspace.tree
     gates = tree.model(request.model).gates
-    gates, later = widening.widened(workspace, request.model, gates) if commit else (gates, ())
+    gates, later = allowed_later.with_later_names(workspace, request.model, gates) if commit else (gates, ())
     number = champion_number(workspace, store, request.model, request.alias)
     replaced = number not in (None, version.version)
     champion = resolve(workspace, store, ByVersion(request.model, number)) if number and replaced else None
@@ -239,7 +239,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
     registered = store.version(request.model, version.version)
     package = plan.package
     if registered and plan.candidate.allowed_later:
-        package = widening.let_loader_allow(workspace, store, registered, plan.candidate)
+        package = allowed_later.let_loader_allow(workspace, store, registered, plan.candidate)
     artifact = workspace.artifact_at(request.model, commit)
     number = plan.ledger.counters.get(request.model, 0) + 1
     store.write_text(version.run.id, f"promotions/{request.alias}-{number}.json", text + "\n")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dovetail.registration.remembered import Remembered
+from dovetail.registration.value_cache import ValueCache
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store, Version
 
@@ -20,7 +20,7 @@ _KEPT = "models-that-load"
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableVersion:
     """A version that does not load or predict here, why, and the next command."""
 
     version: Version
@@ -28,7 +28,7 @@ class Unreadable:
     next: str
 
 
-def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = False) -> Iterator[Unreadable]:
+def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = False) -> Iterator[UnreadableVersion]:
     """Versions of the model that an alias names and that do not load or predict.
 
     One whose files are gone or changed is none of them. `anew`: also what was read before is read.
@@ -38,25 +38,25 @@ def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = Fa
         if version.number not in named or version.md5 is None:
             continue
         allow = tuple(filter(None, version.allow.split(",")))
-        if not anew and _key(version.md5, allow) in Remembered(workspace.root, _KEPT).all():
+        if not anew and _key(version.md5, allow) in ValueCache(workspace.root, _KEPT).all():
             continue
         if store.served_md5(version) != version.md5:
             continue
         from dovetail.registration import probe  # a tenth of a second, for what is to be read only
 
         with store.model_file(version) as file:
-            found = probe.refusal(file, allow) if file else probe.Refusal()
+            found = probe.refusal(file, allow) if file else probe.ProbeRefusal()
         if found.why or found.name:
             why = found.why or f"it names {found.name}, which its gates do not allow"
             other = f"dovetail rollback {name}, or dovetail promote {name} of a version that loads"
-            yield Unreadable(version, why, found.remedy if found.is_local else other)
+            yield UnreadableVersion(version, why, found.remedy if found.is_local else other)
         else:
             remember(workspace, version.md5, allow)
 
 
 def remember(workspace: Workspace, md5: str, allow: tuple[str, ...]) -> None:
     """Keep in mind that the model of these bytes loads and predicts here."""
-    Remembered(workspace.root, _KEPT).add(_key(md5, allow), answer=True)
+    ValueCache(workspace.root, _KEPT).add(_key(md5, allow), answer=True)
 
 
 def _key(md5: str, allow: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dovetail.errors import MissingFile
-from dovetail.registration.remembered import Remembered
+from dovetail.registration.value_cache import ValueCache
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.run_content import ENVIRONMENT_FILE
 from dovetail.tracking.store import Store, Version
@@ -132,7 +132,7 @@ def _same(workspace: Workspace, then: FileRef, now: FileRef) -> bool | None:
 def _value(workspace: Workspace, ref: FileRef) -> str | None:
     """The digest of what the table says. The same bytes under one name are read once."""
     key = f"{ref.md5}{Path(ref.path).suffix}"
-    kept = Remembered(workspace.root, "table-values")
+    kept = ValueCache(workspace.root, "table-values")
     known = kept.all()
     if key in known:
         return str(known[key])

@@ -82,11 +82,11 @@ def finish(projection: Projection, running: Worker) -> Probed:
         return Probed((names(said.what, projection.artifact.allow),))
     if said.result != _WELL:
         path = projection.lineage.artifact.path
-        raise UserError(f"{path} is no model that can be served: {said.what}", said.remedy)
+        raise UserError(f"{path} is not a model that can be served: {said.what}", said.remedy)
     return Probed((), said.value, said.computing)
 
 
-class Refusal(NamedTuple):
+class ProbeRefusal(NamedTuple):
     """The first name in a model that is not allowed, or why it cannot be read or does not predict; empty: well.
 
     `is_local` says that this machine lacks something, and `remedy` what to do here.
@@ -98,20 +98,20 @@ class Refusal(NamedTuple):
     is_local: bool = False
 
 
-def refusal(file: Path, allow: tuple[str, ...]) -> Refusal:
+def refusal(file: Path, allow: tuple[str, ...]) -> ProbeRefusal:
     """What keeps the model in the file from being read with these names allowed, or from predicting."""
     try:
         said = start_worker(_ask, _Asked(str(file), allow)).result(_SECONDS)
     except TookTooLong as failure:  # that says nothing of the model: here and now it was too slow
-        return Refusal(why=str(failure), remedy=_TAKES_LESS, is_local=True)
+        return ProbeRefusal(why=str(failure), remedy=_TAKES_LESS, is_local=True)
     except NoAnswer as failure:
-        return Refusal(why=str(failure), remedy=_PREDICTS)
+        return ProbeRefusal(why=str(failure), remedy=_PREDICTS)
     if said.result == _REFUSED:
-        return Refusal(name=said.what)
+        return ProbeRefusal(name=said.what)
     return (
-        Refusal()
+        ProbeRefusal()
         if said.result == _WELL
-        else Refusal(why=said.what, remedy=said.remedy, is_local=said.result == _LACKING)
+        else ProbeRefusal(why=said.what, remedy=said.remedy, is_local=said.result == _LACKING)
     )
 
 

@@ -154,7 +154,7 @@ def _projections(workspace: Workspace, names: tuple[str, ...]) -> list[Projectio
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedRun:
     """What `record` answers, and the run and the version as they were found or made."""
 
     done: Registration
@@ -174,7 +174,7 @@ def apply(store: Store, projection: Projection) -> Registration:
     return replace(done, aliases=tuple(sorted(alias for alias, number in aliases.items() if number == done.version)))
 
 
-def record(store: Store, projection: Projection) -> Recorded:
+def record(store: Store, projection: Projection) -> RecordedRun:
     """Make the run and the version. An experiment makes a run alone: a sweep of fifty must not make fifty versions."""
     if not store.is_shared or _is_recorded(store, projection):
         return _record(store, projection)
@@ -193,7 +193,7 @@ def _is_recorded(store: Store, projection: Projection) -> bool:
     return bool(run and run.complete and (is_experiment or store.find_version(name, projection.artifact.md5)))
 
 
-def _record(store: Store, projection: Projection) -> Recorded:
+def _record(store: Store, projection: Projection) -> RecordedRun:
     live = live_runs.find(store, projection)
     projection = projection.with_stages_computing(live_runs.computing(live))
     model, tags = projection.model, projection.provenance.tags()
@@ -241,7 +241,7 @@ def _record(store: Store, projection: Projection) -> Recorded:
         gates=projection.verdicts,
         onnx=verdict,
     )
-    return Recorded(done, replace(run, tags={**run.tags, **tags}, metrics={**run.metrics, **shown}), version)
+    return RecordedRun(done, replace(run, tags={**run.tags, **tags}, metrics={**run.metrics, **shown}), version)
 
 
 def compile_version(store: Store, version: Version, projection: Projection, *, again: bool = False) -> str:

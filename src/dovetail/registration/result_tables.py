@@ -30,7 +30,7 @@ def result_tables(tree: Tree, model: Model, lineage: Lineage, plots: Mapping[str
 
 def _slices(tree: Tree, model: Model, lineage: Lineage) -> Iterator[tuple[str, SmallTable]]:
     refs = tree.made(tree.declared.metrics, lineage, files=True)
-    own = [ref for ref in refs if any(ref.overlaps(path) for path in model.beside)] or list(refs)
+    own = [ref for ref in refs if any(ref.overlaps(path) for path in model.register_deps)] or list(refs)
     for ref in own:
         for name, table in small_table.slices(tree.parsed(ref)):
             yield tag_keys.shown_name(name).replace("/", "_")[:_LONGEST], table

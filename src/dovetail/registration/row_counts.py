@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dovetail.errors import DovetailError
-from dovetail.registration.remembered import Remembered
+from dovetail.registration.value_cache import ValueCache
 from dovetail.repo.workspace import Workspace
 from dovetail.values.lineage import FileRef, Lineage
 from dovetail.values.reading import USUAL, reading_of
@@ -47,8 +47,8 @@ class RowCounts:
         return {key: rows for key, rows in self._kept.all().items() if isinstance(rows, int)}
 
     @cached_property
-    def _kept(self) -> Remembered:
-        return Remembered(self.workspace.store_root, "row-counts")
+    def _kept(self) -> ValueCache:
+        return ValueCache(self.workspace.store_root, "row-counts")
 
     def _folder(self, ref: FileRef) -> int | None:
         """Those of all parts; a part alone says nothing of the folder."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dovetail.registration.remembered import Remembered
+from dovetail.registration.value_cache import ValueCache
 from dovetail.repo.running_stage import dvc_began
 from dovetail.repo.workspace import Workspace
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
@@ -20,13 +20,13 @@ _KEPT = "stage-times"
 
 def known(root: Path, lineage: Lineage) -> Span | None:
     """When the stage ran that made the model, as it was kept in the repository at `root`; None where nobody saw it."""
-    return Span.from_json(Remembered(root, _KEPT).all().get(_key(lineage.maker))) if lineage.maker else None
+    return Span.from_json(ValueCache(root, _KEPT).all().get(_key(lineage.maker))) if lineage.maker else None
 
 
 def keep(root: Path, stage: StageRecord | None, span: Span | None) -> None:
     """Keep when the stage ran, for whoever asks later or shows it anew."""
-    if stage and span and Remembered(root, _KEPT).all().get(_key(stage)) != span.as_json():
-        Remembered(root, _KEPT).add(_key(stage), span.as_json())
+    if stage and span and ValueCache(root, _KEPT).all().get(_key(stage)) != span.as_json():
+        ValueCache(root, _KEPT).add(_key(stage), span.as_json())
 
 
 def seen(workspace: Workspace, lineage: Lineage) -> Span | None:

@@ -176,7 +176,7 @@ def _of_models(
 ) -> Iterator[tuple[str, Finding]]:
     """What stages read and nobody has, with the models that they make; as far as dvc.lock does not say, with all."""
     for name, model in models.items() if mistyped else ():
-        stages = {stage.name for stage in closure(workspace.tree.records, [model.path, *model.beside])}
+        stages = {stage.name for stage in closure(workspace.tree.records, [model.path, *model.register_deps])}
         yield from ((name, found) for address, found in mistyped if address in stages or not stages)
 
 
@@ -202,13 +202,13 @@ def _workspace(  # noqa: PLR0913, PLR0917
     problems += workspace_check.changed_sources(workspace, lineage)
     committed = bool(workspace.commits_with(lineage.kept.md5, experiments=False))
     if not committed:
-        problems.append(_problem("dvc.lock with this model is in no commit", "git add -A && git commit"))
+        problems.append(_problem("no commit contains the dvc.lock that records this model", "git add -A && git commit"))
     return WorkspaceModel(lineage.artifact.md5, version, committed, _pushed(workspace, lineage, problems))
 
 
 def _unregistered(workspace: Workspace, uri: str, model: Model, lineage: Lineage) -> Finding:
     if not _is_registered_elsewhere(workspace, model, lineage):
-        return _problem("the workspace's model is no registered version", f"dovetail register {model.name}")
+        return _problem("the workspace's model is not registered", f"dovetail register {model.name}")
     what = (
         f"{model.receipt} says that the model is registered, and MLflow at {without_secrets(uri)} does not have it: so "
     )

@@ -114,9 +114,11 @@ def free_port(wanted: int | None) -> int:
             return port
     if wanted:
         raise OutsideError(
-            f"port {wanted} is taken", f"dovetail ui --port {wanted + 1}, or without --port the next free"
+            f"port {wanted} is taken", f"dovetail ui --port {wanted + 1}, or omit --port for the next free one"
         )
-    raise OutsideError(f"the ports from {PORT} to {PORT + _TRIED - 1} are taken", "dovetail ui --port with a free one")
+    raise OutsideError(
+        f"the ports from {PORT} to {PORT + _TRIED - 1} are taken", "dovetail ui --port PORT, with a free port"
+    )
 
 
 def _wait(port: int, ended: Callable[[], int | None], log: Path) -> None:

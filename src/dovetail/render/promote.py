@@ -19,7 +19,7 @@ def promotion(answer: dict[str, Any]) -> str:
         end = f"{name} would become version {answer['version']}{was}; nothing was changed"
     else:
         names = ", ".join(gate["name"] for gate in failed)
-        end = f"{name} stays {answer['from'] or 'nothing'}: version {answer['version']} does not pass {names}"
+        end = f"{name} stays {answer['from'] or 'unset'}: version {answer['version']} does not pass {names}"
     return "\n".join([chosen(answer), *gates_table(answer["gates"]), end])
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _HOW = {"unchanged": "unchanged", "restored": "restored from the run-cache", "would run": "would run"}
 
 
-class Told:
+class StageLines:
     """Shows what is heard of stages; on a terminal what runs stands below what has ended."""
 
     def __init__(self, *, silent: bool) -> None:

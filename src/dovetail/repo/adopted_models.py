@@ -26,5 +26,5 @@ def _is_kept(path: str, records: Sequence[StageRecord], added: Sequence[FileRef]
 
 def _as_of(model: Model, records: Sequence[StageRecord]) -> Model:
     card = model.card if model.card and any(record.makes(model.card) for record in records) else None
-    beside = tuple(path for path in model.beside if any(record.makes(path) for record in records))
-    return replace(model, card=card, beside=beside)
+    deps = tuple(path for path in model.register_deps if any(record.makes(path) for record in records))
+    return replace(model, card=card, register_deps=deps)

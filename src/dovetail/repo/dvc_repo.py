@@ -54,7 +54,7 @@ class DvcRepo:
             raise
         cache = Path(repo.cache.local_cache_dir)
         if cache.exists() and not cache.is_dir():
-            raise UserError(f"{cache}, where DVC keeps its cache, is no folder", f"ls -ld {shlex.quote(str(cache))}")
+            raise UserError(f"{cache}, where DVC keeps its cache, is not a folder", f"ls -ld {shlex.quote(str(cache))}")
         take_empty_for_absent(repo)
         return repo
 

@@ -26,7 +26,7 @@ class Model:
     retrain: Mapping[str, Any] = field(default_factory=dict)  # which table new rows go to, and how
     serving: Mapping[str, Any] = field(default_factory=dict)  # how `dovetail serve` is to answer
     tables: tuple[str, ...] = ()  # results that are small tables, which MLflow is to show as such
-    beside: tuple[str, ...] = ()  # what the register stage depends on besides: metrics, plots, the card
+    register_deps: tuple[str, ...] = ()  # what its register stage depends on: metrics, plots, the card
     artifact: str = ""
 
     @property

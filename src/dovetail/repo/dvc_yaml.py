@@ -195,7 +195,7 @@ def _undeclared(name: str, stage: "DvcStage", relative: Callable[[str], str]) ->
         path=named[0] if len(named) == 1 else "",
         card=card if card in files else None,
         gates=_meta("params.yaml", name, {"gates": gates})["gates"],
-        beside=files,
+        register_deps=files,
     )
 
 
@@ -234,7 +234,7 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
                     tables=tuple(join(posixpath.dirname(dvcfile), path) for path in meta["tables"]),
                     retrain=meta.get("retrain") or {},
                     serving=meta.get("serving") or {},
-                    beside=register_stages[name].beside if name in register_stages else (),
+                    register_deps=register_stages[name].register_deps if name in register_stages else (),
                     artifact=artifact_name if artifact_name != name else "",
                 )
     for name, model in register_stages.items():

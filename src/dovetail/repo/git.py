@@ -118,7 +118,7 @@ class Git:
         for folder in (here, *here.parents):
             if (folder / ".dvc").is_dir():
                 return cls(folder)
-        raise NotARepository(f"{here} is in no DVC repository", "git init && dvc init")
+        raise NotARepository(f"{here} is not inside a DVC repository", "git init && dvc init")
 
     def names(self) -> list[str]:
         """The short names of branches and tags, those of remotes last."""
@@ -251,7 +251,9 @@ class Git:
         )
         if done.returncode:
             if self.find("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
-                raise TagExists(f"the tag {name} is there already: somebody was faster", "run the same command again")
+                raise TagExists(
+                    f"the tag {name} exists: another process created it first", "run the same command again"
+                )
             self.identity()
             why = " ".join(git_command.decode(done.stderr).split())
             following = (

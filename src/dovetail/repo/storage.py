@@ -15,7 +15,7 @@ from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.objects import Objects
 from dovetail.repo.open_remote import DVC_2, DVC_3, answering, open_remote
-from dovetail.repo.typed import typed
+from dovetail.repo.quoted_paths import typed
 from dovetail.values.lineage import FileRef
 
 _READ_BY_NAME = (".keras", ".h5", ".hdf5")

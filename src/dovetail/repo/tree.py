@@ -14,8 +14,8 @@ from dovetail.repo.dvc_files import Tracked, is_in
 from dovetail.repo.dvc_values import Declared, Model
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
+from dovetail.repo.quoted_paths import typed
 from dovetail.repo.sources import Sources
-from dovetail.repo.typed import typed
 from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named
@@ -152,7 +152,7 @@ class Tree(ABC):
             StaleLock: when the model or a file beside it is not what DVC recorded.
         """
         artifact = self.artifact(model)
-        shown = [artifact.path, *model.beside]
+        shown = [artifact.path, *model.register_deps]
         stages = closure(self.records, shown)
         self._check(shown, [out for stage in stages for out in stage.outs])
         made = {out.path for stage in stages for out in stage.outs}
@@ -230,8 +230,8 @@ class Tree(ABC):
 
     def _loose(self, paths: frozenset[str], model: Model, stages: Sequence[StageRecord]) -> tuple[FileRef, ...]:
         """Those of `paths` that the register stage reads and that a script outside the pipeline wrote."""
-        beside = [path for path in model.beside if path in paths]
-        return tuple(self.file(path) for path in beside if not any(stage.makes(path) for stage in stages))
+        deps = [path for path in model.register_deps if path in paths]
+        return tuple(self.file(path) for path in deps if not any(stage.makes(path) for stage in stages))
 
     def is_code_folder(self, folder: FileRef) -> bool:
         """Whether most of what git keeps of the folder is code; what DVC keeps is data."""
@@ -263,7 +263,7 @@ class Tree(ABC):
             MissingFile: when a metric file is not there or cannot be parsed.
         """
         refs = self.made(self.declared.metrics, lineage, files=True)
-        own = [ref for ref in refs if any(ref.overlaps(path) for path in model.beside)] or list(refs)
+        own = [ref for ref in refs if any(ref.overlaps(path) for path in model.register_deps)] or list(refs)
         entries = []
         for ref, stage in refs.items():
             prefix = "" if ref in own else stage.rpartition(":")[2].partition("@")[0] + "."

@@ -20,7 +20,7 @@ from dovetail.reproduction.by_value import Sameness
 from dovetail.reproduction.explain import Question, Settings, by_settings
 from dovetail.reproduction.fresh_environment import build_environment
 from dovetail.reproduction.impossible import RebuildImpossible, made_by_nothing, missing, not_run_by_dvc_3
-from dovetail.reproduction.recorded import Recorded
+from dovetail.reproduction.recorded import RecordedModel
 from dovetail.reproduction.run_stages import run_stages
 from dovetail.reproduction.verdict import Cause, ChangedInput, Output, RebuildResult
 from dovetail.values import computing, environment, stage_settings
@@ -207,9 +207,9 @@ class _Rebuild:
         return time.monotonic() - start
 
     @property
-    def _recorded(self) -> Recorded:
+    def _recorded(self) -> RecordedModel:
         wanted = self.request
-        return Recorded(wanted.tree, wanted.model, wanted.lineage, wanted.value, self.place.folder / "recorded")
+        return RecordedModel(wanted.tree, wanted.model, wanted.lineage, wanted.value, self.place.folder / "recorded")
 
     def _metrics(self, tree: Tree) -> dict[str, float] | None:
         made = replace(self.request.lineage, evidence=())  # what no stage makes is the same

@@ -13,7 +13,7 @@ from dovetail.values.lineage import FileRef, Lineage
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedModel:
     """What a commit records of a model.
 
     Attributes:

@@ -187,7 +187,7 @@ def _original(workspace: Workspace, tracking: Tracking, text: str) -> _Original:
         tree = workspace.tree_of(reference.rev)
         if not isinstance(tree, Revision):
             raise UnknownReference(
-                "the workspace is no commit", f"git commit, then: dovetail reproduce HEAD:{reference.model}"
+                "the workspace is not a commit", f"git commit, then: dovetail reproduce HEAD:{reference.model}"
             )
         lineage = tree.lineage(tree.model(reference.model))
         recorded = _recorded(tracking, reference.model, lineage) or tree.environment

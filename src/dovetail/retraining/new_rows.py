@@ -16,7 +16,7 @@ from dovetail.repo.revision import Revision
 from dovetail.retraining.table_shape import Shape, fit, plain_rows, read
 from dovetail.serving.log import served_rows
 from dovetail.serving.log.location import Place, S3Folder
-from dovetail.serving.log.object_store import said
+from dovetail.serving.log.object_store import error_text
 from dovetail.serving.log.rows import INPUT
 
 FEEDBACK = "feedback"
@@ -123,7 +123,7 @@ def from_log(folder: Place, target: Target, known: Collection[str]) -> NewRows |
             raise MissingFile(what, f"dovetail serve {target.model}")
         log = served_rows.read(folder)
     except (OSError, pa.ArrowException) as error:
-        what = f"the prediction log {folder} cannot be read: {said(error)}"
+        what = f"the prediction log {folder} cannot be read: {error_text(error)}"
         if isinstance(error, served_rows.BrokenFile):
             raise MissingFile(what, error.remedy) from error
         if isinstance(folder, S3Folder):

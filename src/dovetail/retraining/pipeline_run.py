@@ -14,10 +14,10 @@ from dovetail.repo.workspace import Workspace, open_workspace
 from dovetail.repo.worktree import Worktree, sharing_worktree
 from dovetail.retraining import branches
 from dovetail.retraining.append_rows import append_rows, write_rows
+from dovetail.retraining.finished_stages import tell_finished_stages
 from dovetail.retraining.new_rows import NewRows, digest
 from dovetail.retraining.raw_tables import GIT, RawTable
 from dovetail.retraining.remove_stage import remove_stage
-from dovetail.retraining.stages_told import stages_told
 from dovetail.system.processes import deferred
 from dovetail.values.lineage import FileRef, Lineage
 from dovetail.values.reading import Reading, reading_of
@@ -74,7 +74,7 @@ def run_pipeline(workspace: Workspace, plan: RetrainPlan, store: str, tell: Call
         added = _write(plan, place)
         pipeline, registration = _commands(plan, place, added)
         tell(f"running the pipeline upstream of {plan.model.name}")
-        with stages_told(place.root / "dvc.lock", tell):
+        with tell_finished_stages(place.root / "dvc.lock", tell):
             _run(place, pipeline, plan)
         # From here to the branch an interruption waits: an alias must not move for what no commit holds.
         with deferred():
@@ -103,7 +103,7 @@ def _restore_data(workspace: Workspace, plan: RetrainPlan, place: Worktree) -> N
 
 
 def _sources(plan: RetrainPlan) -> Iterator[FileRef]:
-    read = [dep.path for stage in plan.lineage.stages for dep in stage.deps] + list(plan.model.beside)
+    read = [dep.path for stage in plan.lineage.stages for dep in stage.deps] + list(plan.model.register_deps)
     yield from (e.ref for e in plan.tree.tracked.values() if any(e.ref.overlaps(path) for path in read))
     yield from (plan.raw.stage.outs if plan.raw.stage else ())
 
@@ -155,7 +155,7 @@ def _commands(plan: RetrainPlan, place: Worktree, added: Sequence[str]) -> tuple
             f"{plan.raw.stage.name} cannot be removed from the pipeline without {', '.join(lost)}",
             f"version what it reads yourself: dvc add {shlex.quote(plan.raw.owner)}",
         )
-    shown = (model.path, *model.beside)
+    shown = (model.path, *model.register_deps)
     wanted = list(dict.fromkeys(stage for path, stage in makers.items() if any(is_in(file, path) for file in shown)))
     if not wanted:
         raise UserError(f"no stage makes {model.path}", f"add a stage that trains {model.name} to dvc.yaml")

@@ -97,7 +97,7 @@ def read(file: Path, shape: Shape, names: Mapping[str, str]) -> pa.Table:
     """
     if not (is_table(file.name) or is_sheet(file.name)):
         kinds = ".csv, .tsv, .parquet, .arrow, .feather, .jsonl, .ndjson, .xlsx, .xls, .xlsb or .ods"
-        raise UserError(f"{file} is no table by its name", f"give it as {kinds}")
+        raise UserError(f"{file} is not a table by its name", f"give it as {kinds}")
     check_there(file)
     how = shape.reading_for(file.name)
     if format_of(file.name) in DELIMITERS and how.plain_numbers and not shape.how.plain_numbers:

@@ -103,11 +103,11 @@ def add_data(workspace: Workspace, request: AddDataRequest) -> AddAnswer:
         if datasets[name].get("raw") == raw and _md5(root / raw) == _md5(request.data):
             return AddAnswer(name, (), following)
         raise UserError(
-            f"{_PARAMS}: datasets.{name} is there already, of {datasets[name].get('raw')}",
+            f"{_PARAMS}: datasets.{name} already exists, of {datasets[name].get('raw')}",
             typed.format(f"{name}_2"),
         )
     if (root / raw).exists() and _md5(root / raw) != _md5(request.data):
-        raise UserError(f"{raw} is there already, and another file", f"dovetail add-data {name}_2 --data FILE")
+        raise UserError(f"{raw} already exists with other content", f"dovetail add-data {name}_2 --data FILE")
     seen = infer(request.data, request.target)
     block = "\n".join(dataset_block(raw, request.target, seen))
     change = _added(root, _PARAMS, "datasets", name, block)
@@ -143,10 +143,10 @@ def add_model(workspace: Workspace, request: AddModelRequest) -> AddAnswer:
         there = {**models[name], "estimator": (models[name].get("train") or {}).get("estimator")}
         if all(value is None or there.get(key) == value for key, value in asked.items()):
             return AddAnswer(name, (), following)
-        raise UserError(f"{_PARAMS}: models.{name} is there already, and another model", typed.format(f"{name}_2"))
+        raise UserError(f"{_PARAMS}: models.{name} already exists, and is another model", typed.format(f"{name}_2"))
     if request.estimator and not re.fullmatch(r"\w+(\.\w+)+", request.estimator):
         raise UserError(
-            f"{request.estimator!r} is no import path", "write one such as sklearn.linear_model.LogisticRegression"
+            f"{request.estimator!r} is not an import path", "write one such as sklearn.linear_model.LogisticRegression"
         )
     file = _rows_of(root, request.data, datasets[request.data])
     target = request.target or _target_of(models, request, file)
@@ -174,7 +174,7 @@ def _section(workspace: Workspace, name: str) -> Mapping[str, Any]:
     found = load_yaml(text_of(workspace.root / _PARAMS))
     if not isinstance(found, Mapping) or name not in found or not (workspace.root / "src/stages").is_dir():
         raise UserError(
-            f"{workspace.root} is no project of `dovetail new`: it has no src/stages, or {_PARAMS} no section {name!r}",
+            f"{workspace.root} was not made by `dovetail new`: it lacks src/stages, or {_PARAMS} the section {name!r}",
             "dovetail new PROJECT --data FILE --target COLUMN (or, for a pipeline of your own: dovetail init)",
         )
     blocks = found[name] or {}

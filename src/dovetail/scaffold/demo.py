@@ -98,7 +98,7 @@ def demo(request: DemoRequest, tell: Callable[[str], None]) -> DemoAnswer:
         raise UserError(f"the demo needs the extras {extras}", f'python -m pip install "dovetail-ml[{extras}]"')
     folder = request.folder or Path(tempfile.mkdtemp(prefix="dovetail-demo-"))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there, and not empty", "dovetail demo")
+        raise UserError(f"{folder} already exists and is not empty", "dovetail demo")
     folder.mkdir(parents=True, exist_ok=True)
     return _Demo(folder.resolve(), tell).play()
 

@@ -63,7 +63,7 @@ def infer(file: Path, target: str | None = None) -> InferredData:
     if target is not None:
         _check_target(file, target, columns[target].typed)
     elif not rows:
-        raise UserError(f"{file} has no rows", "give it some")
+        raise UserError(f"{file} has no rows", "add rows, then run the same command again")
     _refuse_second_header(file, columns)
     numbers = [column for column in columns.values() if dtype_of(column.typed.dropna()) in ("int64", "float64")]
     rejected = {row for column in numbers for row, _ in column.odd}

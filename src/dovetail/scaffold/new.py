@@ -66,7 +66,7 @@ def new(request: NewRequest) -> NewAnswer:
     """
     project, data = request.project, request.data
     if project.exists() and (not project.is_dir() or any(project.iterdir())):
-        raise UserError(f"{project} is there, and not empty", f"dovetail new {shlex.quote(str(project))}-2 …")
+        raise UserError(f"{project} already exists and is not empty", f"dovetail new {shlex.quote(str(project))}-2 …")
     if not data.is_file():
         raise UserError(f"there is no file {data}", "dovetail new PROJECT --data FILE --target COLUMN")
     name = plain_name(request.name or data.name.partition(".")[0])

@@ -42,5 +42,5 @@ def _root() -> Path:
             return root
     raise OutsideError(
         "this installation of Dovetail brings no template for new projects",
-        "python -m pip install --upgrade dovetail-ml",
+        "reinstall Dovetail from its wheel or git repository",
     )

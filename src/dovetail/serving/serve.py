@@ -1,6 +1,8 @@
 """`dovetail serve`: a server for aliases or versions of models, until it is asked to end."""
 
+import logging
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,6 +30,8 @@ class ServeRequest:
 def serve(request: ServeRequest, tell: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; `tell` hears the address and the versions once the first request is answered.
 
+    From then on standard error gets a line with the time for each move to another version, and for what goes wrong.
+
     Raises:
         UserError: when a ref names something that is not served, or it would listen to the network without a token.
         MissingPackage: when what `dovetail-ml[serve]` brings is not installed.
@@ -39,7 +43,19 @@ def serve(request: ServeRequest, tell: Callable[[str], None]) -> None:
         what = f"serving needs the package {error.name}, which is not installed"
         raise MissingPackage(what, "pip install 'dovetail-ml[serve]'") from error
 
-    run(_each(request), tell)
+    models = _each(request)
+    _log_to_stderr()
+    run(models, tell)
+
+
+def _log_to_stderr() -> None:
+    form = logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    form.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(form)
+    log = logging.getLogger(__package__)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
 
 
 def _each(request: ServeRequest) -> list[Settings]:
@@ -67,7 +83,7 @@ def settings(ref: str, options: ServeOptions, verb: str = "serve", start: Path |
     """
     named = parse(ref, None)
     if not isinstance(named, ByAlias | ByVersion):
-        raise UserError(f"{ref} is no alias and no version of a model", f"dovetail {verb} MODEL@production")
+        raise UserError(f"{ref} is neither an alias nor a version of a model", f"dovetail {verb} MODEL@production")
     root, has_ledger = _root(start)
     if options.trust:
         check_trust(Path(options.trust))
@@ -81,7 +97,7 @@ def settings(ref: str, options: ServeOptions, verb: str = "serve", start: Path |
             object_store.check(log)
     log_age = age(options.keep)
     if options.keep and log_age is None:
-        raise UserError(f"--keep {options.keep!r} is no age", f"dovetail {verb} {ref} --keep 90d")
+        raise UserError(f"--keep {options.keep!r} is not a duration", f"dovetail {verb} {ref} --keep 90d")
     return Settings(
         root=root,
         model=named.model,

@@ -31,28 +31,28 @@ def _option(  # noqa: PLR0913
 class ServeOptions:
     """How a server listens, and what it refuses rather than queues. Flags of `dovetail serve`."""
 
-    host: str = _option("127.0.0.1", "Where to listen; elsewhere needs tokens.")
+    host: str = _option("127.0.0.1", "Address to listen on; any but loopback needs tokens.")
     port: int = _option(5001, "0 takes a free one.", least=0, most=65_535)
     workers: int = _option(1, "Processes that hold the model and answer side by side.", least=1, most=64)
-    poll: float = _option(2.0, "Seconds between two looks at the alias.", least=0.05)
-    max_mb: int = _option(16, "Largest body in MiB; more is answered with 413.", least=1)
-    max_rows: int = _option(100_000, "Most rows of a request; more is 422.", least=1)
-    max_waiting: int = _option(1_000, "Most requests that wait; more are 503.", least=1)
+    poll: float = _option(2.0, "Seconds between checks of the alias.", least=0.05)
+    max_mb: int = _option(16, "Maximum size of a body in MiB; above it 413.", least=1)
+    max_rows: int = _option(100_000, "Maximum rows per request; above it 422.", least=1)
+    max_waiting: int = _option(1_000, "Maximum waiting requests; above it 503.", least=1)
     timeout: float = _option(30.0, "Seconds for a request to arrive and be answered.", least=0.05)
-    drain: float = _option(0.0, "Seconds after SIGTERM in which it still answers, and /ready says no.", least=0)
+    drain: float = _option(0.0, "Seconds to keep answering after SIGTERM while /ready returns 503.", least=0)
     takeover: bool = _option(
         default=False, help_="Replace the server on this port, if there is one, without a request refused."
     )
     no_log: bool = _option(
-        default=False, help_=f"Keep nothing of what was served; else it goes to {FOLDER}/MODEL/, or below ${ENV_LOG}."
+        default=False, help_=f"Log no predictions; else they go to {FOLDER}/MODEL/, or below ${ENV_LOG}."
     )
     log_as: str = _option(
         "parquet",
         "How the log is kept: parquet, plain files; delta, Delta Lake tables (in S3 always).",
         among=LOG_FORMATS,
     )
-    keep: str = _option("", "Delete of the log what is older: 90d, 12w; default: nothing.", metavar="AGE")
-    leave_out: tuple[str, ...] = _option((), "A column that the log does not keep.")
+    keep: str = _option("", "Delete log rows older than this (90d, 12w); default: keep everything.", metavar="AGE")
+    leave_out: tuple[str, ...] = _option((), "A column to leave out of the log.")
     trust: str = _option(
         "", "Serve only what this file vouches for; `dovetail promote --trust` writes it.", metavar="FILE"
     )

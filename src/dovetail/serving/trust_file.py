@@ -113,10 +113,10 @@ def _entries(file: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise MissingFile(f"{file} cannot be read as a trust file: {error}", following) from error
     if not isinstance(said, dict):
-        raise MissingFile(f"{file} is no trust file: it holds no object", following)
+        raise MissingFile(f"{file} is not a trust file: it holds no object", following)
     for name, entry in said.items():
         if not _is_entry(entry):
-            raise MissingFile(f"{file} is no trust file: see {name!r}", following)
+            raise MissingFile(f"{file} is not a trust file: see {name!r}", following)
     return said
 
 

@@ -217,7 +217,7 @@ def _check_artifacts(root: Path) -> None:
     """
     folder = root / "mlruns"
     if (folder.exists() or folder.is_symlink()) and not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
-        what = "cannot be read" if folder.is_dir() else "is no folder"
+        what = "cannot be read" if folder.is_dir() else "is not a folder"
         raise StoreError(f"{folder}, where MLflow keeps its files, {what}", f"ls -ld {shlex.quote(str(folder))}")
 
 

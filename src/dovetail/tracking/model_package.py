@@ -230,7 +230,7 @@ def example_of(card: Mapping[str, Any] | None) -> Any:
         frame = frame[pd.concat(shown, axis=1).all(axis=1)] if shown else frame
         return frame if len(frame) else None  # MLflow takes no date after the year 2262, such as 9999-12-31
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"the example in the model's card is no table of its inputs: {' '.join(str(error).split())}"
+        what = f"the example in the model's card is not a table of its inputs: {' '.join(str(error).split())}"
         raise UserError(what, "correct what writes it, then: dvc repro") from error
 
 

@@ -87,7 +87,7 @@ class Runs(StoreClient):
                 tags.get(tag_keys.DVC_EXECUTION),
                 tag_keys.FINGERPRINT in tags,
                 tags.get(_PARENT),
-                stage_settings.said(tags.get(tag_keys.COMPUTING)),
+                stage_settings.parse_settings_tag(tags.get(tag_keys.COMPUTING)),
             )
             for run, tags in ((run, tag_layout.plain(run.data.tags)) for run in found)
             if run.info.status == "FINISHED" or tag_keys.MODEL_MD5 in tags  # or adopted in part

@@ -66,8 +66,8 @@ def fixes_its_own(facts: Mapping[str, str], stage: str) -> bool:
     return of_stage(facts, stage).get(REPRODUCIBLE) == "true"
 
 
-def said(tag: str | None) -> dict[str, str]:
-    """What a stage's process said in its run's tag; `saying` is the inverse."""
+def parse_settings_tag(tag: str | None) -> dict[str, str]:
+    """What a stage's process said in its run's tag; `settings_tag` is the inverse."""
     try:
         facts = json.loads(tag or "{}")
     except ValueError:
@@ -75,7 +75,7 @@ def said(tag: str | None) -> dict[str, str]:
     return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
 
 
-def saying(facts: Mapping[str, str]) -> str:
+def settings_tag(facts: Mapping[str, str]) -> str:
     """The facts that are a stage's own, as a tag's value."""
     return json.dumps({key: value for key, value in facts.items() if _is_own(key)}, sort_keys=True)
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from stages.common import reproducible
 from stages.common.errors import OutsideError, StageError
-from stages.parts import beside_worker, range_process
+from stages.parts import dask_worker_client, range_process
 from stages.parts.in_order import in_order
 
 ENV_CLUSTER = "PARTS_CLUSTER"  # the address of a Dask scheduler
@@ -27,7 +27,7 @@ R = TypeVar("R")
 class Cluster:
     """The workers of a cluster; what they answer comes in order."""
 
-    def __init__(self, client: Any, address: str, run: beside_worker.Run) -> None:
+    def __init__(self, client: Any, address: str, run: dask_worker_client.Run) -> None:
         self._client, self._address, self._run = client, address, run
 
     def map(self, work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
@@ -41,7 +41,7 @@ class Cluster:
         from distributed.scheduler import KilledWorker
 
         run = self._run
-        ask = lambda question: beside_worker.ask(run, question)  # noqa: E731  (a named function would go by its name)
+        ask = lambda question: dask_worker_client.ask(run, question)  # noqa: E731  (a named function would go by its name)
 
         def submit(work: Callable[[T], R], task: T) -> Any:
             return self._client.submit(ask, pickle.dumps((work, task)), pure=False, retries=_RETRIES)
@@ -82,8 +82,8 @@ def open_cluster(address: str, module: str, shared: Path) -> Iterator[Cluster]:
             f"{ENV_CLUSTER} needs {error.name}, which is not installed: python -m pip install distributed"
         ) from error
     # Workers have no `stages`, or those of another tree. A lambda goes by value, with all that it uses.
-    cloudpickle.register_pickle_by_value(beside_worker)
-    run = beside_worker.Run(
+    cloudpickle.register_pickle_by_value(dask_worker_client)
+    run = dask_worker_client.Run(
         name=secrets.token_hex(8),
         command=(str(Path(range_process.__file__).resolve()), module, range_process.packages()),
         folder=str(Path.cwd()),
@@ -101,5 +101,5 @@ def open_cluster(address: str, module: str, shared: Path) -> Iterator[Cluster]:
         yield Cluster(client, address, run)
     finally:
         with suppress(Exception):  # a worker that is gone has ended its process, too
-            client.run(lambda dask_worker: beside_worker.end(run, dask_worker), on_error="ignore")
+            client.run(lambda dask_worker: dask_worker_client.end(run, dask_worker), on_error="ignore")
         client.close()

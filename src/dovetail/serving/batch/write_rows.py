@@ -121,7 +121,7 @@ def _cast(name: str, values: Any, kind: "pa.DataType") -> Any:
     try:
         return values.cast(kind)
     except pa.ArrowException as error:
-        raise BadPart(f"{name} is {values.type}, which is no {kind}") from error
+        raise BadPart(f"{name} is {values.type}, which is not {kind}") from error
 
 
 def _beside(kept: "pa.RecordBatch", columns: dict[str, Any], schema: "pa.Schema") -> "pa.Table":

@@ -118,4 +118,4 @@ class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("datetime", "datetime"):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is no value of a table")
+        raise pickle.UnpicklingError(f"{module}.{name} is not a value of a table")

@@ -5,7 +5,7 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from dovetail.errors import DovetailError, OutsideError, StoreError, UnknownReference, UserError
+from dovetail.errors import DovetailError, OutsideError, StoreError, UnknownReference, UserError, one_line
 from dovetail.serving.engine import kept_copies, logged_columns
 from dovetail.serving.engine.alias_listener import listen
 from dovetail.serving.engine.batching import Batcher
@@ -37,6 +37,8 @@ class Follower:
         self._draining: list[Batcher] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._starting = True  # what happens meanwhile is said by whoever started it
+        self._failure = ""  # of the last version that could not be loaded, until one is
         self.current: ServedVersion | None = None
         self.health = Health(metrics)
 
@@ -49,6 +51,12 @@ class Follower:
             OutsideError: when the version cannot be loaded.
             UserError: when it has not the columns that its log is to leave out.
         """
+        try:
+            await self._start()
+        finally:
+            self._starting = False
+
+    async def _start(self) -> None:
         self._loader.start_spare()
         for work in (listen(self._settings, self.health, self._heard), self._load_news(), self._tick()):
             self._begin(work)
@@ -119,7 +127,7 @@ class Follower:
                 self._news.set()
             return
         if said["kind"] == "load":
-            self.health.load_failed(said["error"])
+            self._failed(said["error"])
         else:
             self.health.store_is_lost(said["error"], answers=said["kind"] == "unknown")
         kinds = {"unknown": UnknownReference, "store": StoreError, "load": OutsideError}
@@ -191,6 +199,10 @@ class Follower:
 
     def _swap(self, loaded: ServedVersion) -> None:
         old, self.current = self.current, loaded
+        self._failure = ""
+        if not self._starting:
+            before = f"{old.copy.version} → " if old else ""
+            _log.info("%s: version %s%s", self._settings.what, before, loaded.copy.version)
         columns = logged_columns.problem(self._settings, loaded.copy.version, loaded.signature)
         self.health.is_served(columns)
         if columns:
@@ -205,9 +217,17 @@ class Follower:
             self._first.set_result(None)
 
     def _load_failed(self, copy: VersionCopy, why: str) -> None:
-        self.health.load_failed(f"version {copy.version} cannot be served: {why}")
+        self._failed(f"version {copy.version} cannot be served: {why}")
         what = f"{self._settings.what} is version {copy.version}, which cannot be served: {why}"
         self._fail_start(OutsideError(what, f"dovetail rollback {self._settings.model}"))
+
+    def _failed(self, why: str) -> None:
+        """Note that a version could not be loaded, and log it once, however often it is tried again."""
+        self.health.load_failed(why)
+        if why != self._failure and not self._starting:
+            stays = f"stays at version {self.current.copy.version}" if self.current else "is not served"
+            _log.warning("%s %s: %s", self._settings.what, stays, one_line(why))
+        self._failure = why
 
     def _lost(self, copy: VersionCopy, batcher: Batcher) -> None:
         self._begin(self._replace_process(copy, batcher))

@@ -37,7 +37,7 @@ class ForestPredictor:
         self._before = model[:-1] if steps and len(steps) > 1 else None
         kind = type(self._forest)
         if kind.__module__ != _FOREST_MODULE or kind.__name__ not in (*_CLASSIFIERS, *_REGRESSORS):
-            raise ValueError(f"{kind.__name__} is no forest")
+            raise ValueError(f"{kind.__name__} is not a forest")
         self._classes = self._forest.classes_ if kind.__name__ in _CLASSIFIERS else None
         if self._forest.n_outputs_ != 1:
             raise ValueError("a forest of several outputs")

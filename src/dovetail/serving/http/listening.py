@@ -24,15 +24,15 @@ def bound(settings: Settings) -> Iterator[tuple[socket.socket, Predecessor | Non
     if not settings.tokens and not _is_loopback(host):
         raise UserError(
             f"{host} is reached from other machines, and nothing says who may ask",
-            f"export {ENV_TOKENS}=…, or leave --host away",
+            f"export {ENV_TOKENS}=…, or omit --host",
         )
     if settings.options.takeover and not port:
-        raise UserError("--port 0 is no port of a running server", f"dovetail serve {settings.what} --takeover")
+        raise UserError("--port 0 is not the port of a running server", f"dovetail serve {settings.what} --takeover")
     try:
         family, _, _, _, to = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family)
     except OSError as error:
-        raise UserError(f"{host} is no address of this machine: {error}", "dovetail serve --host 127.0.0.1"
+        raise UserError(f"{host} is not an address of this machine: {error}", "dovetail serve --host 127.0.0.1"
                         ) from error  # fmt: skip
     with listening:
         if settings.options.takeover and (old := predecessor(str(to[0]), port)):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.serving.log import object_store, packages
-from dovetail.serving.log.delta_tidying import tidy
+from dovetail.serving.log.delta_compaction import tidy
 from dovetail.serving.log.location import Place, S3Folder
 from dovetail.serving.log.segments import Segment
 
@@ -101,7 +101,7 @@ class Tables:
                 raise
             else:
                 return
-        raise OSError(f"{group}: {object_store.said(error)}") from error
+        raise OSError(f"{group}: {object_store.error_text(error)}") from error
 
     def tidy(self, keep: timedelta | None, *, thoroughly: bool) -> None:
         """Make one file of many in each table, forget what is older than `keep`, and delete files that nobody needs.
@@ -119,7 +119,7 @@ class Tables:
             except Exception as error:  # noqa: BLE001  (raised when the others have been tidied)
                 failed.append(error)
         if failed:
-            raise OSError(object_store.said(failed[0])) from failed[0]
+            raise OSError(object_store.error_text(failed[0])) from failed[0]
         if thoroughly:
             self._open.clear()  # what is open for long may lack what it would have to read on from
 
@@ -172,7 +172,7 @@ def files(folder: Place, kind: str) -> Iterator[tuple[LogFile, Segment]]:
         except deltalake.exceptions.TableNotFoundError:  # it is being made
             continue
         except deltalake.exceptions.DeltaError as error:
-            raise OSError(f"{place}: {object_store.said(error)}") from error
+            raise OSError(f"{place}: {object_store.error_text(error)}") from error
         store = object_store.opened(place) if isinstance(place, S3Folder) else None
         for number, entry in enumerate(entries):
             start, end = (entry.get(f"{side}.time") for side in ("min", "max"))

@@ -74,7 +74,7 @@ def opened(place: Place, *, retries: int = _RETRIES) -> "ObjectStore":
     return cast("ObjectStore", found)
 
 
-def said(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What deltalake or obstore say, on one line: without colours, and how often and how long they tried."""
     told = " ".join(_COLOUR.sub("", str(error)).partition("Debug source:")[0].replace("\u21b3", ":").split())
     return one_line(_TRIED.sub(":", told).replace(" : ", ": "))
@@ -90,7 +90,7 @@ def folders(place: S3Folder) -> list[str]:
     try:
         return [name.strip("/") for name in obstore.list_with_delimiter(opened(place))["common_prefixes"]]
     except obstore.exceptions.BaseError as error:
-        raise OSError(f"{place}: {said(error)}") from error
+        raise OSError(f"{place}: {error_text(error)}") from error
 
 
 def read(store: "ObjectStore", name: str) -> Any:
@@ -105,7 +105,7 @@ def read(store: "ObjectStore", name: str) -> Any:
     try:
         return pa.BufferReader(obstore.get(store, name).bytes().to_bytes())
     except obstore.exceptions.BaseError as error:
-        raise OSError(f"{name}: {said(error)}") from error
+        raise OSError(f"{name}: {error_text(error)}") from error
 
 
 def check(place: S3Folder) -> None:
@@ -129,7 +129,7 @@ def check(place: S3Folder) -> None:
             with suppress(obstore.exceptions.BaseError):
                 obstore.delete(store, name)
     except (obstore.exceptions.BaseError, OSError) as error:
-        what = f"nothing can be written to {place}: {said(error)}"
+        what = f"nothing can be written to {place}: {error_text(error)}"
         raise OutsideError(what, "dovetail serve MODEL, once the server of S3 answers") from error
     what = f"the server of S3 behind {place} ignores If-None-Match: of two servers that log at once one would lose rows"
     raise UserError(what, f"unset {ENV_LOG}")

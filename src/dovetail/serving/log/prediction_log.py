@@ -246,4 +246,4 @@ class PredictionLog:
 def _said(error: BaseException) -> str:
     if isinstance(error, DovetailError):
         return error.message
-    return getattr(error, "strerror", None) or f"{type(error).__name__}: {object_store.said(error)}"
+    return getattr(error, "strerror", None) or f"{type(error).__name__}: {object_store.error_text(error)}"

@@ -84,7 +84,7 @@ def read_infer(body: bytes, signature: Signature, most_rows: int) -> PredictionR
         raise Refused(422, "there are no rows to predict", expected="at least one row", got="none")
     given = asked.get("id", "")
     if not isinstance(given, str):
-        raise Refused(400, "the id is no text", field="id", expected="text", got=kind(given))
+        raise Refused(400, "the id is not text", field="id", expected="text", got=kind(given))
     return PredictionRequest(signature.check(columns), rows, signature.method(_params(asked)), given)
 
 

@@ -17,7 +17,7 @@ from dovetail.values import tag_keys
 Gates = Mapping[str, Mapping[str, Any]]
 
 
-def widened(workspace: Workspace, model: str, gates: Gates) -> tuple[Gates, tuple[str, ...]]:
+def with_later_names(workspace: Workspace, model: str, gates: Gates) -> tuple[Gates, tuple[str, ...]]:
     """The gates of a version's commit with the names that HEAD allows besides, and those names."""
     if workspace.tree.commit is None:
         return gates, ()

@@ -59,7 +59,7 @@ def tidy(table: Any, place: Place, keep: timedelta | None, *, thoroughly: bool) 
         if thoroughly:
             table.cleanup_metadata()
     except (deltalake.exceptions.DeltaError, obstore.exceptions.BaseError) as error:
-        raise OSError(f"{place} cannot be tidied: {object_store.said(error)}") from error
+        raise OSError(f"{place} cannot be tidied: {object_store.error_text(error)}") from error
 
 
 def _is_plain(table: Any) -> bool:

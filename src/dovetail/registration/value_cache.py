@@ -10,7 +10,7 @@ from typing import Any
 _MOST = 1000  # entries; the oldest go
 
 
-class Remembered:
+class ValueCache:
     """Answers by key, in one file of a repository; where that cannot be read there are none."""
 
     def __init__(self, root: Path, name: str) -> None:

@@ -13,7 +13,7 @@ _SECONDS = 0.3  # between two looks
 
 
 @contextmanager
-def stages_told(lock: Path, tell: Callable[[str], None]) -> Iterator[None]:
+def tell_finished_stages(lock: Path, tell: Callable[[str], None]) -> Iterator[None]:
     """Tell of each stage that changes in the dvc.lock while the block runs; one that DVC skips changes nothing."""
     done = threading.Event()
     known = _stages(lock)
