@@ -47,7 +47,7 @@ ANSWERS = (
 )  # fmt: skip
 _BEFORE = {  # what is typed before, so that there is something to say
     "rollback apples --to shadow": "dovetail promote apples --version 2 --to shadow --force --reason again",
-    "write-off apples --reason lost": "rm -r .dvc/cache models",
+    "write-off apples --reason lost": "rm -r .dvc/cache models mlruns mlflow.db",
 }
 _OPEN = {
     "params",
