@@ -78,7 +78,9 @@ def test_the_examples_of_the_reference_run(played):
 
 @pytest.mark.slow
 def test_the_python_of_the_reference_runs(played):
-    programs = [text for language, text in blocks("docs/reference/python.md") if language == "python" and "import " in text]
+    programs = [
+        text for language, text in blocks("docs/reference/python.md") if language == "python" and "import " in text
+    ]
     assert programs
     for program in programs:
         assert played.project.run("python", "-c", program).stdout.strip()

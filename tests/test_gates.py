@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from dovetail.errors import UserError
-from dovetail.gates.evidence import Compared, Evidence, Origin, TriedPackage, Slice
+from dovetail.gates.evidence import Compared, Evidence, Origin, Slice, TriedPackage
 from dovetail.gates.rules import evaluate
 from dovetail.promotion import comparison
 from dovetail.promotion.test_set import plain, seen_by

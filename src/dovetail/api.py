@@ -194,7 +194,7 @@ class Repository:
         return self._call(rollback, RollbackRequest(model, alias=to, reason=reason))
 
     def write_off(self, model: str, rev: str | None = None, *, reason: str) -> "WriteOffAnswer":
-        """Withdraw the promotions and versions of `model` at commit `rev` (default: production's), whose files are lost."""
+        """Withdraw what tags say of `model` at commit `rev` (default: production's), whose files are lost for good."""
         from dovetail.promotion.write_off import WriteOffRequest, write_off
 
         return self._call(write_off, WriteOffRequest(model, rev, reason))

@@ -196,7 +196,9 @@ def moment(text: str, now: datetime) -> datetime:
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise UserError(f"--since {text!r} is not a time", "--since 7d, 12h, 2026-03-01 or 2026-03-01T12:00Z") from error
+        raise UserError(
+            f"--since {text!r} is not a time", "--since 7d, 12h, 2026-03-01 or 2026-03-01T12:00Z"
+        ) from error
     return min(max(time if time.tzinfo else time.replace(tzinfo=UTC), _FIRST), _LAST)
 
 

@@ -81,7 +81,9 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
             check_named(workspace, ledger, model, alias)
         if previous is None or current is None:
             named = f"only {current.tag.name} ever named it" if current else "no tag names it"
-            raise NothingBehind(f"{model}@{alias} has no earlier version to roll back to: {named}", f"dovetail history {model}")
+            raise NothingBehind(
+                f"{model}@{alias} has no earlier version to roll back to: {named}", f"dovetail history {model}"
+            )
         md5 = md5_of(workspace, previous)
         artifact = workspace.artifact_at(model, previous.tag.commit)
         note = replace(  # what the version consists of stays what it was; gates and evidence are those of its promotion

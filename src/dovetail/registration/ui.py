@@ -116,7 +116,9 @@ def free_port(wanted: int | None) -> int:
         raise OutsideError(
             f"port {wanted} is taken", f"dovetail ui --port {wanted + 1}, or omit --port for the next free one"
         )
-    raise OutsideError(f"the ports from {PORT} to {PORT + _TRIED - 1} are taken", "dovetail ui --port PORT, with a free port")
+    raise OutsideError(
+        f"the ports from {PORT} to {PORT + _TRIED - 1} are taken", "dovetail ui --port PORT, with a free port"
+    )
 
 
 def _wait(port: int, ended: Callable[[], int | None], log: Path) -> None:

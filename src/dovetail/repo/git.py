@@ -251,7 +251,9 @@ class Git:
         )
         if done.returncode:
             if self.find("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
-                raise TagExists(f"the tag {name} exists: another process created it first", "run the same command again")
+                raise TagExists(
+                    f"the tag {name} exists: another process created it first", "run the same command again"
+                )
             self.identity()
             why = " ".join(git_command.decode(done.stderr).split())
             following = (

@@ -14,8 +14,8 @@ from dovetail.repo.dvc_files import Tracked, is_in
 from dovetail.repo.dvc_values import Declared, Model
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
-from dovetail.repo.sources import Sources
 from dovetail.repo.quoted_paths import typed
+from dovetail.repo.sources import Sources
 from dovetail.values.documents import Unreadable, load_document, numbers, shown
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure, flatten, named

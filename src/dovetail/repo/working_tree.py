@@ -10,9 +10,9 @@ from dovetail.errors import MissingFile
 from dovetail.repo.dvc_files import Tracked, read_dvc_files, read_locks
 from dovetail.repo.dvc_values import Declared
 from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_STAGE
+from dovetail.repo.quoted_paths import typed
 from dovetail.repo.sources import Sources
 from dovetail.repo.tree import Tree
-from dovetail.repo.quoted_paths import typed
 from dovetail.values import environment
 from dovetail.values.environment import Environment
 from dovetail.values.lineage import FileRef, StageRecord

@@ -16,8 +16,8 @@ from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
 from dovetail.repo.ledger_content import read_checked
-from dovetail.repo.tag_names import artifact_name
 from dovetail.repo.quoted_paths import typed
+from dovetail.repo.tag_names import artifact_name
 from dovetail.system.disk import refused
 from dovetail.values.names import unknown
 from dovetail.values.registered_name import registered_name

@@ -14,10 +14,10 @@ from dovetail.repo.workspace import Workspace, open_workspace
 from dovetail.repo.worktree import Worktree, sharing_worktree
 from dovetail.retraining import branches
 from dovetail.retraining.append_rows import append_rows, write_rows
+from dovetail.retraining.finished_stages import tell_finished_stages
 from dovetail.retraining.new_rows import NewRows, digest
 from dovetail.retraining.raw_tables import GIT, RawTable
 from dovetail.retraining.remove_stage import remove_stage
-from dovetail.retraining.finished_stages import tell_finished_stages
 from dovetail.system.processes import deferred
 from dovetail.values.lineage import FileRef, Lineage
 from dovetail.values.reading import Reading, reading_of
