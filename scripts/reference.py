@@ -42,12 +42,11 @@ ANSWERS = (
     "init", "list", "show apples/1", "status", "report apples", "register", "lineage apples@production",
     "lineage data/raw/apples.csv", "diff apples/1 HEAD", "promote apples --to shadow", "history apples", "doctor", "sync", "gc",
     "reproduce apples/1", "monitor apples", "predict apples --data data/raw/apples.csv --out build/night", "repro --dry",
-    "retrain apples --with ../labelled.csv", "rollback apples --to shadow", "write-off apples --reason lost",
+    "retrain apples --with ../labelled.csv", "rollback apples --to shadow",
     "demo --into ../again",
 )  # fmt: skip
 _BEFORE = {  # what is typed before, so that there is something to say
     "rollback apples --to shadow": "dovetail promote apples --version 2 --to shadow --force --reason again",
-    "write-off apples --reason lost": "rm -r .dvc/cache models",
 }
 _OPEN = {
     "params",
