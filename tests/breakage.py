@@ -209,7 +209,7 @@ class Broken:
         with contextlib.closing(sqlite3.connect(self.root / "mlflow.db")) as store:
             return (*said, *store.iterdump())
 
-    def asked(self, verb, *, limit=20):
+    def asked(self, verb, *, limit=120):
         """Run a verb in process, the safety net off; what is wrong with how it ended, or None."""
 
         def slow(*_):

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from project import free_port
 
 
-def wait_for(condition, seconds=30):
+def wait_for(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

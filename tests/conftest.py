@@ -12,6 +12,7 @@ from pathlib import Path
 import commands
 import pytest
 import templates
+from hypothesis import HealthCheck, settings
 from project import Project, copy_of, isolate
 from xdist.scheduler import LoadScopeScheduling
 
@@ -38,6 +39,12 @@ def in_memory():
 
 if "TMPDIR" not in os.environ and (folder := in_memory()):
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # pytest has asked for it before
+
+# Cases that hypothesis draws are the same in each run, and have the time that they need.
+settings.register_profile(
+    "ours", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ours")
 
 # Fixtures that stand for a project; a test that uses one of them starts commands.
 PROJECTS = {
@@ -133,6 +140,8 @@ def _isolated(tmp_path_factory, monkeypatch):
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow.set_tracking_uri exports it to whoever comes next; here from a
     isolate(tmp_path_factory, monkeypatch)  # fixture that outlives a test, which monkeypatch would put back after each
     yield
+    if mlflow := sys.modules.get("mlflow"):  # what this test set, the next one does not ask
+        mlflow.set_tracking_uri(None)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 

@@ -1,5 +1,6 @@
 """Real projects in temporary folders: git, DVC, MLflow on SQLite, driven by the commands that users type."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -269,7 +270,21 @@ def copy_of(template, target):
     return Project(target)
 
 
+def _numbers():
+    """Ports below those that systems give out by themselves: each worker has its own, and each run begins elsewhere."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+    numbers = range(20_000 + 3000 * worker, 23_000 + 3000 * worker)
+    first = os.getpid() % len(numbers)
+    yield from (*numbers[first:], *numbers[:first])
+
+
+_ports = _numbers()
+
+
 def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """A port for what is started on it seconds later; never one that was given before."""
+    for port in _ports:
+        with contextlib.suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")

@@ -101,10 +101,13 @@ class Answer:
 
 
 class Server:
-    """A server of the project's model m."""
+    """A server of the project's model m.
 
-    def __init__(self, project, *args, ref="m@production", wait=True, patience=60, **env):
-        start = commands.starting("dovetail")
+    `plain` keeps the fork server out of it: what `children` finds are the processes themselves, which can be stopped.
+    """
+
+    def __init__(self, project, *args, ref="m@production", wait=True, plain=False, patience=60, **env):
+        start = [BIN / "dovetail"] if plain else commands.starting("dovetail")
         command = [*start, "serve", ref, "--port", "0", "--poll", "0.2", *args]
         self.process = subprocess.Popen(
             [str(part) for part in command], cwd=project.root, env={**os.environ, **project.env, **env},
@@ -152,7 +155,18 @@ class Server:
         import psutil
 
         found = psutil.Process(self.process.pid).children(recursive=True)
-        return [child.pid for child in found if any(module in part for part in child.cmdline())]
+        return [child.pid for child in matching(found, lambda child: any(module in part for part in child.cmdline()))]
+
+    @contextlib.contextmanager
+    def stopped(self, module):
+        """In the block the process of a plain server that runs a module does nothing; its process id."""
+        (pid,) = self.children(module)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield pid
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def end(self, number=signal.SIGTERM):
         """Ask it to end; its exit code."""
@@ -176,6 +190,47 @@ def ask(connection, path, body=None, headers=None, method=None):
     connection.request(method or ("GET" if content is None else "POST"), path, content, {**default, **(headers or {})})
     response = connection.getresponse()
     return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+
+HELD = """
+import os, sys, time
+if {"dovetail.serving.engine.model_process", "dovetail.serving.engine.fork_server"} & set(sys.orig_argv):
+    from dovetail.system import sandbox
+    enter = sandbox.enter
+    def wait(*arguments, **more):
+        while os.path.exists(FILE):
+            time.sleep(0.02)
+        enter(*arguments, **more)
+    sandbox.enter = wait
+"""
+
+
+class Hold:
+    """While it holds, a process of a server that has its `env` reads no model: what lasts for a moment, lasts on."""
+
+    def __init__(self, folder):
+        folder.mkdir()
+        self._file = folder / "hold"
+        (folder / "sitecustomize.py").write_text(HELD.replace("FILE", repr(str(self._file))))
+        self.env = {"PYTHONPATH": str(folder)}
+
+    def __enter__(self):
+        self._file.touch()
+        return self
+
+    def __exit__(self, *_):
+        self._file.unlink()
+
+
+def matching(processes, condition):
+    """The processes for which it holds; one that has just ended is none of them."""
+    import psutil
+
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [process] if condition(process) else []
+    return found
 
 
 @contextlib.contextmanager

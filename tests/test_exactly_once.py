@@ -101,7 +101,7 @@ def test_a_tracking_server_shows_the_same_as_sqlite(served, tmp_path):
 @pytest.mark.slow
 def test_clones_that_register_one_model_at_once_make_one_run_and_one_version(served, tmp_path):
     """Clones share no lock on this machine, but a turn in the store; one that was killed gives it to its next run."""
-    clones = [copied(served, tmp_path / f"clone{number}") for number in range(5)]
+    clones = [copied(served, tmp_path / f"clone{number}") for number in range(3)]
     with ThreadPoolExecutor(len(clones)) as threads:
         answers = list(threads.map(lambda clone: clone.json("register")[0], clones))
     assert {answer["version"] for answer in answers} == {served.json("register")[0]["version"]}

@@ -164,12 +164,20 @@ def test_what_was_typed_wrongly_is_json_where_it_was_asked_for(registered, argum
 
 
 def test_ctrl_c_is_told_apart_from_no(registered, tmp_path):
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text(f'#!/bin/sh\ntouch "{tmp_path}/asked"\nexec sleep 60\n')
+    git.chmod(0o755)
+    path = f"{git.parent}{os.pathsep}{os.environ['PATH']}"
     for asked in ((), ("--json",)):
         process = subprocess.Popen(
             ["dovetail", "doctor", *asked], cwd=registered.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True, env={**os.environ, "SLOW": str(tmp_path)},
+            text=True, start_new_session=True, env={**os.environ, "PATH": path},
         )  # fmt: skip
-        time.sleep(1)
+        while not (tmp_path / "asked").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        (tmp_path / "asked").unlink()
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
         assert process.returncode == 130

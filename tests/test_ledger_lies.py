@@ -321,7 +321,7 @@ def test_history_asks_git_as_often_for_2000_promotions_as_for_20(tmp_path, tmp_p
         start = time.process_time()
         with open_workspace(project.root) as workspace:
             answer = history(workspace, HistoryRequest("m"))
-        assert time.process_time() - start < 5  # quadratic it was a minute
+        assert time.process_time() - start < 20  # quadratic it was a minute
         monkeypatch.delenv("GIT_TRACE")
         asked[count] = trace.read_text().count("built-in: git")
         assert [event.problem for event in answer.events] == [""] * count

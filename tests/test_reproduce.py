@@ -366,11 +366,11 @@ MEETING = """
 import os, pathlib, sys, time
 mine, other = (pathlib.Path(sys.argv[1] + name) for name in sys.argv[2:])
 mine.touch()
-until = time.monotonic() + 60
+until = time.monotonic() + 120
 while not other.exists() and time.monotonic() < until:
     time.sleep(0.02)
 if failing := os.environ.get("FAILING"):
-    sys.exit(1) if failing == mine.name else time.sleep(60)
+    sys.exit(1) if failing == mine.name else time.sleep(600)
 pathlib.Path(mine.name + ".txt").write_text(str(other.exists()))
 """
 
@@ -402,7 +402,7 @@ def test_one_that_fails_ends_those_beside_it(small, tmp_path):
     before, start = everything(small), time.monotonic()
     answer = small.json("reproduce", "HEAD:m", "--workers", "2", code=1, FAILING="a")
     assert (answer["verdict"], answer["missing"][0]["what"]) == ("impossible", "stage a")
-    assert time.monotonic() - start < 50
+    assert time.monotonic() - start < 300
     assert everything(small) == before
 
 
@@ -420,9 +420,9 @@ def test_the_code_of_the_commit_runs_whatever_the_path_says(small):
 def started(project, mark):
     """`dovetail reproduce` in the middle of a stage; the process, and that of the stage."""
     command = [BIN / "dovetail", "reproduce", "HEAD:m", "--json"]
-    env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "SLEEP": "60"}
+    env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "SLEEP": "600"}
     process = subprocess.Popen(command, cwd=project.root, env=env, stdout=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not mark.exists() or not mark.read_text():
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -450,7 +450,7 @@ def test_interrupted_in_the_middle_of_a_stage_it_leaves_nothing(sleeper, number)
     before = everything(project)
     process, stage = started(project, mark)
     process.send_signal(number)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert json.loads(said)["error"]["kind"] == "Interrupted"
     assert not is_alive(stage)

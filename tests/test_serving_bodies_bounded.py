@@ -10,6 +10,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from serving import matching
 
 from dovetail.serving.engine.batching import Batcher
 from dovetail.serving.engine.body_reader import BodyReader
@@ -55,7 +56,7 @@ def asked(*bodies, **limits):
 
 
 def body_processes():
-    return [one for one in psutil.Process().children() if any("body_process" in part for part in one.cmdline())]
+    return matching(psutil.Process().children(), lambda one: any("body_process" in part for part in one.cmdline()))
 
 
 def _peak(pid):
@@ -112,7 +113,7 @@ def test_who_waits_for_a_process_that_reads_waits_no_longer_than_a_request_may()
     """Two processes read bodies; where both hang, those who wait for one have the same time as those who have one."""
 
     async def ask():
-        reader = BodyReader(ServeOptions(timeout=2))
+        reader = BodyReader(ServeOptions(timeout=5))
         body = json.dumps({"inputs": {"a": "x"}}).encode()
 
         async def one():
@@ -132,7 +133,7 @@ def test_who_waits_for_a_process_that_reads_waits_no_longer_than_a_request_may()
 
     said = asyncio.run(ask())
     assert {each[:2] for each in said} == {(503, "the body was not read in time")}
-    assert max(seconds for *_, seconds in said) < 3.5
+    assert max(seconds for *_, seconds in said) < 9
 
 
 def test_what_was_spent_on_reading_a_body_is_not_there_for_its_answer():

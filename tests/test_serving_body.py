@@ -133,11 +133,11 @@ def test_a_missing_boolean_is_one_where_the_column_is_optional():
 def test_a_small_file_that_unpacks_to_much_is_not_unpacked():
     body = parquet(pa.table({"a": pa.array(["x" * (1 << 20)] * 300)}))
     assert len(body) < 1 << 20
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(Refused, match="unpacks to more") as caught:
         read(body, PARQUET, only("string"), 1000)
     assert caught.value.status == 413
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
@@ -156,14 +156,14 @@ def test_what_pandas_notes_in_parquet_is_not_read():
 def test_many_names_cost_no_more_than_their_number():
     names = [f"c{number}" for number in range(50_000)]
     body = json.dumps({"dataframe_split": {"columns": ["a", *names, "a"], "data": []}}).encode()
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(Refused, match="there twice"):
         read(body, JSON, only("double"), 10)
     ragged = json.dumps({"dataframe_records": [{"a": 1.0}, *({name: 1} for name in names)]}).encode()
     read(ragged, JSON, only("double"), 100_000)
     with pytest.raises(Refused, match="too large a table"):
         read(ragged, JSON, Signature(None, None, ("predict",)), 100_000)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])

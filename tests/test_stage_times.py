@@ -10,6 +10,7 @@ from dovetail.repo.workspace import open_workspace
 from dovetail.values.span import Span
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value")  # pygtrie, of DVC's use of it
+WEEK = 7 * 24 * 3_600_000  # milliseconds: what is copied was made at any time before
 
 
 def forget(project):
@@ -61,9 +62,9 @@ def test_a_stage_that_the_run_cache_brought_back_was_not_seen(small):
         lineage = workspace.tree.lineage(workspace.tree.model("m"))
         outs, now = lineage.maker.outs, round(time.time() * 1000)
         assert stage_times.of_outs(workspace, outs, now) is None
-        seen = stage_times.of_outs(workspace, outs, now - 3_600_000)
-        assert now - 3_600_000 <= seen.began <= seen.ended <= now
-        later = stage_times.of_outs(workspace, outs, now - 3_600_000, [lineage.maker])  # as if another one ended then
+        seen = stage_times.of_outs(workspace, outs, now - WEEK)
+        assert now - WEEK <= seen.began <= seen.ended <= now
+        later = stage_times.of_outs(workspace, outs, now - WEEK, [lineage.maker])  # as if another one ended then
         assert later.began == pytest.approx(seen.ended, abs=2000)
         assert later.ended == seen.ended
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import mlflow
 import pytest
+from clusters import wait_for
 from mlflow import MlflowClient
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
@@ -15,6 +16,7 @@ from dovetail.registration.register import record
 from dovetail.repo.workspace import open_workspace
 from dovetail.tracking import turn
 from dovetail.tracking.store import Run, Store
+from dovetail.values.tag_keys import TURN_BEAT
 
 
 @pytest.fixture
@@ -45,6 +47,22 @@ def test_one_has_it_at_a_time_and_nothing_of_it_stays(client, monkeypatch):
     assert names(client) == []
 
 
+class Beats:
+    """A clock that goes on by a tenth of a second each time that the holder has said that it lives."""
+
+    def __init__(self, client, name):
+        self._beat = lambda: client.get_registered_model(name).tags[TURN_BEAT]
+        self._now = 0
+
+    def monotonic(self):
+        return self._now
+
+    def sleep(self, _):
+        before = self._beat()
+        wait_for(lambda: self._beat() != before)
+        self._now += 0.1
+
+
 def test_what_a_killed_process_left_behind_is_taken_over_and_a_living_ones_is_not(client, monkeypatch):
     monkeypatch.setattr(turn, "_PAUSE", 0.01)
     monkeypatch.setattr(turn, "_BEATS_EVERY", 0.05)
@@ -54,6 +72,7 @@ def test_what_a_killed_process_left_behind_is_taken_over_and_a_living_ones_is_no
     with turn.held(client, "m", "mine"):
         with turn.held(client, "other", "mine"):
             assert names(client) == ["dovetail.turn.m", "dovetail.turn.other"]
+        monkeypatch.setattr(turn, "time", Beats(client, "dovetail.turn.m"))
         with pytest.raises(Busy, match="another clone has been writing model m"), turn.held(client, "m", "another"):
             pass
     assert names(client) == []
@@ -171,11 +190,10 @@ class Slept(Store):
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # of an import of MLflow's
-def test_who_slept_takes_the_turn_anew_and_completes_what_was_begun(small, client, tmp_path, monkeypatch, request):
+def test_who_slept_takes_the_turn_anew_and_completes_what_was_begun(small, client, tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path}/shared.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(uri)  # MLflow asks it itself, of a logged model
-    request.addfinalizer(lambda: mlflow.set_tracking_uri(None))
     store = Slept(client, small.root, uri)
     with open_workspace(small.root) as workspace:
         projection = project(workspace.tree, workspace.tree.model("m"), workspace.root)

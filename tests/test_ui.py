@@ -80,10 +80,10 @@ def test_it_serves_the_store_and_ends_with_all_that_it_started(registered, tmp_p
                 tmp_path / "said"
             ).read_text() == f"http://127.0.0.1:{port}/#/models/m?workflowType=machine_learning\n"
             search = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/registered-models/get?name=m"
-            assert b'"staging"' in urllib.request.urlopen(search, timeout=20).read()
+            assert b'"staging"' in urllib.request.urlopen(search, timeout=60).read()
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert f"--port {port}" not in listed
     with contextlib.closing(socket.socket()) as free:

@@ -310,7 +310,7 @@ def test_too_many_rejected_in_all_parts_together_are_refused_with_examples(job, 
 
 
 def test_a_clean_that_is_killed_leaves_no_parts_and_no_workers(tmp_path):
-    wait = "import time; time.sleep(60 if __import__('multiprocessing').parent_process() else 0); return frame"
+    wait = "import time; time.sleep(600 if __import__('multiprocessing').parent_process() else 0); return frame"
     tree(tmp_path, config(AGE, raw="raw/", part_rows=2), wait)
     folder_of(tmp_path / "raw", {"a.csv": "age\n1\n2\n3\n4\n5\n6\n"})
     running = stage_in_background(tmp_path)
@@ -376,7 +376,7 @@ def is_running(process):
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def wait_for(condition, seconds=30):
+def wait_for(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

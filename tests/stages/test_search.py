@@ -192,6 +192,7 @@ def test_a_killed_train_goes_on_from_its_trials_and_writes_the_same_bytes(tmp_pa
     journal = tmp_path / ".killed.json.journal.tmp"
     running = subprocess.Popen([sys.executable, *command("killed")], cwd=tmp_path, stdout=subprocess.DEVNULL)
     while not journal.exists() or journal.read_text().count("\n") < 4:
+        assert running.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     running.wait()
