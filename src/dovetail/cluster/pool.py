@@ -1,7 +1,6 @@
 """Workers on Dask: this machine's own, a cluster that runs, or one that a job queue is asked for."""
 
 import logging
-import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from dovetail.cluster.lane import end_processes, run_task
 from dovetail.errors import OutsideError, UserError, one_line
 from dovetail.repo.experiment_task import ExperimentTask
 from dovetail.repo.stage_task import StageRun, StageTask
+from dovetail.values.computing import cores
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -258,4 +258,4 @@ def open_client(workers: int | None, cluster: str | None, logs: Path | None = No
 def _of_this_machine() -> dict[str, float]:
     import psutil
 
-    return {"cpu": os.cpu_count() or 1, "memory": psutil.virtual_memory().total}
+    return {"cpu": cores(), "memory": psutil.virtual_memory().total}

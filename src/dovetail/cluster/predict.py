@@ -25,6 +25,7 @@ from dovetail.serving.serve import settings
 from dovetail.serving.settings import ServeOptions
 from dovetail.system.processes import interruptible
 from dovetail.values.answer import Answer
+from dovetail.values.computing import cores
 
 _LOCK = f"{LEFT}predict.lock"
 
@@ -166,7 +167,7 @@ def _scored(
 
     @cache
     def scorers() -> Scorers:
-        return stack.enter_context(Scorers(task.copy, request.workers or os.cpu_count() or 1))
+        return stack.enter_context(Scorers(task.copy, request.workers or cores()))
 
     for part in found:
         yield score_part(task, part, scorers, count)

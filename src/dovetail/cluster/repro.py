@@ -6,7 +6,6 @@ another, in a process of its own. Nothing is recorded but in git, DVC's cache an
 leaves what `dvc repro` killed leaves, and the next run finds in the run-cache what workers had done.
 """
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from dovetail.repo.workspace import Workspace
 from dovetail.system.locks import REPRO, exclusive
 from dovetail.system.processes import interruptible
 from dovetail.values.answer import Answer
+from dovetail.values.computing import cores
 
 _TURN_SECONDS = 7 * 24 * 3600  # for another `dovetail repro` of the workspace to end
 
@@ -116,7 +116,7 @@ def _note_time(workspace: Workspace, step: Step, run: StageRun) -> None:
 
 
 def _count(request: ReproRequest) -> int | None:
-    return request.workers or (None if request.cluster else os.cpu_count())
+    return request.workers or (None if request.cluster else cores())
 
 
 def _experiments(

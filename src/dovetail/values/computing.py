@@ -35,7 +35,7 @@ _LINE = re.compile(r"^# computing (.+?): (.*)$", re.MULTILINE)
 
 def of_machine() -> dict[str, str]:
     """What this process can say without importing anything: the machine, its cores, and the variables that are set."""
-    found = {MACHINE: platform.machine(), CORES: str(_cores()), CPU: " ".join(sorted(_features()))}
+    found = {MACHINE: platform.machine(), CORES: str(cores()), CPU: " ".join(sorted(_features()))}
     variables = {f"{VARIABLE}{name}": os.environ[name] for name in VARIABLES if os.environ.get(name)}
     return {key: value for key, value in found.items() if value} | variables
 
@@ -153,7 +153,8 @@ def unavailable(recorded: Mapping[str, str], here: Mapping[str, str]) -> str:
     return f"it was computed on a CPU with {' '.join(lacks)}, and this one has none: {follows}" if lacks else ""
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Of the machine, those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -60,7 +60,7 @@ def bad_part() -> Iterator[None]:
         yield
     except Refused as error:
         raise BadPart(error.message) from error
-    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
+    except (pa.ArrowException, OSError, EOFError, ValueError, OverflowError, zlib.error, csv.Error) as error:
         raise BadPart(f"it cannot be read: {one_line(error)}") from error
 
 

@@ -69,6 +69,11 @@ def parts(data: Path) -> tuple[list[Part], list[str]]:
         if (other := by_output.setdefault(part.output, part)) is not part:
             what = f"{other.name} and {part.name} of {data} would both go to {part.output}"
             raise UserError(what, f"mv {shlex.quote(str(part.path))} {shlex.quote(str(_other_name(part.path)))}")
+    for output, part in by_output.items():
+        above = next((by_output[str(up)] for up in PurePosixPath(output).parents if str(up) in by_output), None)
+        if above:
+            what = f"{above.name} of {data} would go to {above.output}, in which {part.name} has its place"
+            raise UserError(what, f"mv {shlex.quote(str(above.path))} {shlex.quote(str(_other_name(above.path)))}")
     return known, ignored
 
 

@@ -210,6 +210,8 @@ class Follower:
         self.health.trust = loaded.copy.trust
         self._metrics.serving(self._settings.model, loaded.copy.version, loaded.copy.md5)
         kept_copies.remember(self._settings.keep, loaded.copy)
+        for _ in range(self._loader.workers - loaded.batcher.processes):  # ended since it was loaded
+            self._lost(loaded.copy, loaded.batcher)
         if old:
             self._draining.append(old.batcher)
             old.batcher.close()
@@ -219,7 +221,9 @@ class Follower:
     def _load_failed(self, copy: VersionCopy, why: str) -> None:
         self._failed(f"version {copy.version} cannot be served: {why}")
         what = f"{self._settings.what} is version {copy.version}, which cannot be served: {why}"
-        self._fail_start(OutsideError(what, f"dovetail rollback {self._settings.model}"))
+        model, alias = self._settings.model, self._settings.alias
+        another = f"dovetail rollback {model} --to {alias}" if alias else f"dovetail list {model}"
+        self._fail_start(OutsideError(what, another))
 
     def _failed(self, why: str) -> None:
         """Note that a version could not be loaded, and log it once, however often it is tried again."""

@@ -36,13 +36,13 @@ class VersionLoader:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._workers = settings.options.workers
-        self._forks = ForkClient() if self._workers > 1 and CAN_FORK else None
+        self.workers = settings.options.workers
+        self._forks = ForkClient() if self.workers > 1 and CAN_FORK else None
         self._spare: list[asyncio.Task[ModelClient]] = []
 
     def start_spare(self) -> None:
         """Start the processes now, for the first version that will be loaded."""
-        self._spare = [asyncio.create_task(ModelClient.start_empty(self._forks)) for _ in range(self._workers)]
+        self._spare = [asyncio.create_task(ModelClient.start_empty(self._forks)) for _ in range(self.workers)]
 
     async def load(self, copy: VersionCopy, on_lost: Callable[[VersionCopy, Batcher], None]) -> ServedVersion:
         """A version that answers, in all of its processes or in none; `on_lost` is called when one ends.
@@ -65,6 +65,9 @@ class VersionLoader:
         )
         for client in clients:
             _watch_for_loss(client, copy, batcher, on_lost)
+        if any(client.lost for client in clients):  # while another still loaded; nobody was told
+            _close(clients)
+            raise ProcessLost("one of its processes ended while another loaded")
         return ServedVersion(copy, signature, about, batcher, time.time())
 
     async def replace_process(
@@ -91,7 +94,7 @@ class VersionLoader:
 
     async def _loaded_processes(self, copy: VersionCopy) -> tuple[list[ModelClient], dict[str, Any]]:
         """A process for each worker, every one of which says the same of the version."""
-        loading = [asyncio.ensure_future(self._loaded_process(copy)) for _ in range(self._workers)]
+        loading = [asyncio.ensure_future(self._loaded_process(copy)) for _ in range(self.workers)]
         try:
             found = await asyncio.gather(*loading)
         except BaseException:
@@ -103,7 +106,7 @@ class VersionLoader:
         clients, about = [client for client, _ in found], found[0][1]
         if any(said != about for _, said in found):
             _close(clients)
-            raise ValueError(f"it is not the same in each of {self._workers} processes")
+            raise ValueError(f"it is not the same in each of {self.workers} processes")
         return clients, about
 
     async def _loaded_process(self, copy: VersionCopy) -> tuple[ModelClient, dict[str, Any]]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import orjson
 
+from dovetail.serving.protocol.answers import plain
 from dovetail.serving.protocol.body import PredictionRequest
 from dovetail.serving.protocol.body_limits import check_rows
-from dovetail.serving.protocol.json_body import ARRAY, check_size, in_utf8
+from dovetail.serving.protocol.json_body import ARRAY, check_size, in_utf8, parse
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature, kind
 
@@ -63,10 +64,7 @@ def read_infer(body: bytes, signature: Signature, most_rows: int) -> PredictionR
     """
     body = in_utf8(body)
     check_size(body, most_rows)
-    try:
-        asked = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Refused(400, f"the body is not JSON: {error}", expected="JSON in UTF-8") from None
+    asked = parse(body)
     tensors = asked.get("inputs") if isinstance(asked, dict) else None
     if not isinstance(tensors, list) or not tensors or not all(isinstance(each, dict) for each in tensors):
         raise Refused(400, "the body has no inputs", field="inputs", expected="a list of tensors", got=kind(tensors))
@@ -123,6 +121,9 @@ def _columns(
     width = shape[1] if len(shape) > 1 else 1
     if signature.columns is None:
         if not alone:
+            if len(shape) > 1 and width > 1:
+                raise Refused(422, f"input {name!r}: {width} columns beside other inputs", field=name,
+                              expected="a tensor for each column, or one of all")  # fmt: skip
             return {name: values}
         return {ARRAY: [values[at : at + width] for at in range(0, len(values), width)] if len(shape) > 1 else values}
     names = [column.name for column in signature.columns]
@@ -156,7 +157,7 @@ def infer_answer(
     `model` is a name and a version, `output` the signature's type of a prediction; `request_id` is said where the
     client gave no id of its own.
     """
-    predictions = orjson.loads(content)
+    predictions = plain(orjson.loads(content), request.method)
     shape = [len(predictions)]
     if predictions and isinstance(predictions[0], list) and len({len(row) for row in predictions}) == 1:
         shape.append(len(predictions[0]))

@@ -24,7 +24,7 @@ def read_parquet(body: bytes, signature: Signature, most_rows: int) -> dict[str,
         return _read(body, signature, most_rows)
     except (MemoryError, pa.ArrowMemoryError):
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         said = " ".join(str(error).split())
         raise Refused(400, f"the body is not Parquet: {said[:120]}", expected="a Parquet file") from None
 
