@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ANSWER_SECONDS, _START_SECONDS = 10, 300
 ORPHANED = "each worker that was to take it is gone"
+_GONE = "the scheduler is gone"
 LOOK_SECONDS, ALONE_SECONDS = 5, 60  # between two looks at who works; without any worker until that is said
 _HERE = "this machine"
 _UNSEEN = "127.0.0.1:0"  # Dask's web server, which cannot be left out: any port of the loopback, and nothing on it
@@ -35,12 +36,14 @@ class _Open:
         resources: What it asks for.
         able: The workers that could take it when it was sent away; none where the first was still to come.
         narrowed: Whether no other one may.
+        done: Who is told what came of it.
     """
 
     future: Any
     resources: Mapping[str, float]
     able: set[str]
     narrowed: bool
+    done: Callable[[StageRun], None]
 
     def left(self, workers: Mapping[str, Any]) -> set[str]:
         """Those of the workers that can take it now."""
@@ -90,12 +93,15 @@ class Pool:
             done(StageRun(unusable=one_line(error)))
         else:
             self._waiting[task.address] = future
-            self._open[str(future.key)] = _Open(future, resources, able, narrowed=bool(besides))
-            future.add_done_callback(lambda settled: done(self._settled(settled)))
+            self._open[str(future.key)] = _Open(future, resources, able, bool(besides), done)
+            future.add_done_callback(self._settled)
 
-    def _settled(self, future: Any) -> StageRun:
-        self._open.pop(future.key, None)
-        return StageRun(unusable=ORPHANED) if future.key in self._orphaned else _outcome(future)
+    def _settled(self, future: Any) -> None:
+        self._tell(future.key, StageRun(unusable=ORPHANED) if future.key in self._orphaned else _outcome(future))
+
+    def _tell(self, key: str, run: StageRun) -> None:
+        if one := self._open.pop(key, None):
+            one.done(run)
 
     def look(self) -> None:
         """Look whether a worker is left for what is not done: Dask itself waits for one for ever.
@@ -105,6 +111,9 @@ class Pool:
         Raises:
             OutsideError: when there has been no worker for a minute.
         """
+        if self._client.status in {"closing", "closed"}:  # now and then Dask says nothing more of what was not done
+            for key in list(self._open):
+                self._tell(key, StageRun(unusable=_GONE))
         workers = self._workers() if self._cluster and self._open else None
         if workers is None or workers:
             self._seen = monotonic()
