@@ -12,7 +12,7 @@ import psutil
 import pytest
 import templates
 from project import copy_of, free_port
-from serving import SPLIT, Server, ask, point
+from serving import SPLIT, Hold, Server, ask, point
 from test_serving_faults import SLOW, Crowd, model_file
 
 pytestmark = pytest.mark.slow
@@ -119,27 +119,23 @@ def test_one_that_does_not_come_up_leaves_the_old_one_serving(project):
             assert new.predict().status == 200
 
 
-def test_of_two_at_once_one_replaces_the_old_one_and_the_other_says_so(project):
-    with Server(project) as old, Crowd(old, 2) as crowd:
-        both = [successor(project, old, wait=False) for _ in range(2)]
-        with both[0], both[1]:
-            end = time.monotonic() + 60
-            while not (refused := [each for each in both if each.process.poll() is not None]):
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            assert [each.process.returncode for each in refused] == [3]
-            assert "another server is about to take over" in refused[0].process.stderr.read().decode()
-            assert old.process.wait(60) == 0
-            crowd.__exit__()
-            assert (crowd.wrong, set(crowd.statuses)) == ([], {200})
+def test_of_two_at_once_one_replaces_the_old_one_and_the_other_says_so(project, tmp_path):
+    hold = Hold(tmp_path / "hold")
+    with Server(project) as old, Crowd(old, 2) as crowd, contextlib.ExitStack() as stack:
+        with hold:
+            first = stack.enter_context(successor(project, old, wait=False, **hold.env))
+            until_it_listens(first, old.port)
+            with successor(project, old, wait=False) as second:
+                assert second.process.wait(60) == 3
+                assert "another server is about to take over" in second.process.stderr.read().decode()
+        assert old.process.wait(60) == 0
+        crowd.__exit__()
+        assert (crowd.wrong, set(crowd.statuses)) == ([], {200})
 
 
 def test_where_the_old_one_is_killed_meanwhile_its_clients_wait_for_the_new_one(project):
     with Server(project) as old, successor(project, old, wait=False) as new:
-        ends = time.monotonic() + 30
-        while not _listens(new, old.port):
-            assert time.monotonic() < ends
-            time.sleep(0.02)
+        until_it_listens(new, old.port)
         old.process.kill()
         old.process.wait(10)
         new.port = old.port
@@ -147,10 +143,12 @@ def test_where_the_old_one_is_killed_meanwhile_its_clients_wait_for_the_new_one(
         new.until(lambda: new.health()["status"] == "ok")
 
 
-def _listens(server, port):
-    """Whether the server's process has a socket that listens on the port."""
-    found = psutil.Process(server.process.pid).net_connections(kind="tcp")
-    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
+def until_it_listens(server, port):
+    """Wait until the server's process has a socket that listens on the port."""
+    process, end = psutil.Process(server.process.pid), time.monotonic() + 60
+    while (psutil.CONN_LISTEN, port) not in {(each.status, each.laddr.port) for each in process.net_connections("tcp")}:
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_starts_where_nobody_serves_and_refuses_what_it_cannot_take(project):
