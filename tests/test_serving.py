@@ -23,6 +23,7 @@ import templates
 from project import copy_of, facts
 from serving import COLUMNS, ROWS, SPLIT, Server, ask, mlflow_server
 
+from dovetail.errors import UserError
 from dovetail.serving.http import docs_page, openapi
 from dovetail.serving.protocol.signature import Column, Signature
 from dovetail.serving.settings import ServeOptions, Settings
@@ -425,6 +426,15 @@ def test_schemathesis_finds_no_5xx(server):
             settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None,
                      phases=[Phase.generate], derandomize=True)(given(case=cases)(holds))()  # fmt: skip
     assert {("POST", "/invocations", 200), ("POST", "/invocations", 422), ("POST", "/feedback", 404)} <= seen
+
+
+@pytest.mark.parametrize("age", ["3m", "12h", "90", "soon"])
+def test_the_log_is_kept_for_days_or_weeks(project, age):
+    """Whoever says 3m means months, and would lose all that is older than three minutes."""
+    from dovetail.serving.serve import settings
+
+    with pytest.raises(UserError, match="is not a number of days or weeks"):
+        settings("m", ServeOptions(keep=age), start=project.root)
 
 
 def test_without_a_token_nobody_elsewhere_may_ask(project):

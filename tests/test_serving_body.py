@@ -103,6 +103,13 @@ def test_parquet_of_other_types_that_hold_the_same(values, type_, said):
     assert read(parquet(pa.table({"a": values})), PARQUET, only(type_), 10).columns == {"a": said}
 
 
+def test_parquet_of_a_time_that_python_cannot_say_is_refused():
+    late = pa.array([253_402_300_800_000_000], pa.timestamp("us"))  # the year 10000
+    with pytest.raises(Refused) as caught:
+        read(parquet(pa.table({"a": late})), PARQUET, only("datetime"), 10)
+    assert caught.value.status in (400, 422)
+
+
 def test_true_and_false_are_taken_for_a_column_whose_booleans_became_numbers_since_some_are_missing():
     described = {"inputs": [{"name": "a", "type": "double", "required": False}], "booleans": ["a"]}
     marked = Signature.of(described, ["predict"])

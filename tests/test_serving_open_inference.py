@@ -9,7 +9,8 @@ import templates
 from project import copy_of
 from serving import COLUMNS, ROWS, SPLIT, Server
 
-from dovetail.serving.protocol.open_inference import read_infer
+from dovetail.serving.protocol.body import PredictionRequest
+from dovetail.serving.protocol.open_inference import infer_answer, read_infer
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 
@@ -130,6 +131,37 @@ def test_a_model_without_columns_refuses_a_tensor_without_values(shape):
     with pytest.raises(Refused) as refused:
         read_infer(json.dumps(asked).encode(), Signature(None, None, ("predict",)), 100)
     assert refused.value.status == 422
+
+
+def test_a_model_without_columns_takes_one_matrix_and_no_matrix_beside_others():
+    matrix = {"shape": [2, 3], "datatype": "FP64", "data": [1.0] * 6}
+    plain = Signature(None, None, ("predict",))
+    one = read_infer(json.dumps({"inputs": [{"name": "a", **matrix}]}).encode(), plain, 100)
+    assert one.rows == 2
+    both = {"inputs": [{"name": "a", **matrix}, {"name": "b", **matrix}]}
+    with pytest.raises(Refused, match="3 columns beside other inputs"):
+        read_infer(json.dumps(both).encode(), plain, 100)
+
+
+def test_nan_is_read_as_invocations_reads_it():
+    asked = {"inputs": [{"name": "a", "shape": [2], "datatype": "FP64", "data": [1.0, math.nan]}]}
+    request = read_infer(json.dumps(asked).encode(), Signature(None, None, ("predict",)), 100)
+    assert request.rows == 2
+
+
+@pytest.mark.parametrize(
+    ("answered", "datatype", "shape", "data"),
+    [
+        ([{"0": 1.5}, {"0": 2.5}], "FP64", [2], [1.5, 2.5]),  # a Series
+        ([["a"], ["b"]], "BYTES", [2], ["a", "b"]),  # CatBoost with several classes
+        ([{"p": 1.0, "q": 2.0}], "BYTES", [1], ['{"p": 1.0, "q": 2.0}']),
+    ],
+)
+def test_answers_are_values_as_the_log_has_them(answered, datatype, shape, data):
+    request = PredictionRequest({"a": [1.0]}, len(answered), "predict")
+    said = json.loads(infer_answer(("m", 1), request, "double", json.dumps(answered).encode(), "r"))
+    (output,) = said["outputs"]
+    assert (output["datatype"], output["shape"], output["data"]) == (datatype, shape, data)
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/models/m/invocations", "/feedback", "/v2/models/m/infer"])
