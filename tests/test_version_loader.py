@@ -29,9 +29,10 @@ class SecondWaits(VersionLoader):
             self.first.set_result(client)
             return client, about
         first = await self.first
+        gone = asyncio.Event()
+        first.on_lost = gone.set
         first.kill()
-        while not first.lost:
-            await asyncio.sleep(0.01)
+        await gone.wait()
         return client, about
 
 
