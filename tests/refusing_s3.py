@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -15,9 +14,11 @@ def refusing_s3(behind):
     """Its address, and what says how it refuses: `refuses["with"]` is a status and S3's code for it, or None.
 
     With `loses` it does what it is asked for and then hangs up in place of an answer, with `forgets` it overlooks
-    If-None-Match, as servers do that do not know it; `late` is seconds before it does anything.
+    If-None-Match, as servers do that do not know it. Where `goes_on` is cleared, requests are `held` until it is set.
     """
-    refuses = {"with": None, "times": 0, "loses": False, "forgets": False, "late": 0}
+    goes_on = threading.Event()
+    goes_on.set()
+    refuses = {"with": None, "times": 0, "loses": False, "forgets": False, "goes_on": goes_on, "held": 0}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -25,7 +26,8 @@ def refusing_s3(behind):
 
         def answer(self):
             content = self.rfile.read(int(self.headers.get("content-length", 0)))
-            time.sleep(refuses["late"])
+            refuses["held"] += not goes_on.is_set()
+            goes_on.wait()
             if refuses["forgets"]:
                 del self.headers["if-none-match"]
             if self.command in ("PUT", "POST") and refuses["with"]:
@@ -65,6 +67,7 @@ def refusing_s3(behind):
     try:
         yield f"http://127.0.0.1:{server.server_port}", refuses
     finally:
+        goes_on.set()
         server.shutdown()
         server.server_close()
         thread.join()

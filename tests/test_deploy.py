@@ -95,7 +95,7 @@ def test_the_images_steps_make_a_server_that_answers_without_mlflow_and_ends_in_
     _, folder, _ = deployed
     work, env, command = follow(folder)
     assert command[:2] == ["dovetail", "serve"]
-    options = ["--port", str(port := free_port()), "--drain", "1"]
+    options = ["--port", str(port := free_port()), "--drain", "5"]
     env |= {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}", "DOVETAIL_SERVE_TOKENS": "secret"}
     process = subprocess.Popen([shutil.which("dovetail", path=env["PATH"]), *command[1:], *options], cwd=work, env=env,
                                stderr=subprocess.PIPE, start_new_session=True, text=True)  # fmt: skip

@@ -61,6 +61,14 @@ mlflow.sklearn.autolog(log_input_examples=False, log_model_signatures=False)
 LogisticRegression().fit(numpy.array([[0.0], [1.0], [2.0], [3.0]]), [0, 0, 1, 1])
 """
 
+MEASURED = """
+import mlflow, time
+with mlflow.start_run() as run:
+    time.sleep(0.5)
+    while not MEASURED <= mlflow.get_run(run.info.run_id).data.metrics.keys():
+        time.sleep(0.1)
+"""
+
 FAILS = """
 import mlflow, pathlib
 with mlflow.start_run(run_name="broken" if pathlib.Path("broken").exists() else "whole"):
@@ -104,11 +112,12 @@ def test_it_is_completed_keeps_its_own_place_times_and_values_and_a_repeat_is_no
 
 
 def test_what_the_machine_did_is_in_the_run_where_mlflow_was_asked_to_measure_it(small):
-    tracking(small, "import mlflow, time\nwith mlflow.start_run():\n    time.sleep(0.5)\n")
+    measured = {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"}
+    tracking(small, MEASURED.replace("MEASURED", repr(measured)))
     asked = {"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true", "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.1"}
     small.run("dvc", "repro", "-q", **asked)
     (run,) = small.store().runs()
-    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} < run.data.metrics.keys()
+    assert measured < run.data.metrics.keys()
     assert run.data.metrics["accuracy"] == 0.7
     assert run.info.end_time - run.info.start_time >= 500
 

@@ -189,7 +189,7 @@ def test_watching_outlives_a_store_that_is_away(judged):
     try:
         assert "m/1: stable" in watching.stdout.readline()
         (judged.root / "mlflow.db").rename(judged.root / "away.db")
-        assert "no MLflow store" in watching.stderr.readline()
+        assert any("no MLflow store" in line for line in watching.stderr)
         (judged.root / "away.db").rename(judged.root / "mlflow.db")
         serve(judged, shift=3, request_id="moved")
         while "m/1: drift in u" not in (said := watching.stdout.readline()):

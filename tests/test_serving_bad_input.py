@@ -26,7 +26,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(project):
-    with Server(project, "--timeout", "4", "--poll", "5", DOVETAIL_SERVE_TOKENS="secret") as running:
+    with Server(project, "--timeout", "6", "--poll", "5", DOVETAIL_SERVE_TOKENS="secret") as running:
         running.plain_ask = running.ask
         running.ask = lambda path, body=None, headers=None, **more: running.plain_ask(
             path, body, {"authorization": "Bearer secret", **(headers or {})}, **more
@@ -65,13 +65,12 @@ def memory(server):
     return psutil.Process(server.process.pid).memory_info().rss >> 20
 
 
-@contextlib.contextmanager
-def nobody_waits(server, most=0.2):
-    """Meanwhile another client asks again and again; its median wait and its longest are bounded."""
-    waits, over = [], threading.Event()
+def answers_while_nobody_waits(server, *asked, most=0.2):
+    """What it answers to a request that is repeated while another client asks 50 times; of ten waits nine are short."""
+    waits, answers = [], []
 
     def client():
-        while not over.is_set():
+        for _ in range(50):
             began = time.perf_counter()
             assert server.ask("/health").status == 200
             waits.append(time.perf_counter() - began)
@@ -79,13 +78,11 @@ def nobody_waits(server, most=0.2):
 
     thread = threading.Thread(target=client)
     thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    print(f"longest wait of another client: {max(waits):.3f} s of {len(waits)}")
-    assert sorted(waits)[len(waits) * 9 // 10] < most
+    while thread.is_alive():
+        answers.append(server.ask(*asked).status)
+    print(f"longest wait of another client: {max(waits):.3f} s, beside {len(answers)} requests")
+    assert sorted(waits)[44] < most
+    return set(answers)
 
 
 HEADS = {
@@ -156,7 +153,7 @@ def test_who_has_said_all_is_answered(server):
         connection.shutdown(socket.SHUT_WR)
         began = time.monotonic()
         received(connection)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
 
 
 @pytest.mark.slow
@@ -198,9 +195,7 @@ BODIES = {
 def test_nobody_waits_for_a_body_of_millions_of_values(server, case):
     path = "/feedback" if case == "labels" else "/invocations"
     before = memory(server)
-    with nobody_waits(server):
-        for _ in range(2):
-            assert server.ask(path, BODIES[case]).status in (400, 422)
+    assert answers_while_nobody_waits(server, path, BODIES[case]) <= {400, 422}
     print(f"{case}: {memory(server) - before} MiB")
     assert memory(server) - before < 3 * 16
 
@@ -211,11 +206,8 @@ def test_parquet_that_unpacks_to_much_is_refused_cheaply(server):
         for place in range(1000):
             writer.write_table(pa.table({"color": [f"{place:04}" * (1 << 18)]}))
     before = memory(server)
-    began = time.perf_counter()
-    with nobody_waits(server):
-        answer = server.ask("/invocations", target.getvalue(), PARQUET)
-    assert answer.status == 413
-    print(f"{time.perf_counter() - began:.2f} s, {memory(server) - before} MiB")
+    assert answers_while_nobody_waits(server, "/invocations", target.getvalue(), PARQUET) == {413}
+    print(f"{memory(server) - before} MiB")
     assert memory(server) - before < 48
 
 

@@ -90,9 +90,10 @@ def test_an_alias_that_moved_without_a_tag_is_not_followed_and_one_that_comes_af
         failures = server.metric("dovetail_load_failures_total")
         point(project, 1)
         server.until(lambda: server.health()["status"] == "ok")
+        client = project.store().client  # made before the tag, which the alias has to follow within three seconds
         tag(project, 2)
         server.until(lambda: server.predict().version == "1")
-        point(project, 2)
+        client.set_registered_model_alias("m", "production", "2")
         server.until(lambda: server.predict().version == "2")
         assert server.metric("dovetail_load_failures_total") == failures
         assert server.health()["trust"] == "ledger"
