@@ -115,10 +115,10 @@ def test_a_dot_is_between_thousands_where_another_column_says_so(tmp_path, row, 
 
 def test_datetime_is_advised_for_what_the_stages_read(tmp_path):
     def row(n):
-        return f"2020-01-0{n % 7 + 1} 10:00:00+02,2020-01-01 10:0{n % 7}Z,{CLASSES[n]}"
+        return f"2020-01-0{n % 7 + 1}T10,2020-01-01 10:0{n % 7}Z,2020-01-01 10:00:0{n % 7}+02,{CLASSES[n]}"
 
-    columns, _ = text(tmp_path, "hours,minutes,y", row)
-    assert columns["minutes"][1] == "looks like dates: dtype datetime"
+    columns, _ = text(tmp_path, "hours,minutes,zoned,y", row)
+    assert columns["minutes"][1] == columns["zoned"][1] == "looks like dates: dtype datetime"
     assert "the cleaning script can read them" in columns["hours"][1]
 
 
