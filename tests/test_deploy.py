@@ -132,6 +132,7 @@ def test_the_manifest_is_what_kubernetes_schema_says_and_asks_what_the_server_an
     server = pod["containers"][0]
     asked = {probe: server[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "readiness", "liveness")}
     assert asked == {"startup": "/health", "readiness": "/ready", "liveness": "/health"}
+    assert {"DOVETAIL_SERVE_TOKENS", "DOVETAIL_SERVE_ID_KEY"} <= {one["name"] for one in pod["containers"][0]["env"]}
     assert pod["terminationGracePeriodSeconds"] > 10 + 31 + 25  # --drain, --timeout, the log on S3
     assert server["volumeMounts"][0]["mountPath"] == f"{home}/monitoring"
     assert pod["securityContext"]["runAsNonRoot"] is True

@@ -28,6 +28,7 @@ from dovetail.errors import Busy
 from dovetail.serving.batch.model_columns import check_schema, model_columns
 from dovetail.serving.batch.part_reader import read_csv_part
 from dovetail.serving.batch.version_copy import version_copy
+from dovetail.serving.protocol.body_limits import MOST_VALUES
 from dovetail.serving.protocol.parquet_body import read_parquet
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Column, Signature
@@ -143,6 +144,12 @@ def test_text_is_kept_as_the_file_says_it_whatever_the_model_takes_it_for():
         "size": [1.0, None, 2.0, None, None],
     }
     assert asked["country"] == [None, None, None, None, " x "]  # as a server reads it
+
+
+def test_commas_within_texts_are_no_values():
+    text = "," * (MOST_VALUES // 8)
+    kept, asked = read_csv("text\n" + f'"{text}"\n' * 9, Column("text", "string", False))  # noqa: FBT003
+    assert kept == asked == {"text": [text] * 9}
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

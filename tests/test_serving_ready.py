@@ -24,6 +24,21 @@ def hold(tmp_path):
     return Hold(tmp_path / "hold")
 
 
+def test_servers_with_one_key_take_feedback_on_each_others_answers(tmp_path, monkeypatch):
+    from dovetail.serving.http.request_ids import RequestIds
+    from dovetail.serving.protocol.refused import Refused
+
+    apart = [RequestIds(tmp_path / name) for name in "ab"]
+    with pytest.raises(Refused):
+        apart[0].check(apart[1].make(1), 1)
+    monkeypatch.setenv("DOVETAIL_SERVE_ID_KEY", "a long text")
+    together = [RequestIds(tmp_path / name) for name in "ab"]
+    together[0].check(together[1].make(1), 1)
+    monkeypatch.setenv("DOVETAIL_SERVE_ID_KEY", "another text")
+    with pytest.raises(Refused):
+        RequestIds(tmp_path / "a").check(together[1].make(1), 1)
+
+
 def probed(server):
     return tuple(server.ask(path).status for path in PROBES)
 

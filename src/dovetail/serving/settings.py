@@ -8,6 +8,8 @@ from typing import Any
 from dovetail.serving.log.location import ENV_LOG, FOLDER, Place
 
 ENV_TOKENS = "DOVETAIL_SERVE_TOKENS"  # with commas between them
+ENV_ID_KEY = "DOVETAIL_SERVE_ID_KEY"  # any text; servers that have the same take feedback on each other's answers
+SECRETS = (ENV_TOKENS, ENV_ID_KEY)  # no process that a server starts has them
 MIB = 1 << 20
 LOG_FORMATS = PLAIN, DELTA = ("parquet", "delta")
 _LEAST_WAITING_MB = 256

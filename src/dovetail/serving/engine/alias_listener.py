@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from dovetail.serving.engine.health import Health
-from dovetail.serving.settings import ENV_TOKENS, Settings
+from dovetail.serving.settings import SECRETS, Settings
 
 _PAUSE = 0.5  # seconds before it is started again
 
@@ -32,7 +32,7 @@ async def listen(settings: Settings, health: Health, on_message: Callable[[dict[
 
 
 async def _listen_once(command: list[str], health: Health, on_message: Callable[[dict[str, Any]], None]) -> None:
-    env = {key: value for key, value in os.environ.items() if key != ENV_TOKENS}
+    env = {key: value for key, value in os.environ.items() if key not in SECRETS}
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True, env=env)
     try:
         while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe

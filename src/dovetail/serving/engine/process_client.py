@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol, Self
 
 from dovetail.serving.engine import frames
-from dovetail.serving.settings import ENV_TOKENS
+from dovetail.serving.settings import SECRETS
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -133,7 +133,7 @@ def spawn(connection: socket.socket, module: str, arguments: tuple[str, ...] = (
         # -P: nothing in the current folder is a library.
         [sys.executable, "-P", "-m", module, str(connection.fileno()), *arguments],
         pass_fds=[connection.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
-        env=dict.fromkeys(_THREADS, "1") | {k: v for k, v in os.environ.items() if k != ENV_TOKENS},
+        env=dict.fromkeys(_THREADS, "1") | {k: v for k, v in os.environ.items() if k not in SECRETS},
     )  # fmt: skip
 
 

@@ -80,6 +80,8 @@ class VersionLoader:
             ProcessLost: when that process ended, too.
         """
         client, _ = await self._loaded_process(copy)
+        if client.lost:
+            raise ProcessLost("it ended as soon as it was loaded")
         _watch_for_loss(client, copy, batcher, on_lost)
         batcher.attach(client)
 

@@ -1,12 +1,14 @@
 """Ids of answered requests that say themselves whether this server gave them, and for how many rows."""
 
 import hmac
+import os
 import secrets
 from hashlib import sha256
 from pathlib import Path
 
 from dovetail.serving.key_file import key
 from dovetail.serving.protocol.refused import Refused
+from dovetail.serving.settings import ENV_ID_KEY
 
 _KEY_FILE = "request-ids.key"
 _RANDOM, _ROWS, _MAC = 16, 6, 10  # hexadecimal digits: 32 in all
@@ -15,11 +17,12 @@ _MOST_ROWS = (1 << 4 * _ROWS) - 1
 
 
 class RequestIds:
-    """Makes ids and checks them. All servers that keep their copies in one folder know each other's."""
+    """Makes ids and checks them. Servers know each other's that share a folder of copies, or were given one key."""
 
     def __init__(self, folder: Path) -> None:
-        """Use the key in `folder`; where it cannot be kept, one that ends with this server."""
-        self._key = key(folder / _KEY_FILE)
+        """Use the environment's key, else that in `folder`; where it cannot be kept, one that ends with this server."""
+        given = os.environ.get(ENV_ID_KEY, "")
+        self._key = sha256(given.encode()).digest() if given else key(folder / _KEY_FILE)
         self._random = ""  # drawn, and not used yet: to ask the system for each hands Python's lock to other threads
 
     def make(self, rows: int) -> str:
