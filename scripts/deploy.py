@@ -54,7 +54,7 @@ def write(ref: str, folder: Path, home: str, image: str) -> None:
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     known = {
         "ref": ref,
-        "name": re.sub(r"[^a-z0-9]+", "-", asked.model.lower()).strip("-")[:50] or "model",
+        "name": service_name(asked.model),
         "home": home,
         "image": image,
         "wheel": next(folder.glob("*.whl")).name,
@@ -66,6 +66,12 @@ def write(ref: str, folder: Path, home: str, image: str) -> None:
         for word, value in known.items():
             text = text.replace(f"{{{word}}}", value)
         (folder / template.name).write_text(text, encoding="utf-8")
+
+
+def service_name(model: str) -> str:
+    """A name for the model's Service in Kubernetes: https://kubernetes.io/docs/concepts/overview/working-with-objects/names."""
+    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    return (name if name[:1].isalpha() else f"model-{name}")[:50].strip("-")
 
 
 def _copy_version(copy, folder: Path, home: Path, place: Path) -> None:  # noqa: ANN001  (VersionCopy)

@@ -1,6 +1,7 @@
 """`make deploy`: the image's steps in a clean folder, the manifest by Kubernetes' schema, the unit by systemd."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -120,6 +121,22 @@ def test_the_images_steps_make_a_server_that_answers_without_mlflow_and_ends_in_
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("iris", "iris"),
+        ("pipelines/Iris", "pipelines-iris"),
+        ("3d_shapes", "model-3d-shapes"),
+        ("a" * 49 + "_b", "a" * 49),
+    ],
+)
+def test_a_service_has_a_name_that_kubernetes_takes(model, name):
+    spec = importlib.util.spec_from_file_location("deploy", ROOT / "scripts/deploy.py")
+    deploy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(deploy)
+    assert deploy.service_name(model) == name
 
 
 def test_the_manifest_is_what_kubernetes_schema_says_and_asks_what_the_server_answers(deployed):

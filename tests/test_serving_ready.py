@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 
 import pytest
 import templates
@@ -37,6 +38,17 @@ def test_servers_with_one_key_take_feedback_on_each_others_answers(tmp_path, mon
     monkeypatch.setenv("DOVETAIL_SERVE_ID_KEY", "another text")
     with pytest.raises(Refused):
         RequestIds(tmp_path / "a").check(together[1].make(1), 1)
+
+
+def test_what_a_library_prints_beside_the_process_that_watches_is_no_message():
+    from dovetail.serving.engine.alias_listener import _listen_once
+    from dovetail.serving.engine.health import Health
+    from dovetail.serving.metrics import Metrics
+
+    heard = []
+    said = 'print("words"); print(1); print("{}"); print("[]"); print(\'{"found": {"version": 1}}\')'
+    asyncio.run(_listen_once([sys.executable, "-c", said], Health(Metrics()), heard.append))
+    assert heard == [{"found": {"version": 1}}]
 
 
 def probed(server):

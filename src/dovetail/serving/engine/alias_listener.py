@@ -36,10 +36,19 @@ async def _listen_once(command: list[str], health: Health, on_message: Callable[
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True, env=env)
     try:
         while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
-            with suppress(json.JSONDecodeError):  # something else that a library has printed
-                on_message(json.loads(line))
+            if message := _message(line):
+                on_message(message)
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         if await process.wait() > 0:  # 0: the store's file is another; below: somebody killed it
             health.store_is_lost("the process that asks MLflow ended, see what it printed")
+
+
+def _message(line: bytes) -> dict[str, Any] | None:
+    """What the process says; None where a library has printed something else, which may be JSON as well."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and said.keys() & {"found", "kind"} else None
