@@ -330,7 +330,7 @@ def test_an_experiments_run_is_rebuilt_too(registered):
     [
         ("v9:m", "git has no revision 'v9'"),
         ("HEAD:x", "no model 'x'"),
-        ("workspace:m", "no commit"),
+        ("workspace:m", "is not a commit"),
         ("m", "dovetail sync"),
     ],
 )

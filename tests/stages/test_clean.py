@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 import shutil
+from ast import literal_eval
 
 import polars as pl
 import pytest
@@ -266,3 +267,21 @@ def test_the_projects_datasets_come_out_whole_and_typed(tmp_path, name):
 
 
 PENGUIN = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
+
+
+def test_a_pass_that_failed_writes_no_more_into_what_the_next_one_makes(job, tmp_path):
+    """Polars' sinks go on for a moment after an error: each pass has files of its own."""
+    log = tmp_path / "seen"
+    body = f"""
+    import pathlib, time
+    time.sleep(0.3)  # what is left of a pass before this one has written by then
+    names = [one.name for one in pathlib.Path({str(tmp_path / "out")!r}).iterdir()]
+    with open({str(log)!r}, "a") as log:
+        log.write(repr(names) + chr(10))
+    return frame"""
+    lines = "".join(f'{{"a": {number}}}\n' for number in range(500)) + '{"a": "x"}\n'
+    done = job(body).run("raw.jsonl", lines, {"a": {"dtype": "int64"}}, max_rejected=0.5)
+    seen = [literal_eval(line) for line in log.read_text().splitlines()]
+    assert len(seen) == 2
+    assert not [name for name in seen[1] if name.startswith(".clean") and name.count(".tmp") == 1]
+    assert (len(done.rows), len(done.rejected)) == (500, 1)

@@ -1,5 +1,6 @@
 """Rows told apart by the schema, cleaned by the script and written, in one streaming pass."""
 
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -121,7 +122,8 @@ def _stream(job: Job, script: Script) -> tuple[Validated, tuple[int, ...]]:
         return _pass(job, validated, script)
     except pl.exceptions.PolarsError as error:
         try:
-            validated.good.sink_parquet(job.clean)  # the same without the script
+            with _own_file(job.clean) as without_script:
+                validated.good.sink_parquet(without_script)
         except pl.exceptions.PolarsError as unreadable:
             raise malformed(job.raw.path, job.raw.kind, unreadable) from unreadable
         raise script.failed(error) from error
@@ -129,10 +131,21 @@ def _stream(job: Job, script: Script) -> tuple[Validated, tuple[int, ...]]:
 
 def _pass(job: Job, validated: Validated, script: Script) -> tuple[Validated, tuple[int, ...]]:
     cleaned = script(validated.good, job.dataset.clean.engine)
-    with _sink_rejected(validated.rejected, job.rejected) as rejected:
-        outputs = [cleaned.sink_parquet(job.clean, row_group_size=_GROUP, lazy=True), rejected, validated.counts]
+    with _own_file(job.clean) as clean, _sink_rejected(validated.rejected, job.rejected) as rejected:
+        outputs = [cleaned.sink_parquet(clean, row_group_size=_GROUP, lazy=True), rejected, validated.counts]
         counts = pl.collect_all(outputs, engine="streaming")[-1]
     return validated, counts.row(0)
+
+
+@contextmanager
+def _own_file(path: Path) -> Iterator[Path]:
+    """A file that becomes `path` at the end: a Parquet sink of a pass that failed writes on for a moment."""
+    own = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield own
+        own.replace(path)
+    finally:
+        own.unlink(missing_ok=True)
 
 
 @contextmanager
