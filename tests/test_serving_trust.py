@@ -179,7 +179,7 @@ def test_without_the_repository_a_file_says_what_may_be_served(project, tmp_path
     assert f"next: dovetail promote m --trust {file}" in tried
     assert f"{file} does not name m/2" in refused(alone, "--trust", str(file), ref="m/2")
     file.write_text("[]")
-    assert "no trust file" in alone.run("dovetail", "serve", "m", "--trust", str(file), code=2).stderr
+    assert "is not a trust file" in alone.run("dovetail", "serve", "m", "--trust", str(file), code=2).stderr
 
 
 def test_a_promoted_version_that_cannot_be_served_is_rolled_back(project):
