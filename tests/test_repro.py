@@ -427,7 +427,7 @@ def test_a_stage_gets_what_it_asks_for_or_is_refused(repository):
         (["--cluster", "tcp://127.0.0.1:1"], "no worker of tcp://127.0.0.1:1 answers"),
         (["--cluster", "nowhere"], "no worker of nowhere answers"),
         (["--cluster", "slurm:colour=red"], "slurm:colour=red: "),
-        (["--cluster", "slurm:jobs=four"], "slurm:jobs=four: jobs = 'four' is no number from 1 on"),
+        (["--cluster", "slurm:jobs=four"], "slurm:jobs=four: jobs = 'four' is not a whole number from 1 on"),
         (["--cluster", "slurm:memory=lots"], "slurm:memory=lots: memory = 'lots' is not an amount such as 8GB"),
         (["nosuch"], "nosuch"),
     ],

@@ -428,7 +428,7 @@ def test_schemathesis_finds_no_5xx(server):
     assert {("POST", "/invocations", 200), ("POST", "/invocations", 422), ("POST", "/feedback", 404)} <= seen
 
 
-@pytest.mark.parametrize("age", ["3m", "12h", "90", "soon"])
+@pytest.mark.parametrize("age", ["3m", "12h", "90", "soon", "0d", " "])
 def test_the_log_is_kept_for_days_or_weeks(project, age):
     """Whoever says 3m means months, and would lose all that is older than three minutes."""
     from dovetail.serving.serve import settings

@@ -52,7 +52,7 @@ def open_queue(cluster: str, logs: Path | None) -> Any:
 
 def _count(cluster: str, name: str, value: str) -> int:
     if not (value.isdecimal() and int(value)):
-        raise _refused(cluster, f"{name} = {value!r} is no number from 1 on")
+        raise _refused(cluster, f"{name} = {value!r} is not a whole number from 1 on")
     return int(value)
 
 

@@ -96,7 +96,7 @@ def settings(ref: str, options: ServeOptions, verb: str = "serve", start: Path |
         with suppress(OutsideError):  # it is away: rows wait in memory, and /health says why
             object_store.check(log)
     log_age = age(options.keep)
-    if options.keep and (log_age is None or options.keep.strip()[-1] not in "dw"):  # 3m is meant as months
+    if options.keep and (not log_age or options.keep.strip()[-1] not in "dw"):  # 3m is meant as months
         what = f"--keep {options.keep!r} is not a number of days or weeks"
         raise UserError(what, f"dovetail {verb} {ref} --keep 90d")
     return Settings(
