@@ -111,7 +111,9 @@ def stack(folder):
     """The address of a store."""
     process = subprocess.Popen([sys.executable, ROOT / "scripts/stack.py", folder], stdout=subprocess.PIPE, text=True)
     try:
-        yield process.stdout.readline().strip().partition("=")[2]
+        address = process.stdout.readline().strip().partition("=")[2]
+        assert address, "the store does not start: make stack"
+        yield address
     finally:
         process.terminate()
         process.communicate()

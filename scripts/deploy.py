@@ -9,15 +9,17 @@ pins), and a Kubernetes manifest and a systemd unit for it. The alias has to sta
 import argparse
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
-from dovetail.errors import DovetailError
+from dovetail.errors import DovetailError, OutsideError, UserError, one_line
 from dovetail.repo.workspace import open_workspace
 from dovetail.serving.batch.version_copy import version_copy
 from dovetail.serving.serve import settings
@@ -34,14 +36,33 @@ BUILDERS = ("podman", "docker", "buildah")
 def write(ref: str, folder: Path, home: str, image: str) -> None:
     """Fill `folder` with all that an image and its orchestrator need; `home` is the server's folder in the image.
 
+    What it held from the last time goes once all is there.
+
     Raises:
-        DovetailError: when the version cannot be had, or no tag says that it is promoted.
+        DovetailError: when the version is not available, no tag says that it is promoted, or the folder is another's.
     """
+    if folder.exists() and not (folder / "Dockerfile").is_file() and any(folder.iterdir()):
+        raise UserError(
+            f"{folder} is not empty, and nothing that make deploy wrote", f"python scripts/deploy.py {ref} build/deploy"
+        )
+    with TemporaryDirectory(dir=_made(folder.parent), prefix=f".{folder.name}.") as place:
+        made = Path(place) / "new"
+        made.mkdir()
+        _write(ref, made, home, image)
+        if folder.exists():
+            folder.rename(Path(place) / "old")
+        made.rename(folder)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write(ref: str, folder: Path, home: str, image: str) -> None:
     asked = settings(ref, ServeOptions(no_log=True))
     if asked.alias is None:
         raise SystemExit(f"{ref} is no alias; next: make deploy TAG={asked.model}#production#1")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     with open_workspace() as workspace:
         write_trust(
             workspace, Tracking(workspace.store_root), TrustRequest(asked.model, asked.alias, folder / "trust.json")
@@ -50,8 +71,11 @@ def write(ref: str, folder: Path, home: str, image: str) -> None:
     (folder / "monitoring").mkdir()  # the prediction log, which the image's user writes
     (folder / "monitoring/.gitignore").write_text("*\n", encoding="utf-8")
     shutil.copy(ROOT / "requirements.lock", folder)
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder.resolve())]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    if done.returncode:
+        why = one_line((done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()[-1])
+        raise OutsideError(f"the wheel cannot be built: {why}", shlex.join(command))
     known = {
         "ref": ref,
         "name": service_name(asked.model),

@@ -34,12 +34,34 @@ def deployed(tmp_path_factory):
     assert refused.stderr.count("\n") == 1
     project.run("dovetail", "promote", "m", "--version", "2", "--force", "--reason", "a test")
     script(project, "m@production", project.root / "build/deploy", home)
+    (project.root / "build/deploy/from-the-last-time").touch()
+    script(project, "m@production", project.root / "build/deploy", home)
+    assert not (project.root / "build/deploy/from-the-last-time").exists()
     return project, project.root / "build/deploy", home
 
 
-def script(project, ref, folder, home, code=0):
+def script(project, ref, folder, home, code=0, **env):
     command = ["python", str(ROOT / "scripts/deploy.py"), ref, str(folder), "--home", str(home), "--no-build"]
-    return project.run(*command, code=code)
+    return project.run(*command, code=code, **env)
+
+
+def test_a_folder_of_something_else_is_left_alone(deployed):
+    project, _, home = deployed
+    done = script(project, "m@production", project.root, home, code=1)
+    assert "is not empty, and nothing that make deploy wrote" in done.stderr
+    assert (project.root / "dvc.yaml").is_file()
+
+
+def test_a_wheel_that_cannot_be_built_is_one_line_and_what_was_there_stays(deployed, tmp_path):
+    project, folder, home = deployed
+    before = sorted(folder.iterdir())
+    (tmp_path / "hatchling").mkdir()
+    (tmp_path / "hatchling/__init__.py").touch()
+    (tmp_path / "hatchling/__main__.py").write_text("raise SystemExit('no space left')")
+    done = script(project, "m@production", folder, home, code=1, PYTHONPATH=str(tmp_path))
+    assert "the wheel cannot be built: no space left; next: " in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sorted(folder.iterdir()) == before
 
 
 def steps(folder):

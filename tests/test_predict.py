@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import resource
 import shutil
 import subprocess
 import time
@@ -24,9 +25,10 @@ from serving import COLUMNS, ROWS, SPLIT, Server
 
 from dovetail.cluster.kept_scorers import KeptScorers
 from dovetail.cluster.predict import PredictRequest, predict
-from dovetail.errors import Busy
+from dovetail.errors import Busy, OutsideError
 from dovetail.serving.batch.model_columns import check_schema, model_columns
 from dovetail.serving.batch.part_reader import read_csv_part
+from dovetail.serving.batch.scorers import Scorer
 from dovetail.serving.batch.version_copy import version_copy
 from dovetail.serving.protocol.body_limits import MOST_VALUES
 from dovetail.serving.protocol.parquet_body import read_parquet
@@ -397,6 +399,16 @@ def test_a_copy_that_was_changed_is_brought_anew_and_never_read(project, data):
     answer, out = score(project, data, out="again")
     assert answer["failed"] == []
     assert pq.read_table(out / "part-0.parquet")["prediction"].to_pylist() == SAID
+
+
+def test_a_process_that_cannot_be_started_is_no_fault_of_the_version():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        with pytest.raises(OutsideError, match=r"no process can be started to hold the model: .*Too many open files"):
+            Scorer()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.slow

@@ -179,6 +179,19 @@ def test_waiting_rows_are_bounded_and_adding_one_takes_no_time(folder):
     assert len(served_rows.read(folder)) == 1000
 
 
+def test_waiting_bytes_are_bounded_too(folder):
+    log = PredictionLog(folder, flush_seconds=600, max_bytes=10_000)
+    texts = {"x": ["long" * 1000]}
+    for request_id, columns, size in (("r1", texts, 4000), ("r2", texts, 4000), ("r3", texts, 4000)):
+        log.served(Served(request_id, NOON.timestamp(), 1, "predict", columns, b"[1]", size))
+    log.served(Served("r4", NOON.timestamp(), 1, "predict", {"x": [None] * 1000}, b"[1]", 100))  # 100 bytes of Parquet
+    assert not log.labelled("r1", [1], NOON.timestamp(), 4000)
+    assert log.labelled("r1", [1], NOON.timestamp(), 10)
+    assert log.dropped == 1 + 1000 + 1
+    log.close()
+    assert served_rows.read(folder)["request_id"].to_pylist() == ["r1", "r2"]
+
+
 def test_a_full_disk_drops_and_counts_and_ends_by_itself(folder):
     log = PredictionLog(folder, flush_seconds=0.02)
     log.served(one("r0"))

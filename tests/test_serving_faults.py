@@ -286,6 +286,26 @@ def test_those_who_wait_outlive_a_process_that_dies(project):
         assert sorted(answers) == [200] * 5 + [503]
 
 
+def test_those_who_wait_for_a_version_outlive_its_process_though_another_has_taken_over(project):
+    with Server(project, plain=True) as server:
+        answers = []
+        clients = [threading.Thread(target=lambda: answers.append(server.predict())) for _ in range(3)]
+        with server.stopped(MODEL) as pid:
+            clients[0].start()
+            server.until(lambda: server.metric("dovetail_batch_requests_count") == 1)
+            for each in clients[1:]:
+                each.start()
+            server.until(lambda: server.metric("dovetail_waiting_requests") == len(clients))
+            point(project, 2)
+            server.until(lambda: server.health()["version"] == 2)
+            os.kill(pid, signal.SIGKILL)
+            for each in clients:
+                each.join()
+        assert sorted(answer.status for answer in answers) == [200, 200, 503]
+        assert {answer.version for answer in answers} == {"1"}
+        assert server.health()["status"] == "ok"
+
+
 def test_running_out_of_files_passes(lasting):
     import resource
 
@@ -322,8 +342,9 @@ def test_a_log_that_cannot_be_written_costs_no_answer(project):
         assert "monitoring/m: File exists" in problem
         assert server.metric("dovetail_log_dropped_rows") >= 4
         (project.root / "monitoring/m").unlink()
+        server.until(lambda: server.health()["status"] == "ok")  # without another request
         server.predict()
-        server.until(lambda: server.health()["status"] == "ok" and server.predict())
+        server.until(lambda: logged(project))
         assert any((project.root / "monitoring/m").rglob("*.parquet"))
 
 

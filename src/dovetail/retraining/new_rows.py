@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dovetail.errors import DataUnavailable, DovetailError, MissingFile, UserError
 from dovetail.repo.dvc_values import Model
@@ -121,7 +120,7 @@ def from_log(folder: Place, target: Target, known: Collection[str]) -> NewRows |
         if not served_rows.is_there(folder):
             what = f"{folder} is not there: no served {target.model} has written a prediction log"
             raise MissingFile(what, f"dovetail serve {target.model}")
-        log = served_rows.read(folder)
+        log = served_rows.labelled(folder, served_rows.Window())
     except (OSError, pa.ArrowException) as error:
         what = f"the prediction log {folder} cannot be read: {error_text(error)}"
         if isinstance(error, served_rows.BrokenFile):
@@ -136,7 +135,7 @@ def _from_feedback(log: pa.Table, target: Target, known: Collection[str]) -> New
     if not log.num_rows:
         return None
     order = [(name, "ascending") for name in ("time", "request_id", "row")]  # the same rows make the same bytes
-    labelled = log.filter(pc.is_valid(log["label"])).sort_by(order)
+    labelled = log.sort_by(order)
     requests, numbers = (labelled[name].to_pylist() for name in ("request_id", "row"))
     keys = [f"{request}:{row}" for request, row in zip(requests, numbers, strict=True)]
     fresh = [number for number, key in enumerate(keys) if key not in known]

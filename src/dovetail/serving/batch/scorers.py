@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import TYPE_CHECKING, Any, Self
 
-from dovetail.errors import OutsideError
+from dovetail.errors import OutsideError, one_line
 from dovetail.serving.batch.bad_part import BadPart
 from dovetail.serving.batch.part_reader import Batch
 from dovetail.serving.engine import frames
@@ -28,10 +28,18 @@ class Scorer:
     """A process behind the walls of `sandbox` that holds the model."""
 
     def __init__(self) -> None:
-        """Started at once; it reads no model yet."""
-        self._ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = spawn(theirs, _MODULE)
+        """Started at once; it reads no model yet.
+
+        Raises:
+            OutsideError: when the machine has no room for another process.
+        """
+        try:
+            self._ours, theirs = socket.socketpair()
+            with theirs:
+                self._process = spawn(theirs, _MODULE)
+        except OSError as error:
+            what = f"no process can be started to hold the model: {one_line(error)}"
+            raise OutsideError(what, "run the same command again") from error
 
     def load(self, copy: VersionCopy) -> dict[str, Any]:
         """Let it read the model; what that takes and gives.
@@ -84,7 +92,7 @@ class Scorers:
         """Let the first one read the model.
 
         Raises:
-            OutsideError: when the copy is not what was brought, or does not load.
+            OutsideError: when the copy is not what was brought, does not load, or no process can be started.
         """
         self._copy = copy
         self._count = count
@@ -104,6 +112,9 @@ class Scorers:
         except OSError as error:
             self.close()
             raise OutsideError(f"{copy.folder} cannot be read: {error}", f"ls -l {copy.folder}") from error
+        except OutsideError:
+            self.close()
+            raise
         self.classes: list[str] | None = about["classes"]
 
     def answers(self, batches: Iterable[Batch], methods: Sequence[str]) -> Iterator[tuple[Batch, "pa.Table"]]:
@@ -111,6 +122,7 @@ class Scorers:
 
         Raises:
             BadPart: when a batch cannot be read, or the model does not answer it.
+            OutsideError: when another process is needed and cannot be started.
         """
         waiting: deque[tuple[Batch, Future[pa.Table]]] = deque()
         try:
@@ -141,7 +153,11 @@ class Scorers:
     def _loaded(self) -> tuple[Scorer, dict[str, Any]]:
         scorer = Scorer()
         self._all.append(scorer)
-        return scorer, scorer.load(self._copy)
+        try:
+            return scorer, scorer.load(self._copy)
+        except BadPart:
+            scorer.close()
+            raise
 
     def _ask(self, batch: Batch, methods: Sequence[str]) -> "pa.Table":
         scorer = self._free.get()

@@ -36,6 +36,7 @@ class Follower:
         self._news = asyncio.Event()
         self._draining: list[Batcher] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._noting = asyncio.Lock()
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._starting = True  # what happens meanwhile is said by whoever started it
         self._failure = ""  # of the last version that could not be loaded, until one is
@@ -55,6 +56,8 @@ class Follower:
             await self._start()
         finally:
             self._starting = False
+        async with self._noting:  # a server that is killed from now on starts with what answers now
+            pass
 
     async def _start(self) -> None:
         self._loader.start_spare()
@@ -209,7 +212,7 @@ class Follower:
             _log.warning("the prediction log %s: %s", self._settings.log, columns)
         self.health.trust = loaded.copy.trust
         self._metrics.serving(self._settings.model, loaded.copy.version, loaded.copy.md5)
-        kept_copies.remember(self._settings.keep, loaded.copy)
+        self._begin(self._remember(loaded.copy))
         for _ in range(self._loader.workers - loaded.batcher.processes):  # ended since it was loaded
             self._lost(loaded.copy, loaded.batcher)
         if old:
@@ -217,6 +220,12 @@ class Follower:
             old.batcher.close()
         if not self._first.done():
             self._first.set_result(None)
+
+    async def _remember(self, copy: VersionCopy) -> None:
+        """Note what answers, off the event loop: to forget a large copy takes a while."""
+        async with self._noting:
+            if self.current and self.current.copy == copy:  # else what came after it notes itself
+                await asyncio.to_thread(kept_copies.remember, self._settings.keep, copy)
 
     def _load_failed(self, copy: VersionCopy, why: str) -> None:
         self._failed(f"version {copy.version} cannot be served: {why}")
@@ -239,17 +248,24 @@ class Follower:
     async def _replace_process(self, copy: VersionCopy, batcher: Batcher) -> None:
         self._metrics.engine_restarts.inc()
         pause = _FIRST_PAUSE
-        while self.current and self.current.batcher is batcher:
+        while self._needs_process(batcher):
             try:
                 await self._loader.replace_process(copy, batcher, self._lost)
             except (ValueError, ProcessLost) as error:
-                self.health.problems["engine"] = f"the process of version {copy.version} was lost: {error}"
+                if not batcher.closed:
+                    self.health.problems["engine"] = f"the process of version {copy.version} was lost: {error}"
                 await asyncio.to_thread(kept_copies.drop_broken, copy)  # the next look brings it anew
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             self.health.problems.pop("engine", None)
             return
+
+    def _needs_process(self, batcher: Batcher) -> bool:
+        """Whether it is that of the version that answers, or of one before it that has requests and nobody to ask."""
+        if self.current and self.current.batcher is batcher:
+            return True
+        return batcher in self._draining and not batcher.processes
 
     def _batchers(self) -> list[Batcher]:
         return [*self._draining, *([self.current.batcher] if self.current else [])]

@@ -156,9 +156,9 @@ def remember(place: Path, copy: VersionCopy) -> None:
         temporary = place / f".{_LAST}.{os.getpid()}.tmp"
         temporary.write_text(json.dumps({**asdict(copy), _SIGNATURE: _signature(copy)}), encoding="utf-8")
         temporary.replace(place / _LAST)
-        for left in place.glob(".*.tmp"):  # by a process that was killed while it brought a version
-            if left.is_dir() and time.time() - left.stat().st_mtime > _LEFT_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+        for left in place.glob(".*.tmp"):  # by a process that was killed while it brought or noted a version
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         copies = sorted(
             (entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")),
             key=lambda entry: entry.stat().st_mtime,

@@ -55,6 +55,7 @@ class Predicted:
     loaded: ServedVersion
     request: PredictionRequest
     content: bytes
+    body_bytes: int
 
 
 class ModelRoutes:
@@ -133,7 +134,7 @@ class ModelRoutes:
                 loaded = self.loaded()
                 kind = kind or headers.get(b"content-type", b"").decode("latin-1")
                 loaded, request = await self._read(body, kind, loaded, until)
-                return Predicted(loaded, request, await loaded.batcher.predict(request, until))
+                return Predicted(loaded, request, await loaded.batcher.predict(request, until), len(body))
             except Refused as refused:
                 refused.who = named(self.settings.model, loaded)
                 raise
@@ -147,7 +148,7 @@ class ModelRoutes:
         def remember() -> None:
             if self.log:
                 entry = Served(request_id, time.time(), loaded.copy.version, request.method, request.columns,
-                               predicted.content)  # fmt: skip
+                               predicted.content, predicted.body_bytes)  # fmt: skip
                 self.log.served(entry)
 
         who = self.who() if loaded is self.follower.current else named(self.settings.model, loaded)
@@ -184,9 +185,10 @@ class ModelRoutes:
         async with self._shared.incoming.whole(scope, headers, receive) as body:
             big, rows = len(body) >= _BIG, self._shared.options.max_rows
             request_id, labels = await self._shared.bodies.feedback(body) if big else read_feedback(body, rows)
+            size = len(body)
         self._shared.ids.check(request_id, len(labels))
         check_labels(labels, self.loaded().signature.output)
-        if not self.log.labelled(request_id, labels, time.time()):
+        if not self.log.labelled(request_id, labels, time.time(), size):
             raise Refused(503, "the log has no room for more labels at the moment")
         return Reply(202, b'{"accepted": %d}' % len(labels), version=self.who())
 

@@ -105,11 +105,15 @@ async def _serve(
 def _log_of(settings: Settings) -> PredictionLog | None:
     if settings.log is None:
         return None
-    most = max(100_000, 2 * settings.options.max_rows)  # the largest request has room, too
+    options = settings.options
     return PredictionLog(
-        settings.log, leave_out=frozenset(settings.options.leave_out), max_rows=most, keep=settings.log_age,
-        as_delta=settings.options.log_as == DELTA,
-    )  # fmt: skip
+        settings.log,
+        leave_out=frozenset(options.leave_out),
+        keep=settings.log_age,
+        as_delta=options.log_as == DELTA,
+        max_rows=max(100_000, 2 * options.max_rows),
+        max_bytes=max(64 << 20, 2 * options.body_bytes),
+    )  # fmt: skip  (the largest request has room, too)
 
 
 async def _start(routes: Sequence[ModelRoutes], *, all_of_them: bool) -> None:

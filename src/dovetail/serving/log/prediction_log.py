@@ -1,12 +1,15 @@
 """What was served, remembered behind the answer: a bounded queue, one thread that writes to a folder or to S3."""
 
 import logging
+import os
 import secrets
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +25,22 @@ if TYPE_CHECKING:
 __all__ = ["PredictionLog", "Served"]
 
 _log = logging.getLogger(__name__)
+_PROBE_BYTES = 1 << 16
 _CLOSE_SECONDS = 25  # for what waits to go to S3: who ends a server kills it after half a minute
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """How much waits."""
+
+    rows: int = 0
+    bytes: int = 0
+
+    def plus(self, other: "_Size") -> "_Size":
+        return _Size(self.rows + other.rows, self.bytes + other.bytes)
+
+    def minus(self, other: "_Size") -> "_Size":
+        return _Size(self.rows - other.rows, self.bytes - other.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +52,11 @@ class _Batch:
     table: "pa.Table"
     number: int
     times: tuple[datetime, datetime]
-    rows: int
+    size: _Size
 
 
 class PredictionLog:
-    """Rows that wait in memory, at most `max_rows` of them, until a thread writes them every `flush_seconds`.
+    """Rows that wait in memory, at most `max_rows` and `max_bytes` of them, until a thread writes them.
 
     To be made in the process that serves: a thread does not survive a fork. Several processes may write to one place.
     What S3 does not take is held and tried again; what a folder does not take is lost, and counted.
@@ -55,10 +73,14 @@ class PredictionLog:
         leave_out: frozenset[str] = frozenset(),
         flush_seconds: float = 1.0,
         max_rows: int = 100_000,
+        max_bytes: int = 64 << 20,
         keep: timedelta | None = None,
         as_delta: bool = False,
     ) -> None:
-        """Write Parquet files or Delta tables, to S3 always these; delete there what is older than `keep`."""
+        """Write Parquet files or Delta tables, to S3 always these; delete there what is older than `keep`.
+
+        `max_bytes` are those of the requests and answers as they came and went; in memory they take some times as much.
+        """
         self.dropped = 0
         self.problem: str | None = None
         self._place = place
@@ -66,16 +88,17 @@ class PredictionLog:
         self._keep = keep
         self._tables = delta.Tables(place) if as_delta or isinstance(place, S3Folder) else None
         self._flush_seconds = flush_seconds
-        self._max_rows = max_rows
+        self._most = _Size(max_rows, max_bytes)
         self._writer = secrets.token_hex(6)
         self._held: Any = None  # the lock that says that this writer lives
         self._is_open = False
+        self._is_hindered = False  # the last flush could not write
         self._count = 0  # segments written
         self._unmerged = 0
         self._hour: datetime | None = None
         self._queue: list[Served | Labelled] = []
         self._unwritten: list[_Batch] = []  # of the last flush to S3; until they are there, the others wait
-        self._waiting = 0  # rows in the queue and in the flush under way
+        self._waiting = _Size()  # in the queue and in the flush under way
         self._guard = threading.Lock()  # held for a handful of operations, never while something is written
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
@@ -85,31 +108,32 @@ class PredictionLog:
         """Remember an answered request; dropped and counted where too many wait."""
         self._add(entry)
 
-    def labelled(self, request_id: str, labels: Sequence[Any], time: float) -> bool:
+    def labelled(self, request_id: str, labels: Sequence[Any], time: float, body_bytes: int = 0) -> bool:
         """Remember what was true for the rows of a request: `labels[i]` for row i, None where it is not known.
 
         Returns:
             Whether there was room for it.
         """
-        return self._add(Labelled(request_id, labels, time))
+        return self._add(Labelled(request_id, labels, time, body_bytes))
 
     def close(self) -> None:
         """Write what waits, and end; what S3 does not take within half a minute is lost, and said."""
         self._ending.set()
         self._thread.join(_CLOSE_SECONDS if isinstance(self._place, S3Folder) else None)
         with self._guard:
-            self.dropped += self._waiting  # none where the thread has ended
+            self.dropped += self._waiting.rows  # none where the thread has ended
         if self.dropped:
             why = self.problem or "more came at once than could be written"
             _log.warning("the prediction log %s lacks %s rows: %s", self._place, self.dropped, why)
 
     def _add(self, entry: Served | Labelled) -> bool:
-        size = entry.rows
+        size = _Size(entry.rows, entry.bytes)
         with self._guard:
-            if self._waiting + size > self._max_rows or self._ending.is_set():
-                self.dropped += size
+            waiting = self._waiting.plus(size)
+            if self._ending.is_set() or waiting.rows > self._most.rows or waiting.bytes > self._most.bytes:
+                self.dropped += size.rows
                 return False
-            self._waiting += size
+            self._waiting = waiting
             self._queue.append(entry)
             return True
 
@@ -129,28 +153,40 @@ class PredictionLog:
     def _flush(self) -> None:
         """Write what S3 did not take the last time, else all that waits: one batch a version, and one of labels."""
         problems: list[str] = []
-        lost = 0
+        lost, taken = 0, _total(batch.size for batch in self._unwritten)
         if not self._unwritten:
             with self._guard:
                 entries, self._queue = self._queue, []
             if not entries:
+                self._see_whether_it_is_well_again()
                 return
+            taken = _total(_Size(entry.rows, entry.bytes) for entry in entries)
             problems, lost = self._prepare(entries)
-        ended, batches, self._unwritten = lost, self._unwritten, []
+        batches, self._unwritten, self._is_hindered = self._unwritten, [], False
         for batch in batches:
             try:
                 self._write(batch)
             except BaseException as error:  # noqa: BLE001  (deltalake's panics, too: the one thread that writes lives on)
                 problems.append(_said(error))
+                self._is_hindered = True
                 if isinstance(self._place, S3Folder) and isinstance(error, OSError | DovetailError):
                     self._unwritten.append(batch)  # the table knows its number: to write it again doubles nothing
-                    continue
-                lost += batch.rows
-            ended += batch.rows
+                else:
+                    lost += batch.size.rows
         self.problem = problems[0] if problems else None
         with self._guard:
             self.dropped += lost
-            self._waiting -= ended
+            self._waiting = self._waiting.minus(taken).plus(_total(batch.size for batch in self._unwritten))
+
+    def _see_whether_it_is_well_again(self) -> None:
+        """Forget what was wrong with a folder that can be written to by now, though nothing waits to be."""
+        if self._is_hindered and isinstance(self._place, Path):
+            with suppress(OSError):
+                self._open()
+                with tempfile.TemporaryFile(dir=self._place) as probe:
+                    probe.write(bytes(_PROBE_BYTES))
+                    os.fsync(probe.fileno())
+                self.problem, self._is_hindered = None, False
 
     def _prepare(self, entries: Sequence[Served | Labelled]) -> tuple[list[str], int]:
         """Make the batches of the entries; returns what is wrong, and how many rows no batch has."""
@@ -186,7 +222,7 @@ class PredictionLog:
             table, lost = rows.feedback(cast("Sequence[Labelled]", group)), 0
         times = [segments.moment(entry.time) for entry in group]
         self._count += 1
-        size = sum(entry.rows for entry in group) - lost
+        size = _Size(sum(entry.rows for entry in group) - lost, sum(entry.bytes for entry in group))
         self._unwritten.append(_Batch(kind, name, table, self._count, (min(times), max(times)), size))
         return lost
 
@@ -241,6 +277,10 @@ class PredictionLog:
         if ending:
             Path(self._held.lock_file).unlink(missing_ok=True)
             self._held.release()
+
+
+def _total(sizes: Iterable[_Size]) -> _Size:
+    return reduce(_Size.plus, sizes, _Size())
 
 
 def _said(error: BaseException) -> str:

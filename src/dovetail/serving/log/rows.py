@@ -15,25 +15,32 @@ if TYPE_CHECKING:
 
 INPUT = "input."  # before the name of an input column
 PREDICTION = "prediction"
+_LEAST_BYTES = 8  # that a value takes in memory, however small its text or its Parquet is
 _AT_ONCE = 200  # requests that are parsed before other threads get their turn
 _BREATH_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One answered request: `columns` are its inputs, of one length; `answer` the JSON list that was sent."""
+    """One answered request: `columns` are its inputs, lists of one length; `answer` the JSON list that was sent."""
 
     request_id: str
     time: float
     version: int
     method: str
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, list[Any]]
     answer: bytes
+    body_bytes: int = 0
 
     @property
     def rows(self) -> int:
         """How many rows it asked for; one where the columns do not say."""
         return len(next(iter(self.columns.values()), " "))
+
+    @property
+    def bytes(self) -> int:
+        """How much waits with it, about: what came and what was sent."""
+        return max(self.body_bytes, _LEAST_BYTES * self.rows * len(self.columns)) + len(self.answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +50,17 @@ class Labelled:
     request_id: str
     labels: Sequence[Any]
     time: float
+    body_bytes: int = 0
 
     @property
     def rows(self) -> int:
         """For how many rows it came."""
         return len(self.labels)
+
+    @property
+    def bytes(self) -> int:
+        """How much waits with it, about."""
+        return max(self.body_bytes, _LEAST_BYTES * len(self.labels))
 
 
 def predictions(entries: Sequence[Served], leave_out: frozenset[str]) -> tuple["pa.Table", int]:
@@ -202,7 +215,7 @@ def _table(alike: list[Served], leave_out: frozenset[str]) -> "pa.Table":
         "version": pa.array([first.version] * len(given), pa.int32()),
         "method": pa.array([first.method] * len(given), pa.string()),
         **{
-            INPUT + name: _joined([entry.columns[name] for entry in alike])
+            INPUT + name: array([value for entry in alike for value in entry.columns[name]])
             for name in first.columns
             if name not in leave_out
         },
@@ -211,11 +224,3 @@ def _table(alike: list[Served], leave_out: frozenset[str]) -> "pa.Table":
         else pa.array(given, pa.list_(pa.float64())),
     }  # fmt: skip
     return pa.table(columns)
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    import numpy as np
-
-    if all(isinstance(part, np.ndarray) and part.dtype == parts[0].dtype for part in parts):
-        return array(np.concatenate(parts))
-    return array([value for part in parts for value in (part.tolist() if isinstance(part, np.ndarray) else part)])

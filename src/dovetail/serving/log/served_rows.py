@@ -114,8 +114,8 @@ def sample(folder: Place, window: Window, columns: Sequence[str], most: int) -> 
     return _stable(lambda: _answers(folder, window, columns, most=most))
 
 
-def labelled(folder: Place, window: Window, columns: Sequence[str]) -> "pa.Table":
-    """These columns and the label of those of the window's rows for which one came.
+def labelled(folder: Place, window: Window, columns: Sequence[str] | None = None) -> "pa.Table":
+    """These columns, or all, and the label of those of the window's rows for which one came.
 
     Raises:
         OSError: when a file cannot be read.
