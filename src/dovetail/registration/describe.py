@@ -118,7 +118,7 @@ def describe(store: Store, one: Subject, run: Run | RunDetails, version: Version
             store.describe_version(version, text)
 
 
-def describe_anew(workspace: Workspace, store: Store, name: str, number: int | None) -> None:
+def update_description(workspace: Workspace, store: Store, name: str, number: int | None) -> None:
     """Write the descriptions of a version and of its run, after something was found out or decided about it."""
     model = workspace.tree.declared.models.get(name)
     version = store.version(name, number) if number else None

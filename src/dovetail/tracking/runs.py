@@ -147,9 +147,9 @@ class Runs(StoreClient):
         if self._missing is not None:  # nobody else writes
             return run
         alike = self._runs_of(experiment, tags[tag_keys.FINGERPRINT])
-        # Somebody on another machine was faster; or, in a turn, the answer was lost and MLflow's client asked again.
+        # Another machine was faster; or, under the lock, the answer was lost and MLflow's client asked again.
         for other in alike[1:]:
-            is_double = self._turns and other.info.status == "RUNNING" and tag_keys.DVC_INPUTS not in other.data.tags
+            is_double = self._locks and other.info.status == "RUNNING" and tag_keys.DVC_INPUTS not in other.data.tags
             if is_double or other.info.run_id == run.id:
                 self._client.delete_run(other.info.run_id)
         return run_of(alike[0]) if alike and alike[0].info.run_id != run.id else run
@@ -214,7 +214,7 @@ class Runs(StoreClient):
         logged = self._client.create_logged_model(
             run.experiment, plain, run.id, tag_layout.stored(tags), model_type=kind
         )
-        if self._turns:  # of a request whose answer was lost, and that MLflow's client repeated
+        if self._locks:  # of a request whose answer was lost, and that MLflow's client repeated
             self._models_of(run, new=str(logged.model_id))
         with artifacts.writing(logged.artifact_location) as folder:
             model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
