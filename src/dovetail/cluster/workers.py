@@ -25,7 +25,7 @@ from dovetail.repo.stage_task import StageRun
 from dovetail.repo.workspace import Workspace
 from dovetail.repo.worktree import held_folder, remove_leftovers
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 HERE = "here"  # in the workspace itself
 _ATTEMPTS = 3  # of a stage whose workers die
 
@@ -70,7 +70,7 @@ class Workers:
         besides = frozenset(self._besides.get(step.address, ()))
         self.pool.submit(dag.task(step, self._snapshot), resources, besides, step.place, told, told)
 
-    def next_event(self, told: "SimpleQueue[Answer]") -> Answer:
+    def next_event(self, told: "SimpleQueue[T]") -> T:
         """The next of what they tell, for as long as there is a worker.
 
         Raises:

@@ -13,8 +13,8 @@ from dovetail.monitoring.assessment import DRIFT, Assessment, assess
 from dovetail.monitoring.baseline import Baseline, baseline
 from dovetail.monitoring.column_pair import is_text
 from dovetail.monitoring.drift import ColumnDrift
+from dovetail.monitoring.html_page import page
 from dovetail.monitoring.observed_rows import batch, logged
-from dovetail.monitoring.page import page
 from dovetail.monitoring.performance import MetricDrift
 from dovetail.registration.describe import update_description
 from dovetail.registration.resolve import TrackedModel, resolve

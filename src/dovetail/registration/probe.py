@@ -115,7 +115,7 @@ def refusal(file: Path, allow: tuple[str, ...]) -> ProbeRefusal:
     )
 
 
-class Values:
+class ValueDigests:
     """Digests of what models are, told by one process for all of them."""
 
     def __init__(self) -> None:

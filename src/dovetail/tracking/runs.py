@@ -27,7 +27,7 @@ from dovetail.tracking.run_content import (
 )
 from dovetail.values import stage_settings, tag_keys, tag_layout
 from dovetail.values.lineage import FileRef, Lineage
-from dovetail.values.tag_layout import Change
+from dovetail.values.tag_layout import TagChange
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,7 +114,7 @@ class Runs(StoreClient):
         first = {key: value for key, value in tags.items() if key not in (tag_keys.FINGERPRINT, tag_keys.DVC_STAGE)}
         former = tuple(filter(tag_layout.is_former, self._client.get_run(run.id).data.tags))
         known = {key: value for key, value in run.tags.items() if tag_layout.is_former(key)}  # of the script's process
-        tag_migration.set_run_tags(self._client, run.id, Change(tag_layout.stored({**known, **first}), former))
+        tag_migration.set_run_tags(self._client, run.id, TagChange(tag_layout.stored({**known, **first}), former))
         self._client.update_run(run.id, "RUNNING")
         self._client.set_tag(run.id, tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
         self._note_created(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
@@ -239,7 +239,7 @@ class Runs(StoreClient):
         outputs = self._client.get_run(run.id).outputs
         return {output.model_id for output in (outputs.model_outputs if outputs else ())}
 
-    def describe_run(self, run_id: str, change: Change) -> None:
+    def describe_run(self, run_id: str, change: TagChange) -> None:
         """Set tags of a run, its description among them, with one request, then delete others."""
         tag_migration.set_run_tags(self._client, run_id, change)
 
