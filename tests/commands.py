@@ -12,7 +12,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
-SERVED = {name: BIN / name for name in ("dovetail", "dvc", "gto", "mlflow", "python")} | {"killed": HERE / "killed.py"}
+SERVED = {name: BIN / name for name in ("dovetail", "dvc", "gto", "mlflow", "python")} | {"killed": HERE / "kill_at.py"}
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SHIMS = "COMMANDS_OF_TESTS"  # the environment variable that names the shims' folder, for the workers of a run
 

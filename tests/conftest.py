@@ -57,12 +57,12 @@ PROJECTS = {
 HEAVY = {
     "test_deliver.py", "test_evaluate.py", "test_folder_models.py", "test_fork_server.py", "test_locks.py",
     "test_named_breakage.py", "test_new.py", "test_parts.py", "test_processes.py", "test_report.py", "test_repro.py",
-    "test_times.py", "test_turn.py", "test_validation.py",
+    "test_times.py", "test_store_lock.py", "test_validation.py",
 }  # fmt: skip
 
 # Files whose fixtures are dear and made once for the file: their tests all go to one worker, and first.
 TOGETHER = {
-    "test_demo.py", "test_deploy.py", "test_evaluate.py", "test_gc.py", "test_ledger_lies.py", "test_log_s3.py",
+    "test_demo.py", "test_deploy.py", "test_evaluate.py", "test_gc.py", "test_false_tags.py", "test_log_s3.py",
     "test_named_breakage.py", "test_notebook.py", "test_parts_on_a_cluster.py", "test_reference_project.py",
     "test_report.py", "test_retrain.py", "test_serving.py", "test_serving_bad_input.py", "test_serving_faults.py",
     "test_serving_models.py", "test_serving_onnx.py", "test_serving_open_inference.py", "test_serving_workers.py",

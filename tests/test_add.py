@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from advice import ends
+from next_commands import ends
 from project import Project, copy_tree
 
 import dovetail

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import templates
-from breakage import Broken, cases
+from broken_files import Broken, cases
 from fuzzing import drawn
 from project import copy_of
 

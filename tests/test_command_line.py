@@ -40,6 +40,8 @@ def test_every_command_stands_in_one_group_and_the_help_shows_them():
     shown = main.get_help(click.Context(main, info_name="dovetail"))
     places = [shown.index(f"\n{title}:\n") for title in ("Begin", "Look", "Decide", "Repair", "Run")]
     assert places == sorted(places)
+    for title, group in GROUPS.items():
+        assert {command.callback.__module__ for command in group} == {f"dovetail.cli.{title.lower()}"}
 
 
 KINDS = {

@@ -10,6 +10,9 @@ import pytest
 import templates
 from project import copy_of, isolate
 
+import dovetail
+from dovetail.errors import OutsideError
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -30,6 +33,11 @@ WRITING = (
     ("serve", "m", "--port", "0"),
     ("diff", "m/1", "m/2"),
 )
+CALLED = {  # the Python API's verbs that need no store
+    "add_data": lambda root: dovetail.open(root).add_data("more", root / "data.csv", yes=True),
+    "trace_stage": lambda root: dovetail.open(root).trace_stage("train"),
+    "new": lambda root: dovetail.new(root / "new", root / "data.csv", "b"),
+}
 READING = (("status",), ("history", "m"), ("lineage", "m/1"), ("gc",), ("doctor",), ("init", "--yes"))
 
 
@@ -108,6 +116,15 @@ def test_on_a_read_only_disk_what_reads_answers_and_what_writes_says_so_in_one_l
             assert done.returncode == (1 if command == ("status",) else 0), (command, done.stderr)
             assert not done.stderr
     assert state(project) == before
+
+
+@pytest.mark.parametrize("name", sorted(CALLED))
+def test_on_a_read_only_disk_the_python_api_says_so_as_an_error_of_dovetails(project, name):
+    project.write("src/stages/__init__.py", "")  # what `dovetail new` makes, as far as add_data looks at it
+    project.write("params.yaml", "datasets:\n  first: {}\n")
+    with read_only(project), pytest.raises(OutsideError) as refusal:
+        CALLED[name](project.root)
+    assert refusal.value.next_command.startswith(("ls -ld ", "df -h "))
 
 
 @pytest.mark.parametrize("left", [0, 48 * 1024])

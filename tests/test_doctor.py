@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from advice import typed
+from next_commands import typed
 from project import Project
 
 from dovetail.doctor.check_tracking import network_kind

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from dovetail.errors import UserError
-from dovetail.gates.evidence import Compared, Evidence, Origin, Slice, TriedPackage
+from dovetail.gates.evidence import Compared, Evidence, ProvenanceEvidence, Slice, TriedPackage
 from dovetail.gates.rules import evaluate
 from dovetail.promotion import comparison
 from dovetail.promotion.test_set import plain, seen_by
@@ -18,7 +18,7 @@ from dovetail.serving.protocol.answers import plain as logged
 GOOD = Evidence(
     metrics={"accuracy": 0.9, "accuracy_low": 0.7, "rmse": 3.0, "clean.rows_in": 100, "clean.rows_rejected": 2},
     has_signature=True,
-    origin=Origin("c" * 40, not_in_remote=(), pushed=True, reproduced="identical"),
+    origin=ProvenanceEvidence("c" * 40, not_in_remote=(), pushed=True, reproduced="identical"),
     served=TriedPackage("a" * 32, "a" * 32, size=2_000_000, missing=True, p99_ms=5.0),
     compared=Compared(1, "accuracy", rows=50, difference=-0.01, low=-0.05, high=0.03),
     slices={"sex": (Slice("female", 20, 0.9), Slice("male", 3, 0.2))},
@@ -54,13 +54,13 @@ def test_all_that_is_good_passes():
         ({"data": {}}, {}, ["data"]),
         ({"data": {"max_rejected": 1}}, {"metrics": {}}, ["data"]),
         ({"signature": {"required": True}}, {"has_signature": False}, ["signature"]),
-        ({}, {"origin": Origin(None)}, ["provenance.commit"]),
-        ({}, {"origin": Origin("c", differing=("train.py",))}, ["provenance.commit"]),
-        ({}, {"origin": Origin("c", not_cached=("data.csv",))}, ["provenance.data"]),
-        ({}, {"origin": Origin("c", not_in_remote=("data.csv",))}, ["provenance.data"]),
-        ({}, {"origin": Origin("c", remote_problem="no answer")}, ["provenance.data"]),
-        ({"provenance": {"pushed": True}}, {"origin": Origin("c")}, ["provenance.pushed"]),
-        ({"provenance": {"reproduced": True}}, {"origin": Origin("c")}, ["provenance.reproduced"]),
+        ({}, {"origin": ProvenanceEvidence(None)}, ["provenance.commit"]),
+        ({}, {"origin": ProvenanceEvidence("c", differing=("train.py",))}, ["provenance.commit"]),
+        ({}, {"origin": ProvenanceEvidence("c", not_cached=("data.csv",))}, ["provenance.data"]),
+        ({}, {"origin": ProvenanceEvidence("c", not_in_remote=("data.csv",))}, ["provenance.data"]),
+        ({}, {"origin": ProvenanceEvidence("c", remote_problem="no answer")}, ["provenance.data"]),
+        ({"provenance": {"pushed": True}}, {"origin": ProvenanceEvidence("c")}, ["provenance.pushed"]),
+        ({"provenance": {"reproduced": True}}, {"origin": ProvenanceEvidence("c")}, ["provenance.reproduced"]),
         ({}, {"served": TriedPackage("a", "b")}, ["pickle.digest"]),
         ({}, {"served": TriedPackage("a", None)}, ["pickle.digest"]),
         ({}, {"served": TriedPackage("a", "a", refused="os.system")}, ["pickle.names"]),

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from advice import alternatives, typed
+from next_commands import alternatives, typed
 from project import Project, isolate, small_project
 
 from dovetail.repo.git import Git

@@ -1,7 +1,7 @@
 """`dovetail init` makes a repository that exists one that Dovetail registers models of, and changes nothing else."""
 
 import pytest
-from advice import ends, following
+from next_commands import ends, following
 
 from dovetail.errors import UserError
 from dovetail.scaffold.init import _name

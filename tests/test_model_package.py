@@ -4,7 +4,7 @@ import hashlib
 
 import joblib
 import pytest
-from saved import WARNINGS, saved_by_mlflow, tree
+from mlflow_models import WARNINGS, saved_by_mlflow, tree
 
 from dovetail.tracking.model_package import LoggedModel, ModelContent, example_of, save
 

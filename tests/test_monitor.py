@@ -20,8 +20,8 @@ from project import BIN, facts
 from dovetail.errors import MissingFile, StoreError, UnknownReference, UserError
 from dovetail.monitoring import assessment, baseline, observed_rows, performance
 from dovetail.monitoring.column_pair import is_text, pair
+from dovetail.monitoring.html_page import page
 from dovetail.monitoring.monitor import MonitorRequest, moment, monitor
-from dovetail.monitoring.page import page
 from dovetail.promotion.comparison import Interval
 from dovetail.repo.workspace import open_workspace
 from dovetail.serving.log import rows

@@ -5,7 +5,7 @@ from itertools import cycle
 
 import pytest
 import templates
-from breakage import CONFLICT, HUGE, Broken
+from broken_files import CONFLICT, HUGE, Broken
 from project import copy_of
 
 PLACE = r"line \d+|the whole is|schema is|Is a directory|No such file|Too many levels|validation failed|Could not find"

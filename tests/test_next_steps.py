@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from advice import ends, following, typed
+from next_commands import ends, following, typed
 from project import Project, retag
 from serving import Server
 

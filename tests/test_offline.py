@@ -1,7 +1,7 @@
 """MLflow is away: pipeline and experiments go on where that is asked for, and the next sync writes what they made."""
 
 import pytest
-from advice import following, typed
+from next_commands import following, typed
 
 AWAY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "DOVETAIL_OFFLINE": "1"}
 

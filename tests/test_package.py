@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import templates
-from advice import typed
+from next_commands import typed
 from project import copy_of, facts, retag
 
 from dovetail.repo.ledger import Note

@@ -4,7 +4,7 @@ import py_compile
 import shutil
 
 import pytest
-from saved import WARNINGS
+from mlflow_models import WARNINGS
 
 from dovetail.tracking.model_package import LoggedModel, ModelContent, save
 from dovetail.tracking.package_digest import package_digest

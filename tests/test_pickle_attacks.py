@@ -372,12 +372,12 @@ def test_a_server_refuses_it_by_name(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_gate_refuses_it_by_name(tmp_path):
-    from dovetail.promotion.trial import Trial, start
+    from dovetail.promotion.trial import PackageTrial, start
 
     for reached in ("numpy.savetxt", "sklearn.utils.validation._check_response_method"):
         file = tmp_path / "m.joblib"
         file.write_bytes(crafted(ATTACKS[reached]))
-        found = start(Trial(f"sqlite:///{tmp_path}/none.db", "models:/m/1", str(file), ())).result()
+        found = start(PackageTrial(f"sqlite:///{tmp_path}/none.db", "models:/m/1", str(file), ())).result()
         assert found.refused == reached
 
 

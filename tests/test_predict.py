@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import templates
-from advice import following, typed
 from clusters import cluster, wait_for
+from next_commands import following, typed
 from project import BIN, copy_of
 from serving import COLUMNS, ROWS, SPLIT, Server
 
@@ -479,9 +479,9 @@ class Stand:
 
 def test_a_run_ends_its_own_scorers_alone_and_those_of_a_killed_one_end_when_they_are_idle():
     kept = KeptScorers(idle_seconds=0.2)
-    with kept.lent("killed", Stand) as scorers:
+    with kept.borrowed("killed", Stand) as scorers:
         killed = scorers()
-    with kept.lent("one", Stand) as scorers, kept.lent("other", Stand) as others:
+    with kept.borrowed("one", Stand) as scorers, kept.borrowed("other", Stand) as others:
         one, other = scorers(), others()
         assert scorers() is one
         kept.end("one")
@@ -490,12 +490,12 @@ def test_a_run_ends_its_own_scorers_alone_and_those_of_a_killed_one_end_when_the
         time.sleep(0.5)
         assert not other.is_closed  # at work, however long
     kept = KeptScorers(idle_seconds=60)
-    with kept.lent("one", Stand) as scorers:
+    with kept.borrowed("one", Stand) as scorers:
         one = scorers()
-    with kept.lent("one", Stand) as scorers:
+    with kept.borrowed("one", Stand) as scorers:
         assert scorers() is one
     wait_for(lambda: other.is_closed)
-    with kept.lent("other", Stand) as others:
+    with kept.borrowed("other", Stand) as others:
         assert others() is not other
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import templates
-from advice import alternatives, following, typed
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, Schema
+from next_commands import alternatives, following, typed
 from project import copy_of, facts
 from templates import version
 from tracking_server import tracking_server
@@ -22,7 +22,7 @@ from dovetail.promotion.promote import PromoteAnswer
 from dovetail.promotion.rollback import RollbackAnswer
 from dovetail.tracking.store import Described
 
-KILLED = Path(__file__).with_name("killed.py")
+KILLED = Path(__file__).with_name("kill_at.py")
 EVIL = """
 import joblib, os
 class Evil:

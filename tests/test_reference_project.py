@@ -8,8 +8,8 @@ import urllib.request
 
 import polars as pl
 import pytest
+from mlflow_models import WARNINGS, saved_by_mlflow, tree
 from project import BIN, Project, copy_tree, free_port, isolate
-from saved import WARNINGS, saved_by_mlflow, tree
 
 from dovetail.tracking.model_package import LoggedModel, ModelContent
 from dovetail.values.computing import of_machine

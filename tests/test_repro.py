@@ -19,7 +19,7 @@ from pipelines import SHAPES
 from project import Project
 
 import dovetail
-from dovetail.cluster import lane, pool
+from dovetail.cluster import pool, worker_task
 from dovetail.cluster import workers as workers_module
 from dovetail.errors import OutsideError, UserError
 from dovetail.repo import dag
@@ -619,14 +619,14 @@ def test_a_stage_that_this_machine_cannot_run_is_not_sent_to_it_again(repository
 
 
 def test_a_process_that_nobody_asks_for_a_while_ends_and_the_next_stage_gets_another():
-    first = lane.process_of_thread()
+    first = worker_task.process_of_thread()
     first.rest(3600)
-    assert lane.process_of_thread() is first
+    assert worker_task.process_of_thread() is first
     first.rest(0)
     wait_for(lambda: not first.is_alive)
-    second = lane.process_of_thread()
+    second = worker_task.process_of_thread()
     assert second is not first
-    lane.end_processes()
+    worker_task.end_processes()
     assert not second.is_alive
 
 

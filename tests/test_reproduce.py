@@ -13,7 +13,7 @@ from pathlib import Path
 
 import commands
 import pytest
-from advice import ends
+from next_commands import ends
 from project import BIN, facts
 
 from dovetail.repo.worktree import own_code

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import templates
-from advice import following, typed
+from next_commands import following, typed
 from project import Project, copy_of, retag
 from serving import Server, point
 

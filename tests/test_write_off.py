@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from advice import following, typed
+from next_commands import following, typed
 from project import Project
 
 KEPT, LOST = 1, 2  # the versions

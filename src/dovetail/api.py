@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from dovetail.system.disk import disk_errors
 from dovetail.values.answer import Answer, show_answers
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Repository:
         from dovetail.repo.workspace import open_workspace
         from dovetail.tracking.connection import Tracking
 
-        with open_workspace(Path(path) if path else None) as workspace:
+        with disk_errors(Path(path or ".")), open_workspace(Path(path) if path else None) as workspace:
             self.root = workspace.root
             self._tracking = Tracking(workspace.store_root)
         show_answers(_html)
@@ -75,10 +76,15 @@ class Repository:
 
     def _call(self, verb: Callable[..., Answered], request: object, **hooks: Callable[[str], None]) -> Answered:
         from dovetail.repo.workspace import open_workspace
-        from dovetail.system.disk import disk_errors
 
         with disk_errors(self.root), open_workspace(self.root) as workspace:
             return verb(workspace, self._tracking, request, **hooks)
+
+    def _call_without_tracking(self, verb: Callable[..., Answered], request: object) -> Answered:
+        from dovetail.repo.workspace import open_workspace
+
+        with disk_errors(self.root), open_workspace(self.root) as workspace:
+            return verb(workspace, request)
 
     def init(self, model: str | None = None, path: str | None = None, *, yes: bool = False) -> "InitAnswer":
         """What the repository lacks for the model at `path` to be registered, written if `yes` is set."""
@@ -88,21 +94,17 @@ class Repository:
 
     def add_data(self, name: str, data: str | Path, target: str | None = None, *, yes: bool = False) -> "AddAnswer":
         """What the data file would add to params.yaml as the data set `name`, written if `yes` is set."""
-        from dovetail.repo.workspace import open_workspace
         from dovetail.scaffold.add import AddDataRequest, add_data
 
-        with open_workspace(self.root) as workspace:
-            return add_data(workspace, AddDataRequest(name, Path(data), target, write=yes))
+        return self._call_without_tracking(add_data, AddDataRequest(name, Path(data), target, write=yes))
 
     def add_model(
         self, name: str, data: str, target: str | None = None, estimator: str | None = None, *, yes: bool = False
     ) -> "AddAnswer":
         """What a model of the data set `data` would add to params.yaml and dvc.yaml, written if `yes` is set."""
-        from dovetail.repo.workspace import open_workspace
         from dovetail.scaffold.add import AddModelRequest, add_model
 
-        with open_workspace(self.root) as workspace:
-            return add_model(workspace, AddModelRequest(name, data, target, estimator, write=yes))
+        return self._call_without_tracking(add_model, AddModelRequest(name, data, target, estimator, write=yes))
 
     def status(self, model: str | None = None) -> "StatusAnswer":
         """Where workspace, staging and production stand for each model (or one), and where they disagree."""
@@ -138,10 +140,8 @@ class Repository:
     def history(self, model: str, alias: str | None = None, at: str | None = None) -> "HistoryAnswer":
         """The promotions of the model: who pointed which alias at which version, when and why. Reads git only."""
         from dovetail.promotion.history import HistoryRequest, history
-        from dovetail.repo.workspace import open_workspace
 
-        with open_workspace(self.root) as workspace:
-            return history(workspace, HistoryRequest(model, alias, at))
+        return self._call_without_tracking(history, HistoryRequest(model, alias, at))
 
     def report(self, ref: str | None = None, *, html: str | Path | None = None) -> "ReportAnswer":
         """All that is known of `ref`, or of each model; `html` is a file that gets the page."""
@@ -214,10 +214,8 @@ class Repository:
     def trace_stage(self, stage: str) -> "TraceAnswer":
         """Run the stage in a copy; what it uses and does not declare."""
         from dovetail.doctor.trace_stage import TraceRequest, trace
-        from dovetail.repo.workspace import open_workspace
 
-        with open_workspace(self.root) as workspace:
-            return trace(workspace, TraceRequest(stage))
+        return self._call_without_tracking(trace, TraceRequest(stage))
 
     def gc(
         self, *, force: bool = False, cloud: bool = False, remote: str | None = None, shared_cache: bool = False
@@ -244,11 +242,9 @@ class Repository:
         With `experiments` that is what `dvc queue start` makes of the queued experiments.
         """
         from dovetail.cluster.repro import ReproRequest, repro
-        from dovetail.repo.workspace import open_workspace
 
         request = ReproRequest(targets, workers, cluster, keep_going, force, single_item, dry, experiments)
-        with open_workspace(self.root) as workspace:
-            return repro(workspace, request)
+        return self._call_without_tracking(repro, request)
 
     def predict(  # noqa: PLR0913  (the options of the command)
         self,
@@ -266,7 +262,8 @@ class Repository:
         from dovetail.cluster.predict import PredictRequest, predict
 
         asked = PredictRequest(ref, Path(data), Path(out), tuple(columns), proba, workers, cluster, str(trust))
-        return predict(asked, root=self.root)
+        with disk_errors(self.root):
+            return predict(asked, root=self.root)
 
     def reproduce(
         self, ref: str, *, fresh_env: bool = False, workers: int = 1, tell: Callable[[str], None] = _silent
@@ -331,4 +328,5 @@ def new_project(project: str | Path, data: str | Path, target: str, name: str | 
     """
     from dovetail.scaffold.new import NewRequest, new
 
-    return new(NewRequest(Path(project), Path(data), target, name))
+    with disk_errors(Path(project)):
+        return new(NewRequest(Path(project), Path(data), target, name))

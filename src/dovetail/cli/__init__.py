@@ -12,11 +12,12 @@ from typing import Any
 
 import click
 
-from dovetail.cli.decide import add_data, add_model, demo, init, new, promote, register, rollback, write_off
+from dovetail.cli.begin import add_data, add_model, demo, init, new
+from dovetail.cli.decide import promote, register, rollback, write_off
 from dovetail.cli.examples import examples
-from dovetail.cli.look import diff, history, lineage, list_models, report, show_version, status, ui
-from dovetail.cli.maintain import clean_up, doctor, sync
+from dovetail.cli.look import diff, doctor, history, lineage, list_models, report, show_version, status, ui
 from dovetail.cli.options import JSON, document
+from dovetail.cli.repair import clean_up, sync
 from dovetail.cli.run import monitor, predict, repro, reproduce, retrain, serve
 from dovetail.errors import Defect, DovetailError, Interrupted, UserError, one_line
 from dovetail.system.disk import disk_errors

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dovetail.cli.completion import ALIAS, MODEL, REF
+from dovetail.cli.completion import ALIAS, MODEL, REF, STAGE
 from dovetail.cli.options import json_option, opened, show
 
 
@@ -162,3 +162,24 @@ def report(ref: str | None, html: Path | None, as_json: bool) -> None:  # noqa: 
     show(content, as_json=as_json, text=summary)
     if target and not as_json:
         click.echo(f"{target.resolve().as_uri()}")
+
+
+@click.command()
+@click.option(
+    "--trace", "stage", metavar="STAGE", type=STAGE, help="Run STAGE in a copy; list what it uses but does not declare."
+)
+@json_option
+def doctor(stage: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """List what is broken or risky, each with the command that repairs it. Exit code 1 if something is."""
+    from dovetail.doctor import doctor as library
+    from dovetail.doctor import trace_stage
+    from dovetail.render.doctor import doctor as text
+
+    with opened() as (workspace, tracking):
+        answer = (
+            trace_stage.trace(workspace, trace_stage.TraceRequest(stage))
+            if stage
+            else library.doctor(workspace, tracking, library.DoctorRequest())
+        )
+    show(answer.as_json(), as_json=as_json, text=text)
+    sys.exit(1 if answer.problems else 0)

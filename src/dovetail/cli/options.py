@@ -1,4 +1,4 @@
-"""What commands share: `--json`, showing an answer."""
+"""What commands share: options that several have, showing an answer."""
 
 import json
 import sys
@@ -25,6 +25,11 @@ def _note_json(ctx: click.Context, _: click.Parameter, value: bool) -> bool:  # 
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, callback=_note_json, help="Answer with one JSON document and nothing else."
+)
+
+yes_option = click.option("--yes", is_flag=True, help="Write it without asking.")
+cluster_option = click.option(
+    "--cluster", metavar="ADDRESS", help="A Dask scheduler (tcp://…), or a job queue (slurm:jobs=4,cores=2)."
 )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dovetail.cli.completion import MODEL, REF, STAGE
-from dovetail.cli.options import document, json_option, opened, serve_options, show
+from dovetail.cli.options import cluster_option, document, json_option, opened, serve_options, show
 from dovetail.cli.progress import progress
 from dovetail.serving.settings import ServeOptions
 
@@ -58,7 +58,7 @@ def serve(refs: tuple[str, ...], **options: Any) -> None:
 @click.option("--columns", multiple=True, metavar="COLUMN", help="An input column to keep; default: all.")
 @click.option("--proba", is_flag=True, help="Add the probability of each class.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes on this machine; default: one a core.")
-@click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler (tcp://…), or a job queue (slurm:jobs=4,cores=2).")
+@cluster_option
 @click.option("--trust", default="", metavar="FILE", help="Use only a version that this file vouches for.")
 @json_option
 def predict(as_json: bool, **options: Any) -> None:  # noqa: FBT001
@@ -159,7 +159,7 @@ def monitor(watch: float | None, as_json: bool, **options: Any) -> None:  # noqa
 @click.command()
 @click.argument("targets", nargs=-1, type=STAGE)
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Run N stages side by side on this machine.")
-@click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler (tcp://…), or a job queue (slurm:jobs=4,cores=2).")
+@cluster_option
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, go on with stages that do not depend on it.")
 @click.option("-f", "--force", is_flag=True, help="Run stages even if nothing changed.")
 @click.option("-s", "--single-item", is_flag=True, help="Only the targets, not what they depend on.")

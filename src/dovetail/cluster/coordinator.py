@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from dovetail.cluster.outcome import StageOutcome
 from dovetail.cluster.workers import HERE, Workers
 from dovetail.repo.dag import Dag
-from dovetail.repo.dag_step import Course, Step
+from dovetail.repo.dag_step import Step, StepAction
 from dovetail.repo.stage_task import StageRun
 from dovetail.values.order import Order
 
@@ -67,7 +67,7 @@ class Coordinator:
                 self._begin_here()
                 if not (self._away or self._busy):
                     break  # a failure, and nothing that may go on
-                step, said = self._workers.hear(self._told)
+                step, said = self._workers.next_event(self._told)
                 if not isinstance(said, str):
                     self._take(step, said)
                 elif step.address not in self._outcomes:  # what a worker says goes another way than its answer
@@ -80,12 +80,12 @@ class Coordinator:
         return [self._outcomes[name] for name in self._steps]
 
     def _begin(self, step: Step) -> None:
-        course = self._dag.course(step)
-        if course is Course.UNCHANGED:
+        action = self._dag.next_action(step)
+        if action is StepAction.UNCHANGED:
             self._done(StageOutcome(step.address, "unchanged"))
-        elif course is Course.RESTORE and self._dag.restore(step):
+        elif action is StepAction.RESTORE and self._dag.restore(step):
             self._done(StageOutcome(step.address, "restored"))
-        elif course is Course.AWAY:
+        elif action is StepAction.AWAY:
             self._send(step)
         else:
             self._here.append(step)
@@ -116,7 +116,7 @@ class Coordinator:
         if run.entry is None and not run.failed:
             if self._stopped:
                 return
-            if self._workers.another(step, run):
+            if self._workers.should_retry(step, run):
                 self._send(step)
             else:
                 self._declined[step.address] = run.unusable

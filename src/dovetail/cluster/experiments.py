@@ -50,7 +50,7 @@ class Experiments:
                     self._submit(task)
                 if not self._under_way:
                     return outcomes
-                task, said = self._workers.hear(self._told)
+                task, said = self._workers.next_event(self._told)
                 if isinstance(said, str):
                     self._begun(task.address, said)
                 elif outcome := self._take(task, said):

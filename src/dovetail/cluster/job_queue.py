@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from dovetail.cluster.amount import amount
+from dovetail.cluster.resource_amount import resource_amount
 from dovetail.errors import UserError, one_line
 
 # `slurm:…` and the like: the class of dask-jobqueue that asks such a queue for workers.
@@ -36,7 +36,7 @@ def open_queue(cluster: str, logs: Path | None) -> Any:
             options[name] = _count(cluster, name, options[name])
     jobs = options.pop("jobs", 1)
     cores, memory = options.setdefault("cores", 1), options.setdefault("memory", "4GB")
-    if (size := amount(memory)) is None:
+    if (size := resource_amount(memory)) is None:
         raise _refused(cluster, f"memory = {memory!r} is not an amount such as 8GB")
     try:
         made = getattr(importlib.import_module("dask_jobqueue"), _QUEUES[kind])(

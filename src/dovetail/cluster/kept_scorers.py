@@ -30,7 +30,7 @@ class KeptScorers:
         self._watch: threading.Timer | None = None
 
     @contextmanager
-    def lent(self, run: str, start: Callable[[], Scorers]) -> Iterator[Callable[[], Scorers]]:
+    def borrowed(self, run: str, start: Callable[[], Scorers]) -> Iterator[Callable[[], Scorers]]:
         """What gives this thread's scorers for the run, started where there are none; at the end they are idle."""
         key = (run, threading.get_ident())
 

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from dovetail.cluster.job_queue import is_queue, open_queue
-from dovetail.cluster.lane import end_processes, run_task
+from dovetail.cluster.worker_task import end_processes, run_task
 from dovetail.errors import OutsideError, UserError, one_line
 from dovetail.repo.experiment_task import ExperimentTask
 from dovetail.repo.stage_task import StageRun, StageTask

@@ -115,7 +115,7 @@ def predict(
     data, out = request.data.absolute(), request.out.absolute()
     found, ignored = parts(request.data)
     found = [Part(part.name, part.path.absolute()) for part in found]
-    _check_apart(request, found)
+    _check_no_overlap(request, found)
     chosen = settings(request.ref, ServeOptions(trust=request.trust, no_log=True), "predict", root)
     try:
         with ExitStack() as stack:
@@ -188,7 +188,7 @@ def _rows(found: list[Part]) -> int:
     return total
 
 
-def _check_apart(request: PredictRequest, found: list[Part]) -> None:
+def _check_no_overlap(request: PredictRequest, found: list[Part]) -> None:
     """Refuse an `out` whose files would be parts of `data`, or in the place of one.
 
     Raises:

@@ -108,7 +108,7 @@ def _score(task: ScoreTask, part: Part, token: Path) -> PartOutcome:
             raise OutsideError(
                 what, f"ls {shlex.quote(str(path.parent))} there, mount it, then run the same command again"
             )
-    with _kept.lent(token.name, lambda: Scorers(task.copy, 1)) as scorers:  # one thread, one process
+    with _kept.borrowed(token.name, lambda: Scorers(task.copy, 1)) as scorers:  # one thread, one process
         return replace(score_part(task, part, scorers), worker=name)
 
 

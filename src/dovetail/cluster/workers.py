@@ -12,10 +12,10 @@ from threading import Thread
 from time import monotonic
 from typing import TypeVar
 
-from dovetail.cluster.amount import amount
-from dovetail.cluster.lane import COPIES, JOBS, SITE, UNSEEN
 from dovetail.cluster.pool import LOOK_SECONDS, ORPHANED, Pool, open_pool
+from dovetail.cluster.resource_amount import resource_amount
 from dovetail.cluster.stage_process import Died, StageProcess
+from dovetail.cluster.worker_task import COPIES, JOBS, SITE, UNSEEN
 from dovetail.errors import UserError
 from dovetail.repo.dag import Dag
 from dovetail.repo.dag_step import Step
@@ -25,7 +25,7 @@ from dovetail.repo.stage_task import StageRun
 from dovetail.repo.workspace import Workspace
 from dovetail.repo.worktree import held_folder, remove_leftovers
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 HERE = "here"  # in the workspace itself
 _ATTEMPTS = 3  # of a stage whose workers die
 
@@ -70,7 +70,7 @@ class Workers:
         besides = frozenset(self._besides.get(step.address, ()))
         self.pool.submit(dag.task(step, self._snapshot), resources, besides, step.place, told, told)
 
-    def hear(self, told: "SimpleQueue[Answer]") -> Answer:
+    def next_event(self, told: "SimpleQueue[T]") -> T:
         """The next of what they tell, for as long as there is a worker.
 
         Raises:
@@ -88,7 +88,7 @@ class Workers:
         if "pool" in self.__dict__:
             self.pool.withdraw()
 
-    def another(self, step: Step, run: StageRun) -> bool:
+    def should_retry(self, step: Step, run: StageRun) -> bool:
         """Whether to ask a worker once more for a step that this one could not run."""
         if run.unusable == UNSEEN and step.address not in self._unseen:
             self._unseen.add(step.address)
@@ -153,7 +153,7 @@ def _resources(step: Step) -> dict[str, float]:
     if not isinstance(step.resources, Mapping):
         raise UserError(f"{place}: {step.resources!r} does not say of what", "resources: {cpu: 4} there, in dvc.yaml")
     for name, value in step.resources.items():
-        if (asked := amount(value)) is None:
+        if (asked := resource_amount(value)) is None:
             what = f"{place}.{name}: {value!r} is not an amount"
             raise UserError(what, f"{name}: 2, or {name}: 8 GB, in dvc.yaml")
         found[name] = asked

@@ -94,10 +94,12 @@ def trace(workspace: Workspace, request: TraceRequest) -> TraceAnswer:
 
 
 def _step(workspace: Workspace, name: str) -> Stage:
-    stages = {step.name: step for step in workspace.pipeline.stages if step.commands}
-    if name not in stages:
-        raise UnknownStage(unknown("dvc.yaml", "stage", name, stages), "dvc stage list")
-    return stages[name]
+    """The stage by its name as it is typed in the current folder, or as at the root: a notebook may run anywhere."""
+    stages = [step for step in workspace.pipeline.stages if step.commands]
+    for step in stages:
+        if name in (step.name, step.address):
+            return step
+    raise UnknownStage(unknown("dvc.yaml", "stage", name, [step.name for step in stages]), "dvc stage list")
 
 
 def _copy_tree(workspace: Workspace, step: Stage, copy: Path) -> dict[str, tuple[int, int]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ProvenanceEvidence:
     """Where a version comes from, as git and DVC know it.
 
     Attributes:
@@ -114,7 +114,7 @@ class Evidence:
 
     metrics: Mapping[str, float]
     has_signature: bool | None = None
-    origin: Origin | None = None
+    origin: ProvenanceEvidence | None = None
     served: TriedPackage | None = None
     compared: Compared | None = None
     slices: Mapping[str, tuple[Slice, ...] | str] | None = None  # by column; a text says why not

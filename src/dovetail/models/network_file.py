@@ -35,7 +35,7 @@ class NetworkFile:
         packages: The distributions that load it, alternatives among them; MLmodel says the version of the first.
         version_key: Under which key it says that.
         name: The file's name in MLflow's package, where the loader looks for it.
-        beside: What the loader reads beside the file there: name → text.
+        companion_files: What the loader reads beside the file there: name → text.
         data: Where MLmodel says that `mlflow.pyfunc` finds it; empty where the loader takes the package as a whole.
         suffixes: By which the framework knows the file; it takes no other then.
     """
@@ -47,7 +47,7 @@ class NetworkFile:
     version_key: str
     name: str
     load: Callable[[Path, bytes], Callable[[Any], Any]]
-    beside: Mapping[str, str] = field(default_factory=dict)
+    companion_files: Mapping[str, str] = field(default_factory=dict)
     data: str = "data"
     suffixes: tuple[str, ...] = ()
 
@@ -135,7 +135,7 @@ def model_in(names: Iterable[str]) -> str | None:
     """Which of the names in a package's `data` is the model's file: it alone, or beside what its loader reads."""
     there = list(names)
     if len(there) > 1:
-        there = [name for name in there if name not in _BESIDE]
+        there = [name for name in there if name not in _COMPANION_FILES]
     return there[0] if len(there) == 1 else None
 
 
@@ -188,7 +188,7 @@ def _keras(file: Path, _: bytes) -> Callable[[Any], Any]:
 
 _PICKLES = {"pickle_module_info.txt": "mlflow.pytorch.pickle_module"}
 _OF_H5 = {"keras_module.txt": "keras", "save_format.txt": "h5"}
-_BESIDE = frozenset({*_PICKLES, *_OF_H5})
+_COMPANION_FILES = frozenset({*_PICKLES, *_OF_H5})
 _TORCH = ("mlflow.pytorch", ("pytorch", {"model_data": "data", "code": None}), ("torch",), "pytorch_version")
 _OF_KERAS = ("keras", "tensorflow", "tensorflow-cpu")
 _TORCHSCRIPT = NetworkFile("a TorchScript model", *_TORCH, "model.pth", _torchscript, _PICKLES)

@@ -13,7 +13,7 @@ from dovetail.gates import rules
 from dovetail.promotion import test_set, trial
 from dovetail.promotion.comparison import SCORES, default_metric
 from dovetail.promotion.test_set import TestSet
-from dovetail.promotion.trial import Trial
+from dovetail.promotion.trial import PackageTrial
 from dovetail.registration.resolve import TrackedModel, commit_of
 from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
@@ -118,7 +118,7 @@ def _tested(
             file = workspace.storage.readable(artifact, Path(folder))
         except DovetailError as error:
             return error.message
-        found = trial.start(Trial(store.uri, source, str(file), allow, tests.table, timed=False)).result()
+        found = trial.start(PackageTrial(store.uri, source, str(file), allow, tests.table, timed=False)).result()
     if found.predicted is None:
         return f"the model does not predict its test set: {found.error or found.refused}"
     predicted, actual = test_set.plain(found.predicted), tests.actual

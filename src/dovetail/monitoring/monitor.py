@@ -13,10 +13,10 @@ from dovetail.monitoring.assessment import DRIFT, Assessment, assess
 from dovetail.monitoring.baseline import Baseline, baseline
 from dovetail.monitoring.column_pair import is_text
 from dovetail.monitoring.drift import ColumnDrift
+from dovetail.monitoring.html_page import page
 from dovetail.monitoring.observed_rows import batch, logged
-from dovetail.monitoring.page import page
 from dovetail.monitoring.performance import MetricDrift
-from dovetail.registration.describe import describe_anew
+from dovetail.registration.describe import update_description
 from dovetail.registration.resolve import TrackedModel, resolve
 from dovetail.repo.workspace import Workspace
 from dovetail.serving.log import served_rows
@@ -163,7 +163,7 @@ def monitor(
         is_batch = request.data is not None
         run_id = _keep(store, observed, found, html, now, of_batch=is_batch) if found.rows else None
         if run_id:
-            describe_anew(workspace, store, subject.model, version)
+            update_description(workspace, store, subject.model, version)
     if request.html:
         write_page(request.html, html)
     return replace(answer, run_id=run_id, page=str(request.html) if request.html else None)

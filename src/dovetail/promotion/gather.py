@@ -12,7 +12,7 @@ from dovetail.gates.evidence import Compared, Evidence, TriedPackage
 from dovetail.promotion import package, test_set, trial
 from dovetail.promotion.provenance import origin
 from dovetail.promotion.test_set import TestSet
-from dovetail.promotion.trial import RunningTrial, Trial, TrialResult
+from dovetail.promotion.trial import PackageTrial, RunningTrial, TrialResult
 from dovetail.registration.resolve import TrackedModel
 from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
@@ -119,7 +119,7 @@ def _start(
     except DovetailError as error:
         return replace(served, error=error.message), None
     return served, trial.start(
-        Trial(
+        PackageTrial(
             uri=store.uri,
             source=f"models:/{subject.model}/{subject.version}",
             file=str(file),

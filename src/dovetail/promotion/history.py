@@ -107,7 +107,7 @@ def history(workspace: Workspace, request: HistoryRequest) -> HistoryAnswer:
     """
     request = replace(request, model=registered_name(request.model))
     ledger = workspace.read_ledger()
-    events = ledger.told(request.model, request.alias)
+    events = ledger.all_events(request.model, request.alias)
     if not events:
         check_named(workspace, ledger, request.model, request.alias)
     if request.at is not None:

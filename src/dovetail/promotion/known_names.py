@@ -19,7 +19,7 @@ def check_named(workspace: "Workspace", ledger: Ledger, model: str, alias: str |
         UnknownModel: when the model has none at all, and dvc.yaml does not declare it.
         UnknownAlias: when the model never had this alias, which is none of the usual ones.
     """
-    told = ledger.told(model)
+    told = ledger.all_events(model)
     if not told and not workspace.declares(model):
         workspace.tree.model(model)
     if alias not in (None, *STANDARD, *(event.alias for event in told)):

@@ -15,7 +15,7 @@ from dovetail.promotion import allowed_later
 from dovetail.promotion.choice import champion_number, choose
 from dovetail.promotion.gather import Candidate, gather
 from dovetail.promotion.known_names import check_alias
-from dovetail.registration.describe import describe_anew
+from dovetail.registration.describe import update_description
 from dovetail.registration.resolve import TrackedModel, commit_of, resolve
 from dovetail.repo import ledger_write
 from dovetail.repo.ledger import FORCE, PROMOTE, Ledger, Note
@@ -263,7 +263,7 @@ def _carry_out(workspace: Workspace, store: Store, plan: Plan, commit: str, requ
     except Exception as error:
         raise StoreError(f"the tag {tag} is made, MLflow's alias was not moved: {error}", "dovetail sync") from error
     try:
-        describe_anew(workspace, store, request.model, version.version)
+        update_description(workspace, store, request.model, version.version)
     except Exception as error:
         what = f"the tag {tag} is made and the alias moved, MLflow's description was not written: {error}"
         raise StoreError(what, "dovetail sync") from error

@@ -3,16 +3,16 @@
 import hashlib
 
 from dovetail.errors import DovetailError
-from dovetail.gates.evidence import Origin
+from dovetail.gates.evidence import ProvenanceEvidence
 from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
 from dovetail.values.lineage import Lineage
 
 
-def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduced: str | None) -> Origin:
+def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduced: str | None) -> ProvenanceEvidence:
     """What git and DVC know of the version; `reproduced` is the verdict that it is tagged with."""
     if commit is None:
-        return Origin(None)
+        return ProvenanceEvidence(None)
     refs = [made.artifact, *made.data]
     problem, following, lacking = "", "", None
     try:
@@ -22,7 +22,7 @@ def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduce
     available = workspace.remote.available(refs)
     not_cached = tuple(ref.path for ref in refs if not available[ref.md5])
     uncached = {out.path for step in workspace.pipeline.stages if step.commands for out in step.outs if not out.cached}
-    return Origin(
+    return ProvenanceEvidence(
         commit=commit.sha,
         differing=_differing(workspace, commit, made),
         not_cached=not_cached,

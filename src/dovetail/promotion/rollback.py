@@ -6,7 +6,7 @@ from typing import Any
 from dovetail.errors import DovetailError, NothingBehind
 from dovetail.promotion.known_names import check_named
 from dovetail.registration.alias_check import md5_of
-from dovetail.registration.describe import describe_anew
+from dovetail.registration.describe import update_description
 from dovetail.repo.ledger import ROLLBACK, Note
 from dovetail.repo.ledger_write import write
 from dovetail.repo.workspace import Workspace
@@ -103,7 +103,7 @@ def _describe(workspace: Workspace, tracking: Tracking, model: str, versions: tu
     try:
         with tracking.store() as store:
             for one in versions:
-                describe_anew(workspace, store, model, one)
+                update_description(workspace, store, model, one)
     except DovetailError as error:
         return error.message
     return None

@@ -22,7 +22,7 @@ _WARM = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class PackageTrial:
     """What to try.
 
     Attributes:
@@ -76,12 +76,12 @@ class RunningTrial:
         return result
 
 
-def start(trial: Trial) -> RunningTrial:
+def start(trial: PackageTrial) -> RunningTrial:
     """Begin the trial."""
     return RunningTrial(start_worker(_run, trial, _prepared))
 
 
-def _prepared(trial: Trial) -> tuple[Trial, Described | Exception]:
+def _prepared(trial: PackageTrial) -> tuple[PackageTrial, Described | Exception]:
     """What the registry says of the model, asked before the walls: it may be anywhere in the network."""
     try:
         return trial, describe(trial.uri, trial.source)
@@ -89,7 +89,7 @@ def _prepared(trial: Trial) -> tuple[Trial, Described | Exception]:
         return trial, error
 
 
-def _run(prepared: tuple[Trial, Described | Exception]) -> TrialResult:
+def _run(prepared: tuple[PackageTrial, Described | Exception]) -> TrialResult:
     try:
         return _try(*prepared)
     except NotAllowedError as error:
@@ -98,7 +98,7 @@ def _run(prepared: tuple[Trial, Described | Exception]) -> TrialResult:
         return TrialResult(error=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _try(trial: Trial, described: Described | Exception) -> TrialResult:
+def _try(trial: PackageTrial, described: Described | Exception) -> TrialResult:
     served = JoblibModel(read_at(Path(trial.file), trial.allow))
     if isinstance(described, Exception):
         raise described

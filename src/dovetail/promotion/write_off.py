@@ -77,7 +77,7 @@ def write_off(workspace: Workspace, tracking: Tracking, request: WriteOffRequest
     with write_lock(tracking.root):
         ledger = workspace.read_ledger()
         commit = _commit(workspace, ledger, request)
-        events = ledger.standing(model, commit)
+        events = ledger.active_events(model, commit)
         versions = [
             name for name in sorted(ledger.registrations) if _is_version(workspace, ledger, name, model, commit)
         ]
@@ -90,7 +90,7 @@ def write_off(workspace: Workspace, tracking: Tracking, request: WriteOffRequest
             *(f"{v}!" for v in versions),
         ]
         names = [f"{name}#{ledger.counters.get(model, 0) + count}" for count, name in enumerate(taken, 1)]
-        time = max(int(now()), max((event.time for event in ledger.told(model)), default=0) + 1)
+        time = max(int(now()), max((event.time for event in ledger.all_events(model)), default=0) + 1)
         for name in names:
             message = f"Write off {name.partition('!')[0]}: {' '.join(request.reason.split())}\n"
             workspace.git.tag(name, commit, message, time)

@@ -24,7 +24,7 @@ from dovetail.values import description, readable_tags, tag_keys
 from dovetail.values.description import CommitFact, DataFact, EventFact, Facts, GateFact, LookFact
 from dovetail.values.description_block import merged
 from dovetail.values.lineage import FileRef, Lineage
-from dovetail.values.tag_layout import Change
+from dovetail.values.tag_layout import TagChange
 
 _FEWER = (6, 3, 0)  # lines of each list, where MLflow takes no more
 
@@ -108,7 +108,7 @@ def describe(store: Store, one: Subject, run: Run | RunDetails, version: Version
         changed[tag_keys.COMMITTED] = commit.sha
     tags = readable_tags.change(run.tags, readable_tags.of_run(facts))
     if changed or tags:
-        store.describe_run(run.id, Change({**tags.set, **changed}, tags.delete))
+        store.describe_run(run.id, TagChange({**tags.set, **changed}, tags.delete))
     if version and version.run_id == run.id:
         said = readable_tags.of_version(facts)
         if changed := {key: text for key, text in said.items() if version.tags.get(key) != text}:
@@ -118,7 +118,7 @@ def describe(store: Store, one: Subject, run: Run | RunDetails, version: Version
             store.describe_version(version, text)
 
 
-def describe_anew(workspace: Workspace, store: Store, name: str, number: int | None) -> None:
+def update_description(workspace: Workspace, store: Store, name: str, number: int | None) -> None:
     """Write the descriptions of a version and of its run, after something was found out or decided about it."""
     model = workspace.tree.declared.models.get(name)
     version = store.version(name, number) if number else None

@@ -28,17 +28,19 @@ class UnreadableVersion:
     next: str
 
 
-def unreadable(workspace: Workspace, store: Store, name: str, *, anew: bool = False) -> Iterator[UnreadableVersion]:
+def unreadable(
+    workspace: Workspace, store: Store, name: str, *, ignore_cache: bool = False
+) -> Iterator[UnreadableVersion]:
     """Versions of the model that an alias names and that do not load or predict.
 
-    One whose files are gone or changed is none of them. `anew`: also what was read before is read.
+    One whose files are gone or changed is none of them. `ignore_cache`: also what was read before is read.
     """
     named = set(store.aliases(name).values())
     for version in store.versions(name):
         if version.number not in named or version.md5 is None:
             continue
         allow = tuple(filter(None, version.allow.split(",")))
-        if not anew and _key(version.md5, allow) in ValueCache(workspace.root, _KEPT).all():
+        if not ignore_cache and _key(version.md5, allow) in ValueCache(workspace.root, _KEPT).all():
             continue
         if store.served_md5(version) != version.md5:
             continue

@@ -23,7 +23,7 @@ _TAKES_LESS = "run the same command again, or write a model there that takes les
 _INSTALL = "install it, or set PYTHONPATH to its folder"
 
 
-class _Asked(NamedTuple):
+class _ProbeRequest(NamedTuple):
     """A file, the names that its pickle may name besides the usual, and the rows that it is asked for."""
 
     file: str
@@ -31,7 +31,7 @@ class _Asked(NamedTuple):
     example: Any = None
 
 
-class _Said(NamedTuple):
+class _ProbeReply(NamedTuple):
     result: str
     what: str = ""
     remedy: str = ""
@@ -61,7 +61,7 @@ def start(projection: Projection) -> Worker:
         UserError: when the card's example is not one.
     """
     artifact = projection.artifact
-    return start_worker(_ask, _Asked(str(artifact.file), tuple(artifact.allow), example_of(artifact.card)))
+    return start_worker(_ask, _ProbeRequest(str(artifact.file), tuple(artifact.allow), example_of(artifact.card)))
 
 
 def finish(projection: Projection, running: Worker) -> Probed:
@@ -77,7 +77,7 @@ def finish(projection: Projection, running: Worker) -> Probed:
         what = f"{projection.lineage.artifact.path} did not load and answer its example in {_SECONDS} s"
         raise UserError(what, _TAKES_LESS) from None
     except NoAnswer as failure:
-        said = _Said(_BROKEN, str(failure), _PREDICTS)
+        said = _ProbeReply(_BROKEN, str(failure), _PREDICTS)
     if said.result == _REFUSED:
         return Probed((names(said.what, projection.artifact.allow),))
     if said.result != _WELL:
@@ -101,7 +101,7 @@ class ProbeRefusal(NamedTuple):
 def refusal(file: Path, allow: tuple[str, ...]) -> ProbeRefusal:
     """What keeps the model in the file from being read with these names allowed, or from predicting."""
     try:
-        said = start_worker(_ask, _Asked(str(file), allow)).result(_SECONDS)
+        said = start_worker(_ask, _ProbeRequest(str(file), allow)).result(_SECONDS)
     except TookTooLong as failure:  # that says nothing of the model: here and now it was too slow
         return ProbeRefusal(why=str(failure), remedy=_TAKES_LESS, is_local=True)
     except NoAnswer as failure:
@@ -115,7 +115,7 @@ def refusal(file: Path, allow: tuple[str, ...]) -> ProbeRefusal:
     )
 
 
-class Values:
+class ValueDigests:
     """Digests of what models are, told by one process for all of them."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Values:
     def of(self, file: Path, allow: tuple[str, ...]) -> str | None:
         """The digest by value of the model in the file; None where it cannot be read or nobody can tell."""
         try:
-            value: str | None = self._server.ask(_Asked(str(file), allow), _SECONDS).value
+            value: str | None = self._server.ask(_ProbeRequest(str(file), allow), _SECONDS).value
         except NoAnswer:
             return None
         return value
@@ -134,7 +134,7 @@ class Values:
         self._server.close()
 
 
-def _ask(asked: _Asked) -> _Said:
+def _ask(asked: _ProbeRequest) -> _ProbeReply:
     file = Path(asked.file)
     try:
         model = JoblibModel(read_at(file, asked.allow))
@@ -142,17 +142,17 @@ def _ask(asked: _Asked) -> _Said:
         if asked.example is not None:
             model.predict(asked.example)
     except NotAllowedError as error:
-        return _Said(_REFUSED, error.name)
+        return _ProbeReply(_REFUSED, error.name)
     except UntrustedLoaderError as error:
-        return _Said(_LACKING, str(error), error.remedy)
+        return _ProbeReply(_LACKING, str(error), error.remedy)
     except UnsupportedError as error:
-        return _Said(_BROKEN, named_otherwise(file.name, error) + str(error), error.remedy)
+        return _ProbeReply(_BROKEN, named_otherwise(file.name, error) + str(error), error.remedy)
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
         what = named_otherwise(file.name, error) + (" ".join(str(error).split())[:500] or type(error).__name__)
         if isinstance(error.__cause__ or error, ModuleNotFoundError):
-            return _Said(_LACKING, what, _INSTALL)
-        return _Said(_BROKEN, what, _PREDICTS)
-    return _Said(_WELL, value=value, computing=of_process(model.estimator))
+            return _ProbeReply(_LACKING, what, _INSTALL)
+        return _ProbeReply(_BROKEN, what, _PREDICTS)
+    return _ProbeReply(_WELL, value=value, computing=of_process(model.estimator))
 
 
 def _value(model: Any, file: Path) -> str | None:

@@ -179,9 +179,9 @@ def record(store: Store, projection: Projection) -> RecordedRun:
     if not store.is_shared or _is_recorded(store, projection):
         return _record(store, projection)
     # The machine slept: what was made so far is found then, whoever made it.
-    with suppress(TurnLost), store.turn(projection.model.name):
+    with suppress(TurnLost), store.locked(projection.model.name):
         return _record(store, projection)
-    with store.turn(projection.model.name):
+    with store.locked(projection.model.name):
         return _record(store, projection)
 
 

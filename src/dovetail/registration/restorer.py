@@ -9,7 +9,7 @@ from pathlib import Path
 from dovetail.errors import DataMissing, DovetailError, MissingFile, StaleLock, UserError
 from dovetail.registration import stage_times
 from dovetail.registration.describe import Descriptions, subject
-from dovetail.registration.probe import Values
+from dovetail.registration.probe import ValueDigests
 from dovetail.registration.projection import project
 from dovetail.registration.register import record
 from dovetail.registration.restore_order import Restorable
@@ -54,7 +54,7 @@ class Restorer:
     scratch: Path
     ledger: Ledger
     problems: list[Finding]
-    values: Values
+    values: ValueDigests
     named: Callable[[], frozenset[str]]  # the fingerprints of the models that a ref or the working tree names
     runs: Count = Count()
     versions: Count = Count()

@@ -76,7 +76,7 @@ def show(workspace: Workspace, tracking: Tracking, request: ShowRequest) -> Show
     declared = workspace.tree.declared.models.get(made.model)
     evidence = Evidence(made.run.metrics)
     gates = rules.evaluate(declared.gates, evidence) if declared else []
-    events = [event for event in workspace.ledger.told(made.model) if _names(workspace, event, made)]
+    events = [event for event in workspace.ledger.all_events(made.model) if _names(workspace, event, made)]
     return ShowAnswer(made, tuple(gates), tuple(reversed(events)))
 
 

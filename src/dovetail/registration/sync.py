@@ -10,7 +10,7 @@ from dovetail.registration.adoption import declares_models, named
 from dovetail.registration.alias_check import disagreements, next_command
 from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
-from dovetail.registration.probe import Values
+from dovetail.registration.probe import ValueDigests
 from dovetail.registration.register import move_staging
 from dovetail.registration.repair import RepairResult, repair_from
 from dovetail.registration.restore_order import in_order
@@ -116,7 +116,7 @@ def sync(
         problems.append(Finding("error", "shallow clone", "older commits are not here", following))
     relocated = relocate_store(tracking.root)
     known = tracking.exists or declares_models((workspace.tree, *_trees(workspace, request)))
-    with closing(Values()) as values, tracking.store() if known else tracking.reading() as store:
+    with closing(ValueDigests()) as values, tracking.store() if known else tracking.reading() as store:
         before = {name: store.aliases(name) for name in workspace.tree.declared.models}
         repaired = RepairResult()
         if request.repair:

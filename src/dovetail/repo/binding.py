@@ -8,7 +8,7 @@ from dovetail.repo.ledger import Event, Ledger
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class VersionInMlflow:
     """What MLflow shows: a version's number and its model's md5, asked for by an alias or, without one, by number."""
 
     model: str
@@ -44,7 +44,7 @@ class Binding:
     commit: str | None = None
     allow: tuple[str, ...] | None = None
 
-    def check(self, shown: Shown, *, following: str | None = None) -> None:
+    def check(self, shown: VersionInMlflow, *, following: str | None = None) -> None:
         """Compare with what MLflow shows.
 
         Raises:
@@ -60,7 +60,7 @@ class Binding:
         )
 
 
-def binding(ledger: Ledger, shown: Shown, *, bytes_of: Callable[[Event], str]) -> Binding | None:
+def binding(ledger: Ledger, shown: VersionInMlflow, *, bytes_of: Callable[[Event], str]) -> Binding | None:
     """What the ledger says of what MLflow shows; None where it says nothing.
 
     `bytes_of` gives the digest of an assignment that plain GTO made: its tag has no note.

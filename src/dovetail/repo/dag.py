@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.repo import git_command
-from dovetail.repo.dag_step import Course, Step, address_of, name_of
+from dovetail.repo.dag_step import Step, StepAction, address_of, name_of
 from dovetail.repo.dvc_repo import DvcRepo
 from dovetail.repo.plan_order import PlanOrder
 from dovetail.repo.rwlock import clear_rwlock
@@ -40,7 +40,7 @@ class Dag:
         self._dvc = dvc
         self.steps: list[Step] = []
         self.busy_here = False
-        self._has_left_word = False
+        self._has_saved_state = False
         self._unwritten: set[str] = set()
         self._pushed: set[str | None] = set()
         self._note = Unfinished(head)
@@ -91,7 +91,7 @@ class Dag:
         finally:
             told.setLevel(level)
 
-    def course(self, step: Step) -> Course:
+    def next_action(self, step: Step) -> StepAction:
         """What is to be done with a step whose upstream steps are done.
 
         Raises:
@@ -102,9 +102,9 @@ class Dag:
         stage = step.stage
         with self._dvc.locked(lambda: not self.busy_here):
             if not step.force and not stage.changed():
-                return Course.UNCHANGED
+                return StepAction.UNCHANGED
             if not step.may_run_elsewhere:
-                return Course.HERE
+                return StepAction.HERE
             if stage.changed_stage() or not stage.deps_cached():
                 for out in stage.outs:  # what dvc.lock has was made of something else
                     out.hash_info = type(out.hash_info)()
@@ -115,8 +115,8 @@ class Dag:
                 except RunCacheNotFoundError:
                     pass
                 else:
-                    return Course.RESTORE
-            return Course.AWAY if self._can_be_sent(step) else Course.HERE
+                    return StepAction.RESTORE
+            return StepAction.AWAY if self._can_be_sent(step) else StepAction.HERE
 
     def would_run(self) -> list[str]:
         """The addresses of the steps that are changed, or wait for one that is; nothing is run or written."""
@@ -139,8 +139,8 @@ class Dag:
 
         stage = step.stage
         with self._dvc.locked(lambda: not self.busy_here):
-            if not self._has_left_word:  # before the first line in a .gitignore
-                self._leave_word()
+            if not self._has_saved_state:  # before the first line in a .gitignore
+                self._save_state()
             try:
                 if entry is None:
                     stage.run()  # which finds it there
@@ -162,7 +162,7 @@ class Dag:
             self._order.order_ignored(step.ignores)
 
     def task(self, step: Step, snapshot: Snapshot) -> StageTask:
-        """The step for a worker; `course` has just said that it runs away."""
+        """The step for a worker; `next_action` has just said that it runs away."""
         from dvc.stage.serialize import to_lockfile
 
         lock: dict[str, dict[str, Any]] = {}
@@ -202,16 +202,16 @@ class Dag:
             if step.address in self._unwritten:
                 files.setdefault(step.stage.path, []).append(step.stage)
         with self._dvc.locked(lambda: not self.busy_here):
-            self._leave_word()
+            self._save_state()
             for stages in files.values():
                 stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
             if files:
-                self._leave_word()
+                self._save_state()
         self._unwritten.clear()
 
-    def _leave_word(self) -> None:
+    def _save_state(self) -> None:
         """Note the files as they are, for a run after this one if it is killed."""
-        self._has_left_word = True
+        self._has_saved_state = True
         self._note.whole = {str(lock): text_of(lock) for lock in self._order.locks}
         self._note.write(self._noted)
 
@@ -239,8 +239,8 @@ class Dag:
     def _known(self) -> frozenset[str]:
         """The files that git keeps, or would add, and their folders; of submodules copies have none."""
         asked = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", ".")
-        listed = git_command.plumb(self._dvc.root, asked, {})
-        entries = os.fsdecode(git_command.plumb(self._dvc.root, ("ls-files", "-z", "--stage", "."), {})).split("\0")
+        listed = git_command.run_bytes(self._dvc.root, asked, {})
+        entries = os.fsdecode(git_command.run_bytes(self._dvc.root, ("ls-files", "-z", "--stage", "."), {})).split("\0")
         submodules = {entry.partition("\t")[2] for entry in entries if entry.startswith("160000 ")}
         files = [Path(name) for name in os.fsdecode(listed).split("\0") if name not in submodules]
         return frozenset(path.as_posix() for file in files for path in (file, *file.parents))

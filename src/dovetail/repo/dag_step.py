@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 
-class Course(Enum):
+class StepAction(Enum):
     """What is to be done with a stage whose inputs are there."""
 
     UNCHANGED = "unchanged"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dovetail.errors import Busy, DataUnavailable, OutsideError, UserError, one_line
 from dovetail.repo import dvc_1
 from dovetail.repo.dvc_files import parse_dvc, parse_lock
-from dovetail.repo.run_cache import take_empty_for_absent
+from dovetail.repo.run_cache import ignore_empty_entries
 from dovetail.system.disk import is_of_disk
 from dovetail.values.documents import Unreadable, load_yaml, mapping
 
@@ -55,7 +55,7 @@ class DvcRepo:
         cache = Path(repo.cache.local_cache_dir)
         if cache.exists() and not cache.is_dir():
             raise UserError(f"{cache}, where DVC keeps its cache, is not a folder", f"ls -ld {shlex.quote(str(cache))}")
-        take_empty_for_absent(repo)
+        ignore_empty_entries(repo)
         return repo
 
     @property
@@ -87,12 +87,12 @@ class DvcRepo:
             raise UserError(what, following) from error
 
     @contextmanager
-    def locked(self, hurried: Callable[[], bool]) -> Iterator[None]:
+    def locked(self, should_give_up: Callable[[], bool]) -> Iterator[None]:
         """Ask DVC, while no other DVC command is at work here; those that run a stage let others in meanwhile.
 
         Raises:
             UserError: in place of DVC's own errors.
-            Busy: when another command holds DVC's lock for a minute, and who waits is `hurried`.
+            Busy: when another command holds DVC's lock for a minute, and who waits `should_give_up`.
         """
         from dvc.lock import LockError
 
@@ -102,7 +102,7 @@ class DvcRepo:
                 lock.lock()
                 break
             except LockError as error:
-                if monotonic() > end and hurried():
+                if monotonic() > end and should_give_up():
                     what = f"another dvc command has held {self.root}/.dvc/tmp/lock for {_LOCK_SECONDS} s"
                     raise Busy(what, "run the same command again when it has ended") from error
         try:

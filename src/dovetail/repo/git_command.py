@@ -43,7 +43,7 @@ def run(
 _ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
 
-def plumb(folder: Path, args: Sequence[str], env: Mapping[str, str], given: bytes | None = None) -> bytes:
+def run_bytes(folder: Path, args: Sequence[str], env: Mapping[str, str], given: bytes | None = None) -> bytes:
     """The bytes that `git ARGS` answers in the repository around `folder` and no other; `given` is its standard input.
 
     Raises:

@@ -59,7 +59,7 @@ class Event:
 class Ledger:
     """All tags of a repository that follow GTO's convention.
 
-    `events` has those that do not fit, too; every question but `told` and `unfit` is answered without them.
+    `events` has those that do not fit, too; every question but `all_events` and `unfit` is answered without them.
     """
 
     events: tuple[Event, ...] = ()  # oldest first
@@ -103,7 +103,7 @@ class Ledger:
         """The events of a model that fit, oldest first."""
         return self._of_model.get(model, []) if alias is None else self._of_alias.get((model, alias), [])
 
-    def told(self, model: str, alias: str | None = None) -> list[Event]:
+    def all_events(self, model: str, alias: str | None = None) -> list[Event]:
         """All events of a model, oldest first: those that do not fit, too."""
         return [event for event in self.events if event.model == model and alias in (None, event.alias)]
 
@@ -119,7 +119,7 @@ class Ledger:
         stack = self._stacks.get((model, alias), [])
         return stack[-2] if len(stack) > 1 else None
 
-    def standing(self, model: str, commit: str) -> list[Event]:
+    def active_events(self, model: str, commit: str) -> list[Event]:
         """The promotions of this commit that an alias names or can be rolled back to, and those that do not fit."""
         found = (*(event for stack in self._stacks.values() for event in stack), *self.unfit)
         return [event for event in found if (event.model, event.tag.commit) == (model, commit)]
@@ -129,7 +129,7 @@ class Ledger:
         """Models and commits of which a tag takes something back and nothing stands."""
         back = {(event.model, event.tag.commit) for event in self.events if event.kind == UNASSIGN}
         back |= {(model, commit) for model, _, commit in self.deregistrations.values()}
-        return frozenset(named for named in back if not self.standing(*named) and not self.semver(*named))
+        return frozenset(named for named in back if not self.active_events(*named) and not self.semver(*named))
 
     def semver(self, model: str, commit: str) -> str | None:
         """GTO's version of the commit."""

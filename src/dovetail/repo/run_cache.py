@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 
-def take_empty_for_absent(repo: "Repo") -> None:
+def ignore_empty_entries(repo: "Repo") -> None:
     """Let the repository's run-cache take a folder without an entry for none; the stage that is run then fills it.
 
     DVC makes the folder first, the entry then. Between the two it may be killed, and fails on the stage ever after.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import one_line
-from dovetail.repo.run_cache import take_empty_for_absent
+from dovetail.repo.run_cache import ignore_empty_entries
 from dovetail.repo.stage_task import StageRun, StageTask
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run_in_copy(root: Path, task: StageTask) -> StageRun:
         dump_yaml(str(root / path), {"schema": "2.0", "stages": dict(entries)})
     os.chdir(root)
     with Repo(str(root)) as repo:
-        take_empty_for_absent(repo)
+        ignore_empty_entries(repo)
         if task.needs:
             if task.snapshot.pack:
                 repo.fetch(list(task.needs))
@@ -57,7 +57,7 @@ def run_in_place(root: Path, address: str, force: bool) -> StageRun:  # noqa: FB
 
     os.chdir(root)
     with Repo(str(root), _wait_for_lock=True) as repo:  # others restore what is large meanwhile
-        take_empty_for_absent(repo)
+        ignore_empty_entries(repo)
         return run_here(repo, address, force=force)
 
 

@@ -95,4 +95,4 @@ def check_out(snapshot: Snapshot, tree: Path) -> Path:
 
 
 def _git(folder: Path, env: Mapping[str, str], *args: str, given: bytes | None = None) -> bytes:
-    return git_command.plumb(folder, args, env, given)
+    return git_command.run_bytes(folder, args, env, given)

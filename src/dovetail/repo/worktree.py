@@ -28,7 +28,8 @@ from dovetail.system.processes import deferred, run
 
 _TREE = "tree"
 _REMOVAL_SECONDS = 2
-APART, SHARING = "reproduce", "retrain"  # folders below DVC's own temporary one, which git and DVC ignore
+# Folders below DVC's own temporary one, which git and DVC ignore.
+REPRODUCE_FOLDER, RETRAIN_FOLDER = "reproduce", "retrain"
 # They would lead a stage back to the user's repository, run, store or account.
 _LEFT_OUT = frozenset(
     {
@@ -135,8 +136,8 @@ def clean_worktree(workspace: Workspace, commit: Commit) -> Iterator[Worktree]:
     Raises:
         OutsideError: when git cannot check the files out.
     """
-    with _checked_out(workspace, commit, workspace.scratch / APART) as (folder, root):
-        _keep_apart(root, folder)
+    with _checked_out(workspace, commit, workspace.scratch / REPRODUCE_FOLDER) as (folder, root):
+        _use_own_cache(root, folder)
         yield Worktree(folder, root, workspace.root, root, f"sqlite:///{folder / 'mlflow.db'}")
 
 
@@ -147,7 +148,7 @@ def sharing_worktree(workspace: Workspace, commit: Commit, store: str) -> Iterat
     Raises:
         OutsideError: when git cannot check the files out.
     """
-    with _checked_out(workspace, commit, workspace.scratch / SHARING) as (folder, root):
+    with _checked_out(workspace, commit, workspace.scratch / RETRAIN_FOLDER) as (folder, root):
         workspace.storage.share_cache(root, folder / "site")
         yield Worktree(folder, root, workspace.root, workspace.store_root, store)
 
@@ -238,7 +239,7 @@ def _git(folder: Path, *args: str, **variables: str) -> str:
     return done.stdout
 
 
-def _keep_apart(root: Path, folder: Path) -> None:
+def _use_own_cache(root: Path, folder: Path) -> None:
     """Let DVC, ours and that of a stage which calls it, write its cache and its state beside the tree."""
     settings = f"[cache]\n    dir = {folder / 'cache'}\n[core]\n    site_cache_dir = {folder / 'site'}\n"
     (root / ".dvc" / "config.local").write_text(settings, encoding="utf-8")

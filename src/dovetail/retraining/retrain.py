@@ -54,7 +54,7 @@ class RetrainRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class RowCounts:
+class AddedRows:
     """How many rows were added to how many."""
 
     added: int
@@ -96,7 +96,7 @@ class RetrainAnswer(Answer):
     source: str
     base: str | None
     into: str | None
-    rows: RowCounts | None
+    rows: AddedRows | None
     data: DataChange | None
     dry_run: bool
     next: tuple[str, ...]
@@ -275,7 +275,7 @@ def _planned(request: RetrainRequest, plan: RetrainPlan, before: int) -> Retrain
         source=plan.rows.source,
         base=plan.tree.commit.sha,
         into=plan.raw.ref.path,
-        rows=RowCounts(plan.rows.table.num_rows, before),
+        rows=AddedRows(plan.rows.table.num_rows, before),
         data=DataChange(plan.raw.ref.path, plan.raw.ref.md5),
         dry_run=request.dry_run,
         next=(f"dovetail retrain {request.model} --with {request.data}",),

@@ -153,7 +153,7 @@ def _name(path: str, root: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _ModelCheck:
     """What reading a model told: the names that have to be allowed, or why it cannot be registered, and the remedy."""
 
     allow: tuple[str, ...] = ()
@@ -161,23 +161,23 @@ class _Looked:
     remedy: str = ""
 
 
-def _looked(workspace: Workspace, name: str, path: str) -> _Looked:
+def _looked(workspace: Workspace, name: str, path: str) -> _ModelCheck:
     """Read the model, if it lies there: what is to be trained or pulled first, `register` looks at then."""
     file = workspace.root / path
     if not file.exists():
-        return _Looked()
+        return _ModelCheck()
     if file.is_dir():
         try:
             file = workspace.root / workspace.tree.artifact(Model(name, path)).path
         except DovetailError as error:
-            return _Looked(problem=error.message, remedy=error.next_command)
+            return _ModelCheck(problem=error.message, remedy=error.next_command)
     allow: list[str] = []
     while len(allow) < _MOST_NAMES:
         refused = probe.refusal(file, tuple(allow))
         if not refused.name or refused.name in allow:
-            return _Looked(tuple(allow), refused.why, refused.remedy)
+            return _ModelCheck(tuple(allow), refused.why, refused.remedy)
         allow.append(refused.name)
-    return _Looked(problem="it names too many things that the table of names does not allow", remedy=_ESTIMATOR)
+    return _ModelCheck(problem="it names too many things that the table of names does not allow", remedy=_ESTIMATOR)
 
 
 def _left_to_the_user(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:

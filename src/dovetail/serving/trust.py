@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from dovetail.repo.binding import Binding, Shown, binding
+from dovetail.repo.binding import Binding, VersionInMlflow, binding
 from dovetail.repo.git import Git
 from dovetail.repo.ledger_content import read_checked
 from dovetail.serving.trust_file import promote_command, read_trust
@@ -38,7 +38,7 @@ class Trust:
     ledger: Path | None
     file: Path | None
 
-    def check(self, shown: Shown) -> Vouched:
+    def check(self, shown: VersionInMlflow) -> Vouched:
         """Compare what MLflow says of a version with what each of them says.
 
         Raises:
@@ -61,7 +61,7 @@ class Trust:
             allow=filed.allow if filed else None,
         )
 
-    def _tagged(self, shown: Shown) -> Binding | None:
+    def _tagged(self, shown: VersionInMlflow) -> Binding | None:
         if self.ledger is None:
             return None
         git = Git(self.ledger)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.errors import MissingFile, OutsideError, Untrusted
-from dovetail.repo.binding import Binding, Shown, binding
+from dovetail.repo.binding import Binding, VersionInMlflow, binding
 from dovetail.repo.ledger import read
 from dovetail.values.reference import PRODUCTION
 from dovetail.values.registered_name import registered_name
@@ -45,7 +45,7 @@ def write_trust(workspace: "Workspace", tracking: "Tracking", request: TrustRequ
         version = store.version_of_alias(model, alias)
     if version is None or version.md5 is None:
         raise Untrusted(f"{model}@{alias} names no version in MLflow", "dovetail sync")
-    shown = Shown(model, alias, version.number, version.md5)
+    shown = VersionInMlflow(model, alias, version.number, version.md5)
     said = binding(
         read(workspace.git.tags(), prefix=workspace.git.prefix),
         shown,
@@ -68,7 +68,7 @@ def write_trust(workspace: "Workspace", tracking: "Tracking", request: TrustRequ
         raise OutsideError(f"{file} cannot be written: {error}", f"ls -ld {file.parent}") from error
 
 
-def read_trust(file: Path, shown: Shown) -> Binding:
+def read_trust(file: Path, shown: VersionInMlflow) -> Binding:
     """What the file says of what MLflow shows.
 
     Raises:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail.tracking import turn
+from dovetail.tracking import store_lock
 from dovetail.tracking.clone import clone_id
 from dovetail.tracking.known_missing import KnownMissing
 
@@ -26,7 +26,7 @@ class StoreClient:
         self._root = root
         self.uri = uri
         self._missing: dict[str, KnownMissing] | None = None
-        self._turns: dict[str, turn.Turn] = {}  # that are held, by the model
+        self._locks: dict[str, store_lock.StoreLock] = {}  # that are held, by the model
         self._packages: dict[str, str] = {}  # of the logged models written here, by their ids: not to be read again
 
     @property
@@ -40,30 +40,30 @@ class StoreClient:
         return not self._is_own
 
     @contextmanager
-    def turn(self, model: str) -> Iterator[None]:
-        """Hold the turn to write of this model, where other clones may write, too.
+    def locked(self, model: str) -> Iterator[None]:
+        """Hold the lock to write of this model, where other clones may write, too.
 
         Raises:
             Busy: when another clone does not let go of it within ten minutes.
         """
         if self.is_shared:
-            with turn.held(self._client, model, clone_id(self._root)) as mine:
-                self._turns[model] = mine
+            with store_lock.held(self._client, model, clone_id(self._root)) as mine:
+                self._locks[model] = mine
                 try:
                     yield
                 finally:
-                    del self._turns[model]
+                    del self._locks[model]
         else:
             yield
 
-    def _check_turn(self, model: str) -> None:
-        """Let pass who still has the turn that it took, and who needed none.
+    def _check_lock(self, model: str) -> None:
+        """Let pass who still has the lock that it took, and who needed none.
 
         Raises:
             TurnLost: when another clone took it over.
         """
-        if model in self._turns:
-            self._turns[model].check()
+        if model in self._locks:
+            self._locks[model].check()
 
     @cached_property
     def _is_own(self) -> bool:

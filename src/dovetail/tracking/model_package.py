@@ -151,8 +151,8 @@ def _template(
         if network:
             _add_flavor(described, network, requirements)
             (folder / _DATA).mkdir()
-            for beside, text in network.beside.items():
-                (folder / _DATA / beside).write_text(text, encoding="utf-8")
+            for companion, text in network.companion_files.items():
+                (folder / _DATA / companion).write_text(text, encoding="utf-8")
         if flavor:
             described.add_flavor(
                 flavor[0], data=f"{_DATA}/{name}", code=_CODE, **flavor[1], **_version(flavor[0], requirements)

@@ -39,8 +39,8 @@ def _differing(folder: Path, model_md5: str | None, onnx_md5: str | None, expect
     named = network.loader if network else loader.__name__.rpartition(".")[2]
     ours = {} if network else {file.name: file.read_bytes() for file in loader.FILES}
     there = {file.name: _read(file) for file in (folder / "code").glob("*") if file.name != "__pycache__"}
-    beside = {name: text.encode() for name, text in network.beside.items()} if network else {}
-    if there != ours or {file.name: _read(file) for file in models if file != model} != beside:
+    companions = {name: text.encode() for name, text in network.companion_files.items()} if network else {}
+    if there != ours or {file.name: _read(file) for file in models if file != model} != companions:
         yield "loader"
     if _loader_module(folder / MLMODEL) != named:
         yield "MLmodel"

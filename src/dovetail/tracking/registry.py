@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dovetail.models import folder_model
 from dovetail.models.network_file import model_in, packaged_model
-from dovetail.tracking import artifacts, model_package, package_parts, tag_migration, turn
+from dovetail.tracking import artifacts, model_package, package_parts, store_lock, tag_migration
 from dovetail.tracking.client import StoreClient, md5, none_if_missing, pages, unless_there
 from dovetail.tracking.found_runs import Run
 from dovetail.tracking.found_versions import Version, version_of
@@ -45,7 +45,7 @@ class Registry(StoreClient):
         package = self._packages.get(model_id) or self._package_at(
             self._client.get_logged_model(model_id).artifact_location
         )
-        self._check_turn(name)
+        self._check_lock(name)
         self._create_registered_model(name, description)
         made = self._client.create_model_version(
             name, f"models:/{model_id}", run.id,
@@ -100,7 +100,7 @@ class Registry(StoreClient):
     def models(self) -> list[str]:
         """The names of all registered models."""
         found = (model.name for model in pages(self._client.search_registered_models))
-        return [name for name in found if not name.startswith(turn.PREFIX)]
+        return [name for name in found if not name.startswith(store_lock.PREFIX)]
 
     def versions(self, name: str) -> list[Version]:
         """Every version of the model, in order."""

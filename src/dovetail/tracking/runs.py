@@ -27,7 +27,7 @@ from dovetail.tracking.run_content import (
 )
 from dovetail.values import stage_settings, tag_keys, tag_layout
 from dovetail.values.lineage import FileRef, Lineage
-from dovetail.values.tag_layout import Change
+from dovetail.values.tag_layout import TagChange
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,7 +114,7 @@ class Runs(StoreClient):
         first = {key: value for key, value in tags.items() if key not in (tag_keys.FINGERPRINT, tag_keys.DVC_STAGE)}
         former = tuple(filter(tag_layout.is_former, self._client.get_run(run.id).data.tags))
         known = {key: value for key, value in run.tags.items() if tag_layout.is_former(key)}  # of the script's process
-        tag_migration.set_run_tags(self._client, run.id, Change(tag_layout.stored({**known, **first}), former))
+        tag_migration.set_run_tags(self._client, run.id, TagChange(tag_layout.stored({**known, **first}), former))
         self._client.update_run(run.id, "RUNNING")
         self._client.set_tag(run.id, tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
         self._note_created(tag_keys.FINGERPRINT, tags[tag_keys.FINGERPRINT])
@@ -147,9 +147,9 @@ class Runs(StoreClient):
         if self._missing is not None:  # nobody else writes
             return run
         alike = self._runs_of(experiment, tags[tag_keys.FINGERPRINT])
-        # Somebody on another machine was faster; or, in a turn, the answer was lost and MLflow's client asked again.
+        # Another machine was faster; or, under the lock, the answer was lost and MLflow's client asked again.
         for other in alike[1:]:
-            is_double = self._turns and other.info.status == "RUNNING" and tag_keys.DVC_INPUTS not in other.data.tags
+            is_double = self._locks and other.info.status == "RUNNING" and tag_keys.DVC_INPUTS not in other.data.tags
             if is_double or other.info.run_id == run.id:
                 self._client.delete_run(other.info.run_id)
         return run_of(alike[0]) if alike and alike[0].info.run_id != run.id else run
@@ -214,7 +214,7 @@ class Runs(StoreClient):
         logged = self._client.create_logged_model(
             run.experiment, plain, run.id, tag_layout.stored(tags), model_type=kind
         )
-        if self._turns:  # of a request whose answer was lost, and that MLflow's client repeated
+        if self._locks:  # of a request whose answer was lost, and that MLflow's client repeated
             self._models_of(run, new=str(logged.model_id))
         with artifacts.writing(logged.artifact_location) as folder:
             model_package.save(folder, content, LoggedModel(logged.model_id, run.id, logged.artifact_location))
@@ -239,7 +239,7 @@ class Runs(StoreClient):
         outputs = self._client.get_run(run.id).outputs
         return {output.model_id for output in (outputs.model_outputs if outputs else ())}
 
-    def describe_run(self, run_id: str, change: Change) -> None:
+    def describe_run(self, run_id: str, change: TagChange) -> None:
         """Set tags of a run, its description among them, with one request, then delete others."""
         tag_migration.set_run_tags(self._client, run_id, change)
 

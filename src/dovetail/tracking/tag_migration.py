@@ -79,7 +79,7 @@ def _of_run(client: "MlflowClient", run_id: str) -> None:
     set_run_tags(client, run_id, tag_layout.migration(client.get_run(run_id).data.tags))
 
 
-def set_run_tags(client: "MlflowClient", run_id: str, change: tag_layout.Change) -> None:
+def set_run_tags(client: "MlflowClient", run_id: str, change: tag_layout.TagChange) -> None:
     """Set and delete tags of a run."""
     from mlflow.entities import RunTag
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from dovetail.values.description import DataFact, EventFact, Facts, GateFact
 from dovetail.values.tag_keys import CLAIMED
-from dovetail.values.tag_layout import Change
+from dovetail.values.tag_layout import TagChange
 
 COMMIT, DATA, DECISION, EXPERIMENT, GATES = "Commit", "Data", "Decision", "Experiment", "Gates"
 MONITORED, REPRODUCED = "Monitored", "Reproduced"
@@ -45,7 +45,7 @@ def look(verdict: str, time: str) -> str:
     return f"{verdict}, {time[:_DAY]}"
 
 
-def change(tags: Mapping[str, str], wanted: Mapping[str, str]) -> Change:
+def change(tags: Mapping[str, str], wanted: Mapping[str, str]) -> TagChange:
     """What makes the readable tags among `tags` those that are wanted; which are Dovetail's is set before them."""
     before = frozenset(filter(None, tags.get(CLAIMED, "").split(",")))
     taken = {key.casefold() for key in tags} - {key.casefold() for key in before}
@@ -53,7 +53,7 @@ def change(tags: Mapping[str, str], wanted: Mapping[str, str]) -> Change:
     mine = {key: text for key, text in wanted.items() if key in claimed}
     marked = {CLAIMED: ",".join(sorted(claimed))}
     written = {key: text for key, text in (marked | mine).items() if tags.get(key) != text}
-    return Change(written, tuple(sorted(key for key in claimed & tags.keys() if key not in mine)))
+    return TagChange(written, tuple(sorted(key for key in claimed & tags.keys() if key not in mine)))
 
 
 def _data(facts: Facts) -> str:

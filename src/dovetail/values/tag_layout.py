@@ -63,7 +63,7 @@ FORMER_OF_RUNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TagChange:
     """What is to be done to the tags of a run or a version: what to set, then what to delete, in this order."""
 
     set: Mapping[str, str]
@@ -130,14 +130,14 @@ def is_outdated(tags: Mapping[str, str]) -> bool:
     return any(map(is_former, tags))
 
 
-def migration(tags: Mapping[str, str], run: Mapping[str, str] | None = None) -> Change:
+def migration(tags: Mapping[str, str], run: Mapping[str, str] | None = None) -> TagChange:
     """What turns the former layout into this one; done in part and done again it comes to the same.
 
     What a search finds such runs by goes last. `run` are the facts of a version's run: where they say what
     made the version, the version does not say it again.
     """
     if not is_outdated(tags):
-        return Change({}, ())
+        return TagChange({}, ())
     facts = plain(tags)
     made_by = run and run.get(keys.FINGERPRINT)
     if made_by and facts.get(keys.FINGERPRINT, made_by) == made_by:
@@ -146,7 +146,7 @@ def migration(tags: Mapping[str, str], run: Mapping[str, str] | None = None) -> 
     wanted = {key: value for key, value in laid.items() if tags.get(key) != value}
     searched = {key: rank for rank, key in enumerate(FORMER_OF_RUNS)}
     gone = sorted(tags.keys() - laid.keys(), key=lambda key: (searched.get(key, is_former(key) - 2), key))
-    return Change(wanted, tuple(gone))
+    return TagChange(wanted, tuple(gone))
 
 
 def _data_tags(facts: Mapping[str, str]) -> Iterator[tuple[str, str]]:

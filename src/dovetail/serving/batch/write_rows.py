@@ -81,7 +81,7 @@ def write(
     writer, rows = None, 0
     try:
         for batch, answers in answered:
-            table = _beside(batch.kept, _columns(answers, schema.added), schema.kept)
+            table = _with_kept_columns(batch.kept, _columns(answers, schema.added), schema.kept)
             if writer is None:
                 writer = pq.ParquetWriter(target, schema.described(table.schema), compression="zstd")
             writer.write_table(_like(table, writer.schema))
@@ -137,7 +137,7 @@ def _cast(name: str, values: Any, kind: "pa.DataType") -> Any:
         raise BadPart(f"{name} is {values.type}, which is not {kind}") from error
 
 
-def _beside(kept: "pa.RecordBatch", columns: dict[str, Any], schema: "pa.Schema") -> "pa.Table":
+def _with_kept_columns(kept: "pa.RecordBatch", columns: dict[str, Any], schema: "pa.Schema") -> "pa.Table":
     import pyarrow as pa
 
     table = pa.Table.from_batches([kept]).cast(schema) if kept.schema != schema else pa.Table.from_batches([kept])

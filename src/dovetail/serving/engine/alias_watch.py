@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dovetail.errors import DovetailError, StoreError, UnknownReference, Untrusted
-from dovetail.repo.binding import Shown
+from dovetail.repo.binding import VersionInMlflow
 from dovetail.serving.engine.kept_copies import VersionCopy, keep, name_of
 from dovetail.serving.trust import Trust, Vouched
 from dovetail.system.telemetry import send_nothing
@@ -113,7 +113,7 @@ class AliasWatch:
     def _vouched(self, version: Version, md5: str) -> Vouched | None:
         """What is known of the version from elsewhere; None for a moment in which the alias may follow its tag."""
         try:
-            vouched = self._trust.check(Shown(self._model, self._alias, version.number, md5))
+            vouched = self._trust.check(VersionInMlflow(self._model, self._alias, version.number, md5))
         except Untrusted as error:
             if self._alias is None:
                 raise

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dovetail.errors import DovetailError
-from dovetail.repo.binding import Shown
+from dovetail.repo.binding import VersionInMlflow
 from dovetail.serving.engine import kept_copies
 from dovetail.serving.engine.kept_copies import VersionCopy
 from dovetail.serving.settings import Settings
@@ -37,7 +37,7 @@ def first_copy(settings: Settings) -> FirstCopy:
     copy, signed = found
     trust = Trust(settings.ledger, Path(settings.options.trust) if settings.options.trust else None)
     try:
-        vouched = trust.check(Shown(settings.model, settings.alias, copy.version, copy.md5))
+        vouched = trust.check(VersionInMlflow(settings.model, settings.alias, copy.version, copy.md5))
         whole = kept_copies.is_whole(Path(copy.folder), copy.md5)
         actual = package_digest(Path(copy.folder))
     except (DovetailError, OSError) as error:

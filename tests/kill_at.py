@@ -1,4 +1,4 @@
-"""Run `dovetail …` and die by SIGKILL on entering a function, FUNCTION:N for the Nth time: `killed.py FUNCTION ARG…`.
+"""Run `dovetail …` and die by SIGKILL on entering a function, FUNCTION:N for the Nth time: `kill_at.py FUNCTION ARG…`.
 
 With the environment variable VICTIM, a process id, it is that process that dies, once, and this one goes on.
 """

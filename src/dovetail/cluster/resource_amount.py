@@ -5,7 +5,7 @@ from typing import Any
 _SIZES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
-def amount(value: Any) -> float | None:
+def resource_amount(value: Any) -> float | None:
     """A resource as a number: 4, 0.5, or `8 GB` in bytes; None where it is none."""
     said = str(value).strip().lower()
     number = said.rstrip("abcdefghijklmnopqrstuvwxyz ")

@@ -14,7 +14,7 @@ from dovetail.errors import Busy, TurnLost
 from dovetail.registration.projection import project
 from dovetail.registration.register import record
 from dovetail.repo.workspace import open_workspace
-from dovetail.tracking import turn
+from dovetail.tracking import store_lock
 from dovetail.tracking.store import Run, Store
 from dovetail.values.tag_keys import TURN_BEAT
 
@@ -29,11 +29,11 @@ def names(client):
 
 
 def test_one_has_it_at_a_time_and_nothing_of_it_stays(client, monkeypatch):
-    monkeypatch.setattr(turn, "_PAUSE", 0.01)
+    monkeypatch.setattr(store_lock, "_PAUSE", 0.01)
     inside, most = [], []
 
     def work(owner):
-        with turn.held(client, "m", owner):
+        with store_lock.held(client, "m", owner):
             inside.append(owner)
             most.append(len(inside))
             inside.remove(owner)
@@ -64,16 +64,19 @@ class Beats:
 
 
 def test_what_a_killed_process_left_behind_is_taken_over_and_a_living_ones_is_not(client, monkeypatch):
-    monkeypatch.setattr(turn, "_PAUSE", 0.01)
-    monkeypatch.setattr(turn, "_BEATS_EVERY", 0.05)
-    monkeypatch.setattr(turn, "_LEFT_BEHIND", 0.5)
-    monkeypatch.setattr(turn, "_MOST", 1.5)
+    monkeypatch.setattr(store_lock, "_PAUSE", 0.01)
+    monkeypatch.setattr(store_lock, "_BEATS_EVERY", 0.05)
+    monkeypatch.setattr(store_lock, "_LEFT_BEHIND", 0.5)
+    monkeypatch.setattr(store_lock, "_MOST", 1.5)
     client.create_registered_model("dovetail.turn.m", {"dovetail.turn.owner": "killed"})
-    with turn.held(client, "m", "mine"):
-        with turn.held(client, "other", "mine"):
+    with store_lock.held(client, "m", "mine"):
+        with store_lock.held(client, "other", "mine"):
             assert names(client) == ["dovetail.turn.m", "dovetail.turn.other"]
-        monkeypatch.setattr(turn, "time", Beats(client, "dovetail.turn.m"))
-        with pytest.raises(Busy, match="another clone has been writing model m"), turn.held(client, "m", "another"):
+        monkeypatch.setattr(store_lock, "time", Beats(client, "dovetail.turn.m"))
+        with (
+            pytest.raises(Busy, match="another clone has been writing model m"),
+            store_lock.held(client, "m", "another"),
+        ):
             pass
     assert names(client) == []
 
@@ -89,7 +92,7 @@ def test_one_that_is_given_back_while_mlflow_looks_who_has_it_is_asked_for_again
 
     client.create_registered_model("dovetail.turn.m", {"dovetail.turn.owner": "another"})
     monkeypatch.setattr(SqlAlchemyStore, "get_registered_model", given_back)
-    with turn.held(client, "m", "mine"):
+    with store_lock.held(client, "m", "mine"):
         assert names(client) == ["dovetail.turn.m"]
     assert names(client) == []
 
@@ -104,14 +107,14 @@ class Far(MlflowClient):
 
 @pytest.mark.slow
 def test_all_that_wait_for_what_was_left_behind_take_it_over_one_at_a_time(client, tmp_path, monkeypatch):
-    monkeypatch.setattr(turn, "_BEATS_EVERY", 0.1)
-    monkeypatch.setattr(turn, "_LEFT_BEHIND", 3)
+    monkeypatch.setattr(store_lock, "_BEATS_EVERY", 0.1)
+    monkeypatch.setattr(store_lock, "_LEFT_BEHIND", 3)
     client.create_registered_model("dovetail.turn.m", {"dovetail.turn.owner": "killed"})
     inside, most, lost = [], [], []
 
     def work(number):
         far = Far(*[f"sqlite:///{tmp_path}/shared.db"] * 2)
-        with turn.held(far, "m", f"clone{number}") as mine:
+        with store_lock.held(far, "m", f"clone{number}") as mine:
             inside.append(number)
             most.append(len(inside))
             time.sleep(0.5)  # long enough for those who wait to delete it
@@ -128,13 +131,13 @@ def test_all_that_wait_for_what_was_left_behind_take_it_over_one_at_a_time(clien
 
 
 def test_who_slept_leaves_the_turn_to_who_took_it_over(client, monkeypatch):
-    monkeypatch.setattr(turn, "_PAUSE", 0.01)
-    monkeypatch.setattr(turn, "_LEFT_BEHIND", 0.3)
-    monkeypatch.setattr(turn, "_BEATS_EVERY", 2)  # it sleeps until then
+    monkeypatch.setattr(store_lock, "_PAUSE", 0.01)
+    monkeypatch.setattr(store_lock, "_LEFT_BEHIND", 0.3)
+    monkeypatch.setattr(store_lock, "_BEATS_EVERY", 2)  # it sleeps until then
     asleep, awake = ExitStack(), ExitStack()
-    first = asleep.enter_context(turn.held(client, "m", "asleep"))
-    monkeypatch.setattr(turn, "_BEATS_EVERY", 3600)
-    second = awake.enter_context(turn.held(client, "m", "awake"))
+    first = asleep.enter_context(store_lock.held(client, "m", "asleep"))
+    monkeypatch.setattr(store_lock, "_BEATS_EVERY", 3600)
+    second = awake.enter_context(store_lock.held(client, "m", "awake"))
     with pytest.raises(TurnLost, match="another clone writes model m"):
         first.check()
     before = client.get_registered_model("dovetail.turn.m").tags
@@ -147,19 +150,19 @@ def test_who_slept_leaves_the_turn_to_who_took_it_over(client, monkeypatch):
 
 
 def test_who_slept_makes_no_version(client, tmp_path, monkeypatch):
-    monkeypatch.setattr(turn, "_LEFT_BEHIND", 0.3)
-    monkeypatch.setattr(turn, "_BEATS_EVERY", 3600)
+    monkeypatch.setattr(store_lock, "_LEFT_BEHIND", 0.3)
+    monkeypatch.setattr(store_lock, "_BEATS_EVERY", 3600)
     store = Store(client, tmp_path / "repository", f"sqlite:///{tmp_path}/shared.db")
     logged = client.create_logged_model("0").model_id
-    with store.turn("m"), turn.held(client, "m", "another"), pytest.raises(TurnLost):
+    with store.locked("m"), store_lock.held(client, "m", "another"), pytest.raises(TurnLost):
         store.create_version("m", logged, Run("r", complete=True, experiment="0"), {}, None)
     assert names(client) == []
 
 
 def test_what_was_left_behind_in_taking_over_is_taken_over_as_well(client, monkeypatch):
     """Somebody was killed between saying that it would delete it, and doing so."""
-    monkeypatch.setattr(turn, "_PAUSE", 0.01)
-    monkeypatch.setattr(turn, "_LEFT_BEHIND", 0.3)
+    monkeypatch.setattr(store_lock, "_PAUSE", 0.01)
+    monkeypatch.setattr(store_lock, "_LEFT_BEHIND", 0.3)
     client.create_registered_model("dovetail.turn.m", {"dovetail.turn.owner": "killed"})
 
     class Killed(MlflowClient):
@@ -167,10 +170,10 @@ def test_what_was_left_behind_in_taking_over_is_taken_over_as_well(client, monke
             raise KeyboardInterrupt
 
     killed = Killed(client.tracking_uri, client.tracking_uri)
-    with pytest.raises(KeyboardInterrupt), turn.held(killed, "m", "killed, too"):
+    with pytest.raises(KeyboardInterrupt), store_lock.held(killed, "m", "killed, too"):
         pass
     assert len(names(client)) == 2
-    with turn.held(client, "m", "mine"):
+    with store_lock.held(client, "m", "mine"):
         assert names(client) == ["dovetail.turn.m"]
     assert names(client) == []
 
@@ -185,7 +188,7 @@ class Slept(Store):
         if not self.slept:
             self.slept = True
             self.client.delete_registered_model("dovetail.turn.m")
-            with turn.held(self.client, "m", "another"):
+            with store_lock.held(self.client, "m", "another"):
                 pass
 
 

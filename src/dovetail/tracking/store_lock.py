@@ -1,6 +1,6 @@
-"""Whose turn it is to write of a model, where several clones write to one store.
+"""The lock to write of a model, where several clones write to one store.
 
-MLflow has no lock, but makes a registered model of one name once. Whoever makes the one that stands for the turn has
+MLflow has no lock, but makes a registered model of one name once. Whoever makes the one that stands for the lock has
 it, and deletes it afterwards. The holder changes a tag of it every few seconds; one that stays the same was left
 behind by a process that was killed, and is taken over.
 
@@ -31,8 +31,8 @@ _PAUSE, _BEATS_EVERY, _LEFT_BEHIND, _MOST = 0.2, 5, 30, 600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """The turn that this process took: `holder` is another text each time that somebody takes one."""
+class StoreLock:
+    """A lock that this process took: `holder` is another text each time that somebody takes one."""
 
     client: "MlflowClient"
     name: str
@@ -56,70 +56,70 @@ class Turn:
 
 
 @contextmanager
-def held(client: "MlflowClient", model: str, owner: str) -> Iterator[Turn]:
-    """Hold the turn for the block; `owner` is this clone, which holds its own lock.
+def held(client: "MlflowClient", model: str, owner: str) -> Iterator[StoreLock]:
+    """Hold the lock for the block; `owner` is this clone, which holds its own lock on this machine.
 
     Raises:
         Busy: when another clone has it for ten minutes.
     """
-    turn = Turn(client, f"{PREFIX}{model}", uuid.uuid4().hex)
-    _take(turn, owner)
+    lock = StoreLock(client, f"{PREFIX}{model}", uuid.uuid4().hex)
+    _take(lock, owner)
     ended = threading.Event()
-    beating = threading.Thread(target=_beat, args=(turn, ended), daemon=True)
+    beating = threading.Thread(target=_beat, args=(lock, ended), daemon=True)
     beating.start()
     try:
-        yield turn
+        yield lock
     finally:
         ended.set()
         beating.join()
         with suppress(Exception):  # it is taken over then
-            if turn.is_mine():
-                client.delete_registered_model(turn.name)
+            if lock.is_mine():
+                client.delete_registered_model(lock.name)
 
 
-def _take(turn: Turn, owner: str) -> None:
+def _take(lock: StoreLock, owner: str) -> None:
     began = since = time.monotonic()
     seen: dict[str, str] | None = None
-    while not _made(turn.client, turn.name, {TURN_OWNER: owner, TURN_HOLDER: turn.holder}):
-        tags = _tags(turn.client, turn.name)
+    while not _made(lock.client, lock.name, {TURN_OWNER: owner, TURN_HOLDER: lock.holder}):
+        tags = _tags(lock.client, lock.name)
         if tags is None:
             continue  # it was given back just now
-        if tags.get(TURN_HOLDER) == turn.holder:
+        if tags.get(TURN_HOLDER) == lock.holder:
             return  # made, but the answer was lost and MLflow's client asked again
         now = time.monotonic()
         if tags != seen:
             seen, since = tags, now
         is_own = tags.get(TURN_OWNER) == owner  # left behind by a process of this clone
         if (is_own or now - since > _LEFT_BEHIND) and _removed(
-            turn, tags, owner, is_late=now - since > 2 * _LEFT_BEHIND
+            lock, tags, owner, is_late=now - since > 2 * _LEFT_BEHIND
         ):
             continue
         if now - began > _MOST:
-            model = turn.name.removeprefix(PREFIX)
+            model = lock.name.removeprefix(PREFIX)
             raise Busy(
                 f"another clone has been writing model {model} for {_MOST} seconds", "run the same command again"
             )
         time.sleep(_PAUSE)
 
 
-def _removed(turn: Turn, tags: dict[str, str], owner: str, *, is_late: bool) -> bool:
-    """Remove the turn that was left behind with these tags, unless somebody else is about to; whether that was done.
+def _removed(lock: StoreLock, tags: dict[str, str], owner: str, *, is_late: bool) -> bool:
+    """Remove the lock that was left behind with these tags, unless somebody else is about to; whether that was done.
 
     Where that somebody was killed, too, the next one is let through once it `is_late`.
     """
     which = hashlib.sha256(json.dumps(tags, sort_keys=True).encode()).hexdigest()[:16]
-    claim = f"{turn.name}.{which}"
-    if not _made(turn.client, claim, {TURN_OWNER: owner, TURN_HOLDER: turn.holder}):
-        found = _tags(turn.client, claim) or {}
-        if found.get(TURN_HOLDER) != turn.holder:  # else it is mine, and the answer that said so was lost
+    claim = f"{lock.name}.{which}"
+    if not _made(lock.client, claim, {TURN_OWNER: owner, TURN_HOLDER: lock.holder}):
+        found = _tags(lock.client, claim) or {}
+        if found.get(TURN_HOLDER) != lock.holder:  # else it is mine, and the answer that said so was lost
             if is_late:
-                _delete(turn.client, claim)
+                _delete(lock.client, claim)
             return False
     try:
-        if _tags(turn.client, turn.name) == tags:
-            _delete(turn.client, turn.name)
+        if _tags(lock.client, lock.name) == tags:
+            _delete(lock.client, lock.name)
     finally:
-        _delete(turn.client, claim)
+        _delete(lock.client, claim)
     return True
 
 
@@ -153,9 +153,9 @@ def _tags(client: "MlflowClient", name: str) -> dict[str, str] | None:
     return dict(found.tags)
 
 
-def _beat(turn: Turn, ended: threading.Event) -> None:
+def _beat(lock: StoreLock, ended: threading.Event) -> None:
     while not ended.wait(_BEATS_EVERY):
         with suppress(Exception):  # the next one may get through
-            if not turn.is_mine():
+            if not lock.is_mine():
                 return
-            turn.client.set_registered_model_tag(turn.name, TURN_BEAT, uuid.uuid4().hex)
+            lock.client.set_registered_model_tag(lock.name, TURN_BEAT, uuid.uuid4().hex)

@@ -14,7 +14,7 @@ from promotions import promotions
 
 from dovetail.errors import Untrusted
 from dovetail.promotion.history import HistoryRequest, history
-from dovetail.repo.binding import Shown
+from dovetail.repo.binding import VersionInMlflow
 from dovetail.repo.ledger import PROMOTE, Note, read
 from dovetail.repo.ledger_write import write
 from dovetail.repo.workspace import open_workspace
@@ -182,7 +182,7 @@ def told(promoted):
 def vouched(project, number):
     """What a server hears of a version that MLflow shows as production."""
     try:
-        return Trust(project.root, None).check(Shown("m", "production", number, md5_of(project, number)))
+        return Trust(project.root, None).check(VersionInMlflow("m", "production", number, md5_of(project, number)))
     except Untrusted as error:
         return error
 
