@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from dovetail.errors import DovetailError, OutsideError, UserError, one_line
+from dovetail.errors import DovetailError, OutsideError, Untrusted, UserError, one_line
 from dovetail.repo.workspace import open_workspace
 from dovetail.serving.batch.version_copy import version_copy
 from dovetail.serving.serve import settings
@@ -30,6 +30,7 @@ from dovetail.tracking.connection import Tracking
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = ROOT / "deploy"
 EXTRAS = "serve,onnx,delta,pipeline"  # what the reference project's models are made of, and what a server takes
+OURS = ("Dockerfile", "kubernetes.yaml", "trust.json")  # by which a folder of the last time is known
 BUILDERS = ("podman", "docker", "buildah")
 
 
@@ -41,7 +42,7 @@ def write(ref: str, folder: Path, home: str, image: str) -> None:
     Raises:
         DovetailError: when the version is not available, no tag says that it is promoted, or the folder is another's.
     """
-    if folder.exists() and not (folder / "Dockerfile").is_file() and any(folder.iterdir()):
+    if folder.exists() and any(folder.iterdir()) and not all((folder / name).is_file() for name in OURS):
         raise UserError(
             f"{folder} is not empty, and nothing that make deploy wrote", f"python scripts/deploy.py {ref} build/deploy"
         )
@@ -64,9 +65,12 @@ def _write(ref: str, folder: Path, home: str, image: str) -> None:
     if asked.alias is None:
         raise SystemExit(f"{ref} is no alias; next: make deploy TAG={asked.model}#production#1")
     with open_workspace() as workspace:
-        write_trust(
-            workspace, Tracking(workspace.store_root), TrustRequest(asked.model, asked.alias, folder / "trust.json")
-        )
+        try:
+            write_trust(
+                workspace, Tracking(workspace.store_root), TrustRequest(asked.model, asked.alias, folder / "trust.json")
+            )
+        except Untrusted as error:  # its advice writes another file
+            raise Untrusted(error.message, error.next_command.partition(" --trust ")[0]) from error
     _copy_version(version_copy(asked), folder, Path(home), asked.keep.relative_to(asked.root))
     (folder / "monitoring").mkdir()  # the prediction log, which the image's user writes
     (folder / "monitoring/.gitignore").write_text("*\n", encoding="utf-8")

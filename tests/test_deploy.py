@@ -32,6 +32,7 @@ def deployed(tmp_path_factory):
     home = tmp_path_factory.mktemp("image") / "srv"
     refused = script(project, "m@staging", project.root / "none", home, code=1)
     assert refused.stderr.count("\n") == 1
+    assert "--trust" not in refused.stderr  # it would write a file that nobody reads
     project.run("dovetail", "promote", "m", "--version", "2", "--force", "--reason", "a test")
     script(project, "m@production", project.root / "build/deploy", home)
     (project.root / "build/deploy/from-the-last-time").touch()

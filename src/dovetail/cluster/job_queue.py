@@ -57,4 +57,5 @@ def _count(cluster: str, name: str, value: str) -> int:
 
 
 def _refused(cluster: str, why: str) -> UserError:
-    return UserError(f"{cluster}: {why}", "dovetail repro --help")
+    kind = cluster.partition(":")[0]
+    return UserError(f"{cluster}: {why}", f"--cluster {kind}:jobs=4,cores=2,memory=8GB")

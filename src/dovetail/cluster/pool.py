@@ -200,12 +200,12 @@ def workers_of(client: "Client") -> dict[str, Any]:
     return found
 
 
-def no_worker_left(cluster: str) -> OutsideError:
-    """The error for work that waits on a cluster where nobody works any more."""
+def no_worker_left(cluster: str, what: str = "") -> OutsideError:
+    """The error for work that waits on a cluster where nobody works, by default any more."""
     again = f"dask worker {cluster}, then run the same command again"
     if is_queue(cluster):
         again = "run the same command again: it asks the queue for new ones"
-    return OutsideError(f"no worker of {cluster} is left", again)
+    return OutsideError(what or f"no worker of {cluster} is left", again)
 
 
 @contextmanager
@@ -259,8 +259,7 @@ def open_client(workers: int | None, cluster: str | None, logs: Path | None = No
             client = stack.enter_context(distributed.Client(place, timeout=_ANSWER_SECONDS, set_as_default=False))
             client.wait_for_workers(1, timeout=_START_SECONDS if place is not cluster else _ANSWER_SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
-            what = f"no worker of {cluster} answers: {one_line(error)}"
-            raise OutsideError(what, f"dask worker {cluster}, then run the same command again") from error
+            raise no_worker_left(cluster or "", f"no worker of {cluster} answers: {one_line(error)}") from error
         yield client
 
 

@@ -220,8 +220,11 @@ def _check_unmixed(request: PredictRequest, task: ScoreTask, found: list[Part], 
     for file in there:
         said = file.scored
         if said.said_by != mine.said_by:
-            what = f"{file.path} was scored by {said.model}/{said.version} (md5 {said.md5})"
-            raise UserError(f"{what}, not by {mine.model}/{mine.version} (md5 {mine.md5})", f"{again}, another folder")
+            what, theirs, ours = "md5", said.md5, mine.md5
+            if theirs == ours:
+                what, theirs, ours = "the same model in a package of sha256", said.package, mine.package
+            by = f"{file.path} was scored by {said.model}/{said.version} ({what} {theirs})"
+            raise UserError(f"{by}, not by {mine.model}/{mine.version} ({ours})", f"{again}, another folder")
         if (said.columns, said.proba) != (mine.columns, mine.proba):
             kept = " ".join(f"--columns {shlex.quote(name)}" for name in said.columns)
             asked = " ".join(filter(None, (kept, "--proba" if said.proba else ""))) or "neither --columns nor --proba"

@@ -30,7 +30,7 @@ def score_on_cluster(
 
     Raises:
         UserError, OutsideError: as `open_client`; OutsideError also when a worker does not see the folders, cannot
-            write, or none is left.
+            write, or none is left, nor the scheduler.
     """
     token = task.out / f"{LEFT}{secrets.token_hex(8)}"
     try:
@@ -48,9 +48,9 @@ def score_on_cluster(
                     tell(outcome.rows)
                     yield outcome
             finally:
-                for future in futures:
-                    future.cancel()
                 with suppress(Exception):  # the scheduler is gone: so are they, soon
+                    for future in futures:
+                        future.cancel()
                     client.run(_end_scorers, token.name)
     finally:
         token.unlink(missing_ok=True)
@@ -66,19 +66,28 @@ def _settled(client: Any, futures: Mapping[Any, Part], cluster: str) -> Iterator
             future = done.get(timeout=LOOK_SECONDS)
             left -= 1
             seen = monotonic()
-            yield _outcome(future, futures[future])
+            yield _outcome(future, futures[future], cluster)
             continue
+        if client.status in {"closing", "closed"}:  # now and then Dask says nothing more of what was not done
+            raise _scheduler_lost(cluster)
         if workers_of(client):
             seen = monotonic()
         elif monotonic() - seen > ALONE_SECONDS:
             raise no_worker_left(cluster)
 
 
-def _outcome(future: Any, part: Part) -> PartOutcome:
+def _scheduler_lost(cluster: str) -> OutsideError:
+    what = f"the scheduler of {cluster} is gone; the files of the parts that were scored are complete"
+    return OutsideError(what, "run the same command again once it answers")
+
+
+def _outcome(future: Any, part: Part, cluster: str) -> PartOutcome:
     if future.status == "finished":
         outcome: PartOutcome = future.result()
         return outcome
-    error = future.exception() if future.status == "error" else "it was cancelled"
+    if future.status != "error":  # nobody cancels them but Dask, which lost its scheduler
+        raise _scheduler_lost(cluster)
+    error = future.exception()
     if isinstance(error, DovetailError):  # it concerns the folder or the version, not the part
         raise error
     return PartOutcome(part.name, part.output, FAILED, why=one_line(error))

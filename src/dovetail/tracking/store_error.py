@@ -6,11 +6,13 @@ import shlex
 import sqlite3
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dovetail.errors import NotPermitted, StoreError, one_line
 from dovetail.system.disk import says_full
 from dovetail.tracking.client import SQLITE, raised_by
 
+_OTHER_NAME = "Invalid Host header"  # MLflow's word for a name that its --allowed-hosts lacks
 _WHO: dict[int | None, str] = {
     HTTPStatus.UNAUTHORIZED: "does not know {}",
     HTTPStatus.FORBIDDEN: "does not let {} do that",
@@ -21,6 +23,9 @@ def store_error(uri: str, error: Exception) -> StoreError:
     """One line of what MLflow, its database, its server or the disk below them said; SQL is nobody's news."""
     of_sqlite = _of_sqlite(error)
     said = without_secrets(str(of_sqlite or error).partition("[SQL:")[0])
+    if _OTHER_NAME in said:
+        what = f"MLflow at {without_secrets(uri)} does not answer to that name ({_OTHER_NAME})"
+        return StoreError(what, f"mlflow server --allowed-hosts {urlsplit(uri).netloc.rpartition('@')[2]} …, there")
     if status := _http_status(error):
         name = os.environ.get("MLFLOW_TRACKING_USERNAME")
         who = f"this user ({name})" if name else "whoever asks without a name"

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dovetail.values.tag_keys import GIT_COMMIT, MODEL_MD5, PACKAGE
@@ -70,6 +70,10 @@ class Scored:
     def said_by(self) -> tuple[str, str]:
         """What has to be one in a folder: the digests of the model and of its package."""
         return self.md5, self.package
+
+    def says_the_same(self, other: "Scored") -> bool:
+        """Whether a file of one is a file of the other: a version's number and commit may have changed meanwhile."""
+        return replace(self, version=other.version, commit=other.commit) == other
 
     def as_json(self) -> dict[str, object]:
         """The entry in the answer of `dovetail lineage --json`."""

@@ -98,7 +98,7 @@ def score_part(
         with _opened(part) as opened:
             wanted = task.of(part, opened.md5)
             _check_name(task.out / part.output)
-            if (known := scored_by(task.out / part.output)) and known.scored == wanted:
+            if (known := scored_by(task.out / part.output)) and known.scored.says_the_same(wanted):
                 tell(known.rows)
                 return PartOutcome(part.name, part.output, KEPT, known.rows, seconds=monotonic() - began)
             rows = _score(task, part, opened, scorers(), tell)

@@ -101,8 +101,7 @@ def _columns(answers: "pa.Table", added: Mapping[str, "pa.DataType | None"]) -> 
 
     found = {PREDICTION: answers[PREDICT]}
     if PREDICT_PROBA in answers.column_names:
-        lists = answers[PREDICT_PROBA].combine_chunks()
-        shares = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+        shares = _shares(answers[PREDICT_PROBA].combine_chunks())
         names = [name for name in added if name != PREDICTION]
         names = names or [f"{PROBABILITY}{place}" for place in range(shares.shape[1])]
         if len(names) != shares.shape[1]:
@@ -113,6 +112,20 @@ def _columns(answers: "pa.Table", added: Mapping[str, "pa.DataType | None"]) -> 
         if kind := added.get(name) or (pa.float64() if pa.types.is_null(values.type) else None):
             found[name] = _cast(name, values, kind)
     return found
+
+
+def _shares(lists: Any) -> Any:
+    """The probabilities as an array of a row for each row.
+
+    Raises:
+        BadPart: when they are not as many for each.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_list(lists.type) or len(pc.unique(pc.list_value_length(lists))) > 1:
+        raise BadPart("the model gives no probability for each class of each row")
+    return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
 
 
 def _cast(name: str, values: Any, kind: "pa.DataType") -> Any:

@@ -13,6 +13,7 @@ from dovetail.serving.engine.health import Health
 from dovetail.serving.settings import SECRETS, Settings
 
 _PAUSE = 0.5  # seconds before it is started again
+_LONGEST = 1 << 20  # bytes of a message
 
 
 async def listen(settings: Settings, health: Health, on_message: Callable[[dict[str, Any]], None]) -> None:
@@ -26,14 +27,16 @@ async def listen(settings: Settings, health: Health, on_message: Callable[[dict[
     while True:
         try:
             await _listen_once(command, health, on_message)
-        except OSError as error:  # out of processes or files
+        except (OSError, ValueError) as error:  # out of processes or files, or a line without an end
             health.problems["store"] = f"MLflow cannot be asked: {error}"
         await asyncio.sleep(_PAUSE)
 
 
 async def _listen_once(command: list[str], health: Health, on_message: Callable[[dict[str, Any]], None]) -> None:
     env = {key: value for key, value in os.environ.items() if key not in SECRETS}
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True, env=env)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, start_new_session=True, env=env, limit=_LONGEST
+    )
     try:
         while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
             if message := _message(line):

@@ -1,6 +1,7 @@
 """The process that asks MLflow which version an alias names, and brings its files. The server imports no MLflow.
 
-It prints a line of JSON for each look: {"found": …} or {"error", "next", "kind"}. It ends when its input does.
+It writes a line of JSON to its standard output for each look: {"found": …} or {"error", "next", "kind"}; what libraries
+print there goes to standard error. It ends when its input does.
 """
 
 import json
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dovetail.errors import DovetailError, StoreError, UnknownReference, Untrusted
 from dovetail.repo.binding import VersionInMlflow
@@ -33,6 +34,9 @@ def main() -> None:
     """Look again and again at what the arguments, one JSON object, name."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the server's to act on
         signal.signal(number, signal.SIG_IGN)
+    messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    say = partial(_say, messages)
     send_nothing()
     watch = AliasWatch(json.loads(sys.argv[1]))
     import_mlflow()
@@ -41,7 +45,7 @@ def main() -> None:
         pause = watch.poll
         try:
             if found := watch.look():
-                _say({"found": asdict(found)})
+                say({"found": asdict(found)})
         except DovetailError as error:
             kind = "unknown" if isinstance(error, UnknownReference) else "store"
             if not isinstance(error, UnknownReference | StoreError):
@@ -49,7 +53,7 @@ def main() -> None:
                     "load",
                     max(watch.poll, _LATER),
                 )  # to bring a version that is broken costs more than a look
-            _say({"error": error.message, "next": error.next_command, "kind": kind})
+            say({"error": error.message, "next": error.next_command, "kind": kind})
         store_file = store_file or watch.store_file()
         ready, _, _ = select.select([sys.stdin], [], [], pause)
         if ready and not sys.stdin.read(1):
@@ -159,9 +163,9 @@ class AliasWatch:
             return None
 
 
-def _say(content: dict[str, Any]) -> None:
+def _say(messages: IO[str], content: dict[str, Any]) -> None:
     try:
-        print(json.dumps(content), flush=True)
+        print(json.dumps(content), file=messages, flush=True)
     except BrokenPipeError:
         os._exit(0)  # the server is gone
 

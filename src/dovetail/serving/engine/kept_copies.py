@@ -7,8 +7,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -75,7 +75,31 @@ def keep(
         Untrusted: when it is not what `package` says.
         RequestException: of requests, as `fetch` raises it.
     """
-    number = folder.name.partition("-")[0]
+    if found := _kept(folder, md5, onnx, package):
+        return found
+    try:
+        with _alone(folder):  # who else brings it meanwhile may read it already
+            return _kept(folder, md5, onnx, package) or _bring(folder, md5, package, fetch)
+    except OSError as error:
+        if isinstance(error, raised_by("requests.exceptions", "RequestException")):
+            raise  # what MLflow's server answered is nothing that this disk did
+        look = "ls -ld" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR) else "df -h"
+        raise OutsideError(f"{folder} cannot be written: {error}", f"{look} {folder.parent}") from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from bringing the same version meanwhile, on this machine."""
+    from filelock import FileLock
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")) as lock:
+        yield
+        Path(lock.lock_file).unlink(missing_ok=True)  # who waits for the file that it was looks again
+
+
+def _kept(folder: Path, md5: str, onnx: str | None, package: tuple[str, str] | None) -> str | None:
+    """The digest of the copy, where it is what was registered."""
     try:
         if is_whole(folder, md5) and (onnx is None or _md5(folder / compiled_model.FILE) == onnx):
             found = package_digest(folder)
@@ -83,10 +107,16 @@ def keep(
                 return found
     except OSError as error:
         raise OutsideError(f"{folder} cannot be read: {error}", f"ls -l {folder}") from error
+    return None
+
+
+def _bring(folder: Path, md5: str, package: tuple[str, str] | None, fetch: Callable[[Path], None]) -> str:
+    """Fetch the copy, and let it take the place of what is there; returns its digest."""
+    number = folder.name.partition("-")[0]
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         fetch(temporary)
         if not is_whole(temporary, md5):
             raise OutsideError(
@@ -96,11 +126,6 @@ def keep(
         found = _expected_package(temporary, number, package)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
-    except OSError as error:
-        if isinstance(error, raised_by("requests.exceptions", "RequestException")):
-            raise  # what MLflow's server answered is nothing that this disk did
-        look = "ls -ld" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR) else "df -h"
-        raise OutsideError(f"{folder} cannot be written: {error}", f"{look} {folder.parent}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return found

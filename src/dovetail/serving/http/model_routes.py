@@ -17,10 +17,12 @@ from dovetail.serving.http.request_ids import RequestIds
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 from dovetail.serving.protocol import open_inference
 from dovetail.serving.protocol.body import PredictionRequest, read
+from dovetail.serving.protocol.body_limits import MOST_VALUES
 from dovetail.serving.protocol.feedback import check_labels, read_feedback
 from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.settings import ServeOptions, Settings
 
+_MOST_VALUES = 16 * MOST_VALUES  # of requests that wait for an answer: as Python objects they take about a gigabyte
 _BIG = 1 << 18  # bytes from which a body is read in a process of its own, so that others are answered meanwhile
 
 
@@ -29,6 +31,7 @@ class Shared:
 
     Attributes:
         waiting: Requests without an answer yet.
+        values: What those of them ask about whose bodies have been read.
     """
 
     def __init__(self, options: ServeOptions, bodies: BodyReader, ids: RequestIds) -> None:
@@ -37,6 +40,7 @@ class Shared:
         self.ids = ids
         self.incoming = IncomingBodies(options)
         self.waiting = 0
+        self.values = 0
 
     def refuse_a_crowd(self) -> None:
         """Let a request pass if not too many wait.
@@ -46,6 +50,15 @@ class Shared:
         """
         if self.waiting >= self.options.max_waiting:
             raise Refused(503, f"{self.waiting} requests wait already")
+
+    def refuse_too_much(self) -> None:
+        """Let a request pass if what all of them ask about fits into memory.
+
+        Raises:
+            Refused: 503 where it does not.
+        """
+        if self.values > _MOST_VALUES:
+            raise Refused(503, f"requests of {self.values} values are under way already")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +142,21 @@ class ModelRoutes:
             self._shared.refuse_a_crowd()
             self._shared.waiting += 1
             until = time.monotonic() + self._shared.options.timeout  # for all that is done from here on
-            loaded = self.follower.current
+            loaded, values = self.follower.current, 0
             try:
                 loaded = self.loaded()
                 kind = kind or headers.get(b"content-type", b"").decode("latin-1")
                 loaded, request = await self._read(body, kind, loaded, until)
+                values = _values(request, len(body))
+                self._shared.values += values
+                self._shared.refuse_too_much()
                 return Predicted(loaded, request, await loaded.batcher.predict(request, until), len(body))
             except Refused as refused:
                 refused.who = named(self.settings.model, loaded)
                 raise
             finally:
                 self._shared.waiting -= 1
+                self._shared.values -= values
 
     def answered(self, predicted: Predicted, request_id: str, content: bytes) -> Reply:
         """The reply that says it, under an id; what was predicted is remembered once it is sent."""
@@ -157,7 +174,7 @@ class ModelRoutes:
 
     def request_id(self, request: PredictionRequest) -> str:
         """An id for the answer to it."""
-        return self._shared.ids.make(request.rows)
+        return self._shared.ids.make(request.rows, self.settings.model)
 
     async def _invocations(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         predicted = await self.predicted(scope, headers, receive)
@@ -186,7 +203,7 @@ class ModelRoutes:
             big, rows = len(body) >= _BIG, self._shared.options.max_rows
             request_id, labels = await self._shared.bodies.feedback(body) if big else read_feedback(body, rows)
             size = len(body)
-        self._shared.ids.check(request_id, len(labels))
+        self._shared.ids.check(request_id, len(labels), self.settings.model)
         check_labels(labels, self.loaded().signature.output)
         if not self.log.labelled(request_id, labels, time.time(), size):
             raise Refused(503, "the log has no room for more labels at the moment")
@@ -220,6 +237,12 @@ class ModelRoutes:
 
     def _reply(self, content: bytes, kind: str = JSON) -> Reply:
         return Reply(200, content, kind, self.who())
+
+
+def _values(request: PredictionRequest, size: int) -> int:
+    """How many values it asks about, at most, where some hold others."""
+    is_nested = any(isinstance(values[0], list | dict) for values in request.columns.values())
+    return min(MOST_VALUES, size // 2) if is_nested else request.rows * len(request.columns)
 
 
 def _root(scope: Scope) -> str:

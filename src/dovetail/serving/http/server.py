@@ -97,9 +97,11 @@ async def _serve(
             bodies.close()
             await asyncio.gather(handover.close(), *(each.follower.stop() for each in routes))
         finally:
-            for each in routes:
-                if each.log:
-                    each.log.close()
+            logs = [each.log for each in routes if each.log]
+            for log in logs:  # all at once: S3 may be away
+                log.end()
+            for log in logs:
+                log.close()
 
 
 def _log_of(settings: Settings) -> PredictionLog | None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _TRIES = 20  # of a commit, where others commit meanwhile
 _READERS_HOURS = 1  # that a file which was merged into another is kept for who reads it
+_WRITERS_HOURS = 24  # that a file which no commit names is kept for who may be about to make one
+_CLOCK = "_dovetail_clock"  # an object of a table whose time of writing tells what the time is there
 _LARGE, _SMALL = 32 << 20, 1 << 20  # bytes: files are not merged beyond the one, and always up to the other
 _FORGETTING, _MERGING = "DELETE", "OPTIMIZE"  # operations, as Delta names them
 # Of a table; one with others is left to who made it so. A column of times without a zone sets the last one.
@@ -37,7 +39,7 @@ def tidy(table: Any, place: Place, keep: timedelta | None, *, thoroughly: bool) 
         table: deltalake's, in its newest state.
         place: Where it is.
         keep: None: nothing is forgotten.
-        thoroughly: Also delete the files that were replaced an hour ago or more, and old commits.
+        thoroughly: Also delete old commits, and files that were replaced an hour ago, or never committed for a day.
 
     Raises:
         OSError: when it cannot be done now.
@@ -49,10 +51,12 @@ def tidy(table: Any, place: Place, keep: timedelta | None, *, thoroughly: bool) 
     try:
         if not _is_plain(table):
             return
-        if keep is not None and (old := _older(_entries(table), _now(table, store) - keep)):
-            _commit(table, store, old, None)
-        if thoroughly:  # before what takes space
-            table.vacuum(_READERS_HOURS, dry_run=False, enforce_retention_duration=False)
+        if keep is not None or thoroughly:
+            now = _now(store)
+            if keep is not None and (old := _older(_entries(table), now - keep)):
+                _commit(table, store, old, None)
+            if thoroughly:  # before what takes space
+                _vacuum(table, now)
         for many in _to_merge(_entries(table)):
             _merge(table, store, many)
         table.create_checkpoint()
@@ -60,6 +64,13 @@ def tidy(table: Any, place: Place, keep: timedelta | None, *, thoroughly: bool) 
             table.cleanup_metadata()
     except (deltalake.exceptions.DeltaError, obstore.exceptions.BaseError) as error:
         raise OSError(f"{place} cannot be tidied: {object_store.error_text(error)}") from error
+
+
+def _vacuum(table: Any, now: datetime) -> None:
+    """Delete the files that nobody needs; deltalake goes by this machine's clock, which may be wrong."""
+    table.vacuum(_READERS_HOURS, dry_run=False, enforce_retention_duration=False)
+    if datetime.now(UTC) - now < timedelta(hours=_READERS_HOURS):
+        table.vacuum(_WRITERS_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
 
 
 def _is_plain(table: Any) -> bool:
@@ -183,13 +194,15 @@ def _commit(table: Any, store: "ObjectStore", gone: Sequence[dict[str, Any]], ad
             return False
         with suppress(obstore.exceptions.AlreadyExistsError):
             obstore.put(store, f"_delta_log/{table.version() + 1:020}.json", content, mode="create")
-    raise OSError("others commit all the time")  # what was written is left to `vacuum`: the last try may have succeeded
+    raise OSError("others commit all the time")  # what was written is left to `_vacuum`: the last may have succeeded
 
 
-def _now(table: Any, store: "ObjectStore") -> datetime:
-    """When the last commit was made, by the clock of where it lies: one for all, however wrong that of a server is."""
-    newest: datetime = packages.obstore().head(store, f"_delta_log/{table.version():020}.json")["last_modified"]
-    return min(newest, datetime.now(UTC))
+def _now(store: "ObjectStore") -> datetime:
+    """What the time is by the clock of where the table lies: one for all, however wrong that of a server is."""
+    obstore = packages.obstore()
+    obstore.put(store, _CLOCK, b"")
+    there: datetime = obstore.head(store, _CLOCK)["last_modified"]
+    return min(there, datetime.now(UTC))
 
 
 def _milliseconds() -> int:

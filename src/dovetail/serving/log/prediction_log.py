@@ -5,54 +5,27 @@ import os
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from dovetail.errors import DovetailError
-from dovetail.serving.log import delta, merge, object_store, rows, segments
+from dovetail.serving.log import delta, merge, object_store, segments
 from dovetail.serving.log.location import Place, S3Folder
+from dovetail.serving.log.log_batch import Entry, LogBatch, Size, batches_of, place_of, said
 from dovetail.serving.log.rows import Labelled, Served
 from dovetail.serving.log.segments import Segment
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["PredictionLog", "Served"]
 
 _log = logging.getLogger(__name__)
 _PROBE_BYTES = 1 << 16
 _CLOSE_SECONDS = 25  # for what waits to go to S3: who ends a server kills it after half a minute
-
-
-@dataclass(frozen=True, slots=True)
-class _Size:
-    """How much waits."""
-
-    rows: int = 0
-    bytes: int = 0
-
-    def plus(self, other: "_Size") -> "_Size":
-        return _Size(self.rows + other.rows, self.bytes + other.bytes)
-
-    def minus(self, other: "_Size") -> "_Size":
-        return _Size(self.rows - other.rows, self.bytes - other.bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """What one flush adds to one group of a kind, and the number by which the log knows it."""
-
-    kind: str
-    group: str
-    table: "pa.Table"
-    number: int
-    times: tuple[datetime, datetime]
-    size: _Size
 
 
 class PredictionLog:
@@ -88,19 +61,20 @@ class PredictionLog:
         self._keep = keep
         self._tables = delta.Tables(place) if as_delta or isinstance(place, S3Folder) else None
         self._flush_seconds = flush_seconds
-        self._most = _Size(max_rows, max_bytes)
+        self._most = Size(max_rows, max_bytes)
         self._writer = secrets.token_hex(6)
         self._held: Any = None  # the lock that says that this writer lives
         self._is_open = False
         self._is_hindered = False  # the last flush could not write
-        self._count = 0  # segments written
+        self._numbers = count(1)  # of batches
         self._unmerged = 0
         self._hour: datetime | None = None
-        self._queue: list[Served | Labelled] = []
-        self._unwritten: list[_Batch] = []  # of the last flush to S3; until they are there, the others wait
-        self._waiting = _Size()  # in the queue and in the flush under way
+        self._queue: list[Entry] = []
+        self._unwritten: list[LogBatch] = []  # S3 did not take them; until it does, what is for the same tables waits
+        self._waiting = Size()  # in the queue and in the flush under way
         self._guard = threading.Lock()  # held for a handful of operations, never while something is written
         self._ending = threading.Event()
+        self._until = 0.0  # when to wait for S3 no more, of time.monotonic
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -116,18 +90,24 @@ class PredictionLog:
         """
         return self._add(Labelled(request_id, labels, time, body_bytes))
 
+    def end(self) -> None:
+        """Take no more, and write what waits; `close` waits for it."""
+        if not self._ending.is_set():
+            self._until = time.monotonic() + _CLOSE_SECONDS
+            self._ending.set()
+
     def close(self) -> None:
         """Write what waits, and end; what S3 does not take within half a minute is lost, and said."""
-        self._ending.set()
-        self._thread.join(_CLOSE_SECONDS if isinstance(self._place, S3Folder) else None)
+        self.end()
+        self._thread.join(max(0.0, self._until - time.monotonic()) if isinstance(self._place, S3Folder) else None)
         with self._guard:
             self.dropped += self._waiting.rows  # none where the thread has ended
         if self.dropped:
             why = self.problem or "more came at once than could be written"
             _log.warning("the prediction log %s lacks %s rows: %s", self._place, self.dropped, why)
 
-    def _add(self, entry: Served | Labelled) -> bool:
-        size = _Size(entry.rows, entry.bytes)
+    def _add(self, entry: Entry) -> bool:
+        size = Size(entry.rows, entry.bytes)
         with self._guard:
             waiting = self._waiting.plus(size)
             if self._ending.is_set() or waiting.rows > self._most.rows or waiting.bytes > self._most.bytes:
@@ -143,40 +123,56 @@ class PredictionLog:
             ending = self._ending.wait(self._flush_seconds)
             was_well = self.problem is None
             self._flush()
-            if ending and not self._unwritten:
-                self._flush()  # what came after that which S3 did not take at first
             if (self.problem is None) != was_well and isinstance(self._place, S3Folder):
                 _log.warning("the prediction log %s %s", self._place, self.problem or "is written to again")
             with suppress(BaseException):  # nothing is lost: the parts wait for the next time, or the next writer
                 self._tidy(ending=ending)
 
     def _flush(self) -> None:
-        """Write what S3 did not take the last time, else all that waits: one batch a version, and one of labels."""
-        problems: list[str] = []
-        lost, taken = 0, _total(batch.size for batch in self._unwritten)
-        if not self._unwritten:
-            with self._guard:
-                entries, self._queue = self._queue, []
-            if not entries:
-                self._see_whether_it_is_well_again()
-                return
-            taken = _total(_Size(entry.rows, entry.bytes) for entry in entries)
-            problems, lost = self._prepare(entries)
-        batches, self._unwritten, self._is_hindered = self._unwritten, [], False
+        """Write what S3 did not take the last time, then what waits: one batch a version, and one of labels.
+
+        What is for a table that S3 does not take waits on behind what is tried again; other tables get theirs.
+        """
+        again, self._unwritten = self._unwritten, []
+        problems, lost = self._write_all(again)
+        entries = self._take()
+        if not again and not entries:
+            self._see_whether_it_is_well_again()
+            return
+        batches, unread, lost_unread = batches_of(entries, self._leave_out, self._numbers)
+        unwritten, lost_unwritten = self._write_all(batches)
+        problems += unwritten + unread
+        self._is_hindered = len(problems) > len(unread)
+        self.problem = problems[0] if problems else None
+        taken = _total(again).plus(Size.of(entries))
+        with self._guard:
+            self.dropped += lost + lost_unread + lost_unwritten
+            self._waiting = self._waiting.minus(taken).plus(_total(self._unwritten))
+
+    def _write_all(self, batches: Iterable[LogBatch]) -> tuple[list[str], int]:
+        """Write batches, or keep them for the next time; returns what is wrong, and how many rows are lost."""
+        problems, lost = [], 0
         for batch in batches:
             try:
                 self._write(batch)
             except BaseException as error:  # noqa: BLE001  (deltalake's panics, too: the one thread that writes lives on)
-                problems.append(_said(error))
-                self._is_hindered = True
+                problems.append(said(error))
                 if isinstance(self._place, S3Folder) and isinstance(error, OSError | DovetailError):
                     self._unwritten.append(batch)  # the table knows its number: to write it again doubles nothing
                 else:
                     lost += batch.size.rows
-        self.problem = problems[0] if problems else None
+        return problems, lost
+
+    def _take(self) -> list[Entry]:
+        """What waits for tables for which nothing is tried again."""
         with self._guard:
-            self.dropped += lost
-            self._waiting = self._waiting.minus(taken).plus(_total(batch.size for batch in self._unwritten))
+            entries, self._queue = self._queue, []
+        held = {(batch.kind, batch.group) for batch in self._unwritten}
+        if not held:
+            return entries
+        with self._guard:
+            self._queue[:0] = [entry for entry in entries if place_of(entry) in held]
+        return [entry for entry in entries if place_of(entry) not in held]
 
     def _see_whether_it_is_well_again(self) -> None:
         """Forget what was wrong with a folder that can be written to by now, though nothing waits to be."""
@@ -188,45 +184,7 @@ class PredictionLog:
                     os.fsync(probe.fileno())
                 self.problem, self._is_hindered = None, False
 
-    def _prepare(self, entries: Sequence[Served | Labelled]) -> tuple[list[str], int]:
-        """Make the batches of the entries; returns what is wrong, and how many rows no batch has."""
-        answers: dict[int, list[Served]] = {}
-        labels: list[Labelled] = []
-        for entry in entries:
-            if isinstance(entry, Served):
-                answers.setdefault(entry.version, []).append(entry)
-            else:
-                labels.append(entry)
-        problems, lost = [], 0
-        groups: list[Sequence[Served] | Sequence[Labelled]] = [*answers.values(), labels]
-        for group in (group for group in groups if group):
-            try:
-                failed = self._add_batch(group)
-            except Exception as error:  # noqa: BLE001  (the one thread that writes must outlive whatever happens)
-                failed = sum(entry.rows for entry in group)
-                problems.append(_said(error))
-            else:
-                if failed:
-                    problems.append(f"{failed} rows were not what they were said to be")
-            lost += failed
-        return problems, lost
-
-    def _add_batch(self, group: Sequence[Served] | Sequence[Labelled]) -> int:
-        """One batch of entries of one kind; returns how many rows could not be read."""
-        first = group[0]
-        if isinstance(first, Served):
-            kind, name = segments.PREDICTIONS, segments.version_group(first.version)
-            table, lost = rows.predictions(cast("Sequence[Served]", group), self._leave_out)
-        else:
-            kind, name = segments.FEEDBACK, segments.LABELS
-            table, lost = rows.feedback(cast("Sequence[Labelled]", group)), 0
-        times = [segments.moment(entry.time) for entry in group]
-        self._count += 1
-        size = _Size(sum(entry.rows for entry in group) - lost, sum(entry.bytes for entry in group))
-        self._unwritten.append(_Batch(kind, name, table, self._count, (min(times), max(times)), size))
-        return lost
-
-    def _write(self, batch: _Batch) -> None:
+    def _write(self, batch: LogBatch) -> None:
         if not len(batch.table):
             return
         self._open()
@@ -279,11 +237,5 @@ class PredictionLog:
             self._held.release()
 
 
-def _total(sizes: Iterable[_Size]) -> _Size:
-    return reduce(_Size.plus, sizes, _Size())
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, DovetailError):
-        return error.message
-    return getattr(error, "strerror", None) or f"{type(error).__name__}: {object_store.error_text(error)}"
+def _total(batches: Iterable[LogBatch]) -> Size:
+    return reduce(Size.plus, (batch.size for batch in batches), Size())
