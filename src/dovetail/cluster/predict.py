@@ -138,7 +138,7 @@ def predict(
 
 
 def _there(out: Path, outputs: set[Path]) -> list[ScoredFile]:
-    """The files of scored rows below `out`; those that are none, and in the way of none, are somebody else's.
+    """Scored files below `out`; files of other tools that do not conflict are ignored.
 
     Raises:
         UserError: when one that is to be written is no Parquet file.

@@ -239,7 +239,7 @@ def _git(folder: Path, *args: str, **variables: str) -> str:
 
 
 def _use_own_cache(root: Path, folder: Path) -> None:
-    """Let DVC, ours and that of a stage which calls it, write its cache and its state beside the tree."""
+    """Keep DVC's cache and state of the copy outside its tree."""
     settings = f"[cache]\n    dir = {folder / 'cache'}\n[core]\n    site_cache_dir = {folder / 'site'}\n"
     (root / ".dvc" / "config.local").write_text(settings, encoding="utf-8")
 

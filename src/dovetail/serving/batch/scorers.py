@@ -174,7 +174,7 @@ class Scorers:
 
 
 def _check_package(copy: VersionCopy) -> None:
-    """Let pass a copy that is what was brought.
+    """Refuse a copy that is not what was brought.
 
     Raises:
         BadPart: when it is not.
