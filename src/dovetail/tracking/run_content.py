@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LINEAGE_FILE, ENVIRONMENT_FILE = "lineage.json", "environment.txt"  # artifacts of every run
 SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
+PARENT = "mlflow.parentRunId"  # MLflow's tag
 VALUE_LIMIT = 6000  # characters of a param's value
 _NAME_LIMIT = 500  # characters of a dataset's name
 

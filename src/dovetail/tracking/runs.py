@@ -18,6 +18,7 @@ from dovetail.tracking.model_package import LoggedModel, ModelContent
 from dovetail.tracking.package_digest import package_digest
 from dovetail.tracking.run_content import (
     LINEAGE_FILE,
+    PARENT,
     RunContent,
     dataset_inputs,
     in_parts,
@@ -85,7 +86,7 @@ class Runs(StoreClient):
                 run_of(run),
                 tags.get(tag_keys.DVC_EXECUTION),
                 tag_keys.FINGERPRINT in tags,
-                tags.get(tag_keys.PARENT),
+                tags.get(PARENT),
                 stage_settings.parse_settings_tag(tags.get(tag_keys.COMPUTING)),
             )
             for run, tags in ((run, tag_layout.plain(run.data.tags)) for run in found)
@@ -96,7 +97,7 @@ class Runs(StoreClient):
         """Whether a script logged a file of these bytes to the run or to one below it, as an artifact or in a model."""
         made = self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
         places = [self._client.get_run(run.id).info.artifact_uri, *(model.artifact_location for model in made)]
-        below = map(run_of, self._runs_tagged(tag_keys.PARENT, run.id))
+        below = map(run_of, self._runs_tagged(PARENT, run.id))
         found = (artifacts.holds(place, md5, size) for place in places)
         return any(found) or any(self.has_logged(child, md5, size) for child in below)
 
@@ -121,11 +122,11 @@ class Runs(StoreClient):
 
     def nest_run(self, run: Run, parent: Run) -> None:
         """Show `run` below `parent`: another of the runs that the same execution of a stage made."""
-        self._client.set_tag(run.id, tag_keys.PARENT, parent.id)
+        self._client.set_tag(run.id, PARENT, parent.id)
 
     def delete_run(self, run: Run) -> None:
         """Put the run and those below it into MLflow's trash, where `mlflow runs restore` finds them."""
-        for child in self._runs_tagged(tag_keys.PARENT, run.id):
+        for child in self._runs_tagged(PARENT, run.id):
             self._client.delete_run(child.info.run_id)
         self._client.delete_run(run.id)
 

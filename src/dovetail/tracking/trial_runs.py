@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dovetail.tracking.client import pages
-from dovetail.tracking.run_content import VALUE_LIMIT
+from dovetail.tracking.run_content import PARENT, VALUE_LIMIT
 from dovetail.values import tag_keys, tag_layout
 from dovetail.values.trials import Trial
 
@@ -40,9 +40,7 @@ def show(client: "MlflowClient", experiment: str, parent: str, trials: Sequence[
 
 def _there(client: "MlflowClient", experiment: str, parent: str) -> list[tuple[str, Any]]:
     """The runs of trials below `parent`, each with its number."""
-    found = pages(
-        client.search_runs, experiment_ids=[experiment], filter_string=f"tags.`{tag_keys.PARENT}` = '{parent}'"
-    )
+    found = pages(client.search_runs, experiment_ids=[experiment], filter_string=f"tags.`{PARENT}` = '{parent}'")
     numbered = ((tag_layout.plain(run.data.tags).get(tag_keys.TRIAL), run) for run in found)
     return [(number, run) for number, run in numbered if number]
 
@@ -50,7 +48,7 @@ def _there(client: "MlflowClient", experiment: str, parent: str) -> list[tuple[s
 def _created(client: "MlflowClient", experiment: str, parent: str, trial: Trial, time: int | None) -> Any:
     from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 
-    tags = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "dovetail register", tag_keys.PARENT: parent}
+    tags = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "dovetail register", PARENT: parent}
     tags |= tag_layout.stored({tag_keys.TRIAL: str(trial.number)})
     return client.create_run(experiment, time, tags, f"trial {trial.number}")
 

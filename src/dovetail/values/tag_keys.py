@@ -46,7 +46,6 @@ ONNX_MD5 = "dovetail.onnx.md5"
 PACKAGE = "dovetail.package"  # the digest of all that the version's package consists of
 COMMITTED = "mlflow.dovetail.committed"  # on a run: the commit that is known to hold it
 CLAIMED = "mlflow.dovetail.readable"  # the readable keys that are Dovetail's on this run or version
-PARENT = "mlflow.parentRunId"  # MLflow's own: the run that a run lies below
 NOTE = "mlflow.note.content"  # MLflow's own: a run's description
 COMPILED_FILE = "compiled/model.onnx"  # in the version's files, beside MLmodel
 ONNX_SAME = "same on"  # how ONNX begins where the compiled model may be used
