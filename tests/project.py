@@ -257,7 +257,7 @@ def copy_tree(target):
 
 
 def set_aside(project):
-    """A project whose store is to be copied with it: a store is mended where it was moved, so nothing may lie there."""
+    """A project whose store is to be copied with it: one that was moved is corrected, so nothing may lie there."""
     (project.root / "mlruns").rename(project.root.with_name("mlruns"))
     return project.root
 

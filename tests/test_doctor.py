@@ -1,4 +1,4 @@
-"""Real projects, really broken: the doctor names what is wrong, and its command mends it."""
+"""Real projects, really broken: the doctor names what is wrong, and its command repairs it."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def problems(project, **env):
     return found
 
 
-def mend(project, found):
+def repair(project, found):
     """Type the commands of the findings, each once."""
     for command in dict.fromkeys(one["next"] for one in found):
         project.run("bash", "-c", command)
@@ -76,7 +76,7 @@ def test_versions_without_run_lineage_or_bytes_are_made_whole(small):
         ("m/3 @staging", "its run is missing for good, so nothing says what made it"),
     ]
     assert {one["next"] for one in found} == {"dovetail sync --repair"}
-    mend(small, found)
+    repair(small, found)
     assert problems(small) == []
     assert small.store().aliases() == {"m": {"staging": 4}}  # MLflow cannot give the third another run
     small.run("python", "-c", "import mlflow\nfor n in (1, 2, 4): mlflow.pyfunc.load_model(f'models:/m/{n}')")
@@ -92,7 +92,7 @@ def test_a_broken_version_of_another_branch_is_made_whole_from_there(small):
     next((small.root / "mlruns").rglob("data/m.joblib")).write_bytes(b"x")
     found = problems(small)
     assert [one["next"] for one in found] == ["dovetail sync --all --repair"]
-    mend(small, found)
+    repair(small, found)
     assert problems(small) == []
 
 
@@ -119,13 +119,13 @@ def test_objects_that_are_nowhere_are_brought_back(small):
         "out/m.joblib": "dvc commit -f train",
         "out/plots/p.csv": "dvc commit -f train",
     }
-    mend(small, found)
+    repair(small, found)
     assert problems(small) == []
     cached(small, model).unlink()
     (small.root / "out/m.joblib").unlink()
     found = problems(small)
     assert [one["next"] for one in found] == ["dvc repro train"]
-    mend(small, found)
+    repair(small, found)
     assert problems(small) == []
 
 
@@ -159,7 +159,7 @@ def test_what_versions_were_made_of(small, tmp_path):
     (lost,) = problems(small)
     assert lost["what"] == f"out/m.joblib (md5 {model}) of m/1 is in no cache and no remote"
     kept.rename(cached(small, model))
-    mend(small, [unpushed])
+    repair(small, [unpushed])
     assert problems(small) == []
 
 
@@ -170,7 +170,7 @@ def test_a_source_that_neither_git_nor_dvc_keeps(small):
     small.run("dvc", "repro", "-q", "train")
     found = problems(small)
     assert [one["next"] for one in found] == ["dvc add extra.csv", "git add more.py"]
-    mend(small, found)
+    repair(small, found)
     assert problems(small) == []
 
 
@@ -179,7 +179,7 @@ def test_a_version_that_no_commit_holds(small):
     small.run("dvc", "repro", "-q", "register")
     found = problems(small)
     assert [one["what"] for one in found] == ["m/1 @staging is in no commit"]
-    mend(small, found)
+    repair(small, found)
     assert problems(small) == []
 
 
@@ -189,17 +189,17 @@ def test_what_git_must_not_hold(small, tmp_path):
     (small.root / "out/.gitignore").write_text("/plots\n")
     found = problems(small)
     assert [one["what"].split(",")[0] for one in found] == ["out/m.joblib is DVC's", "git tracks mlflow.db"]
-    mend(small, found)
+    repair(small, found)
     assert problems(small) == []
     small.run("git", "add", "-A")
     assert small.run("git", "ls-files", "mlflow.db", "mlruns", "out/m.joblib").stdout == ""
     clone = Project(tmp_path / "clone")
-    small.commit("mended")
+    small.commit("repaired")
     small.run("git", "clone", "-q", "--depth", "1", f"file://{small.root}", str(clone.root))
     clone.run("dvc", "cache", "dir", "--local", str(small.root / ".dvc/cache"))
     found = problems(clone)
     assert [one["next"] for one in found] == ["git fetch --unshallow"]
-    mend(clone, found)
+    repair(clone, found)
     assert problems(clone) == []
 
 
@@ -219,7 +219,7 @@ def test_locks_that_nobody_holds(small):
         "rm .dvc/tmp/rwlock.lock",
         "rm .git/index.lock",
     ]
-    mend(small, found)
+    repair(small, found)
     assert problems(small) == []
     small.run("dvc", "repro", "-q", "train")
     small.run("git", "add", "-A")
@@ -231,7 +231,7 @@ def test_a_lock_whose_process_id_is_another_process_now(small):
     assert "is busy" in small.run("dvc", "repro", "-f", "train", code=255).stderr
     found = problems(small)
     assert [one["next"] for one in found] == ["rm .dvc/tmp/rwlock"]
-    mend(small, found)
+    repair(small, found)
     small.run("dvc", "repro", "-q", "-f", "train")
 
 
@@ -332,7 +332,7 @@ def test_a_store_that_is_gone_and_one_that_does_not_answer(small):
     (small.root / "mlflow.db").unlink()
     found = problems(small)
     assert [one["next"] for one in found] == ["rm .dvc/tmp/rwlock", "dovetail sync"]
-    mend(small, found)
+    repair(small, found)
     assert problems(small) == []
 
 
@@ -344,5 +344,5 @@ def test_what_cannot_be_read_is_a_problem_and_the_rest_is_looked_at(small):
     assert lock["next"] == "rm .git/index.lock"
     assert "dvc.yaml" in unread["why"]
     small.write("dvc.yaml", kept)
-    mend(small, [lock])
+    repair(small, [lock])
     assert problems(small) == []

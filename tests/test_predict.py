@@ -336,7 +336,7 @@ def test_a_folder_holds_what_one_version_said_in_one_way(project, data):
     assert "not by m/2" in line
     assert "was scored with neither --columns nor --proba" in refused(project, data, "--proba")
     shutil.copy(data / "part-0.parquet", out / "part-1.parquet")
-    assert "part-1.parquet is there, and no dovetail predict wrote it" in refused(project, data)
+    assert "part-1.parquet exists and was not written by dovetail predict" in refused(project, data)
     (out / "part-1.parquet").write_bytes(b"PAR1")
     typed(project, following(refused(project, data), "part-1.parquet cannot be read")[0])
     assert [part["how"] for part in score(project, data)[0]["parts"]] == ["kept", "scored", "kept"]

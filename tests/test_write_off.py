@@ -81,8 +81,8 @@ def test_what_can_still_be_had_is_not_written_off(lost):
     tags = lost.run("git", "tag").stdout
     assert "without a reason" in lost.run("dovetail", "write-off", "m", code=2).stderr
     can = lost.run("dovetail", "write-off", "m", "m@v1.0.0", "--reason", "no", code=2).stderr
-    assert "can still be had" in can
-    typed(lost, following(can, "can still be had")[0])
+    assert "are still available" in can
+    typed(lost, following(can, "are still available")[0])
     has = lost.run("dovetail", "write-off", "m", "m@v1.0.0", "--reason", "no", code=2).stderr
     assert "MLflow has m" in has
     assert "m#production#1" in typed(lost, following(has, "MLflow has m")[0]).stdout

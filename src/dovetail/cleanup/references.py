@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.errors import GitFailed
-from dovetail.repo.dvc_files import join
+from dovetail.repo.dvc_files import RECORDS, join
 from dovetail.repo.git import Git
 from dovetail.values.documents import Unreadable, load_yaml
 from dovetail.values.lineage import FileRef
 
-# dvc.lock, and what `dvc add` and `dvc import` write (the folder .dvc itself is no such file)
-DVC_FILES = (":(glob)**/dvc.lock", ":(glob)**/*.dvc")
 WORKING_TREE, WORKTREE, BRANCH, REMOTE_BRANCH, TAG, EXPERIMENT, OTHER = (
     "working tree", "worktree", "branch", "remote branch", "tag", "experiment", "ref",
 )  # fmt: skip
@@ -207,8 +205,8 @@ class Reader:
         `worktree` is the folder of one of `git worktree`; empty: the one in which the repository was opened.
         """
         git = Git(Path(worktree)) if worktree else self._git
-        listed = git.ask("ls-files", "-z", "-c", "-o", "--exclude-standard", "--", *DVC_FILES)
-        staged = git.ask("ls-files", "-z", "-s", "--", *DVC_FILES).split("\0")
+        listed = git.ask("ls-files", "-z", "-c", "-o", "--exclude-standard", "--", *RECORDS)
+        staged = git.ask("ls-files", "-z", "-s", "--", *RECORDS).split("\0")
         files = (git.root / path for path in listed.split("\0") if path)
         texts = (file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file())
         blobs = (self.blob(entry.split()[1]) for entry in staged if entry)
@@ -241,7 +239,7 @@ def of_siblings(git: Git, reader: Reader) -> dict[str, frozenset[str]]:
     if len(projects) < 2:  # noqa: PLR2004  (this one alone)
         return {}
     found: dict[str, set[str]] = {}
-    for _, files in top.written(everything, *DVC_FILES):
+    for _, files in top.written(everything, *RECORDS):
         for path, blob in files.items():
             project = max((one for one in projects if path.startswith(one)), key=len, default="")
             if project != f"{git.prefix}/".lstrip("/"):

@@ -16,7 +16,6 @@ from dovetail.cleanup.needs import (
 )
 from dovetail.cleanup.references import (
     BRANCH,
-    DVC_FILES,
     OTHER,
     REMOTE_BRANCH,
     TAG,
@@ -28,6 +27,7 @@ from dovetail.cleanup.references import (
 )
 from dovetail.cleanup.risks import DvcGcKeeps
 from dovetail.errors import DataUnavailable, DovetailError
+from dovetail.repo.dvc_files import RECORDS
 from dovetail.repo.objects import Objects
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store
@@ -108,7 +108,7 @@ def survey(workspace: Workspace, store: Store | None, places: Sequence[Objects],
     known = git.known(there.refs.values())
     tips = _tips(git_refs(git), {ref: sha for ref, sha in there.refs.items() if sha in known})
     shas = {root.commit for root in tips if root.commit}
-    written = list(git.written(["--all", "--reflog", *sorted(shas)], *DVC_FILES))
+    written = list(git.written(["--all", "--reflog", *sorted(shas)], *RECORDS))
     promotions = workspace.read_ledger()
     versions = version_needs(workspace, reader, store, promotions, written)
     sizes = {place: place.sizes() for place in places}

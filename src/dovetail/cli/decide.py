@@ -99,7 +99,7 @@ def rollback(as_json: bool, **options: Any) -> None:  # noqa: FBT001
 def write_off(as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Withdraw the promotions and versions of MODEL at commit REV (default: production's), whose files are lost.
 
-    Refused while the files can still be had.
+    Refused while the files are still available.
     """
     from dovetail.promotion.write_off import WriteOffRequest
     from dovetail.promotion.write_off import write_off as library_call

@@ -58,7 +58,7 @@ class Coordinator:
         """Go through the plan; returns the outcomes in its order.
 
         Raises:
-            DovetailError: when DVC refuses what it reads, or a worker cannot be had; what was done is in dvc.lock.
+            DovetailError: when DVC refuses what it reads, or no worker is available; what was done is in dvc.lock.
         """
         try:
             while self._order.left:

@@ -108,7 +108,7 @@ def predict(
 
     Raises:
         UserError: when a folder is not what it has to be, or `out` holds what another version said.
-        OutsideError: when the version cannot be had, `out` cannot be written, or no worker answers.
+        OutsideError: when the version is not available, `out` cannot be written, or no worker answers.
         Busy: when another `dovetail predict` is at work in `out`.
         Interrupted: after Ctrl-C or a signal; what was scored is there.
     """
@@ -138,7 +138,7 @@ def predict(
 
 
 def _there(out: Path, outputs: set[Path]) -> list[ScoredFile]:
-    """The files of scored rows below `out`; those that are none, and in the way of none, are somebody else's.
+    """Scored files below `out`; files of other tools that do not conflict are ignored.
 
     Raises:
         UserError: when one that is to be written is no Parquet file.
@@ -233,7 +233,7 @@ def _check_unmixed(request: PredictRequest, task: ScoreTask, found: list[Part], 
     for part in found:
         path = task.out / part.output
         if path not in known and os.path.lexists(path):
-            what = f"{path} is there, and no dovetail predict wrote it"
+            what = f"{path} exists and was not written by dovetail predict"
             raise UserError(what, f"{again}, another folder")
 
 

@@ -3,10 +3,10 @@
 import shlex
 from collections.abc import Iterator
 
+from dovetail.repo.dvc_files import DOCUMENTS
 from dovetail.repo.workspace import Workspace
 from dovetail.values.finding import Finding
 
-_DOCUMENTS = (":(glob)**/dvc.yaml", ":(glob)**/dvc.lock", ":(glob)**/*.dvc")
 _VIEW = (":(glob)mlflow.db*", "mlruns")
 
 
@@ -36,7 +36,7 @@ def tracked_view(workspace: Workspace) -> Iterator[Finding]:
 
 def unread_documents(workspace: Workspace) -> Iterator[Finding]:
     """Files of DVC that git knows and that are a folder or empty now: DVC goes on as if there were none."""
-    known = workspace.git.ask("ls-files", "-z", "--", *_DOCUMENTS).split("\0")
+    known = workspace.git.ask("ls-files", "-z", "--", *DOCUMENTS).split("\0")
     for path in dict.fromkeys(filter(None, known)):
         file = workspace.root / path
         is_folder = file.is_dir()

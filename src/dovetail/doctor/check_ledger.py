@@ -31,7 +31,7 @@ def other_numbers(workspace: Workspace, store: Store) -> Iterator[Finding]:
                 yield Finding(
                     "warning",
                     f"{event.tag.name}: Dovetail-Version is {event.version}, in MLflow its bytes are version {number}",
-                    "the registry was made anew, or the message was written by hand; the bytes count, not the number",
+                    "the registry was rebuilt, or the message was written by hand; the bytes count, not the number",
                     f"{delete_command(event)} && dovetail promote {model} --version {number} --to {event.alias}",
                 )
 

@@ -99,7 +99,7 @@ def uncommitted_versions(workspace: Workspace, store: Store) -> Iterator[Finding
                 yield Finding(
                     "warning",
                     f"{_named(store, version)} is in no commit",
-                    "the next change of dvc.lock makes it a version of which nobody knows where it came from",
+                    "after the next change of dvc.lock, the origin of this version is unknown",
                     f"git add -A && git commit -m 'dvc.lock of {version.model}/{version.number}'",
                 )
 

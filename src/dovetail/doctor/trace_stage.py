@@ -21,6 +21,7 @@ from dovetail.errors import MissingFile, UnknownStage
 from dovetail.repo.dvc_values import Stage
 from dovetail.repo.dvc_variables import ENV_EXPERIMENT, ENV_ROOT, ENV_STAGE
 from dovetail.repo.workspace import Workspace
+from dovetail.tracking.connection import ENV_TRACKING_URI
 from dovetail.values.answer import Answer
 from dovetail.values.finding import Finding
 from dovetail.values.names import unknown
@@ -138,7 +139,7 @@ def _run(step: Stage, copy: Path, folder: Path, root: Path) -> list[Finding]:
     env = {name: value for name, value in os.environ.items() if name != ENV_EXPERIMENT} | {
         ENV_ROOT: str(copy),
         ENV_STAGE: step.name,
-        "MLFLOW_TRACKING_URI": f"sqlite:///{copy}/mlflow.db",  # runs of a rehearsal belong to no store
+        ENV_TRACKING_URI: f"sqlite:///{copy}/mlflow.db",  # runs of a rehearsal belong to no store
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(hook), os.environ.get("PYTHONPATH")])),
         audit_hook.LOG: str(folder / "log"),

@@ -14,7 +14,6 @@ from dovetail.models import mlflow_folder, trusted_loaders
 from dovetail.models.folder_md5 import folder_md5
 from dovetail.models.unsupported import Unsupported
 
-_NOT_OURS = "registered_model_meta"  # MLflow's own note, in a model that it downloaded
 _LARGEST = 1 << 20  # bytes of an MLmodel
 
 
@@ -72,7 +71,7 @@ def described(folder: Path) -> Any:
 
 def digest(folder: Path) -> str:
     """The md5 that DVC gives the folder, from the bytes of its files."""
-    files = [file for file in folder.rglob("*") if not file.is_dir() and file != folder / _NOT_OURS]
+    files = [file for file in folder.rglob("*") if not file.is_dir() and file != folder / mlflow_folder.REGISTERED_META]
     return folder_md5((file.relative_to(folder).as_posix(), _md5(file)) for file in files)
 
 

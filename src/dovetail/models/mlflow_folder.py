@@ -6,6 +6,7 @@ from typing import Any
 
 MLMODEL = "MLmodel"
 REQUIREMENTS = "requirements.txt"
+REGISTERED_META = "registered_model_meta"  # MLflow's own note, in a model that it downloaded
 # Of each flavor whose model is one file, the key that names it.
 _FILES = {"sklearn": "pickled_model", "lightgbm": "data", "xgboost": "data", "catboost": "data", "onnx": "data"}
 _LOADERS = ("joblib_model", "native_model")  # Dovetail's own, in a model that was downloaded from its registry

@@ -38,7 +38,7 @@ _KERAS = (
 _TRANSFORMERS = "let the stage write ONNX: optimum-cli export onnx, " + _BY_MLFLOW.format("transformers")
 _H2O = "let the stage write an estimator that Dovetail reads, " + _BY_MLFLOW.format("h2o")
 _ONE_FILE = "put the model's own file there, not an archive of it"
-_ESTIMATOR = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
+ESTIMATOR = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
 
 _ARCHIVE, _TAR = Unsupported("it is an archive", _ONE_FILE), 257  # where a tar file says so
 
@@ -52,17 +52,17 @@ _BEGINNINGS: tuple[tuple[int, bytes, Unsupported], ...] = (
         b"binf",
         Unsupported("it is XGBoost's old binary format", "save it by this version: model.save_model('m.ubj')"),
     ),
-    (0, b"PAR1", Unsupported("it is a Parquet table", _ESTIMATOR)),
-    (0, b"ARROW1", Unsupported("it is an Arrow table", _ESTIMATOR)),
-    (0, b"\x93NUMPY", Unsupported("it is a NumPy array", _ESTIMATOR)),
-    (0, b"SQLite format 3", Unsupported("it is an SQLite database", _ESTIMATOR)),
+    (0, b"PAR1", Unsupported("it is a Parquet table", ESTIMATOR)),
+    (0, b"ARROW1", Unsupported("it is an Arrow table", ESTIMATOR)),
+    (0, b"\x93NUMPY", Unsupported("it is a NumPy array", ESTIMATOR)),
+    (0, b"SQLite format 3", Unsupported("it is an SQLite database", ESTIMATOR)),
     (0, b"7z\xbc\xaf", _ARCHIVE),
     (_TAR, b"ustar", _ARCHIVE),
     (0, b"\x28\xb5\x2f\xfd", Unsupported("it is packed by zstd", "unpack it")),
     (0, b"version https://git-lfs", Unsupported("it is the pointer of Git LFS, not the file", "git lfs pull")),
-    (0, b"#!", Unsupported("it is a script", _ESTIMATOR)),
-    *((0, begins, Unsupported("it is an image", _ESTIMATOR)) for begins in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")),
-    (0, b"%PDF", Unsupported("it is a PDF", _ESTIMATOR)),
+    (0, b"#!", Unsupported("it is a script", ESTIMATOR)),
+    *((0, begins, Unsupported("it is an image", ESTIMATOR)) for begins in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")),
+    (0, b"%PDF", Unsupported("it is a PDF", ESTIMATOR)),
 )
 _WINDOWS = Unsupported(
     "it is a model of lightgbm with the line ends of Windows, which LightGBM cannot read",
@@ -114,9 +114,9 @@ def broken(content: bytes, error: BaseException | None) -> Unsupported | None:
     if error is None or isinstance(error, ModuleNotFoundError):
         return None
     if begins := _first_line(content[:_HEAD]):
-        return Unsupported(f"it is a text file, which begins {begins!r}", _ESTIMATOR)
+        return Unsupported(f"it is a text file, which begins {begins!r}", ESTIMATOR)
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], int):  # an operation that is none
-        return Unsupported("it is neither a pickle nor a file of another kind that is known here", _ESTIMATOR)
+        return Unsupported("it is neither a pickle nor a file of another kind that is known here", ESTIMATOR)
     return None
 
 
@@ -132,7 +132,7 @@ def _first_line(head: bytes) -> str:
 
 def _by_beginning(content: bytes) -> Unsupported | None:
     if not content:
-        return Unsupported("it is empty", _ESTIMATOR)
+        return Unsupported("it is empty", ESTIMATOR)
     begins = (what for at, beginning, what in _BEGINNINGS if content[at : at + len(beginning)] == beginning)
     return next(begins, None) or _packed(_unpacked(content))
 
@@ -179,8 +179,8 @@ def _text(head: bytes) -> Unsupported | None:
             return _LIGHTGBM_JSON
         if b'"model_info"' in head or b'"oblivious_trees"' in head:
             return _CATBOOST_JSON
-        return Unsupported("it is JSON of no model that is known here", _ESTIMATOR)
+        return Unsupported("it is JSON of no model that is known here", ESTIMATOR)
     if head.startswith(b"<"):
         kind = "PMML, which MLflow has no flavor for" if b"<PMML" in head else "a page of HTML or XML"
-        return Unsupported(f"it is {kind}", _ESTIMATOR)
+        return Unsupported(f"it is {kind}", ESTIMATOR)
     return None

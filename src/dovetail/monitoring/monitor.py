@@ -203,7 +203,7 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def _check_logged(root: Path, model: str) -> None:
-    """Let pass a model that was ever served with a log.
+    """Refuse a model that was never served with a log.
 
     Raises:
         MissingFile: when it was not, or the log cannot be read.

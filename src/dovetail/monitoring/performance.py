@@ -10,10 +10,9 @@ import numpy as np
 
 from dovetail.monitoring.column_pair import Array, numbers, text
 from dovetail.promotion import comparison
-from dovetail.promotion.comparison import Interval
+from dovetail.promotion.comparison import FEWEST, Interval
 
 CONFIDENCE = 0.95
-_FEWEST = 2  # rows that a bootstrap takes
 _LONGEST = 200  # letters of a label
 
 
@@ -46,7 +45,7 @@ def compare(name: str, test: tuple[Any, Any], served: tuple[Any, Any], min_rows:
     It has drifted where the interval of what was served lies wholly on the worse side of that of the test set. Two
     intervals of 95 % miss each other by chance once in 200 times or so: Schenker & Gentleman 2001, Am. Stat. 55.
     """
-    known, before = _interval(name, *served, max(min_rows, _FEWEST)), _interval(name, *test, _FEWEST)
+    known, before = _interval(name, *served, max(min_rows, FEWEST)), _interval(name, *test, FEWEST)
     rows = len(served[0])
     if rows < min_rows:
         return MetricDrift(name, rows, before, known, reason=f"too few labels: {rows} of {min_rows}")

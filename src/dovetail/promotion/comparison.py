@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+FEWEST = 2  # rows that a bootstrap takes
 _RESAMPLES = 2000
 _MOST_DRAWS = 30_000_000  # rows times resamples, a second or so; beyond it fewer resamples tell as much
 _BATCH = 2_000_000  # rows times resamples that are held in memory at once

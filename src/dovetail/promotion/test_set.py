@@ -14,8 +14,6 @@ from dovetail.values.tables import frame
 if TYPE_CHECKING:
     import pandas as pd
 
-_FEWEST = 2  # rows that a bootstrap takes
-
 
 @dataclass(frozen=True)
 class TestSet:
@@ -60,7 +58,7 @@ def compare(tests: TestSet, ours: Any, theirs: Any, seen: Any, gate: Mapping[str
     if metric not in comparison.SCORES:
         return Compared(None, error=f"no metric {metric!r}; there are: {', '.join(comparison.SCORES)}")
     rows, dropped = len(actual), int(seen.sum())
-    if rows < _FEWEST:
+    if rows < comparison.FEWEST:
         return Compared(None, metric, rows, dropped)
     found = comparison.difference(metric, (actual, candidate, champion), gate["confidence"])
     return Compared(None, metric, rows, dropped, found.value, found.low, found.high)

@@ -65,7 +65,7 @@ def write_off(workspace: Workspace, tracking: Tracking, request: WriteOffRequest
     Each alias then names what it named before, if anything.
 
     Raises:
-        UserError: without a reason, where no tag tells of the model there, and where its bytes can still be had.
+        UserError: without a reason, where no tag names the model there, and where its bytes are still available.
         DataUnavailable: when nothing here has them and the remote does not answer.
         TagExists, TagRefused: when a tag cannot be made.
     """
@@ -82,7 +82,7 @@ def write_off(workspace: Workspace, tracking: Tracking, request: WriteOffRequest
             name for name in sorted(ledger.registrations) if _is_version(workspace, ledger, name, model, commit)
         ]
         if not events and not versions:
-            what = f"no tag that counts tells of {model} at commit {commit[:8]}"
+            what = f"no valid tag names {model} at commit {commit[:8]}"
             raise UserError(what, f"dovetail history {model}")
         _check_lost(workspace, tracking, model, commit, events)
         taken = [
@@ -134,7 +134,7 @@ def _check_lost(workspace: Workspace, tracking: Tracking, model: str, commit: st
             raise UserError(f"MLflow has {model} of commit {commit[:8]}: it is version {found.number}",
                             f"dovetail history {model}")  # fmt: skip
     if not is_out_of_reach(workspace, model, commit):
-        raise UserError(f"the bytes of {model} at commit {commit[:8]} can still be had", "dovetail sync --all")
+        raise UserError(f"the bytes of {model} at commit {commit[:8]} are still available", "dovetail sync --all")
 
 
 def _follow(

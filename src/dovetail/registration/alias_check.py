@@ -51,7 +51,7 @@ def unfit(workspace: Workspace, store: Store, models: set[str]) -> Iterator[tupl
         yield event.model, Finding("error", f"{event.tag.name}: {event.problem}", why, following)
     for event in workspace.ledger.doubtful:
         if event.model in models:
-            why = "the number counts for none of them, the bytes do: which tag is right nothing in git says"
+            why = "Dovetail goes by the digest, not the number; git does not say which tag is right"
             what = f"{event.tag.name}: {event.doubt}"
             yield event.model, Finding("warning", what, why, f"if it is the wrong one: {delete_command(event)}")
 
@@ -118,13 +118,13 @@ def disagreements(workspace: Workspace, store: Store, models: set[str]) -> Itera
     for model in models:
         number = store.aliases(model).get(PRODUCTION)
         if number is not None and (model, PRODUCTION) not in ledger.aliases:
-            why = f"@{PRODUCTION} names version {number}, which no tag says: it was moved by hand"
+            why = f"@{PRODUCTION} names version {number}, but no tag records it: it was moved by hand"
             yield Disagreement(model, PRODUCTION, number, None, None, why)
 
 
 def _taken_back(ledger: Ledger, model: str, alias: str, actual: int | None) -> Disagreement | None:
     last = ledger.of(model, alias)[-1]
-    why = f"@{alias} names version {actual}, and {last.tag.name} took it back"
+    why = f"@{alias} names version {actual}, but {last.tag.name} withdrew it"
     return None if actual is None else Disagreement(model, alias, actual, None, last, why)
 
 

@@ -10,6 +10,7 @@ from dovetail.gates.gate_verdict import Verdict
 from dovetail.gates.rules import names
 from dovetail.joblib_model import JoblibModel, NotAllowedError
 from dovetail.models.reader import UnsupportedError, UntrustedLoaderError, named_otherwise, read_at
+from dovetail.models.unsupported import ESTIMATOR
 from dovetail.models.value import NoValueError, value_digest
 from dovetail.registration.projection import Projection
 from dovetail.system.processes import NoAnswer, TookTooLong, Worker, WorkServer, start_worker
@@ -18,7 +19,6 @@ from dovetail.values.computing import of_process
 
 _SECONDS = 120
 _REFUSED, _BROKEN, _LACKING, _WELL = "refused", "broken", "lacking", "well"  # lacking: something on this machine
-_PREDICTS = "write an estimator that has predict there, by joblib.dump, pickle.dump or skops.io.dump"
 _TAKES_LESS = "run the same command again, or write a model there that takes less"
 _INSTALL = "install it, or set PYTHONPATH to its folder"
 
@@ -77,7 +77,7 @@ def finish(projection: Projection, running: Worker) -> Probed:
         what = f"{projection.lineage.artifact.path} did not load and answer its example in {_SECONDS} s"
         raise UserError(what, _TAKES_LESS) from None
     except NoAnswer as failure:
-        said = _ProbeReply(_BROKEN, str(failure), _PREDICTS)
+        said = _ProbeReply(_BROKEN, str(failure), ESTIMATOR)
     if said.result == _REFUSED:
         return Probed((names(said.what, projection.artifact.allow),))
     if said.result != _WELL:
@@ -105,7 +105,7 @@ def refusal(file: Path, allow: tuple[str, ...]) -> ProbeRefusal:
     except TookTooLong as failure:  # that says nothing of the model: here and now it was too slow
         return ProbeRefusal(why=str(failure), remedy=_TAKES_LESS, is_local=True)
     except NoAnswer as failure:
-        return ProbeRefusal(why=str(failure), remedy=_PREDICTS)
+        return ProbeRefusal(why=str(failure), remedy=ESTIMATOR)
     if said.result == _REFUSED:
         return ProbeRefusal(name=said.what)
     return (
@@ -151,7 +151,7 @@ def _ask(asked: _ProbeRequest) -> _ProbeReply:
         what = named_otherwise(file.name, error) + (" ".join(str(error).split())[:500] or type(error).__name__)
         if isinstance(error.__cause__ or error, ModuleNotFoundError):
             return _ProbeReply(_LACKING, what, _INSTALL)
-        return _ProbeReply(_BROKEN, what, _PREDICTS)
+        return _ProbeReply(_BROKEN, what, ESTIMATOR)
     return _ProbeReply(_WELL, value=value, computing=of_process(model.estimator))
 
 

@@ -13,6 +13,7 @@ from dovetail.registration.probe import ValueDigests
 from dovetail.registration.projection import project
 from dovetail.registration.register import record
 from dovetail.registration.restore_order import Restorable
+from dovetail.repo.dvc_files import OWN_RECORDS
 from dovetail.repo.git import Git
 from dovetail.repo.git_values import Commit
 from dovetail.repo.ledger import Ledger
@@ -167,9 +168,7 @@ class Restorer:
             sha = run.tags.get(tag_keys.COMMITTED) if run else None
             commit = self.git.commit(sha) if sha else None
             if commit is None and version and version.md5:
-                commit = next(
-                    reversed(self.git.commits_with(version.md5, "dvc.lock", "*.dvc", experiments=False)), None
-                )
+                commit = next(reversed(self.git.commits_with(version.md5, *OWN_RECORDS, experiments=False)), None)
             times = [run.started, run.ended] if run else []
             self.staging[name] = Staged(number, max([*times, commit.time * 1000 if commit else 0]), commit)
         return self.staging[name]

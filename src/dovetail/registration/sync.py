@@ -16,6 +16,7 @@ from dovetail.registration.repair import RepairResult, repair_from
 from dovetail.registration.restore_order import in_order
 from dovetail.registration.restorer import Count, Restorer
 from dovetail.registration.row_counts import RowCounts
+from dovetail.repo.dvc_files import DOCUMENTS
 from dovetail.repo.ledger import UNASSIGN
 from dovetail.repo.tree import Tree
 from dovetail.repo.workspace import Workspace
@@ -24,8 +25,6 @@ from dovetail.tracking.connection import Tracking, relocate_store
 from dovetail.tracking.store import Store
 from dovetail.values.answer import Answer
 from dovetail.values.finding import Finding
-
-_WATCHED = (":(glob)**/dvc.lock", ":(glob)**/dvc.yaml", ":(glob)**/*.dvc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ def sync(
 def _trees(workspace: Workspace, request: SyncRequest) -> Iterator[Tree]:
     revs = ["HEAD", "--branches", "--tags", "--remotes"] if request.everything else ["HEAD"]
     if workspace.git.commit("HEAD"):
-        for commit in reversed(workspace.git.commits(revs, *_WATCHED)):
+        for commit in reversed(workspace.git.commits(revs, *DOCUMENTS)):
             yield workspace.at(commit)
     yield workspace.tree
     if request.everything:

@@ -15,7 +15,7 @@ def synced(done: dict[str, Any]) -> str:
         whose = "runs and versions" if retagged > 1 else "run or version"
         lines.append(f"tags that an older Dovetail wrote: rewritten, of {retagged} {whose}")
     if passed := done["passed_over"]:
-        why = "their bytes are in no cache and no remote, and no branch, tag or alias names them that stands"
+        why = "their bytes are in no cache or remote, and no current branch, tag or alias names them"
         lines.append(f"passed over: {len(passed)} models of older commits: {why}")
     lines += [f"not restored: {p['what']}: {p['why']}; next: {p['next']}" for p in done["problems"]]
     return "\n".join(lines)

@@ -36,7 +36,7 @@ class Dag:
     """
 
     def __init__(self, dvc: DvcRepo, head: str) -> None:
-        """`head` is git's commit: what a killed run left word of counts while it is the same."""
+        """`head` is git's commit: what a killed run recorded counts while it is the same."""
         self._dvc = dvc
         self.steps: list[Step] = []
         self.busy_here = False
@@ -162,7 +162,7 @@ class Dag:
             self._order.order_ignored(step.ignores)
 
     def task(self, step: Step, snapshot: Snapshot) -> StageTask:
-        """The step for a worker; `next_action` has just said that it runs away."""
+        """The step for a worker; `next_action` has just said that it runs on a worker."""
         from dvc.stage.serialize import to_lockfile
 
         lock: dict[str, dict[str, Any]] = {}

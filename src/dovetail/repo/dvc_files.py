@@ -14,6 +14,10 @@ from dovetail.values.lineage import PARAMS_FILE, FileRef, StageRecord
 
 _MD5 = re.compile(r"[\w.:+-]+")  # etags and the like stand there, too
 SCHEMA = "2.0"  # of dvc.lock: the only one that DVC 3 writes
+# As git's paths: what names digests in every folder (.dvc itself is no such file), and at the root.
+RECORDS = (":(glob)**/dvc.lock", ":(glob)**/*.dvc")
+DOCUMENTS = (":(glob)**/dvc.yaml", *RECORDS)
+OWN_RECORDS = ("dvc.lock", "*.dvc")
 
 
 @dataclass(frozen=True, slots=True)

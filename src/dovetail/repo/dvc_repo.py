@@ -88,11 +88,11 @@ class DvcRepo:
 
     @contextmanager
     def locked(self, should_give_up: Callable[[], bool]) -> Iterator[None]:
-        """Ask DVC, while no other DVC command is at work here; those that run a stage let others in meanwhile.
+        """Hold DVC's lock, which commands that run a stage release meanwhile.
 
         Raises:
             UserError: in place of DVC's own errors.
-            Busy: when another command holds DVC's lock for a minute, and who waits `should_give_up`.
+            Busy: when another command holds DVC's lock for a minute, and `should_give_up` says so.
         """
         from dvc.lock import LockError
 

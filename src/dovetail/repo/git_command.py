@@ -40,7 +40,7 @@ def run(
 
 
 # Where a hook or a script was at work in another repository, git would follow them there.
-_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
 
 def run_bytes(folder: Path, args: Sequence[str], env: Mapping[str, str], given: bytes | None = None) -> bytes:
@@ -49,7 +49,7 @@ def run_bytes(folder: Path, args: Sequence[str], env: Mapping[str, str], given: 
     Raises:
         GitFailed: when there is no git, or it refuses.
     """
-    kept = {key: value for key, value in os.environ.items() if key not in _ELSEWHERE}
+    kept = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
     with found():
         done = subprocess.run(
             ["git", *args], cwd=folder, env={**kept, **env}, capture_output=True, check=False, input=given

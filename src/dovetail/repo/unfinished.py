@@ -1,4 +1,4 @@
-"""What a `dovetail repro` leaves word of while it is at work, so that the one after it goes on where it was killed.
+"""What a `dovetail repro` records while it is at work, so that the one after it goes on where it was killed.
 
 DVC writes dvc.lock in place: killed in the middle of it, it leaves half a file, which it does not read any more. And
 the entries that a killed run has added stand in the order in which its stages ended, not in that of the plan. So there

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dovetail.errors import Busy, MissingFile, UnknownReference, UserError
-from dovetail.repo.dvc_files import model_names
+from dovetail.repo.dvc_files import OWN_RECORDS, model_names
 from dovetail.repo.dvc_repo import DvcRepo, dvc_errors
 from dovetail.repo.dvc_variables import ENV_ROOT
 from dovetail.repo.git import Git
@@ -160,7 +160,7 @@ class Workspace:
 
     def commits_with(self, md5: str, *, experiments: bool = True) -> list[Commit]:
         """The commits whose own dvc.lock or .dvc files name this digest, newest first."""
-        return self.git.commits_with(md5, "dvc.lock", "*.dvc", experiments=experiments)
+        return self.git.commits_with(md5, *OWN_RECORDS, experiments=experiments)
 
     def bytes_at(self, model: str, rev: str) -> str:
         """The md5 of the model that the dvc.lock of a commit records.

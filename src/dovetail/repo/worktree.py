@@ -33,9 +33,8 @@ REPRODUCE_FOLDER, RETRAIN_FOLDER = "reproduce", "retrain"
 # They would lead a stage back to the user's repository, run, store or account.
 _LEFT_OUT = frozenset(
     {
-        ENV_ROOT, ENV_STAGE, ENV_EXPERIMENT, ENV_BASELINE, "DVC_STUDIO_TOKEN", "MLFLOW_RUN_ID",
-        "MLFLOW_EXPERIMENT_ID", "MLFLOW_REGISTRY_URI", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR",
-        "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "VIRTUAL_ENV", "PYTHONHOME",
+        *git_command.ELSEWHERE, ENV_ROOT, ENV_STAGE, ENV_EXPERIMENT, ENV_BASELINE, "DVC_STUDIO_TOKEN", "MLFLOW_RUN_ID",
+        "MLFLOW_EXPERIMENT_ID", "MLFLOW_REGISTRY_URI", "VIRTUAL_ENV", "PYTHONHOME",
     }
 )  # fmt: skip
 
@@ -240,7 +239,7 @@ def _git(folder: Path, *args: str, **variables: str) -> str:
 
 
 def _use_own_cache(root: Path, folder: Path) -> None:
-    """Let DVC, ours and that of a stage which calls it, write its cache and its state beside the tree."""
+    """Keep DVC's cache and state of the copy outside its tree."""
     settings = f"[cache]\n    dir = {folder / 'cache'}\n[core]\n    site_cache_dir = {folder / 'site'}\n"
     (root / ".dvc" / "config.local").write_text(settings, encoding="utf-8")
 

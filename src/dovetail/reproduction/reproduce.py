@@ -193,7 +193,7 @@ def _original(workspace: Workspace, tracking: Tracking, text: str) -> _Original:
         recorded = _recorded(tracking, reference.model, lineage) or tree.environment
         return _Original(reference.model, lineage, recorded, (tree,))
     if not tracking.exists:
-        what = f"{text!r} is to be looked up in MLflow, but {tracking.uri} is not there"
+        what = f"{text!r} must be looked up in MLflow, but there is no store at {tracking.uri}"
         raise UnknownReference(what, "dovetail sync")
     with tracking.store() as store:
         models = store.models()

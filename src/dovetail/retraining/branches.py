@@ -44,7 +44,7 @@ def check_name(git: Git, name: str) -> None:
         UserError: when it does not.
     """
     if git.find("check-ref-format", f"refs/heads/{name}") is None:
-        raise UserError(f"git takes no branch {name!r}", "give the model another name under artifacts:")
+        raise UserError(f"git does not accept the branch name {name!r}", "give the model another name under artifacts:")
     for parent in map(str, PurePosixPath(name).parents):
         if git.find("rev-parse", "--verify", "-q", f"refs/heads/{parent}"):
             raise UserError(f"a branch {parent} stands in the way of {name}", f"git branch -m {parent} another-name")

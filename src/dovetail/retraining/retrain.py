@@ -236,7 +236,7 @@ def _judged(
     with tracking.store() as store:
         version = store.find_version(model, made.model_md5)
     if version is None:
-        what = f"{plan.branch} is made, but MLflow has no version of {model} with md5 {made.model_md5}"
+        what = f"{plan.branch} was created, but MLflow has no version of {model} with md5 {made.model_md5}"
         raise UnknownReference(what, "dovetail sync --all")
     promotion = promote(workspace, tracking, PromoteRequest(model, version.number, dry_run=True))
     refusing = [gate.name for gate in promotion.gates if not gate.passed]

@@ -39,8 +39,8 @@ at it and writes a git and DVC repository: a pipeline, and params.yaml with the 
 have."""
 _REPRO = """DVC runs each stage once: clean against the schema, split, train, evaluate. The last one, `register`,
 shows the result in MLflow: a run, a version, and the alias `staging`, because the model is better than guessing."""
-_COMMIT = """dvc.lock has the digest of every file that went in and came out. Committed, this state can be had
-again."""
+_COMMIT = """dvc.lock has the digest of every file that went in and came out. Committed, this state can be
+restored."""
 _PROMOTE = """`production` never moves by itself. Gates are asked first: is the data there, does the model load
 behind the kernel's walls and answer, is it no worse than the one before? The verdicts go into a git tag, and
 MLflow's alias follows."""

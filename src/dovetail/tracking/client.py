@@ -57,7 +57,7 @@ class StoreClient:
             yield
 
     def _check_lock(self, model: str) -> None:
-        """Let pass who still has the lock that it took, and who needed none.
+        """Raise if another clone took the write lock.
 
         Raises:
             TurnLost: when another clone took it over.

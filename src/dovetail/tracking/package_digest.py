@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-MLMODEL = "MLmodel"
+from dovetail.models.mlflow_folder import MLMODEL, REGISTERED_META
+
 # What an MLmodel says of one place and moment; the rest decides what is loaded and how.
 _OF_THE_PLACE = frozenset(
     {"artifact_path", "model_uuid", "model_id", "run_id", "utc_time_created", "mlflow_version", "model_size_bytes",
      "env_vars", "is_signature_from_type_hint", "prompts", "type_hint_from_example"}
 )  # fmt: skip
-_NOT_OURS = frozenset({"registered_model_meta"})  # MLflow's own note of where it downloaded the files from
 
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -34,7 +34,7 @@ def package_digest(folder: Path, *, without: str = "") -> str:
         path: _digest(file)
         for file in folder.rglob("*")
         if (file.is_symlink() or not file.is_dir())
-        and (path := file.relative_to(folder).as_posix()) not in {*_NOT_OURS, without}
+        and (path := file.relative_to(folder).as_posix()) not in {REGISTERED_META, without}
         and not _is_bytecode(folder, path)
     }
     return hashlib.sha256(json.dumps(files, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

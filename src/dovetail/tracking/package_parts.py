@@ -9,13 +9,12 @@ import yaml
 
 from dovetail.models import folder_model, network_file
 from dovetail.models.folder_md5 import SUFFIX
+from dovetail.models.mlflow_folder import MLMODEL, REQUIREMENTS
 from dovetail.models.network_file import packaged_model
 from dovetail.models.reader import loader_of
 from dovetail.tracking.client import md5
-from dovetail.tracking.package_digest import MLMODEL
 from dovetail.values.tag_keys import COMPILED_FILE
 
-REQUIREMENTS = "requirements.txt"
 _LARGEST_TEXT = 1 << 20  # bytes
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.models import folder_model
+from dovetail.models.mlflow_folder import MLMODEL
 from dovetail.models.network_file import model_in, packaged_model
 from dovetail.tracking import artifacts, model_package, package_parts, store_lock, tag_migration
 from dovetail.tracking.client import StoreClient, md5, none_if_missing, pages, unless_there
 from dovetail.tracking.found_runs import Run
 from dovetail.tracking.found_versions import Version, version_of
 from dovetail.tracking.model_package import LoggedModel, ModelContent, columns_of
-from dovetail.tracking.package_digest import MLMODEL, package_digest
+from dovetail.tracking.package_digest import package_digest
 from dovetail.values import tag_keys, tag_layout
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 LINEAGE_FILE, ENVIRONMENT_FILE = "lineage.json", "environment.txt"  # artifacts of every run
 SOURCE_TYPE = "dvc"  # of a dataset: content that DVC can bring back by its md5
-_VALUE_LIMIT = 6000  # characters of a param's value
+PARENT = "mlflow.parentRunId"  # MLflow's tag
+VALUE_LIMIT = 6000  # characters of a param's value
 _NAME_LIMIT = 500  # characters of a dataset's name
 
 
@@ -59,7 +60,7 @@ def params(content: RunContent, shown: Any) -> "list[Param]":
 
     # MLflow takes no second value for a param: what the script logged stays, lineage.json has the other.
     named = {tag_keys.shown_name(key): value for key, value in content.params.items()}
-    return [Param(name, value[:_VALUE_LIMIT]) for name, value in named.items() if name not in shown.data.params]
+    return [Param(name, value[:VALUE_LIMIT]) for name, value in named.items() if name not in shown.data.params]
 
 
 def shown_as_tables(content: RunContent, shown: Any) -> "list[RunTag]":

@@ -18,6 +18,7 @@ from dovetail.tracking.model_package import LoggedModel, ModelContent
 from dovetail.tracking.package_digest import package_digest
 from dovetail.tracking.run_content import (
     LINEAGE_FILE,
+    PARENT,
     RunContent,
     dataset_inputs,
     in_parts,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 _OF_MODELS = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow's UI takes one of few runs for prompts
 _BATCH_METRICS, _BATCH_PARAMS = 900, 100  # that one log_batch call may carry
 _PAGE = 1000  # runs that are read at once, a quarter of a second
-_PARENT = "mlflow.parentRunId"
 
 
 class Runs(StoreClient):
@@ -86,7 +86,7 @@ class Runs(StoreClient):
                 run_of(run),
                 tags.get(tag_keys.DVC_EXECUTION),
                 tag_keys.FINGERPRINT in tags,
-                tags.get(_PARENT),
+                tags.get(PARENT),
                 stage_settings.parse_settings_tag(tags.get(tag_keys.COMPUTING)),
             )
             for run, tags in ((run, tag_layout.plain(run.data.tags)) for run in found)
@@ -97,7 +97,7 @@ class Runs(StoreClient):
         """Whether a script logged a file of these bytes to the run or to one below it, as an artifact or in a model."""
         made = self._client.search_logged_models([run.experiment], f"source_run_id = '{run.id}'")
         places = [self._client.get_run(run.id).info.artifact_uri, *(model.artifact_location for model in made)]
-        below = map(run_of, self._runs_tagged(_PARENT, run.id))
+        below = map(run_of, self._runs_tagged(PARENT, run.id))
         found = (artifacts.holds(place, md5, size) for place in places)
         return any(found) or any(self.has_logged(child, md5, size) for child in below)
 
@@ -122,11 +122,11 @@ class Runs(StoreClient):
 
     def nest_run(self, run: Run, parent: Run) -> None:
         """Show `run` below `parent`: another of the runs that the same execution of a stage made."""
-        self._client.set_tag(run.id, _PARENT, parent.id)
+        self._client.set_tag(run.id, PARENT, parent.id)
 
     def delete_run(self, run: Run) -> None:
         """Put the run and those below it into MLflow's trash, where `mlflow runs restore` finds them."""
-        for child in self._runs_tagged(_PARENT, run.id):
+        for child in self._runs_tagged(PARENT, run.id):
             self._client.delete_run(child.info.run_id)
         self._client.delete_run(run.id)
 

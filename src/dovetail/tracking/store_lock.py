@@ -44,7 +44,7 @@ class StoreLock:
         return tags is not None and tags.get(TURN_HOLDER) == self.holder
 
     def check(self) -> None:
-        """Let pass who still has it.
+        """Raise if somebody took it over.
 
         Raises:
             TurnLost: when somebody took it over.

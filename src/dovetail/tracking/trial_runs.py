@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dovetail.tracking.client import pages
+from dovetail.tracking.run_content import PARENT, VALUE_LIMIT
 from dovetail.values import tag_keys, tag_layout
 from dovetail.values.trials import Trial
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_PARENT = "mlflow.parentRunId"
-_VALUE_LIMIT = 6000  # characters of a param's value
 _BATCH = 100  # params that one log_batch call may carry
 
 
@@ -41,7 +40,7 @@ def show(client: "MlflowClient", experiment: str, parent: str, trials: Sequence[
 
 def _there(client: "MlflowClient", experiment: str, parent: str) -> list[tuple[str, Any]]:
     """The runs of trials below `parent`, each with its number."""
-    found = pages(client.search_runs, experiment_ids=[experiment], filter_string=f"tags.`{_PARENT}` = '{parent}'")
+    found = pages(client.search_runs, experiment_ids=[experiment], filter_string=f"tags.`{PARENT}` = '{parent}'")
     numbered = ((tag_layout.plain(run.data.tags).get(tag_keys.TRIAL), run) for run in found)
     return [(number, run) for number, run in numbered if number]
 
@@ -49,7 +48,7 @@ def _there(client: "MlflowClient", experiment: str, parent: str) -> list[tuple[s
 def _created(client: "MlflowClient", experiment: str, parent: str, trial: Trial, time: int | None) -> Any:
     from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_USER
 
-    tags = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "dovetail register", _PARENT: parent}
+    tags = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "dovetail register", PARENT: parent}
     tags |= tag_layout.stored({tag_keys.TRIAL: str(trial.number)})
     return client.create_run(experiment, time, tags, f"trial {trial.number}")
 
@@ -60,7 +59,7 @@ def _fill(client: "MlflowClient", run: Any, trial: Trial) -> None:
     metrics = [
         Metric(tag_keys.shown_name(name), value, run.info.start_time, 0) for name, value in trial.metrics.items()
     ]
-    params = [Param(tag_keys.shown_name(name), value[:_VALUE_LIMIT]) for name, value in trial.params.items()]
+    params = [Param(tag_keys.shown_name(name), value[:VALUE_LIMIT]) for name, value in trial.params.items()]
     client.log_batch(run.info.run_id, metrics=metrics)
     for start in range(0, len(params), _BATCH):
         client.log_batch(run.info.run_id, params=params[start : start + _BATCH])

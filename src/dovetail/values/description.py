@@ -192,7 +192,7 @@ def _gates(gates: Sequence[GateFact], most: int) -> str:
     others = [gate.name for gate in ordered if gate not in told]
     shown = [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
     if others:
-        shown.append(f"pass {_escaped(_cut(', '.join(others), 2 * _LONGEST))}")
+        shown.append(f"pass {_escaped(cut(', '.join(others), 2 * _LONGEST))}")
     return _listed("Gates", shown, len(shown) if most else 0)
 
 
@@ -253,7 +253,8 @@ def _line(text: str) -> str:
     return shown if len(shown) <= 2 * _LONGEST else shown[: 2 * _LONGEST - 1] + "…"
 
 
-def _cut(text: str, longest: int = _LONGEST) -> str:
+def cut(text: str, longest: int = _LONGEST) -> str:
+    """One line without signs that do not print."""
     shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
@@ -268,7 +269,7 @@ def _code(text: str, longest: int = _LONGEST) -> str:
 
 def _inline(text: str) -> str:
     """Somebody's words as text, cut where they are long."""
-    return _escaped(_cut(text))
+    return _escaped(cut(text))
 
 
 def _escaped(text: str) -> str:

@@ -7,7 +7,7 @@ run or the version before stays theirs.
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from dovetail.values.description import DataFact, EventFact, Facts, GateFact
+from dovetail.values.description import DataFact, EventFact, Facts, GateFact, cut
 from dovetail.values.tag_keys import CLAIMED
 from dovetail.values.tag_layout import TagChange
 
@@ -15,7 +15,7 @@ COMMIT, DATA, DECISION, EXPERIMENT, GATES = "Commit", "Data", "Decision", "Exper
 MONITORED, REPRODUCED = "Monitored", "Reproduced"
 KEYS = (COMMIT, DATA, DECISION, EXPERIMENT, GATES, MONITORED, REPRODUCED)
 _SHORT, _DAY = 8, 10  # characters of a digest, and of a time as ISO 8601 has it
-_NAMES, _LONGEST = 3, 60  # files that are named, and characters of a name or a sentence
+_NAMES, _LONGEST = 3, 180  # files that are named, and characters of a name or a sentence
 _FIRST = ("source", "training", "upstream", "evaluation")  # the role of the data that people know the model's by
 
 
@@ -29,7 +29,7 @@ def of_run(facts: Facts) -> dict[str, str]:
     }
     if facts.experiment and not facts.commit:
         del said[COMMIT]
-    return {key: _cut(text) for key, text in said.items() if text}
+    return {key: cut(text, _LONGEST) for key, text in said.items() if text}
 
 
 def of_version(facts: Facts) -> dict[str, str]:
@@ -37,7 +37,7 @@ def of_version(facts: Facts) -> dict[str, str]:
     said = {one.what: look(one.verdict, one.time) for one in facts.looks if one.what in KEYS}
     if facts.events:
         said[DECISION] = _event(facts.events[-1])
-    return dict(sorted((of_run(facts) | {key: _cut(text) for key, text in said.items()}).items()))
+    return dict(sorted((of_run(facts) | {key: cut(text, _LONGEST) for key, text in said.items()}).items()))
 
 
 def look(verdict: str, time: str) -> str:
@@ -61,7 +61,7 @@ def _data(facts: Facts) -> str:
     for one in facts.data:
         by_role.setdefault(one.role, []).append(one)
     chosen = next((by_role[role] for role in _FIRST if role in by_role), list(facts.data))
-    named = [f"{_cut(one.ref.path.rpartition('/')[2])} ({one.ref.md5[:_SHORT]})" for one in chosen[:_NAMES]]
+    named = [f"{cut(one.ref.path.rpartition('/')[2], _LONGEST)} ({one.ref.md5[:_SHORT]})" for one in chosen[:_NAMES]]
     return ", ".join([*named, *([f"{len(chosen) - _NAMES} more"] if len(chosen) > _NAMES else [])])
 
 
@@ -73,11 +73,5 @@ def _gates(facts: Facts) -> str:
 
 
 def _event(event: EventFact) -> str:
-    by = f", by {_cut(event.actor)}" if event.actor else ""
+    by = f", by {cut(event.actor, _LONGEST)}" if event.actor else ""
     return f"{event.said}{by}, {datetime.fromtimestamp(event.time, UTC):%Y-%m-%d}"
-
-
-def _cut(text: str, longest: int = 3 * _LONGEST) -> str:
-    """One line without signs that do not print."""
-    shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"

@@ -14,7 +14,7 @@ _WHOLE = {"long": "int64", "integer": "int32"}
 
 
 def check_schema(schema: "pa.Schema", signature: Signature) -> None:
-    """Let pass what has the columns that the model takes, of types that can hold it.
+    """Refuse what lacks a column that the model takes, or has it in a type that cannot hold it.
 
     Raises:
         Refused: naming the columns that are missing, or the one of another type.

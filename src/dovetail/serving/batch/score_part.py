@@ -108,7 +108,7 @@ def score_part(
 
 
 def _check_name(path: Path) -> None:
-    """Let pass what can be a file's name there: `.parquet` is longer than what some parts end in.
+    """Refuse what cannot be a file's name there: `.parquet` is longer than what some parts end in.
 
     Raises:
         BadPart: when it cannot.
@@ -152,7 +152,7 @@ class _Opened:
     stamp: tuple[int, int]
 
     def check(self) -> None:
-        """Let pass what is still the same.
+        """Refuse a part that was changed.
 
         Raises:
             BadPart: when it was changed.

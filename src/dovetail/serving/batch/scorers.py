@@ -174,7 +174,7 @@ class Scorers:
 
 
 def _check_package(copy: VersionCopy) -> None:
-    """Let pass a copy that is what was brought.
+    """Refuse a copy that is not what was brought.
 
     Raises:
         BadPart: when it is not.
@@ -193,7 +193,7 @@ def _table(content: bytes, rows: int) -> "pa.Table":
         table = pa.ipc.open_stream(content).read_all()
         table.validate(full=True)
     except pa.ArrowException as error:
-        raise BadPart(f"the process that holds the model answers nothing that makes sense: {error}") from error
+        raise BadPart(f"the process that holds the model gave an invalid answer: {error}") from error
     if len(table) != rows:
         raise BadPart(f"{len(table)} answers to {rows} rows")
     return table

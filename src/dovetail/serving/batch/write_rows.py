@@ -30,7 +30,7 @@ class ScoredSchema:
     metadata: Mapping[bytes, bytes]
 
     def check(self) -> None:
-        """Let pass what does not name a column twice.
+        """Refuse a repeated column.
 
         Raises:
             BadPart: when it does.

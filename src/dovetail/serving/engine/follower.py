@@ -189,7 +189,7 @@ class Follower:
         return loading
 
     def _check_first(self, loaded: ServedVersion) -> None:
-        """Let the first version pass if the log can leave out of it what it is told to; later ones are served anyway.
+        """Refuse a first version of which the log cannot leave out what it is told to; later ones are served anyway.
 
         Raises:
             UserError: when it cannot.

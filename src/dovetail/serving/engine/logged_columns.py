@@ -14,7 +14,7 @@ from dovetail.values.names import nearest, unknown
 
 
 def check_left_out(settings: Settings, version: int, signature: Signature) -> None:
-    """Let a version pass with which a server may begin: it has the columns that are to be left out of the log.
+    """Refuse to start with a version that lacks a column which is to be left out of the log.
 
     Raises:
         UserError: when it lacks one, and no other model of the server can have it.

@@ -27,7 +27,7 @@ class Process(Protocol):
 
 
 class ProcessLost(Exception):
-    """A process ended, or answers nothing that makes sense."""
+    """A process ended, or gave an invalid answer."""
 
 
 class ProcessClient(asyncio.Protocol):

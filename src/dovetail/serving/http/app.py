@@ -174,7 +174,7 @@ class App:
 
 
 def _refuse_packed(headers: dict[bytes, bytes]) -> None:
-    """Let a body pass that is sent as it is.
+    """Refuse a compressed body.
 
     Raises:
         Refused: 415 where it is packed.

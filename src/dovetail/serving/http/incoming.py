@@ -53,7 +53,7 @@ class IncomingBodies:
             self._bytes -= len(body)
 
     async def drain(self, receive: Receive) -> None:
-        """Let the rest of a body pass that nobody reads, while it keeps coming and is not endless."""
+        """Read and discard the rest of a body that nobody needs, while it keeps coming and is not endless."""
         left = 4 * self._options.body_bytes
         until = time.monotonic() + _DRAIN_SECONDS
         with suppress(TimeoutError, Refused):

@@ -1,4 +1,4 @@
-"""The socket that a server listens on: who may reach it, and what is said where it cannot be had."""
+"""The socket that a server listens on: who may reach it, and what is said where it is not available."""
 
 import ipaddress
 import socket
@@ -69,7 +69,7 @@ def _its_port(settings: Settings) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f"{settings.options.host}:{settings.options.port} cannot be listened on: {error.strerror}"
+        what = f"cannot listen on {settings.options.host}:{settings.options.port}: {error.strerror}"
         if settings.options.takeover:
             what += ", by a server that starts or ends just now, by another user's, or by another program"
             raise OutsideError(what, "run the same command again later") from error

@@ -43,7 +43,7 @@ class Shared:
         self.values = 0
 
     def refuse_a_crowd(self) -> None:
-        """Let a request pass if not too many wait.
+        """Refuse a request if too many wait.
 
         Raises:
             Refused: 503 where they do.
@@ -52,7 +52,7 @@ class Shared:
             raise Refused(503, f"{self.waiting} requests wait already")
 
     def refuse_too_much(self) -> None:
-        """Let a request pass if what all of them ask about fits into memory.
+        """Refuse a request if what all of them ask about does not fit into memory.
 
         Raises:
             Refused: 503 where it does not.

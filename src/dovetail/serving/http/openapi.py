@@ -201,7 +201,7 @@ def _get(
     refused = ("401", "405", "503") if security else ("405", "503") if unavailable else ("405",)
     described: dict[str, Any] = {
         "summary": summary,
-        "responses": {"200": {"description": "So it is", "content": {kind: {}}}, **_refusals(*refused)},
+        "responses": {"200": {"description": "OK", "content": {kind: {}}}, **_refusals(*refused)},
     }
     return described | ({"security": security} if security else {})
 

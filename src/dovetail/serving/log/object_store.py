@@ -30,7 +30,7 @@ def address(place: Place) -> str:
 
 
 def check_name(place: Place) -> None:
-    """Let pass an address that deltalake takes as it is written.
+    """Refuse an address that deltalake does not take as it is written.
 
     Raises:
         UserError: when it does not, as of `a%20b`, which it unescapes once too often, or `a|b`.
@@ -109,7 +109,7 @@ def read(store: "ObjectStore", name: str) -> Any:
 
 
 def check(place: S3Folder) -> None:
-    """Let pass a server of S3 that makes an object only where there is none: of two commits at once one must fail.
+    """Refuse a server of S3 that makes an object where there is one already: of two commits at once one must fail.
 
     Amazon does since 2024; MinIO, Cloudflare R2, Ceph and SeaweedFS do in their current versions.
 

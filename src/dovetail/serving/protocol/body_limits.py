@@ -10,7 +10,7 @@ UNPACKED = 1 << 26  # bytes of text that the rows of a body may hold
 
 
 def check_rows(rows: int, most: int) -> None:
-    """Let pass what has no more rows than one request may have.
+    """Refuse more rows than one request may have.
 
     Raises:
         Refused: when it has more.
@@ -26,7 +26,7 @@ def check_rows(rows: int, most: int) -> None:
 
 
 def check_values(values: int) -> None:
-    """Let pass what has no more values than one request may have.
+    """Refuse more values than one request may have.
 
     Raises:
         Refused: when it has more.
@@ -42,7 +42,7 @@ def check_values(values: int) -> None:
 
 
 def check_text(size: int) -> None:
-    """Let pass what unpacks to no more text than one request may have.
+    """Refuse what unpacks to more text than one request may have.
 
     Raises:
         Refused: when it unpacks to more.
@@ -52,7 +52,7 @@ def check_text(size: int) -> None:
 
 
 def check_names(names: Sequence[str], wanted: Iterable[str] | None) -> None:
-    """Let pass what names each column once; a column that the model does not know may be there twice.
+    """Refuse a repeated column; one that the model does not know may be there twice.
 
     Raises:
         Refused: when it names one twice.

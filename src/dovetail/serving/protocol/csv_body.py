@@ -71,7 +71,7 @@ def csv_rows(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def check_lengths(rows: Iterable[list[str]], length: int) -> None:
-    """Let rows pass that have so many values each.
+    """Refuse rows of another number of values.
 
     Raises:
         Refused: naming the first that has not.

@@ -49,7 +49,7 @@ _LABELS: dict[str, tuple[str, tuple[type, ...]]] = {
 
 
 def check_labels(labels: Sequence[Any], output: str | None) -> None:
-    """Let labels pass that are of the type that the version predicts; null is not known yet.
+    """Refuse labels of another type than the version predicts; null is not known yet.
 
     Args:
         labels: Scalars.

@@ -34,7 +34,7 @@ def in_utf8(body: bytes) -> bytes:
 
 
 def check_size(body: bytes, most_rows: int) -> None:
-    """Let pass what makes no more objects than rows of a table need: millions of tiny lists take long, and much memory.
+    """Refuse more objects than the rows of a table need: millions of tiny lists take long, and much memory.
 
     Raises:
         Refused: before anything is parsed.

@@ -46,10 +46,10 @@ def metadata(name: str, version: int, signature: Signature) -> dict[str, Any]:
 
 
 def refuse_binary(headers: Mapping[bytes, bytes]) -> None:
-    """Let JSON pass.
+    """Refuse tensors as bytes behind the JSON.
 
     Raises:
-        Refused: 415 for tensors behind the JSON, an extension of Triton.
+        Refused: 415, for that is an extension of Triton.
     """
     if _BINARY in headers:
         raise Refused(415, "tensors as bytes behind the JSON are not read here; send their data in it",

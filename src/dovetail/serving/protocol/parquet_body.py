@@ -70,7 +70,7 @@ def _declared_bytes(file: Any, names: set[str]) -> int:
 
 
 def check_type(name: str, found: Any, column: Column | None) -> None:
-    """Let a column pass that can hold what the model takes: no nested values, no text for numbers.
+    """Refuse a column that cannot hold what the model takes: nested values, text for numbers.
 
     Raises:
         Refused: when it cannot.

@@ -166,7 +166,7 @@ class Signature:
         return {column.name: column.check(given[column.name]) for column in self.columns if column.name in given}
 
     def check_names(self, given: Iterable[str]) -> None:
-        """Let pass what has the columns that the model needs.
+        """Refuse what lacks a column that the model needs.
 
         Raises:
             Refused: naming those that are missing.
