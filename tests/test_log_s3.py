@@ -15,7 +15,7 @@ from s3_server import BUCKET, KEYS, is_there, s3_server
 from serving import ROWS, Server
 
 from dovetail.errors import UserError
-from dovetail.serving.log import delta, object_store, served_rows
+from dovetail.serving.log import delta, object_store, prediction_log, served_rows
 from dovetail.serving.log.location import ENV_LOG, S3Folder, log_folder
 from dovetail.serving.log.prediction_log import PredictionLog, Served
 
@@ -105,6 +105,41 @@ def test_a_server_that_is_away_costs_no_row_that_there_was_room_for(place, s3, c
     assert [line for line in caplog.messages if "503" in line]
     said = f"the prediction log {place} lacks {lost} rows: more came at once than could be written"
     assert caplog.messages[-1] == said
+
+
+def test_a_table_that_cannot_be_written_keeps_no_other_waiting(place):
+    log = PredictionLog(place, flush_seconds=0.02)
+    log.served(one(0))
+    until(lambda: ids(place) == ["r0"])
+    path = f"_delta_log/{1:020}.json"
+    protocol = {"protocol": {"minReaderVersion": 1, "minWriterVersion": 99}}  # as somebody else's tool may set it
+    obstore.put(object_store.opened(place / "predictions.delta/v1"), path, json.dumps(protocol).encode())
+    log.served(one(1))
+    until(lambda: log.problem)
+    log.served(Served("other", time.time(), 2, "predict", {"x": [1.5]}, b'["a"]'))
+    log.labelled("other", ["b"], time.time())
+    log.served(one(2))
+    until(lambda: "other" in ids(place))
+    assert served_rows.read(place, version=2)["label"].to_pylist() == ["b"]
+    assert (log.dropped, bool(log.problem)) == (0, True)
+    log.close()
+    assert log.dropped == 2
+
+
+def test_logs_that_end_while_s3_is_away_end_together(place, s3, monkeypatch):
+    monkeypatch.setattr(prediction_log, "_CLOSE_SECONDS", 4)
+    logs = [PredictionLog(place / name, flush_seconds=0.02) for name in ("m", "n", "o")]
+    s3["with"] = 503, "SlowDown"
+    for log in logs:
+        log.served(one(0))
+    start = time.monotonic()
+    for log in logs:
+        log.end()
+    for log in logs:
+        log.close()
+    assert time.monotonic() - start < 8  # not thrice four
+    assert [log.dropped for log in logs] == [1, 1, 1]
+    s3["with"] = None
 
 
 def test_what_s3_does_not_take_in_time_when_a_server_ends_is_counted_and_said(place, s3, caplog):

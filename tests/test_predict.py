@@ -1,12 +1,15 @@
 """`dovetail predict`: folders of rows, each part whole or not at all, the same answers as a server's."""
 
 import gzip
+import hashlib
 import json
 import os
 import resource
 import shutil
 import subprocess
+import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,10 +30,13 @@ from serving import COLUMNS, ROWS, SPLIT, Server
 from dovetail.cluster.kept_scorers import KeptScorers
 from dovetail.cluster.predict import PredictRequest, predict
 from dovetail.errors import Busy, OutsideError
+from dovetail.serving.batch.bad_part import BadPart
 from dovetail.serving.batch.model_columns import check_schema, model_columns
-from dovetail.serving.batch.part_reader import read_csv_part
+from dovetail.serving.batch.part_reader import Batch, read_csv_part
 from dovetail.serving.batch.scorers import Scorer
 from dovetail.serving.batch.version_copy import version_copy
+from dovetail.serving.batch.write_rows import ScoredSchema, write
+from dovetail.serving.engine.kept_copies import keep
 from dovetail.serving.protocol.body_limits import MOST_VALUES
 from dovetail.serving.protocol.parquet_body import read_parquet
 from dovetail.serving.protocol.refused import Refused
@@ -333,6 +340,13 @@ def test_a_folder_holds_what_one_version_said_in_one_way(project, data):
     (out / "part-1.parquet").write_bytes(b"PAR1")
     typed(project, following(refused(project, data), "part-1.parquet cannot be read")[0])
     assert [part["how"] for part in score(project, data)[0]["parts"]] == ["kept", "scored", "kept"]
+    said = Scored.parse(pq.read_schema(out / "part-0.parquet").metadata)
+    for later, same in (
+        ({"version": 3, "commit": "f" * 40}, True),
+        ({"part_md5": "0" * 32}, False),
+        ({"package": ""}, False),
+    ):
+        assert said.says_the_same(replace(said, **later)) == same
 
 
 def test_what_cannot_be_meant_is_refused_in_one_line(project, data):
@@ -399,6 +413,70 @@ def test_a_copy_that_was_changed_is_brought_anew_and_never_read(project, data):
     answer, out = score(project, data, out="again")
     assert answer["failed"] == []
     assert pq.read_table(out / "part-0.parquet")["prediction"].to_pylist() == SAID
+
+
+@pytest.mark.slow
+def test_where_the_scheduler_is_killed_the_whole_parts_stay_and_the_next_run_completes_them(project, data):
+    random, count = np.random.default_rng(0), 3_000_000
+    long = pa.table({"size": random.random(count), "count": random.integers(0, 9, count),
+                     "color": ["red"] * count, "fresh": [True] * count, "id": range(count)})  # fmt: skip
+    pq.write_table(long, data / "part-1.parquet")
+    version_copy(settings("m", ServeOptions()))
+    out = data.parent / "cut"
+    with cluster(data.parent, "{}") as (address, _):
+        port = address.rpartition(":")[2]
+        command = [BIN / "dovetail", "predict", "m", "--cluster", address, "--data", data, "--out", out]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+            wait_for(
+                lambda: (
+                    (out / "part-0.parquet").exists()
+                    and [one for one in out.glob(".dovetail-*") if one.suffix != ".lock"]
+                )
+            )
+            for process in psutil.process_iter(["cmdline"]):
+                if "scheduler" in (words := process.info["cmdline"] or []) and port in words:
+                    process.kill()
+            _, said = running.communicate(timeout=120)
+    assert (running.returncode, said.count("\n")) == (3, 1), said
+    assert f"the scheduler of {address} is gone" in said
+    answer, _ = score(project, data, out="cut")
+    assert answer["rows"] == count + 8
+    assert answer["failed"] == []
+
+
+@pytest.mark.parametrize("given", [[0.5, 0.5], [[0.5, 0.5], [1.0]], [[0.5, 0.5], None]])
+def test_probabilities_that_are_not_one_for_each_class_are_the_parts_fault(given, tmp_path):
+    answers = pa.table({"predict": ["a", "b"], "predict_proba": given})
+    kept = pa.record_batch({"x": [1, 2]})
+    schema = ScoredSchema(kept.schema, {"prediction": pa.string(), "probability_a": pa.float64()}, {})
+    with pytest.raises(BadPart, match="no probability for each class of each row"):
+        write(tmp_path / "out.parquet", schema, [(Batch(kept, {}), answers)], lambda _: None)
+
+
+def test_a_version_that_two_bring_at_once_is_brought_once(tmp_path):
+    model, brought, begun, goes_on = b"a model", [], threading.Event(), threading.Event()
+    md5 = hashlib.md5(model).hexdigest()
+
+    def fetch(folder):
+        brought.append(folder)
+        begun.set()
+        goes_on.wait(60)
+        (folder / "MLmodel").write_text("flavors: {}")
+        (folder / "data").mkdir()
+        (folder / "data/model.joblib").write_bytes(model)
+
+    digests = []
+    threads = [threading.Thread(target=lambda: digests.append(keep(tmp_path / f"1-{md5}", md5, None, None, fetch)))
+               for _ in range(2)]  # fmt: skip
+    threads[0].start()
+    begun.wait(60)
+    threads[1].start()
+    goes_on.set()
+    for thread in threads:
+        thread.join()
+    assert len(brought) == 1
+    assert len(digests) == 2
+    assert digests[0] == digests[1]
 
 
 def test_a_process_that_cannot_be_started_is_no_fault_of_the_version():

@@ -389,6 +389,38 @@ def test_what_is_older_than_it_is_kept_goes_and_the_rest_stays(folder):
     assert table["label"].drop_null().to_pylist() == ["b", "b"]
 
 
+def test_what_is_older_goes_from_a_table_to_which_nothing_is_added_any_more(folder):
+    now = datetime.now(UTC)
+    log = PredictionLog(folder, flush_seconds=600, as_delta=True)
+    log.served(one("old", at=now - timedelta(days=95), version=1))
+    log.close()
+    then = (now - timedelta(days=40)).timestamp()  # when version 2 took over
+    for file in (folder / "predictions.delta/v1").rglob("*"):
+        os.utime(file, (then, then))
+    log = PredictionLog(folder, flush_seconds=600, keep=timedelta(days=90), as_delta=True)
+    log.served(one("new", at=now, version=2))
+    log.close()
+    assert served_rows.read(folder)["request_id"].to_pylist() == ["new"]
+
+
+def test_files_that_no_commit_names_go_after_a_day(folder):
+    for number in range(2):
+        log = PredictionLog(folder, flush_seconds=600, as_delta=True)
+        log.served(one(f"r{number}", version=1))
+        log.close()
+    table = folder / "predictions.delta/v1"
+    then = time.time() - 2 * 86_400
+    for name in ("left.parquet", "being-written.parquet"):
+        (table / name).write_bytes(b"of a writer that was killed")
+    os.utime(table / "left.parquet", (then, then))
+    for file in table.glob("part-*"):
+        os.utime(file, (then, then))  # what was replaced just now may be that old, and somebody may read it
+    before = set(table.glob("part-*"))
+    delta.Tables(folder).tidy(None, thoroughly=True)
+    assert {file.name for file in table.glob("*.parquet")} == {"being-written.parquet", *(file.name for file in before)}
+    assert len(served_rows.read(folder)) == 2
+
+
 def test_a_log_of_delta_tables_is_read_as_one_of_plain_files_and_beside_it(folder):
     entries = [
         one("r1", version=3, x=[1.5], kind=["p"]), one("r2", version=3, x=[2], kind=[None]),

@@ -73,6 +73,8 @@ def test_each_model_answers_below_its_name(server, project):
     for model, answer in answers.items():
         said = {"request_id": answer.headers["x-request-id"], "labels": [answer.json["predictions"][0]]}
         assert server.ask(f"/models/{model}/feedback", said).status == 202
+        other = server.ask(f"/models/{'n' if model == 'm' else 'm'}/feedback", said)
+        assert (other.status, other.json["got"]) == (404, said["request_id"])
 
     def kept(model):
         rows = read(project.root / "monitoring" / model).to_pylist()

@@ -9,7 +9,7 @@ import sys
 import pytest
 import templates
 from project import copy_of, free_port
-from serving import Hold, Server, ask
+from serving import Hold, Server, ask, point
 
 MODEL = "dovetail.serving.engine.model_process"
 PROBES = ("/health", "/ready", "/ping")
@@ -31,13 +31,15 @@ def test_servers_with_one_key_take_feedback_on_each_others_answers(tmp_path, mon
 
     apart = [RequestIds(tmp_path / name) for name in "ab"]
     with pytest.raises(Refused):
-        apart[0].check(apart[1].make(1), 1)
+        apart[0].check(apart[1].make(1, "m"), 1, "m")
     monkeypatch.setenv("DOVETAIL_SERVE_ID_KEY", "a long text")
     together = [RequestIds(tmp_path / name) for name in "ab"]
-    together[0].check(together[1].make(1), 1)
+    together[0].check(together[1].make(1, "m"), 1, "m")
+    with pytest.raises(Refused, match="not one that this server gave for n"):
+        together[0].check(together[1].make(1, "m"), 1, "n")
     monkeypatch.setenv("DOVETAIL_SERVE_ID_KEY", "another text")
     with pytest.raises(Refused):
-        RequestIds(tmp_path / "a").check(together[1].make(1), 1)
+        RequestIds(tmp_path / "a").check(together[1].make(1, "m"), 1, "m")
 
 
 def test_what_a_library_prints_beside_the_process_that_watches_is_no_message():
@@ -46,9 +48,29 @@ def test_what_a_library_prints_beside_the_process_that_watches_is_no_message():
     from dovetail.serving.metrics import Metrics
 
     heard = []
-    said = 'print("words"); print(1); print("{}"); print("[]"); print(\'{"found": {"version": 1}}\')'
+    said = (
+        'print("x" * 100_000); print("words"); print(1); print("{}"); print("[]"); print(\'{"found": {"version": 1}}\')'
+    )
     asyncio.run(_listen_once([sys.executable, "-c", said], Health(Metrics()), heard.append))
     assert heard == [{"found": {"version": 1}}]
+
+
+def test_what_its_libraries_print_does_not_reach_the_messages_of_the_process_that_watches(project, tmp_path):
+    """Not even what has no end, or looks like a message."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'dovetail.serving.engine.alias_watch' in sys.orig_argv:\n"
+        "    from dovetail.system import telemetry\n"
+        "    send = telemetry.send_nothing\n"
+        "    telemetry.send_nothing = lambda: (send(), print('{\"found\": ' + 'x' * (2 << 20), end='', flush=True))\n"
+    )
+    with Server(project, PYTHONPATH=str(tmp_path)) as server:
+        assert server.until(lambda: server.health()["status"] == "ok")
+        point(project, 2)
+        try:
+            server.until(lambda: server.predict().version == "2")
+        finally:
+            point(project, 1)
 
 
 def probed(server):

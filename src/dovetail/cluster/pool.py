@@ -19,6 +19,7 @@ from dovetail.values.computing import cores
 if TYPE_CHECKING:
     from distributed import Client
 
+_SILENT = {"distributed": "critical", "distributed.client": "critical"}  # what concerns users is an error of ours
 _ANSWER_SECONDS, _START_SECONDS = 10, 300
 ORPHANED = "each worker that was to take it is gone"
 _GONE = "the scheduler is gone"
@@ -232,7 +233,7 @@ def open_client(workers: int | None, cluster: str | None, logs: Path | None = No
     try:
         import dask
 
-        dask.config.set({"logging": {"distributed": "error"}})  # before the import, which lets it say all that it does
+        dask.config.set({"logging": _SILENT})  # before the import, which lets it say all that it does
         import distributed
     except ImportError as error:
         raise UserError(f"{error.name} is not installed", "pip install 'dovetail-ml[cluster]'") from error

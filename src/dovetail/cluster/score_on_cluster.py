@@ -3,6 +3,7 @@
 import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +84,10 @@ def _scheduler_lost(cluster: str) -> OutsideError:
 
 def _outcome(future: Any, part: Part, cluster: str) -> PartOutcome:
     if future.status == "finished":
-        outcome: PartOutcome = future.result()
+        try:
+            outcome: PartOutcome = future.result()
+        except (OSError, CancelledError) as error:  # it lies on the worker that made it
+            raise _scheduler_lost(cluster) from error
         return outcome
     if future.status != "error":  # nobody cancels them but Dask, which lost its scheduler
         raise _scheduler_lost(cluster)

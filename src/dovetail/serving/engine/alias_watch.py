@@ -1,7 +1,7 @@
 """The process that asks MLflow which version an alias names, and brings its files. The server imports no MLflow.
 
 It writes a line of JSON to its standard output for each look: {"found": …} or {"error", "next", "kind"}; what libraries
-print there goes to standard error. It ends when its input does.
+print there is nobody's news. It ends when its input does.
 """
 
 import json
@@ -35,7 +35,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the server's to act on
         signal.signal(number, signal.SIG_IGN)
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     say = partial(_say, messages)
     send_nothing()
     watch = AliasWatch(json.loads(sys.argv[1]))
