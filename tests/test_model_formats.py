@@ -181,7 +181,7 @@ def test_a_file_that_is_no_model_is_refused_by_what_it_is(kind):
     content, why = REFUSED[kind]
     with pytest.raises(UnreadableError) as refused:
         read(content)
-    assert why in f"{refused.value}; next: {getattr(refused.value, 'remedy', '')}"
+    assert why in f"{refused.value}; next: {getattr(refused.value, 'next_command', '')}"
 
 
 def test_a_refusal_is_one_line_with_the_remedy_and_nothing_is_written(makes):

@@ -496,7 +496,7 @@ def test_a_broken_file_is_named(folder):
         for ask in (served_rows.read, lambda folder: served_rows.count(folder, served_rows.Window())):
             with pytest.raises(served_rows.BrokenFile, match=re.escape(str(broken))) as caught:
                 ask(folder)
-            assert caught.value.remedy == "delete the file that it names"
+            assert caught.value.next_command == "delete the file that it names"
 
 
 def test_what_is_said_of_a_broken_file_of_a_delta_table_repairs_it(folder):
@@ -507,12 +507,12 @@ def test_what_is_said_of_a_broken_file_of_a_delta_table_repairs_it(folder):
     broken.write_bytes(b"not Parquet")
     with pytest.raises(served_rows.BrokenFile, match=re.escape(str(broken))) as caught:
         served_rows.read(folder)
-    delete, repair = caught.value.remedy.split(", then: ")
+    delete, repair = caught.value.next_command.split(", then: ")
     assert delete == "delete the file that it names"
     broken.unlink()
     with pytest.raises(served_rows.GoneFile) as caught:
         served_rows.read(folder)
-    assert caught.value.remedy == repair
+    assert caught.value.next_command == repair
     subprocess.run(
         ["sh", "-c", repair],
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},

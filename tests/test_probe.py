@@ -121,4 +121,4 @@ def test_a_model_for_which_there_was_no_time_is_not_called_a_bad_one(registered,
     monkeypatch.setattr(probe, "_SECONDS", 0)
     said = probe.refusal(registered.root / "out/m.joblib", ())
     assert (said.why, said.is_local) == ("no answer in 0 s", True)
-    assert said.remedy.startswith("run the same command again")
+    assert said.next_command.startswith("run the same command again")

@@ -55,9 +55,9 @@ def of_git_remotes(published: RemoteRefs, known: set[str], remote: str | None) -
             lacking.setdefault(ref.partition(" ")[0], []).append(ref.partition(" ")[2])
     for name, refs in lacking.items():
         more = f" and {len(refs) - 3} more" if len(refs) > 3 else ""  # noqa: PLR2004  (what fits on a line)
-        following = f"git fetch --tags {name} '+refs/heads/*:refs/remotes/{name}/*' '+refs/exps/*:refs/exps/*'"
+        next_command = f"git fetch --tags {name} '+refs/heads/*:refs/remotes/{name}/*' '+refs/exps/*:refs/exps/*'"
         why = f"it has {', '.join(refs[:3])}{more}, whose commits are not here"
-        yield Finding(severity, f"git remote {name}", why, following)
+        yield Finding(severity, f"git remote {name}", why, next_command)
     if remote:
         yield Finding(
             "warning",
@@ -100,8 +100,8 @@ def of_commits(
             yield Finding("warning", str(version), why, "git add -A && git commit")
         elif not holding and version.aliases:
             why = "no commit holds it: its data are kept, but the code that made it is not known"
-            following = f"dovetail lineage {version.model}/{version.number}, then commit that code and its dvc.lock"
-            yield Finding("warning", str(version), why, following)
+            next_command = f"dovetail lineage {version.model}/{version.number}, then commit that code and its dvc.lock"
+            yield Finding("warning", str(version), why, next_command)
         elif version.aliases and pushed is not None and not any(commit.sha in pushed for commit in holding):
             why = f"commit {holding[0].sha[:8]} is in no git remote: no other clone can rebuild it"
             yield Finding("warning", str(version), why, "git push --all && git push --tags")

@@ -76,8 +76,8 @@ class _Commands(click.Group):
         except click.UsageError as error:
             if "--json" not in typed:
                 raise
-            following = f"{error.ctx.command_path if error.ctx else ctx.command_path} --help"
-            _tell(UserError(one_line(error.format_message()), following), as_json=True)
+            next_command = f"{error.ctx.command_path if error.ctx else ctx.command_path} --help"
+            _tell(UserError(one_line(error.format_message()), next_command), as_json=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             _tell(Interrupted("interrupted", "run the same command again"), as_json=bool(ctx.meta.get(JSON)))

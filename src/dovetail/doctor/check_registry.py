@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from dovetail.doctor.check_data import kept
 from dovetail.registration import loading, repair
-from dovetail.registration.alias_check import disagreements, next_command
+from dovetail.registration.alias_check import disagreements, repair_command
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.store import Store, Version
 from dovetail.values.finding import Finding
@@ -33,7 +33,7 @@ def moved_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Aliases that are not what the promotions in git's tags say."""
     for found in disagreements(workspace, store, set(workspace.tree.declared.models)):
         why = "whoever loads it by alias gets what nobody promoted"
-        yield Finding("error", f"{found.model}: {found.why}", why, next_command(workspace, found))
+        yield Finding("error", f"{found.model}: {found.why}", why, repair_command(workspace, found))
 
 
 def _repair(workspace: Workspace, store: Store, version: Version) -> str:

@@ -34,17 +34,17 @@ def judge(gate: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[Ver
     if low is None or chance is None:
         lacking = f"{metric}_low" if low is None else f"{_PREFIX}{metric}"
         others = [name for name in known if f"{name}_low" in metrics]
-        following = (
+        next_command = (
             f"name another in its gates, baseline: {{metric: {others[0]}}}" if others else "let evaluation write it"
         )
-        yield no(NAME, limit, f"no metric {lacking}; there are both of: {', '.join(others) or 'none'}", following)
+        yield no(NAME, limit, f"no metric {lacking}; there are both of: {', '.join(others) or 'none'}", next_command)
         return
     passed = low > chance + gate["margin"]
     shown = f"{where}{metric}"
     detail = f"{shown} = {metrics.get(shown, low):.4g}, at least {low:.4g}; without features {chance:.4g}"
     another = ", or, if balanced_accuracy says more of it, baseline: {metric: balanced_accuracy} in its gates"
-    following = f"improve the model, or test it on more rows{another if metric == 'accuracy' else ''}"
-    yield Verdict(NAME, passed, low, limit, detail, "" if passed else following)
+    next_command = f"improve the model, or test it on more rows{another if metric == 'accuracy' else ''}"
+    yield Verdict(NAME, passed, low, limit, detail, "" if passed else next_command)
 
 
 def _known(metrics: Mapping[str, float], where: str) -> dict[str, float]:

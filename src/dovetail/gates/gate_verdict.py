@@ -25,6 +25,6 @@ def yes(name: str, limit: str, detail: str = "") -> Verdict:
     return Verdict(name, passed=True, value=None, limit=limit, detail=detail)
 
 
-def no(name: str, limit: str, detail: str, following: str) -> Verdict:
+def no(name: str, limit: str, detail: str, next_command: str) -> Verdict:
     """A verdict that does not, with what to do."""
-    return Verdict(name, passed=False, value=None, limit=limit, detail=detail, next=following)
+    return Verdict(name, passed=False, value=None, limit=limit, detail=detail, next=next_command)

@@ -93,8 +93,8 @@ def _bounds(name: str, gate: Mapping[str, Any], metrics: Mapping[str, float]) ->
             yield no(name, limit, unknown("the evaluation", "metric", metric, metrics), "correct the gate's name")
         else:
             passed = value >= bound if key == "min" else value <= bound
-            following = "" if passed else "improve the model, or move the gate in git"
-            yield Verdict(name, passed, value, limit, f"{metric} = {value:.4g}", following)
+            next_command = "" if passed else "improve the model, or move the gate in git"
+            yield Verdict(name, passed, value, limit, f"{metric} = {value:.4g}", next_command)
 
 
 def _data(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
@@ -108,16 +108,16 @@ def _data(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         yield no(DATA, limit, "no metrics rows_in and rows_rejected", "let the cleaning stage write them")
         return
     passed = (share := rejected / rows) <= gate["max_rejected"]
-    following = "" if passed else "correct the source; data/rejected/ has the reasons"
-    yield Verdict(DATA, passed, share, limit, f"{rejected:.0f} of {rows:.0f} rows rejected", following)
+    next_command = "" if passed else "correct the source; data/rejected/ has the reasons"
+    yield Verdict(DATA, passed, share, limit, f"{rejected:.0f} of {rows:.0f} rows rejected", next_command)
 
 
 def _signature(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
     if evidence.has_signature is not None:
         passed = evidence.has_signature or not gate["required"]
         detail = "a card describes it" if evidence.has_signature else "no card describes what the model takes and gives"
-        following = "" if passed else "let the pipeline write a card, and name it under meta: {card: …} in dvc.yaml"
-        yield Verdict(SIGNATURE, passed, float(evidence.has_signature), "signature required", detail, following)
+        next_command = "" if passed else "let the pipeline write a card, and name it under meta: {card: …} in dvc.yaml"
+        yield Verdict(SIGNATURE, passed, float(evidence.has_signature), "signature required", detail, next_command)
 
 
 def _provenance(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
@@ -139,10 +139,10 @@ def _provenance(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict
         yield no(name, limit, origin.remote_problem, origin.remote_next or "dvc push")
     elif origin.unkept:
         what = f"declared with cache: false, so DVC keeps no bytes of it, and not in git: {', '.join(origin.unkept)}"
-        following = (
+        next_command = (
             f"git add {shlex.join(origin.unkept)} && git commit; or without cache: false in dvc.yaml: dvc commit"
         )
-        yield no(name, limit, what, following)
+        yield no(name, limit, what, next_command)
     elif lacking:
         what = f"not {'available' if origin.not_cached else 'in the remote'}: {', '.join(dict.fromkeys(lacking))}"
         yield no(name, limit, what, "dvc push, in the clone that has it" if origin.not_cached else "dvc push")
@@ -186,8 +186,8 @@ def names(refused: str, allow: Sequence[str]) -> Verdict:
     name, limit = f"{PICKLE}.names", f"names nothing unexpected{' besides ' + ', '.join(allow) if allow else ''}"
     if not refused:
         return yes(name, limit)
-    following = f"look at what wrote it; if that is yours, add to its gates pickle: {{allow: [{refused}]}}"
-    return no(name, limit, f"it names {refused}; it was not loaded", following)
+    next_command = f"look at what wrote it; if that is yours, add to its gates pickle: {{allow: [{refused}]}}"
+    return no(name, limit, f"it names {refused}; it was not loaded", next_command)
 
 
 def _serving(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
@@ -253,8 +253,11 @@ def _champion(gate: Mapping[str, Any], evidence: Evidence) -> Iterator[Verdict]:
         yield no(CHAMPION, limit, f"not compared with {against}: {compared.error}", force)
         return
     if compared.unknown:
-        detail, following = f"not compared with {against}: {compared.unknown}", "name the target: champion: {target: …}"
-        yield no(CHAMPION, limit, detail, following) if gate["configured"] else yes(CHAMPION, limit, detail)
+        detail, next_command = (
+            f"not compared with {against}: {compared.unknown}",
+            "name the target: champion: {target: …}",
+        )
+        yield no(CHAMPION, limit, detail, next_command) if gate["configured"] else yes(CHAMPION, limit, detail)
         return
     dropped = f", {compared.dropped} left out that it was trained on" if compared.dropped else ""
     rows = f"{compared.rows} rows{dropped}"

@@ -23,11 +23,11 @@ _BY_NAME = {
 
 
 class UnsupportedError(UnreadableError):
-    """The file is of a kind that cannot be registered as it is; `remedy` says how to get to one that can."""
+    """The file is of a kind that cannot be registered as it is; `next_command` says how to get to one that can."""
 
-    def __init__(self, what: str, remedy: str) -> None:
+    def __init__(self, what: str, next_command: str) -> None:
         super().__init__(what)
-        self.remedy = remedy
+        self.next_command = next_command
 
 
 class UntrustedLoaderError(UnsupportedError):
@@ -46,7 +46,7 @@ def read(content: bytes, allow: Iterable[str] = (), file: Path = Path()) -> Any:
     if network := network_file.kind_in(BytesIO(content)):
         return _network(file, content, network)
     if what := unsupported(content):
-        raise UnsupportedError(what.what, what.remedy)
+        raise UnsupportedError(what.what, what.next_command)
     if kind := native_model.format_of(content):
         if _is_cut(content, kind):  # it would end the process
             raise UnreadableError(f"it begins like a model of {kind}, which cannot read it: its end is missing")
@@ -60,7 +60,7 @@ def read(content: bytes, allow: Iterable[str] = (), file: Path = Path()) -> Any:
 
 def _network(file: Path, content: bytes, kind: network_file.NetworkFile) -> Any:
     if what := network_file.refusal(kind):
-        raise UntrustedLoaderError(what.what, what.remedy)
+        raise UntrustedLoaderError(what.what, what.next_command)
     return network_file.read(file, content, kind)
 
 
@@ -73,7 +73,7 @@ def _pickled(content: bytes, allowed: tuple[str, ...]) -> Any:
         raise UnsupportedError(f"it holds {error.name}, which nothing can allow", _WITHOUT_CODE) from error
     except UnreadableError as error:
         if what := broken(content, error.__cause__):
-            raise UnsupportedError(what.what, what.remedy) from error
+            raise UnsupportedError(what.what, what.next_command) from error
         raise
 
 
@@ -92,7 +92,7 @@ def read_at(path: Path, allow: Iterable[str] = ()) -> Any:
     if not path.is_dir():
         return read(path.read_bytes(), allow, path)
     if what := folder_model.refusal(path):
-        raise UntrustedLoaderError(what.what, what.remedy)
+        raise UntrustedLoaderError(what.what, what.next_command)
     return folder_model.read(path)
 
 

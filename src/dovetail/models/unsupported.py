@@ -23,7 +23,7 @@ class Unsupported:
     """What a file is, and how its owner gets to a file that can be registered."""
 
     what: str
-    remedy: str
+    next_command: str
 
 
 _BY_MLFLOW = "or, for machines that trust its loader, a folder: mlflow.{}.save_model(model, PATH)"

@@ -219,9 +219,9 @@ def _version(workspace: Workspace, store: Store, text: str) -> tuple[TrackedMode
     subject = resolve(workspace, store, parse(text, models))
     if subject.version is None:
         name = subject.run.tags.get(tag_keys.DVC_EXPERIMENT, "")
-        following = f"dvc exp apply {shlex.quote(name)} && dovetail register {subject.model}"
+        next_command = f"dvc exp apply {shlex.quote(name)} && dovetail register {subject.model}"
         what = f"{text} is a run without a version: nothing serves it"
-        raise UnknownReference(what, following if name else "dovetail sync --all")
+        raise UnknownReference(what, next_command if name else "dovetail sync --all")
     return subject, subject.version
 
 
@@ -241,7 +241,7 @@ def _log_of(root: Path, model: str) -> Iterator[Place]:
     except (OSError, pa.ArrowException) as error:
         what = f"the prediction log {folder} cannot be read: {error_text(error)}"
         if isinstance(error, BrokenFile):
-            raise MissingFile(what, error.remedy) from error
+            raise MissingFile(what, error.next_command) from error
         if isinstance(folder, S3Folder):
             raise DataUnavailable(what, "run the same command again once S3 answers") from error
         raise MissingFile(what, f"ls -l {folder}") from error

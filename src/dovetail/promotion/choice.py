@@ -38,8 +38,8 @@ def choose(  # noqa: PLR0913  (who asks has opened all three, and names a model 
     except MissingFile as error:
         return _staged(workspace, store, model, error)
     except StaleLock as error:
-        following = f"{error.next_command}; or a version by its number: dovetail promote {name} --version N"
-        raise StaleLock(error.message, following) from error
+        next_command = f"{error.next_command}; or a version by its number: dovetail promote {name} --version N"
+        raise StaleLock(error.message, next_command) from error
     found = store.find_version(name, md5)
     if found is None and dry_run:
         raise UnknownReference(f"the workspace's {name} is not registered yet", f"dovetail register {name}")

@@ -14,11 +14,11 @@ def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduce
     if commit is None:
         return ProvenanceEvidence(None)
     refs = [made.artifact, *made.data]
-    problem, following, lacking = "", "", None
+    problem, next_command, lacking = "", "", None
     try:
         lacking = workspace.remote.missing(refs)
     except DovetailError as error:
-        problem, following = error.message, error.next_command
+        problem, next_command = error.message, error.next_command
     available = workspace.remote.available(refs)
     not_cached = tuple(ref.path for ref in refs if not available[ref.md5])
     uncached = {out.path for step in workspace.pipeline.stages if step.commands for out in step.outs if not out.cached}
@@ -28,7 +28,7 @@ def origin(workspace: Workspace, made: Lineage, commit: Commit | None, reproduce
         not_cached=not_cached,
         not_in_remote=None if lacking is None else tuple(ref.path for ref in lacking),
         remote_problem=problem,
-        remote_next=following,
+        remote_next=next_command,
         unkept=tuple(sorted(uncached.intersection(not_cached))),
         pushed=bool(workspace.git("branch", "--remotes", "--contains", commit.sha)),
         reproduced=reproduced,

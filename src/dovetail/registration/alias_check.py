@@ -47,8 +47,8 @@ def unfit(workspace: Workspace, store: Store, models: set[str]) -> Iterator[tupl
         if event.model not in models or (is_plain and event.alias not in store.aliases(event.model)):
             continue  # GTO's tag is older than the model's entry in dvc.yaml: there is nothing to follow
         why = f"@{event.alias} of {event.model} does not follow it"
-        following = write_off_command(event) if is_plain else delete_command(event)
-        yield event.model, Finding("error", f"{event.tag.name}: {event.problem}", why, following)
+        next_command = write_off_command(event) if is_plain else delete_command(event)
+        yield event.model, Finding("error", f"{event.tag.name}: {event.problem}", why, next_command)
     for event in workspace.ledger.doubtful:
         if event.model in models:
             why = "Dovetail goes by the digest, not the number; git does not say which tag is right"
@@ -66,7 +66,7 @@ def write_off_command(event: Event) -> str:
     return f"dovetail write-off {event.model} {shlex.quote(event.tag.name)} --reason '…'"
 
 
-def next_command(workspace: Workspace, found: Disagreement) -> str:
+def repair_command(workspace: Workspace, found: Disagreement) -> str:
     """The command after which MLflow's alias and the ledger agree, or another finding says why they cannot."""
     if found.event is None:
         version = f" --version {found.actual}" if found.actual else ""

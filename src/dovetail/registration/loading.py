@@ -51,7 +51,7 @@ def unreadable(
         if found.why or found.name:
             why = found.why or f"it names {found.name}, which its gates do not allow"
             other = f"dovetail rollback {name}, or dovetail promote {name} of a version that loads"
-            yield UnreadableVersion(version, why, found.remedy if found.is_local else other)
+            yield UnreadableVersion(version, why, found.next_command if found.is_local else other)
         else:
             remember(workspace, version.md5, allow)
 

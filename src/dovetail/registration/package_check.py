@@ -15,5 +15,5 @@ def other_packages(workspace: Workspace, store: Store, name: str, *, tried: bool
             parts = store.differing_parts(version, event.note.requirements)
             what = f" ({', '.join(parts)})" if parts else ""
             why = f"its package is not the one that {event.tag.name} promoted{what}"
-            following = f"dovetail promote {name} --version {version.number}" if tried else "dovetail sync --repair"
-            yield Finding("error", f"{name}/{version.number}", why, following)
+            next_command = f"dovetail promote {name} --version {version.number}" if tried else "dovetail sync --repair"
+            yield Finding("error", f"{name}/{version.number}", why, next_command)

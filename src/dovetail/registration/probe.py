@@ -34,7 +34,7 @@ class _ProbeRequest(NamedTuple):
 class _ProbeReply(NamedTuple):
     result: str
     what: str = ""
-    remedy: str = ""
+    next_command: str = ""
     value: str | None = None
     computing: Mapping[str, str] = {}
 
@@ -82,19 +82,19 @@ def finish(projection: Projection, running: Worker) -> Probed:
         return Probed((names(said.what, projection.artifact.allow),))
     if said.result != _WELL:
         path = projection.lineage.artifact.path
-        raise UserError(f"{path} is not a model that can be served: {said.what}", said.remedy)
+        raise UserError(f"{path} is not a model that can be served: {said.what}", said.next_command)
     return Probed((), said.value, said.computing)
 
 
 class ProbeRefusal(NamedTuple):
     """The first name in a model that is not allowed, or why it cannot be read or does not predict; empty: well.
 
-    `is_local` says that this machine lacks something, and `remedy` what to do here.
+    `is_local` says that this machine lacks something, and `next_command` what to do here.
     """
 
     name: str = ""
     why: str = ""
-    remedy: str = ""
+    next_command: str = ""
     is_local: bool = False
 
 
@@ -103,15 +103,15 @@ def refusal(file: Path, allow: tuple[str, ...]) -> ProbeRefusal:
     try:
         said = start_worker(_ask, _ProbeRequest(str(file), allow)).result(_SECONDS)
     except TookTooLong as failure:  # that says nothing of the model: here and now it was too slow
-        return ProbeRefusal(why=str(failure), remedy=_TAKES_LESS, is_local=True)
+        return ProbeRefusal(why=str(failure), next_command=_TAKES_LESS, is_local=True)
     except NoAnswer as failure:
-        return ProbeRefusal(why=str(failure), remedy=ESTIMATOR)
+        return ProbeRefusal(why=str(failure), next_command=ESTIMATOR)
     if said.result == _REFUSED:
         return ProbeRefusal(name=said.what)
     return (
         ProbeRefusal()
         if said.result == _WELL
-        else ProbeRefusal(why=said.what, remedy=said.remedy, is_local=said.result == _LACKING)
+        else ProbeRefusal(why=said.what, next_command=said.next_command, is_local=said.result == _LACKING)
     )
 
 
@@ -144,9 +144,9 @@ def _ask(asked: _ProbeRequest) -> _ProbeReply:
     except NotAllowedError as error:
         return _ProbeReply(_REFUSED, error.name)
     except UntrustedLoaderError as error:
-        return _ProbeReply(_LACKING, str(error), error.remedy)
+        return _ProbeReply(_LACKING, str(error), error.next_command)
     except UnsupportedError as error:
-        return _ProbeReply(_BROKEN, named_otherwise(file.name, error) + str(error), error.remedy)
+        return _ProbeReply(_BROKEN, named_otherwise(file.name, error) + str(error), error.next_command)
     except Exception as error:  # noqa: BLE001  (a model can raise anything)
         what = named_otherwise(file.name, error) + (" ".join(str(error).split())[:500] or type(error).__name__)
         if isinstance(error.__cause__ or error, ModuleNotFoundError):

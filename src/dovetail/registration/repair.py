@@ -126,8 +126,8 @@ def repair_from(trees: Iterable[Tree], store: Store, scratch: Path, ledger: Ledg
             _repaired(store, one, (tree, model, scratch), done, exactly=False)
     for one in left:
         why = f"no tree that was walked has its bytes (md5 {one.version.md5})"
-        following = "git push, in the clone that made it, then here: git fetch && dovetail sync --all --repair"
-        done.problems.append(Finding("error", _name(one), why, following))
+        next_command = "git push, in the clone that made it, then here: git fetch && dovetail sync --all --repair"
+        done.problems.append(Finding("error", _name(one), why, next_command))
     return done
 
 

@@ -66,8 +66,8 @@ def _aliased(store: Store, reference: ByAlias) -> int:
     _check_model(store, reference.model)
     wanted = reference.alias or f"{PRODUCTION} or {STAGING}"
     what = unknown(reference.model, "alias", wanted, aliases)
-    following = f"dovetail promote {reference.model}" + (f" --to {wanted}" if wanted in STANDARD[1:] else "")
-    raise UnknownReference(what, following if wanted in STANDARD or not reference.alias else "dovetail list")
+    next_command = f"dovetail promote {reference.model}" + (f" --to {wanted}" if wanted in STANDARD[1:] else "")
+    raise UnknownReference(what, next_command if wanted in STANDARD or not reference.alias else "dovetail list")
 
 
 def _check_model(store: Store, name: str) -> None:

@@ -122,8 +122,8 @@ class Restorer:
             if one.number and result.version != one.number:
                 taken = "is taken" if one.number < (result.version or 0) else "is too far above the others"
                 why = f"it was version {one.number} when it was promoted, that number {taken}: now {result.version}"
-                what, following = f"{one.model.name} of {one.tree.where}", f"dovetail history {one.model.name}"
-                self.problems.append(Finding("error", what, why, following))
+                what, next_command = f"{one.model.name} of {one.tree.where}", f"dovetail history {one.model.name}"
+                self.problems.append(Finding("error", what, why, next_command))
 
     def _count(self, one: Restorable, *, run_created: bool, version_created: bool) -> None:
         self.runs = self.runs.add(created=run_created)

@@ -35,23 +35,23 @@ def findings(
     named = chain(paths, (word for _, command in stages for word in re.findall(r"(?<!\S)\w[\w./-]*\.py\b", command)))
     for path in sorted(_with_imports(root, {inner for one in named for inner in _python_files(root, one)})):
         for line, uri in _uris(_source(root / path)):
-            remedy = f"delete line {line} of {path}: inside a stage MLflow finds the repository's store by itself"
-            yield from _finding(f"{path}:{line}", uri, store_uri, remedy)
+            next_command = f"delete line {line} of {path}: inside a stage MLflow finds the repository's store by itself"
+            yield from _finding(f"{path}:{line}", uri, store_uri, next_command)
     for stage, command in stages:
         for uri in re.findall(rf"\b{ENV_TRACKING_URI}=(\S+)", command):
-            remedy = f"delete {ENV_TRACKING_URI}={uri} from the cmd of {stage} in dvc.yaml"
-            yield from _finding(f"the cmd of stage {stage}", uri.strip("'\";"), store_uri, remedy)
+            next_command = f"delete {ENV_TRACKING_URI}={uri} from the cmd of {stage} in dvc.yaml"
+            yield from _finding(f"the cmd of stage {stage}", uri.strip("'\";"), store_uri, next_command)
 
 
-def _finding(where: str, uri: str | None, store_uri: str, remedy: str) -> Iterator[Finding]:
+def _finding(where: str, uri: str | None, store_uri: str, next_command: str) -> Iterator[Finding]:
     if uri is not None and is_relative(uri):
         what = f"{where} sets the tracking URI to {uri!r}"
         why = "a temporary experiment runs in a folder that DVC deletes, and the run is deleted with it"
-        yield Finding("error", what, why, remedy)
+        yield Finding("error", what, why, next_command)
     elif uri != store_uri:
         what = f"{where} sets the tracking URI" + ("" if uri is None else f" to {without_secrets(uri)!r}")
         why = "the script's runs are in that store, and the model's run is another one in this repository's"
-        yield Finding("warning", what, why, remedy)
+        yield Finding("warning", what, why, next_command)
 
 
 def _python_files(root: Path, path: str) -> Iterator[str]:

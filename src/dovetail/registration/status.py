@@ -6,7 +6,7 @@ from typing import Any
 
 from dovetail.errors import DovetailError, MissingFile, StaleLock
 from dovetail.registration import loading, notes, workspace_check
-from dovetail.registration.alias_check import Disagreement, disagreements, next_command, unfit
+from dovetail.registration.alias_check import Disagreement, disagreements, repair_command, unfit
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.workspace import Workspace
 from dovetail.tracking.connection import Tracking
@@ -147,7 +147,7 @@ def _model(
         _problem(f"version {found.version.number} cannot be loaded: {found.why}", found.next)
         for found in loading.unreadable(workspace, store, model.name)
     ]
-    problems += [_problem(found.why, next_command(workspace, found)) for found in moved if found.model == model.name]
+    problems += [_problem(found.why, repair_command(workspace, found)) for found in moved if found.model == model.name]
     told = _notes(workspace, store, lineage, list(notes.named(versions, aliases)))
     return ModelStatus(model.name, here, staging, production, tuple(problems), tuple(told))
 
@@ -239,5 +239,5 @@ def _pushed(workspace: Workspace, lineage: Lineage, problems: list[Finding]) -> 
     return not missing
 
 
-def _problem(what: str, following: str) -> Finding:
-    return Finding("error", what, "", following)
+def _problem(what: str, next_command: str) -> Finding:
+    return Finding("error", what, "", next_command)

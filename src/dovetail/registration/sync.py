@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import Any
 
 from dovetail.registration.adoption import declares_models, named
-from dovetail.registration.alias_check import disagreements, next_command
+from dovetail.registration.alias_check import disagreements, repair_command
 from dovetail.registration.evidence_check import changed_evidence
 from dovetail.registration.package_check import other_packages
 from dovetail.registration.probe import ValueDigests
@@ -111,8 +111,8 @@ def sync(
     """
     problems: list[Finding] = []
     if workspace.git.is_shallow:
-        following = "git fetch --unshallow, then run the same command again"
-        problems.append(Finding("error", "shallow clone", "older commits are not here", following))
+        next_command = "git fetch --unshallow, then run the same command again"
+        problems.append(Finding("error", "shallow clone", "older commits are not here", next_command))
     relocated = relocate_store(tracking.root)
     known = tracking.exists or declares_models((workspace.tree, *_trees(workspace, request)))
     with closing(ValueDigests()) as values, tracking.store() if known else tracking.reading() as store:
@@ -185,7 +185,7 @@ def _follow_ledger(workspace: Workspace, store: Store, models: set[str], problem
         elif found.event and found.event.kind == UNASSIGN:
             store.delete_alias(found.model, found.alias)
         else:
-            following = next_command(workspace, found)
-            if found.event and following == "dovetail sync --all":
-                following = known.get(f"{found.model} of commit {found.event.tag.commit[:8]}", following)
-            yield Finding("error", f"{found.model}@{found.alias}", found.why, following)
+            next_command = repair_command(workspace, found)
+            if found.event and next_command == "dovetail sync --all":
+                next_command = known.get(f"{found.model} of commit {found.event.tag.commit[:8]}", next_command)
+            yield Finding("error", f"{found.model}@{found.alias}", found.why, next_command)

@@ -21,8 +21,8 @@ def changed_sources(workspace: Workspace, lineage: Lineage) -> Iterator[Finding]
         file = tree.tracked[ref.path].file
         now = tree.file(ref.path)
         what = f"{ref.path} ({notes.how(workspace, ref, now)}, md5 {now.md5}) is not what {file} records ({ref.md5})"
-        following = f"dvc repro, or to take the recorded file back: {tree.taking_back(ref)}"
-        yield Finding("error", f"{what}, which the model is made of", "", following)
+        next_command = f"dvc repro, or to take the recorded file back: {tree.taking_back(ref)}"
+        yield Finding("error", f"{what}, which the model is made of", "", next_command)
 
 
 def behind_or_ahead(
@@ -41,8 +41,8 @@ def behind_or_ahead(
             return Finding("error", f"{what}, made on {branch}", "", f"git merge {branch} && dvc checkout")
         return Finding("error", what, "", promoting)
     if refusing := _refusing(workspace, model, lineage):
-        following = f"improve {model.name}, or move its gates in git; then: dvc repro"
-        return Finding("error", f"{what}: the workspace's does not pass {', '.join(refusing)}", "", following)
+        next_command = f"improve {model.name}, or move its gates in git; then: dvc repro"
+        return Finding("error", f"{what}: the workspace's does not pass {', '.join(refusing)}", "", next_command)
     return Finding("error", what, "", f"dovetail register {model.name}")
 
 

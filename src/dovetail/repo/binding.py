@@ -44,11 +44,11 @@ class Binding:
     commit: str | None = None
     allow: tuple[str, ...] | None = None
 
-    def check(self, shown: VersionInMlflow, *, following: str | None = None) -> None:
+    def check(self, shown: VersionInMlflow, *, next_command: str | None = None) -> None:
         """Compare with what MLflow shows.
 
         Raises:
-            Untrusted: when it is another one; `following` is what to type then.
+            Untrusted: when it is another one; `next_command` is what to type then.
         """
         if shown.md5 == self.md5:
             return
@@ -56,7 +56,7 @@ class Binding:
         repair = "dovetail sync --repair" if shown.number == self.version else "dovetail sync"
         raise Untrusted(
             f"{shown.what} is version {shown.number} in MLflow (md5 {shown.md5}), and {self.by} names {said}",
-            following or repair,
+            next_command or repair,
         )
 
 

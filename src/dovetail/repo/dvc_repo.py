@@ -65,14 +65,14 @@ class DvcRepo:
         return name
 
     @contextmanager
-    def asked(self, following: str = "correct the file named, then: dvc status") -> Iterator[None]:
+    def asked(self, next_command: str = "correct the file named, then: dvc status") -> Iterator[None]:
         """Translate all that DVC's own code raises in the block; what our code raises there stays what it is.
 
         DVC checks little of what it reads: a date that is none ends in a ValueError that names no file. So the files
         that it read are read again, strictly, to say which one it is.
 
         Raises:
-            UserError: that names the file and the place in it; `following` is what to type then.
+            UserError: that names the file and the place in it; `next_command` is what to type then.
         """
         try:
             yield
@@ -84,7 +84,7 @@ class DvcRepo:
             if old := of_dvc_1(self.root):
                 raise UserError(*old) from error
             what = next(broken_files(self.root), None) or f"DVC refuses {self.root}: {one_line(error)}"
-            raise UserError(what, following) from error
+            raise UserError(what, next_command) from error
 
     @contextmanager
     def locked(self, should_give_up: Callable[[], bool]) -> Iterator[None]:

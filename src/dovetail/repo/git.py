@@ -256,13 +256,13 @@ class Git:
                 )
             self.identity()
             why = " ".join(git_command.decode(done.stderr).split())
-            following = (
+            next_command = (
                 "df -h ."
                 if says_full(why)
                 else "ls .git/hooks; git config --show-origin --get-regexp 'tag|gpg|hook', "
                 "then run the same command again"
             )
-            raise TagRefused(f"git does not make the tag {name}: {why}", following)
+            raise TagRefused(f"git does not make the tag {name}: {why}", next_command)
 
     def identity(self) -> dict[str, str]:
         """The environment variables that tell git, in another repository, who commits in this one.
@@ -294,13 +294,13 @@ class Git:
         Raises:
             GitFailed: when it does not answer within `seconds`.
         """
-        following = "git fetch --all --tags, then run the same command again"
+        next_command = "git fetch --all --tags, then run the same command again"
         try:
             done = self._run("ls-remote", remote, timeout=seconds, GIT_TERMINAL_PROMPT="0")
         except subprocess.TimeoutExpired as error:
-            raise GitFailed(f"git remote {remote} does not answer for {seconds} s", following) from error
+            raise GitFailed(f"git remote {remote} does not answer for {seconds} s", next_command) from error
         if done.returncode:
-            raise GitFailed(f"git remote {remote}: {' '.join(done.stderr.split())}", following)
+            raise GitFailed(f"git remote {remote}: {' '.join(done.stderr.split())}", next_command)
         lines = (line.split("\t") for line in done.stdout.splitlines())
         return {ref.removesuffix("^{}"): sha for sha, ref in lines}  # what an annotated tag names comes after the tag
 

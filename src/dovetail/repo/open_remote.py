@@ -68,8 +68,8 @@ def missing_plugin(dvc: DvcRepo, name: str) -> DataUnavailable | None:
 
 
 def _without_plugin(dvc: DvcRepo, name: str | None, error: ImportError) -> DataUnavailable:
-    following = f"python -m pip install {_plugin(dvc, name)}, then run the same command again"
-    return DataUnavailable(f"remote {name}: {one_line(error)}", following)
+    next_command = f"python -m pip install {_plugin(dvc, name)}, then run the same command again"
+    return DataUnavailable(f"remote {name}: {one_line(error)}", next_command)
 
 
 @contextmanager

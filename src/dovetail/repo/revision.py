@@ -113,7 +113,7 @@ class Revision(Tree):
         added = [entry.ref for entry in self.tracked.values()]
         return {**declared, **adopted_models(declared, today.values(), list(self.records.values()), added)}
 
-    def _remedy_for_unknown(self, name: str) -> str:
+    def _next_command_for_unknown(self, name: str) -> str:
         today = self._read_today().get(name)
         if today is None:
             return f"git show {self.commit.sha[:8]}:dvc.yaml"

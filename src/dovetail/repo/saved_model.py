@@ -41,7 +41,7 @@ def model_file(tree: Files, model: Model, inside: Sequence[FileRef]) -> FileRef 
     if described is None:
         what = unsupported_folder(file.path for file in inside)
         if what and not any(file.path.endswith(SUFFIXES) for file in inside):
-            raise MissingFile(f"the folder {model.path} of model {model.name!r} is {what.what}", what.remedy)
+            raise MissingFile(f"the folder {model.path} of model {model.name!r} is {what.what}", what.next_command)
         return None
     mlmodel = _mlmodel(tree, described)
     path = mlflow_folder.model_file(mlmodel)

@@ -53,7 +53,7 @@ class Tree(ABC):
         return self.declared.models
 
     @abstractmethod
-    def _remedy_for_unknown(self, name: str) -> str:
+    def _next_command_for_unknown(self, name: str) -> str:
         """What to do about a model that this tree does not have."""
 
     @property
@@ -139,9 +139,9 @@ class Tree(ABC):
         """
         registered = registered_name(name)
         if registered not in self.models:
-            following = "dovetail list" if self.models else self._remedy_for_unknown(registered_name(name))
+            next_command = "dovetail list" if self.models else self._next_command_for_unknown(registered_name(name))
             known = [model.declared_name for model in self.models.values()]
-            raise UnknownModel(unknown(f"dvc.yaml of {self.where}", "model", name, known), following)
+            raise UnknownModel(unknown(f"dvc.yaml of {self.where}", "model", name, known), next_command)
         return self.models[registered]
 
     def lineage(self, model: Model) -> Lineage:
@@ -201,11 +201,11 @@ class Tree(ABC):
     def _check(self, shown: Sequence[str], outs: Sequence[FileRef]) -> None:
         """Refuse files that are not the bytes that DVC recorded, or that DVC has not recorded yet."""
         tracked = [(entry.ref, f"dvc add {self._typed(entry.ref.path)}", entry.file) for entry in self.tracked.values()]
-        for ref, remedy, where in [*((out, "dvc repro", "dvc.lock") for out in outs), *tracked]:
+        for ref, next_command, where in [*((out, "dvc repro", "dvc.lock") for out in outs), *tracked]:
             if any(ref.overlaps(path) for path in shown) and not self.is_as_recorded(ref):
                 raise StaleLock(
                     f"{ref.path} (md5 {self.file(ref.path).md5}) is not what {where} records ({ref.md5})",
-                    f"{remedy}, or to take the recorded file back: {self.taking_back(ref)}",
+                    f"{next_command}, or to take the recorded file back: {self.taking_back(ref)}",
                 )
         recorded = {out.path for out in outs}
         for path, stage in self.declared.outs.items():

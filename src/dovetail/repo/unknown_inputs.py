@@ -27,9 +27,9 @@ def unknown_inputs(repo: "Repo") -> Iterator[tuple[str, Finding]]:
             elif dep.is_in_repo and not dep.exists and not _made(_relative(repo, dep.fs_path), outs):
                 path = _relative(repo, dep.fs_path)
                 close = nearest(path, outs)
-                following = f"name {close} instead" if close else f"git log --all --oneline -- {shlex.quote(path)}"
+                next_command = f"name {close} instead" if close else f"git log --all --oneline -- {shlex.quote(path)}"
                 what = f"{stage.addressing} reads {path}, which is not there and which no stage makes"
-                yield _address(repo, stage), Finding("error", what, "dvc repro cannot run the stage", following)
+                yield _address(repo, stage), Finding("error", what, "dvc repro cannot run the stage", next_command)
 
 
 def _made(path: str, outs: set[str]) -> bool:
@@ -51,11 +51,11 @@ def _unset(
             close = nearest(place.rpartition(".")[2], known)
             meant = f", which has {', '.join(known)} there" if known else ""
             within = place.rpartition(".")[0]
-            following = (
+            next_command = (
                 f"rename {within + '.' if within else ''}{close} to {place}" if close else f"add {place} to {file}"
             )
             what = f"{stage.addressing} reads {place}, which is not in {file}{meant}"
-            yield _address(repo, stage), Finding("error", what, "dvc repro cannot run the stage", following)
+            yield _address(repo, stage), Finding("error", what, "dvc repro cannot run the stage", next_command)
 
 
 def _lacking(content: Any, keys: list[str]) -> tuple[str | None, list[str]]:

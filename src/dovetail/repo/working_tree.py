@@ -33,7 +33,7 @@ class WorkingTree(Tree):
     def declared(self) -> Declared:
         return self._pipeline.declared()
 
-    def _remedy_for_unknown(self, name: str) -> str:
+    def _next_command_for_unknown(self, name: str) -> str:
         return f"dovetail init {shlex.quote(name)}"
 
     @cached_property
@@ -67,8 +67,8 @@ class WorkingTree(Tree):
         del folder  # it is there already
         file = self._root / ref.path
         if not file.exists():
-            following = f"dvc repro, or to take the recorded file back: {self.taking_back(ref)}"
-            raise MissingFile(f"{ref.path} is not there", following)
+            next_command = f"dvc repro, or to take the recorded file back: {self.taking_back(ref)}"
+            raise MissingFile(f"{ref.path} is not there", next_command)
         return file
 
     @cached_property

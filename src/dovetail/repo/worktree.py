@@ -233,8 +233,8 @@ def _git(folder: Path, *args: str, **variables: str) -> str:
     done = subprocess.run(["git", *args], cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         said = " ".join(done.stderr.split())
-        following = f"{git_command.look(said)}, then run the same command again"
-        raise OutsideError(f"git {args[0]} failed in the clean copy {folder}: {said}", following)
+        next_command = f"{git_command.look(said)}, then run the same command again"
+        raise OutsideError(f"git {args[0]} failed in the clean copy {folder}: {said}", next_command)
     return done.stdout
 
 

@@ -128,8 +128,11 @@ class _Rebuild:
         """Restore what no stage makes: git has checked out its part, the rest comes from the cache or the remote."""
         needed = list(self._from_dvc())
         if unavailable := self.workspace.remote.missing_everywhere(needed):
-            why, following = "in neither the commit nor the cache nor the remote", "dvc push, in the clone that made it"
-            raise RebuildImpossible([missing(f"{ref.path} (md5 {ref.md5})", why, following) for ref in unavailable])
+            why, next_command = (
+                "in neither the commit nor the cache nor the remote",
+                "dvc push, in the clone that made it",
+            )
+            raise RebuildImpossible([missing(f"{ref.path} (md5 {ref.md5})", why, next_command) for ref in unavailable])
         self.tell(f"restoring {len(needed)} files and folders of data")
         for ref in needed:
             try:
@@ -200,9 +203,9 @@ class _Rebuild:
             lines = self.place.log_of(stage.name).read_text(encoding="utf-8", errors="replace").splitlines()
             last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
             why = f"exit code {code} in a clean worktree: {last}"
-            following = f"declare what it needs under deps of {stage.name} in dvc.yaml, or repair the environment"
+            next_command = f"declare what it needs under deps of {stage.name} in dvc.yaml, or repair the environment"
             raise RebuildImpossible(
-                [missing(f"stage {stage.name}", why, following)], "\n".join(lines[-_LINES:]), packages
+                [missing(f"stage {stage.name}", why, next_command)], "\n".join(lines[-_LINES:]), packages
             )
         return time.monotonic() - start
 

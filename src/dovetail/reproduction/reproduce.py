@@ -254,9 +254,9 @@ def _tree(workspace: Workspace, original: _Original) -> Revision:
         return first
     if _records(workspace.tree, original.lineage):
         raise UserError(f"no commit holds {what}", "git add -A && git commit, then run the same command again")
-    following = "git fetch --unshallow" if workspace.git.is_shallow else "git fetch --all, where its commit is"
+    next_command = "git fetch --unshallow" if workspace.git.is_shallow else "git fetch --all, where its commit is"
     raise RebuildImpossible(
-        [missing(f"the commit of {what}", "no branch, tag or experiment here holds its dvc.lock", following)]
+        [missing(f"the commit of {what}", "no branch, tag or experiment here holds its dvc.lock", next_command)]
     )
 
 

@@ -195,10 +195,10 @@ def cause(
         detail = f"{stage} makes other bytes each time it runs"
         return Cause("nondeterminism", detail, f"set every seed that {stage} uses, then: dvc repro -fs {stage}")
     if packages:
-        following = (
+        next_command = (
             "pin what changed in requirements.lock" if fresh_env else "run the same command again with --fresh-env"
         )
-        return Cause("environment", describe(packages), following)
+        return Cause("environment", describe(packages), next_command)
     known = (
         "its recorded inputs and packages are the same" if packages is not None else "its recorded inputs are the same"
     )

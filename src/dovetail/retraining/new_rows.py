@@ -124,7 +124,7 @@ def from_log(folder: Place, target: Target, known: Collection[str]) -> NewRows |
     except (OSError, pa.ArrowException) as error:
         what = f"the prediction log {folder} cannot be read: {error_text(error)}"
         if isinstance(error, served_rows.BrokenFile):
-            raise MissingFile(what, error.remedy) from error
+            raise MissingFile(what, error.next_command) from error
         if isinstance(folder, S3Folder):
             raise DataUnavailable(what, "run the same command again once S3 answers") from error
         raise MissingFile(what, f"ls -l {folder}") from error

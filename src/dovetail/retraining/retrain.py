@@ -185,10 +185,10 @@ def _retrain(
     except KeyboardInterrupt as error:
         if plan is None or workspace.git.commit(plan.branch) is None:
             what = f"{request.model} was not retrained, everything is as it was"
-            following = "run the same command again"
+            next_command = "run the same command again"
         else:
-            what, following = f"{plan.branch} is made, its gates were not asked", f"git show {plan.branch}"
-        raise Interrupted(what, following) from error
+            what, next_command = f"{plan.branch} is made, its gates were not asked", f"git show {plan.branch}"
+        raise Interrupted(what, next_command) from error
 
 
 def _plan(

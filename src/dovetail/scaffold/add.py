@@ -60,12 +60,12 @@ class AddAnswer(Answer):
     Attributes:
         copied: Where the data file goes and is given to `dvc add`; empty for one that is there, and for a model.
         columns: Of the data file, each with what a person should know of it.
-        following: The command to type next.
+        next_command: The command to type next.
     """
 
     name: str
     changes: tuple[FileChange, ...]
-    following: str
+    next_command: str
     copied: str = ""
     columns: tuple[InferredColumn, ...] = ()
     written: bool = False
@@ -81,7 +81,7 @@ class AddAnswer(Answer):
             "copied": self.copied or None,
             "columns": [asdict(column) for column in self.columns],
             "written": self.written,
-            "next": self.following,
+            "next": self.next_command,
         }
 
 
@@ -98,10 +98,10 @@ def add_data(workspace: Workspace, request: AddDataRequest) -> AddAnswer:
     if not request.data.is_file():
         raise UserError(f"there is no file {request.data}", f"dovetail add-data {name} --data FILE")
     raw = _raw_of(workspace, name, request.data)
-    following = f"dovetail add-model {name} --data {name} --target {shlex.quote(request.target or 'COLUMN')}"
+    next_command = f"dovetail add-model {name} --data {name} --target {shlex.quote(request.target or 'COLUMN')}"
     if name in datasets:
         if datasets[name].get("raw") == raw and _md5(root / raw) == _md5(request.data):
-            return AddAnswer(name, (), following)
+            return AddAnswer(name, (), next_command)
         raise UserError(
             f"{_PARAMS}: datasets.{name} already exists, of {datasets[name].get('raw')}",
             typed.format(f"{name}_2"),
@@ -120,7 +120,7 @@ def add_data(workspace: Workspace, request: AddDataRequest) -> AddAnswer:
         if not is_kept:
             run(root, *_DVC_ADD, raw)
         change.write(root)
-    return AddAnswer(name, (change,), following, "" if is_kept else raw, seen.columns, written=request.write)
+    return AddAnswer(name, (change,), next_command, "" if is_kept else raw, seen.columns, written=request.write)
 
 
 def add_model(workspace: Workspace, request: AddModelRequest) -> AddAnswer:
@@ -132,7 +132,7 @@ def add_model(workspace: Workspace, request: AddModelRequest) -> AddAnswer:
     """
     typed = f"dovetail add-model {{}} --data {request.data}"
     name, root, models = _checked(request.name, typed), workspace.root, _section(workspace, "models")
-    datasets, following = _section(workspace, "datasets"), f"dvc repro register@{name}"
+    datasets, next_command = _section(workspace, "datasets"), f"dvc repro register@{name}"
     if request.data not in datasets:
         raise UserError(
             f"{_PARAMS} has no data set {request.data!r}; there are: {', '.join(datasets) or 'none'}",
@@ -142,7 +142,7 @@ def add_model(workspace: Workspace, request: AddModelRequest) -> AddAnswer:
         asked = {"data": request.data, "target": request.target, "estimator": request.estimator}
         there = {**models[name], "estimator": (models[name].get("train") or {}).get("estimator")}
         if all(value is None or there.get(key) == value for key, value in asked.items()):
-            return AddAnswer(name, (), following)
+            return AddAnswer(name, (), next_command)
         raise UserError(f"{_PARAMS}: models.{name} already exists, and is another model", typed.format(f"{name}_2"))
     if request.estimator and not re.fullmatch(r"\w+(\.\w+)+", request.estimator):
         raise UserError(
@@ -160,7 +160,7 @@ def add_model(workspace: Workspace, request: AddModelRequest) -> AddAnswer:
         for change in changes:
             change.write(root)
     warned = tuple(column for column in seen.columns if column.is_id or not column.dtype)
-    return AddAnswer(name, tuple(changes), following, columns=warned, written=request.write)
+    return AddAnswer(name, tuple(changes), next_command, columns=warned, written=request.write)
 
 
 def _checked(name: str, again: str) -> str:
@@ -200,10 +200,10 @@ def _rows_of(root: Path, name: str, dataset: Mapping[str, Any]) -> Path:
         for part in sorted((root / path).rglob("*")):  # of a folder of parts the first: all have the same columns
             if part.is_file() and not part.name.startswith((".", "_")):
                 return part
-    following = f"dvc repro clean@{name}"
+    next_command = f"dvc repro clean@{name}"
     if (root / f"{raw}.dvc").is_file():  # added, not made by a stage
-        following = f"dvc checkout {raw}, or if only the remote has it: dvc pull {raw}"
-    raise UserError(f"the rows of {name} are not there yet", following)
+        next_command = f"dvc checkout {raw}, or if only the remote has it: dvc pull {raw}"
+    raise UserError(f"the rows of {name} are not there yet", next_command)
 
 
 def _target_of(models: Mapping[str, Any], request: AddModelRequest, file: Path) -> str:

@@ -89,7 +89,7 @@ def init(workspace: Workspace, tracking: Tracking, request: InitRequest = InitRe
         raise UserError(what, f"dovetail init {possible(name)} --path {shlex.quote(path)}")
     looked = _looked(workspace, name, path)
     if looked.problem:
-        raise UserError(f"{path} cannot be registered as it is: {looked.problem}", looked.remedy)
+        raise UserError(f"{path} cannot be registered as it is: {looked.problem}", looked.next_command)
     changes = tuple(change for change in _changes(workspace, name, path, looked.allow) if change.before != change.after)
     if request.write:
         for change in changes:
@@ -121,7 +121,7 @@ def _chosen(workspace: Workspace, request: InitRequest) -> tuple[str, str]:
         return request.model or _name(found[0], workspace.root), found[0]
     if looks and not found:
         reasons = "; ".join(f"{path}: {look.problem}" for path, look in looks.items())
-        raise UserError(f"no output of a stage can be registered: {reasons}", looks[candidates[0]].remedy)
+        raise UserError(f"no output of a stage can be registered: {reasons}", looks[candidates[0]].next_command)
     there = f"several files may be models: {', '.join(found)}" if found else "no output of a stage looks like a model"
     name, example = (_name(found[0], workspace.root), workspace.typed(found[0])) if found else ("NAME", "PATH")
     raise UserError(there, f"dovetail init {request.model or name} --path {example}")
@@ -154,11 +154,11 @@ def _name(path: str, root: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _ModelCheck:
-    """What reading a model told: the names that have to be allowed, or why it cannot be registered, and the remedy."""
+    """What reading a model told: the names that have to be allowed, or why it cannot be registered and what then."""
 
     allow: tuple[str, ...] = ()
     problem: str = ""
-    remedy: str = ""
+    next_command: str = ""
 
 
 def _looked(workspace: Workspace, name: str, path: str) -> _ModelCheck:
@@ -170,14 +170,16 @@ def _looked(workspace: Workspace, name: str, path: str) -> _ModelCheck:
         try:
             file = workspace.root / workspace.tree.artifact(Model(name, path)).path
         except DovetailError as error:
-            return _ModelCheck(problem=error.message, remedy=error.next_command)
+            return _ModelCheck(problem=error.message, next_command=error.next_command)
     allow: list[str] = []
     while len(allow) < _MOST_NAMES:
         refused = probe.refusal(file, tuple(allow))
         if not refused.name or refused.name in allow:
-            return _ModelCheck(tuple(allow), refused.why, refused.remedy)
+            return _ModelCheck(tuple(allow), refused.why, refused.next_command)
         allow.append(refused.name)
-    return _ModelCheck(problem="it names too many things that the table of names does not allow", remedy=_ESTIMATOR)
+    return _ModelCheck(
+        problem="it names too many things that the table of names does not allow", next_command=_ESTIMATOR
+    )
 
 
 def _left_to_the_user(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:

@@ -51,7 +51,7 @@ class Trust:
             tagged.check(shown)
         filed = read_trust(self.file, shown) if self.file else None
         if self.file and filed:
-            filed.check(shown, following=promote_command(shown.model, shown.alias, self.file))
+            filed.check(shown, next_command=promote_command(shown.model, shown.alias, self.file))
         said = [one for one in (filed, tagged) if one]
         return Vouched(
             trust=FILE if filed else LEDGER if tagged else NONE,

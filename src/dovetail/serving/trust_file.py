@@ -107,16 +107,16 @@ def promote_command(model: str, alias: str | None, file: Path) -> str:
 
 
 def _entries(file: Path) -> dict[str, dict[str, Any]]:
-    following = promote_command("MODEL", None, file)
+    next_command = promote_command("MODEL", None, file)
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise MissingFile(f"{file} cannot be read as a trust file: {error}", following) from error
+        raise MissingFile(f"{file} cannot be read as a trust file: {error}", next_command) from error
     if not isinstance(said, dict):
-        raise MissingFile(f"{file} is not a trust file: it holds no object", following)
+        raise MissingFile(f"{file} is not a trust file: it holds no object", next_command)
     for name, entry in said.items():
         if not _is_entry(entry):
-            raise MissingFile(f"{file} is not a trust file: see {name!r}", following)
+            raise MissingFile(f"{file} is not a trust file: see {name!r}", next_command)
     return said
 
 

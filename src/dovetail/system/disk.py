@@ -32,10 +32,10 @@ def says_full(text: str) -> bool:
     return any(said in text for said in _SAID_FULL)
 
 
-def refused(error: OSError, path: str, following: str) -> DovetailError:
+def refused(error: OSError, path: str, next_command: str) -> DovetailError:
     """The error for `path` that cannot be used: of the disk, or of what the user put in its place."""
     kind = OutsideError if is_of_disk(error) else UserError
-    return kind(f"{path} cannot be used: {error.strerror or error}", following)
+    return kind(f"{path} cannot be used: {error.strerror or error}", next_command)
 
 
 @contextmanager
@@ -52,5 +52,5 @@ def disk_errors(root: Path) -> Iterator[None]:
             raise
         path = Path(error.filename) if isinstance(error.filename, str) else root
         look = "df -h" if error.errno in _FULL else "ls -ld"
-        following = f"{look} {shlex.quote(str(path.parent))}, then run the same command again"
-        raise OutsideError(f"{path} cannot be used: {error.strerror or one_line(error)}", following) from error
+        next_command = f"{look} {shlex.quote(str(path.parent))}, then run the same command again"
+        raise OutsideError(f"{path} cannot be used: {error.strerror or one_line(error)}", next_command) from error

@@ -164,8 +164,8 @@ def _ask(uri: str) -> None:
         raise
     except MlflowException as error:
         shown = without_secrets(uri)
-        following = f"curl {shown}/health, then run the same command again; or unset {ENV_TRACKING_URI}"
-        raise StoreError(f"MLflow at {shown} does not answer (asked for {_SECONDS} seconds)", following) from error
+        next_command = f"curl {shown}/health, then run the same command again; or unset {ENV_TRACKING_URI}"
+        raise StoreError(f"MLflow at {shown} does not answer (asked for {_SECONDS} seconds)", next_command) from error
 
 
 def _connect(root: Path, uri: str) -> Store:

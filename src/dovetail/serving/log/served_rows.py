@@ -28,7 +28,7 @@ _KEYS = ("request_id", "row")
 
 
 class BrokenFile(OSError):
-    """A file that is no Parquet file; `remedy` is what to do about it."""
+    """A file that is no Parquet file; `next_command` is what to do about it."""
 
     def __init__(self, file: LogFile, why: str) -> None:
         super().__init__(f"{file}: {why}")
@@ -36,7 +36,7 @@ class BrokenFile(OSError):
         if file.table is not None:
             code = f"import deltalake; deltalake.DeltaTable({object_store.address(file.table)!r}).repair()"
             steps.append(f"python -c {shlex.quote(code)}")
-        self.remedy = ", then: ".join(steps) or "the same command again"
+        self.next_command = ", then: ".join(steps) or "the same command again"
 
 
 class GoneFile(BrokenFile, FileNotFoundError):
