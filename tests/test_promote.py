@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +23,7 @@ from tracking_server import tracking_server
 from dovetail.promotion.history import HistoryAnswer
 from dovetail.promotion.promote import PromoteAnswer
 from dovetail.promotion.rollback import RollbackAnswer
+from dovetail.render.promote import moved
 from dovetail.tracking.store import Described
 
 KILLED = Path(__file__).with_name("kill_at.py")
@@ -268,6 +272,20 @@ def test_a_server_that_dies_before_the_alias_moves_leaves_a_tag_that_sync_follow
     assert made.json("promote", "m")["already"]
 
 
+def test_a_rollback_that_moved_the_alias_says_so_though_mlflow_takes_no_description(made):
+    made.json("promote", "m", "--version", "1")
+    made.json("promote", "m")
+    with closing(sqlite3.connect(made.root / "mlflow.db")) as store:
+        store.execute(
+            "CREATE TRIGGER refused BEFORE UPDATE OF description ON model_versions BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+        store.commit()
+    back = made.json("rollback", "m")
+    assert (back["alias_moved"], bool(back["problem"]), back["next"]) == (True, True, "dovetail sync")
+    assert made.store().aliases()["m"]["production"] == back["version"] == 1
+    assert "MLflow's descriptions stay behind: " in moved(back)
+
+
 @pytest.mark.slow
 def test_with_mlflow_gone_back_and_history_work_and_sync_brings_aliases_and_numbers(made):
     made.write("params.yaml", "train: {w: 9}\n")  # version 3, in no commit: nobody can bring it back
@@ -292,7 +310,15 @@ def test_what_was_named_at_a_time(made):
     time = made.json("history", "m")["events"][0]["time"]
     made.json("promote", "m")
     assert [e["version"] for e in made.json("history", "m", "--at", time)["events"]] == [1]
-    assert [e["version"] for e in made.json("history", "m", "--at", "2000-01-01")["events"]] == []
+    today = datetime.now().astimezone().date()
+    for at, seen in (
+        ("2000-01-01", []),
+        ("0001-01-01", []),
+        (f"{today:%Y-%m-%d}", [2]),
+        (f"{today:%Y%m%d}", [2]),
+        ("9999-12-31", [2]),
+    ):
+        assert [e["version"] for e in made.json("history", "m", "--at", at)["events"]] == seen, at
     assert "is not a time" in made.json("history", "m", "--at", "noon", code=2)["error"]["message"]
 
 
@@ -431,7 +457,7 @@ def test_answers_show_the_thing_and_the_outcome_in_one_line():
                              dry_run=False, already=False, tag="iris#production#2", gates=())  # fmt: skip
     assert repr(promoted) == "<PromoteAnswer iris/3 → production: promoted>"
     assert repr(replace(promoted, promoted=False, passed=False)) == "<PromoteAnswer iris/3 → production: refused>"
-    assert repr(RollbackAnswer("iris", "production", 2, 3, "iris#production#3", None)) == (
+    assert repr(RollbackAnswer("iris", "production", 2, 3, "iris#production#3", alias_moved=True, problem=None)) == (
         "<RollbackAnswer iris/2 → production: rolled back>"
     )
     assert repr(HistoryAnswer("iris", ())) == "<HistoryAnswer iris: 0 events>"

@@ -150,6 +150,7 @@ def test_one_at_a_time_with_a_pause_and_no_row_twice(retrained):
     early = project.json("retrain", "m", "--with", "../new.csv", code=1)
     assert first["commit"][:8] in early["refused"]
     assert "--pause 0" in early["next"][0]
+    assert "may begin" in project.json("retrain", "m", "--with", "../new.csv", "--pause", "1e12", code=1)["refused"]
     lacking = project.json("retrain", "m", "--with", "none.csv", code=2)["error"]
     assert lacking["message"] == "none.csv is not there"
     problems = {one["what"]: one["next"] for one in project.json("status", code=1)["models"][0]["problems"]}

@@ -30,11 +30,13 @@ def names(client):
 
 def test_one_has_it_at_a_time_and_nothing_of_it_stays(client, monkeypatch):
     monkeypatch.setattr(store_lock, "_PAUSE", 0.01)
-    inside, most = [], []
+    inside, most, all_ask = [], [], threading.Barrier(4)
 
     def work(owner):
+        all_ask.wait(60)
         with store_lock.held(client, "m", owner):
             inside.append(owner)
+            time.sleep(0.1)  # the others ask ten times
             most.append(len(inside))
             inside.remove(owner)
 

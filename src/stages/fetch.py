@@ -1,8 +1,11 @@
 """Fetch one dataset from outside: what a function returns, what a query finds, or what a URL gives."""
 
 import pkgutil
+import re
 import shutil
 from collections.abc import Iterator, Sequence
+from datetime import time
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
@@ -21,6 +24,7 @@ from stages.data.urls import database, fill
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+_NAME = re.compile(r"(?<![:\w\\]):(?=\w)")  # what SQLAlchemy takes for the place of a value, as in '{"a":1}'
 _CHUNK = 50_000  # rows of a query that are in memory at a time
 
 
@@ -131,7 +135,7 @@ def _query(source: OutsideSource, place: str, file: Path, folder: Path) -> None:
     with database(address) as engine:
         _refuse_absent(engine, f"{PARAMS_FILE}: {address.place} = {address.shown}")
         chunks = []
-        for number, (names, rows) in enumerate(_answer(engine, str(source.sql))):
+        for number, (names, rows) in enumerate(_answer(engine, str(source.sql), what)):
             chunks.append(folder / f"{number:06}.parquet")
             _table(names, rows, what).write_parquet(chunks[-1])
         if not chunks:
@@ -153,21 +157,55 @@ def _refuse_absent(engine: "Engine", what: str) -> None:
         raise OutsideError(f"{what}: there is no such file; put it there")
 
 
-def _answer(engine: "Engine", query: str) -> Iterator[tuple[list[str], Sequence[Any]]]:
+def _answer(engine: "Engine", query: str, what: str) -> Iterator[tuple[list[str], Sequence[Any]]]:
     from sqlalchemy import text
 
     with engine.connect().execution_options(stream_results=True, max_row_buffer=_CHUNK) as connection:
-        answer = connection.execute(text(query))
-        names = list(answer.keys())
-        for rows in answer.partitions(_CHUNK):
-            yield names, rows
+        try:
+            answer = connection.execute(text(_NAME.sub(r"\:", query)))
+            names = list(answer.keys())
+            for rows in answer.partitions(_CHUNK):
+                yield names, rows
+        except (ValueError, OverflowError) as error:  # a driver's
+            raise StageError(f"{what}: Python has no such value: {_say(error)}; cast it in the query") from error
 
 
 def _table(names: list[str], rows: Sequence[Any], what: str) -> pl.DataFrame:
+    firsts = [next((row[place] for row in rows if row[place] is not None), None) for place in range(len(names))]
+    if odd := {place: check for place, first in enumerate(firsts) if (check := _CHECKS.get(type(first)))}:
+        checks = [odd.get(place) for place in range(len(names))]
+        rows = [
+            tuple(check(value, f"{what}: column {name!r}") if check else value
+                  for value, check, name in zip(row, checks, names, strict=True))
+            for row in rows
+        ]  # fmt: skip
     try:
         frame = pl.DataFrame(map(tuple, rows), schema=names, orient="row", strict=False, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, TypeError) as error:
+    except (pl.exceptions.PolarsError, TypeError, RuntimeError) as error:  # the last where a decimal is too long
         raise StageError(f"{what}: the rows make no table: {_say(error)}; cast in the query") from error
-    if odd := [name for name, dtype in frame.schema.items() if dtype == pl.Object]:
-        raise StageError(f"{what}: column {odd[0]!r} holds {type(frame[odd[0]][0]).__name__}; cast it in the query")
+    for name, dtype in frame.schema.items():
+        if dtype == pl.Object:
+            kind = type(frame[name].drop_nulls()[0]).__name__
+            raise StageError(f"{what}: column {name!r} holds {kind}; cast it in the query")
+        if dtype == pl.Int128:
+            raise StageError(f"{what}: column {name!r} holds whole numbers beyond 64 bits; cast it in the query")
     return frame
+
+
+def _decimal(value: Any, what: str) -> Any:
+    """A decimal that is a number; none is missing, as everywhere. Polars panics at both."""
+    if not isinstance(value, Decimal) or value.is_finite():
+        return value
+    if value.is_nan():
+        return None
+    raise StageError(f"{what} holds {value} as a decimal; cast it in the query")
+
+
+def _clock(value: Any, what: str) -> Any:
+    """A time of day; Polars forgets its zone."""
+    if isinstance(value, time) and value.tzinfo is not None:
+        raise StageError(f"{what} holds {value}, a time of day with a zone; cast it in the query")
+    return value
+
+
+_CHECKS = {Decimal: _decimal, time: _clock}

@@ -9,15 +9,18 @@ import sys
 import threading
 from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 
 import polars as pl
 import pytest
 from datasets import config, left_behind, params, stage, tree
-from sqlalchemy.dialects import mssql, mysql, oracle, postgresql
+from sqlalchemy import Engine, MetaData, Table, event
+from sqlalchemy.dialects import mssql, mysql, oracle, postgresql, sqlite
 
 from stages import deliver
 from stages.common.errors import OutsideError, StageError
-from stages.delivery import sql_table
+from stages.delivery import sql_table, sql_values
+from stages.delivery.content import Content
 
 SECRET = "s3cr3t/p@ss+w"
 ROWS = 50_000  # more than one chunk
@@ -93,10 +96,109 @@ def test_decimals_and_times_with_a_zone_keep_their_values(tmp_path):
         (pl.Datetime("us"), mssql, "DATETIME2(6)"),
         (pl.Datetime("us"), oracle, "TIMESTAMP"),
         (pl.Datetime("us"), postgresql, "TIMESTAMP WITHOUT TIME ZONE"),
+        (pl.String(), mysql, "LONGTEXT"),
+        (pl.String(), mssql, "NVARCHAR(max)"),
     ],
 )
-def test_a_type_of_a_database_keeps_fractions(dtype, dialect, named):
-    assert sql_table.sql_type(dtype, "").compile(dialect=dialect.dialect()) == named
+def test_a_type_of_a_database_keeps_fractions_and_text(dtype, dialect, named):
+    assert sql_values.sql_type(dtype, "").compile(dialect=dialect.dialect()) == named
+
+
+WIDE, TINY = pl.Decimal(38, 2), pl.Decimal(38, 30)
+
+
+@pytest.mark.parametrize(
+    ("kept", "dtype", "as_read"),
+    [
+        ("9999999999999.99", WIDE, 9999999999999.99),
+        ("-123456789012345678.5", pl.Decimal(38, 1), None),
+        ("12345678901234567.89", WIDE, None),
+        ("12345678901234567890", pl.Decimal(38, 0), None),
+        ("18014398509481984", pl.Decimal(38, 0), 2**54),
+        ("0.1", TINY, 0.1),
+        ("0.12345678901234567890", TINY, None),
+    ],
+)
+def test_a_decimal_is_one_that_the_database_has_or_refused(tmp_path, kept, dtype, as_read):
+    rows = pl.DataFrame({"m": [None, Decimal(kept)]}, {"m": dtype})
+    if as_read is not None:
+        run(tmp_path, rows, target(tmp_path))
+        assert read(tmp_path) == [(None,), (as_read,)]
+        return
+    with pytest.raises(
+        StageError, match=rf"clean\.parquet: column 'm': {kept}.* has more digits than sqlite gets of a"
+    ):
+        run(tmp_path, rows, target(tmp_path))
+    assert read(tmp_path, "SELECT name FROM sqlite_master WHERE type = 'table'") == [("_deliveries",)]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (pl.Series([1, 2**63], dtype=pl.UInt64), "9223372036854775808 is beyond the 64 bits of a whole number there"),
+        (pl.Series([1000, 1001], dtype=pl.Datetime("ns")), r"1970-01-01 00:00:00\.000001001 has nanoseconds"),
+        (pl.Series([1000, 1001], dtype=pl.Time), "has nanoseconds, and times there have microseconds"),
+        (pl.Series([0, 4_000_000]).cast(pl.Date), r"\+12921-08-18 is not between the years 1 and 9999"),
+        (pl.Series([0, -(10**17)]).cast(pl.Datetime("us")), "is not between the years 1 and 9999"),
+    ],
+)
+def test_a_value_that_the_database_would_not_have_is_refused_by_name(tmp_path, values, said):
+    run(tmp_path, pl.DataFrame({"^v$": values.head(1)}), target(tmp_path))
+    with pytest.raises(StageError, match=rf"column '\^v\$': .*{said}.*; cast it in the cleaning script") as refusal:
+        run(tmp_path, pl.DataFrame({"^v$": values}), target(tmp_path))
+    assert "\n" not in str(refusal.value)
+    assert len(read(tmp_path)) == 1
+
+
+def test_what_a_driver_refuses_is_a_matter_of_the_data_not_of_the_connection(tmp_path):
+    def limit(connection, _record):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 5000)
+
+    event.listen(Engine, "connect", limit)
+    try:
+        with pytest.raises(
+            StageError,
+            match=r"a value in the rows 1 to 2 is none for the database: DataError: .*too big; cast its column",
+        ) as refusal:
+            run(tmp_path, pl.DataFrame({"t": ["a", "a" * 9000]}), target(tmp_path))
+    finally:
+        event.remove(Engine, "connect", limit)
+    assert refusal.value.exit_code == 2
+    assert read(tmp_path, "SELECT name FROM sqlite_master WHERE type = 'table'") == [("_deliveries",)]
+
+
+def test_numbers_that_are_none_are_refused_where_the_database_has_none():
+    rows, file = pl.DataFrame({"x": [1.0, None, float("nan")]}), Path("c.parquet")
+    sql_values.refuse_others(rows, sqlite.dialect(), file)
+    sql_values.refuse_others(rows.head(2), mysql.dialect(), file)
+    with pytest.raises(StageError, match=r"c\.parquet: column 'x': NaN is no number in mysql"):
+        sql_values.refuse_others(rows, mysql.dialect(), file)
+
+
+def test_categories_are_text(tmp_path):
+    values = ["b", None, "a"]
+    rows = pl.DataFrame(
+        {"c": pl.Series(values, dtype=pl.Categorical), "e": pl.Series(values, dtype=pl.Enum(["a", "b"]))}
+    )
+    run(tmp_path, rows, target(tmp_path))
+    assert read(tmp_path) == [("b", "b"), (None, None), ("a", "a")]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "is_there", "statement"),
+    [
+        (mysql, True, "RENAME TABLE s.t TO s._d_1_old, s._d_1 TO s.t"),
+        (mysql, False, "RENAME TABLE s._d_1 TO s.t"),
+        (mssql, True, "EXEC sp_rename N's._d_1', N't', N'OBJECT'"),
+        (postgresql, True, "ALTER TABLE s._d_1 RENAME TO t"),
+        (sqlite, False, "ALTER TABLE s._d_1 RENAME TO t"),
+    ],
+)
+def test_a_table_gets_its_name_in_the_words_of_its_database(dialect, is_there, statement):
+    """Tried on SQLite, PostgreSQL and MariaDB; of SQL Server there is the text alone."""
+    staging, there, old = (Table(name, MetaData(), schema="s") for name in ("_d_1", "t", "_d_1_old"))
+    written = sql_table.renaming(dialect.dialect(), staging, there, old if is_there else None)
+    assert written.replace('"', "").replace("`", "").replace("[", "").replace("]", "") == statement
 
 
 def test_other_data_replaces_table_and_files_whole(tmp_path):
@@ -112,8 +214,26 @@ def test_no_table_of_the_users_is_taken_for_one_of_ours(tmp_path):
     run(tmp_path, pl.DataFrame({"n": [1]}), target(tmp_path, "t__staging"))
     run(tmp_path, pl.DataFrame({"n": [2]}), target(tmp_path))
     assert read(tmp_path, "SELECT n FROM t__staging") == [(1,)]
-    with pytest.raises(StageError, match=r"deliver\.0\.table = _deliveries: .*; choose another name"):
-        run(tmp_path, SMALL, target(tmp_path, "_deliveries"))
+    noted = read(tmp_path, "SELECT * FROM _deliveries")
+    for name in ("_deliveries", "_DELIVERIES", "main._Deliveries"):
+        with pytest.raises(StageError, match=rf"deliver\.0\.table = {name}: .*; choose another name"):
+            run(tmp_path, SMALL, target(tmp_path, name))
+    assert read(tmp_path, "SELECT * FROM _deliveries") == noted
+
+
+@pytest.mark.parametrize(("table", "column", "odd"), [("t" * 64, "a", "t" * 64), ("s.t", "ä" * 32, "ä" * 32)])
+def test_a_name_that_postgresql_would_cut_off_is_refused(tmp_path, table, column, odd):
+    pl.DataFrame({column: [1]}).write_parquet(tmp_path / "c.parquet")
+    content = Content(tmp_path / "c.parquet", 1, "", "datasets.d.deliver.0")
+    with pytest.raises(StageError, match=f"'{odd}' is longer than the 63 bytes that PostgreSQL keeps of a name"):
+        sql_values.check_names(postgresql.dialect(), table, content)
+
+
+def test_columns_that_the_database_takes_for_one_are_refused(tmp_path):
+    with pytest.raises(
+        StageError, match=r"the columns 'a' and 'A' have one name in sqlite; rename one in the cleaning"
+    ):
+        run(tmp_path, pl.DataFrame({"a": [1], "A": [2]}), target(tmp_path))
 
 
 def test_a_view_of_the_table_survives_its_replacement(tmp_path):

@@ -3,12 +3,16 @@
 import sqlite3
 import sys
 import threading
+from contextlib import closing
+from datetime import time
+from decimal import Decimal
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
 import polars as pl
 import pytest
 from datasets import config, left_behind, params, stage, tree
+from sqlalchemy import Engine, event
 
 from stages import fetch
 from stages.common.errors import OutsideError, StageError
@@ -148,6 +152,68 @@ def test_a_wrong_query_is_refused(tmp_path, raw, sql, said):
     with pytest.raises(StageError, match=said) as refusal:
         run(raw, sql=sql, database=shop(tmp_path / "shop.db", [(1, 2, 3)]))
     assert (refusal.value.exit_code, list(raw.parent.iterdir())) == (2, [])
+
+
+def test_a_colon_in_a_query_is_one(tmp_path, raw):
+    query = """SELECT '{"a":1}' AS a, ':b' AS b, '12:30' AS c, CAST(id AS TEXT) AS "d:e", 'x\\:y' AS f FROM sales"""
+    table = pl.read_parquet(run(raw, sql=query, database=shop(tmp_path / "shop.db", [(1, 2, 3)])))
+    assert table.rows(named=True) == [{"a": '{"a":1}', "b": ":b", "c": "12:30", "d:e": "1", "f": "x:y"}]
+
+
+def test_what_a_database_cannot_compute_is_a_matter_of_the_query(tmp_path, raw):
+    def limit(connection, _record):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 5000)
+
+    database = shop(tmp_path / "shop.db", [(1, 2, 3)])
+    event.listen(Engine, "connect", limit)
+    try:
+        with pytest.raises(StageError, match=r"DataError: .* too big; correct the query") as refusal:
+            run(raw, sql="SELECT hex(zeroblob(id * 4000)) FROM sales", database=database)
+    finally:
+        event.remove(Engine, "connect", limit)
+    assert refusal.value.exit_code == 2
+
+
+def test_a_value_that_python_does_not_have_is_refused(tmp_path, raw):
+    """SQLite's driver reads what is declared a date only where it is asked to."""
+    database = shop(tmp_path / "shop.db", [(1, 2, 3)])
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.executescript("CREATE TABLE days (d DATE); INSERT INTO days VALUES ('12000-01-01')")
+    with pytest.raises(StageError, match=r"\.sql: Python has no such value: ValueError: .*; cast it in the query"):
+        run(raw, sql="SELECT d FROM days", database=f"{database}?detect_types={sqlite3.PARSE_DECLTYPES}")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("1.50", "1.50"),
+        ("NaN", None),
+        ("-Infinity", r"column 'd' holds -Infinity as a decimal; cast it in the query"),
+        ("1E+40", r"the rows make no table: RuntimeError: .*too large"),
+        ("10:00+02:00", r"column 'd' holds 10:00:00\+02:00, a time of day with a zone; cast it in the query"),
+        ("99999999999999999999", r"column 'd' holds whole numbers beyond 64 bits; cast it in the query"),
+    ],
+)
+def test_odd_values_of_a_driver_are_read_or_refused(tmp_path, raw, monkeypatch, written, said):
+    """Those of PostgreSQL's driver, from SQLite's."""
+
+    def read(text):
+        text = text.decode()
+        return time.fromisoformat(text) if ":" in text else int(text) if text.isdecimal() else Decimal(text)
+
+    monkeypatch.setitem(sqlite3.converters, "ODD", read)
+    database = shop(tmp_path / "shop.db", [(1, 2, 3)])
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.execute("CREATE TABLE odd (n INT, d ODD TEXT)")
+        connection.execute("INSERT INTO odd VALUES (1, NULL), (2, ?)", (written,))
+        connection.commit()
+    asked = {"sql": "SELECT d FROM odd ORDER BY n", "database": f"{database}?detect_types={sqlite3.PARSE_DECLTYPES}"}
+    if said is None or said == written:
+        assert pl.read_parquet(run(raw, **asked))["d"].to_list() == [None, said and Decimal(said)]
+        return
+    with pytest.raises(StageError, match=said) as refusal:
+        run(raw, **asked)
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_database_that_is_not_there_fails_outside_and_is_not_made(tmp_path, raw):

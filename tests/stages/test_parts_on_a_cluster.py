@@ -1,7 +1,9 @@
 """Ranges on a real Dask cluster of two workers on the loopback: the bytes of one process, whoever dies."""
 
 import json
+import os
 import pickle
+import signal
 import time
 
 import psutil
@@ -143,3 +145,21 @@ def test_a_worker_that_is_killed_midway_changes_no_byte(project, wanted, dask):
     assert sorted(worker.poll() is None for worker in dask[1]) == [False, True]
     (left,) = [psutil.Process(worker.pid) for worker in dask[1] if worker.poll() is None]
     wait_for(lambda: not [child for child in left.children(recursive=True) if child.create_time() > begun])
+
+
+def test_a_cluster_whose_last_worker_is_gone_is_told_in_one_line(tmp_path, monkeypatch):
+    """The scheduler lives, and Dask keeps what it was asked for until a worker comes."""
+    for name, seconds in {"_LOOK_SECONDS": 0.1, "_ALONE_SECONDS": 0.5}.items():
+        monkeypatch.setattr(on_cluster, name, seconds)
+    with (
+        cluster(tmp_path, "{}") as (address, (worker,)),
+        on_cluster.open_cluster(address, "stages.clean", tmp_path) as opened,
+    ):
+        answers = opened.map(time.sleep, [0, 1000])
+        assert next(answers) is None
+        os.killpg(worker.pid, signal.SIGKILL)
+        with pytest.raises(
+            OutsideError, match=r"no worker is left; start one: dask worker tcp://.*, then run it"
+        ) as told:
+            next(answers)
+    assert (told.value.exit_code, "\n" in str(told.value)) == (3, False)

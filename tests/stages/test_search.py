@@ -203,6 +203,40 @@ def test_a_killed_train_goes_on_from_its_trials_and_writes_the_same_bytes(tmp_pa
     assert not journal.exists()
 
 
+def test_a_trial_that_was_done_keeps_its_params_whatever_is_proposed_now(tmp_path):
+    params = asked(DEPTHS, trials=8, estimator=TREE, random_state=0, at_once=4)
+    parts = prepared(tmp_path, iris(), params)
+    spec, file = params.models["m"], tmp_path / "journal"
+    scoring = Scoring("p: models.m", spec, Rows(*table.read(parts["train"], "species", "split@m")))
+    whole = search.search(scoring, spec, search.Journal(file, "state"))["trials"]
+    state, *lines = file.read_text().splitlines()
+    other = {"max_depth": whole[5]["params"]["max_depth"] % 6 + 1, "criterion": 0}
+    lines[5] = json.dumps([other, {"score": 0.125}])  # in the middle of a batch, as another Optuna proposed it
+    file.write_text("\n".join([state, *lines[:6], ""]))
+    again = search.search(scoring, spec, search.Journal(file, "state"))["trials"]
+    assert again[5] == {"trial": 5, "params": {**other, "criterion": "gini"}, "score": 0.125}
+    assert [again[place] for place in (0, 1, 2, 3, 4, 6, 7)] == [whole[place] for place in (0, 1, 2, 3, 4, 6, 7)]
+
+
+@pytest.mark.parametrize("package", ["optuna", "scipy", "nosuchpackage"])
+def test_trials_count_for_the_packages_that_made_them(tmp_path, monkeypatch, package):
+    """The last is that of an estimator within the params."""
+    stack = {"estimators": [["a", {"estimator": "nosuchpackage.Tree"}]]}
+    params = asked(DEPTHS, estimator="sklearn.ensemble.StackingClassifier", given=stack)
+    (tmp_path / "train.parquet").write_bytes(b"rows")
+
+    def state():
+        return search.state_of(tmp_path / "train.parquet", params.models["m"], reproducible=True)
+
+    before = state()
+    about = tmp_path / "site" / f"{package}-0.0.1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.0.1\n")
+    assert state() == before
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert state() != before
+
+
 def test_another_seed_tries_other_params(tmp_path):
     space = {"alpha": {"low": 1e-3, "high": 10, "log": True}}
     one, other = (

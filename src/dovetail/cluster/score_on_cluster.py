@@ -86,8 +86,8 @@ def _outcome(future: Any, part: Part, cluster: str) -> PartOutcome:
     if future.status == "finished":
         try:
             outcome: PartOutcome = future.result()
-        except (OSError, CancelledError) as error:  # it lies on the worker that made it
-            raise _scheduler_lost(cluster) from error
+        except (OSError, CancelledError) as lost:  # it lies on the worker that made it
+            raise _scheduler_lost(cluster) from lost
         return outcome
     if future.status != "error":  # nobody cancels them but Dask, which lost its scheduler
         raise _scheduler_lost(cluster)

@@ -117,11 +117,13 @@ def _watched(wanted: Callable[[], bool]) -> Iterator[StageProcess]:
                 process.kill()
                 return
 
-    threading.Thread(target=watch, daemon=True).start()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         yield process
     finally:
         done.set()
+        watcher.join()  # it must not end what the process runs next
         process.rest(_IDLE_SECONDS)
 
 

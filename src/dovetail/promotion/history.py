@@ -1,8 +1,10 @@
 """What the aliases of a model named and when, from git alone: it works with MLflow gone."""
 
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from dovetail.errors import UserError
@@ -11,6 +13,8 @@ from dovetail.repo.ledger import Event
 from dovetail.repo.workspace import Workspace
 from dovetail.values.answer import Answer
 from dovetail.values.registered_name import registered_name
+
+_FIRST_YEAR = 1970  # before it git has no tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,9 @@ def _seconds(text: str) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise UserError(f"--at {text!r} is not a time", "write it as 2026-05-31 or 2026-05-31T18:00") from error
-    if len(text) == len("2026-05-31"):
-        moment = datetime.combine(moment.date(), time.max)
-    return int(moment.timestamp())
+    with suppress(ValueError):  # a date alone: all of that day
+        moment = datetime.combine(date.fromisoformat(text), time.max)
+    try:
+        return int(moment.timestamp())
+    except (ValueError, OverflowError):  # by the clock of this place it lies outside of the calendar
+        return 0 if moment.year < _FIRST_YEAR else sys.maxsize

@@ -34,7 +34,8 @@ class RollbackAnswer(Answer):
         version: MLflow's number of the version that the alias names now; None where neither MLflow nor the tag has it.
         before: That of the version which it named until now, likewise.
         tag: The tag that was made.
-        problem: Why MLflow's alias was not moved; None where it was.
+        alias_moved: Whether MLflow's alias names it.
+        problem: Why it does not, or why MLflow's descriptions do not say so; None where all is well.
     """
 
     model: str
@@ -42,10 +43,11 @@ class RollbackAnswer(Answer):
     version: int | None
     before: int | None
     tag: str
+    alias_moved: bool
     problem: str | None
 
     def __repr__(self) -> str:
-        outcome = "rolled back" if self.problem is None else "rolled back in git, not in MLflow"
+        outcome = "rolled back" if self.alias_moved else "rolled back in git, not in MLflow"
         return f"<RollbackAnswer {self.model}/{self.version} → {self.alias}: {outcome}>"
 
     def as_json(self) -> dict[str, Any]:
@@ -58,7 +60,7 @@ class RollbackAnswer(Answer):
             "to": self.version,
             "promoted": True,
             "tag": self.tag,
-            "alias_moved": self.problem is None,
+            "alias_moved": self.alias_moved,
             "problem": self.problem,
             "next": "dovetail sync" if self.problem else None,
         }
@@ -93,9 +95,9 @@ def rollback(workspace: Workspace, tracking: Tracking, request: RollbackRequest)
         )  # fmt: skip
         tag = write(workspace.git, ledger, (artifact, alias), previous.tag.commit, note)
         number, problem = _move_alias(tracking, model, alias, md5)
-        if number:
+        if number is not None:
             problem = _describe(workspace, tracking, model, (number, current.version))
-    return RollbackAnswer(model, alias, number or previous.version, current.version, tag, problem)
+    return RollbackAnswer(model, alias, number or previous.version, current.version, tag, number is not None, problem)
 
 
 def _describe(workspace: Workspace, tracking: Tracking, model: str, versions: tuple[int | None, ...]) -> str | None:

@@ -42,7 +42,8 @@ def moved(answer: dict[str, Any]) -> str:
     """What a promotion or a rollback did."""
     was = f" (it was version {answer['from']})" if answer["from"] else ""
     line = f"{answer['model']}@{answer['alias']} is version {answer['version'] or '?'}{was}, tag {answer['tag']}"
-    note = [f"  MLflow's alias stays behind: {answer['problem']}; next: {answer['next']}"] if answer["problem"] else []
+    what = "descriptions stay" if answer.get("alias_moved") else "alias stays"
+    note = [f"  MLflow's {what} behind: {answer['problem']}; next: {answer['next']}"] if answer["problem"] else []
     return "\n".join([line, *note])
 
 

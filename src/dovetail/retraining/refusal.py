@@ -7,6 +7,8 @@ from dovetail.repo.git import Git
 from dovetail.retraining import branches
 from dovetail.retraining.pipeline_run import RetrainPlan
 
+_LONGEST_PAUSE = 1e6  # hours: a century
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -21,7 +23,7 @@ def too_early(git: Git, model: str, pause: float, now: datetime) -> Refusal | No
     newest = branches.last_retraining(git, model)
     if newest is None or not pause:
         return None
-    free = datetime.fromtimestamp(newest.time, UTC) + timedelta(hours=pause)
+    free = datetime.fromtimestamp(newest.time, UTC) + timedelta(hours=min(pause, _LONGEST_PAUSE))
     if now >= free:
         return None
     what = f"{model} was retrained by {newest.sha[:8]}; the next may begin at {free:%Y-%m-%dT%H:%M:%SZ}"

@@ -119,7 +119,7 @@ def _number(value: Any) -> int | float:
 Number = Annotated[Any, AfterValidator(_number), WithJsonSchema({"type": "number"})]  # whole ones stay whole
 
 
-class Range(Block):
+class SearchRange(Block):
     """Numbers that a search chooses from; whole ones where low, high and step are whole."""
 
     low: Number
@@ -139,11 +139,11 @@ class Range(Block):
 
 
 def _space_kind(value: Any) -> str | None:
-    return "<range>" if isinstance(value, dict | Range) else "<choices>" if isinstance(value, list) else None
+    return "<range>" if isinstance(value, dict | SearchRange) else "<choices>" if isinstance(value, list) else None
 
 
 Space = Annotated[
-    Annotated[Range, Tag("<range>")] | Annotated[list[Any], Field(min_length=1), Tag("<choices>")],
+    Annotated[SearchRange, Tag("<range>")] | Annotated[list[Any], Field(min_length=1), Tag("<choices>")],
     by_kind(_space_kind, "write {low: 0.01, high: 10}, with log: true or a step, or a list of choices"),
 ]
 

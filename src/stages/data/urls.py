@@ -91,8 +91,11 @@ def database(address: Url) -> Iterator["Engine"]:
     try:
         yield engine
     except exc.DBAPIError as error:
-        if isinstance(error, exc.ProgrammingError) or getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
+        wrong = isinstance(error, exc.ProgrammingError | exc.DataError)
+        if wrong or getattr(error.orig, "sqlite_errorcode", None) == _SQLITE_ERROR:
             raise StageError(f"{what}: {address.scrub(error)}; correct the query or the table") from None
-        raise OutsideError(f"{what}: {address.scrub(error)}; is the database there, and open to you?") from None
+        is_away = isinstance(error, exc.OperationalError | exc.InterfaceError)
+        help_ = "is the database there, and open to you?" if is_away else "correct it there and try again"
+        raise OutsideError(f"{what}: {address.scrub(error)}; {help_}") from None
     except (exc.SQLAlchemyError, OSError) as error:
         raise OutsideError(f"{what}: {address.scrub(error)}; correct it there and try again") from None

@@ -12,29 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import polars.selectors as cs
 
 from stages.common.errors import OutsideError, StageError
 from stages.common.params import PARAMS_FILE
 from stages.data.urls import Url, database
 from stages.delivery.content import Content
+from stages.delivery.sql_values import check_names, in_utc, refuse_others, sql_type
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection, Dialect, Engine, Table
 
 _CHUNK = 20_000  # rows per insert
 _LOG = "_deliveries"  # the table in which deliveries are noted
 _BUSY = 30_000  # ms to wait for readers of an SQLite file
+_ONE_STATEMENT = {"mysql", "mariadb"}  # where no transaction has several that change tables
 
 
 def to_table(name: str, address: Url, content: Content) -> None:
     """Fill a staging table beside the old one, chunk by chunk, then swap them and note it in one transaction.
 
     Raises:
-        StageError: the table cannot be named so, or a column has no type there.
+        StageError: the table cannot be named so, or a column has no type, or a value no place there.
         OutsideError: the database cannot be reached or written, or another delivery to the table began meanwhile.
     """
-    if name == _LOG:
+    if name.rpartition(".")[2].casefold() == _LOG:  # in any schema; SQLite calls its only one `main`, and ignores case
         raise StageError(
             f"{PARAMS_FILE}: {content.place}.table = {name}: deliveries are noted there; choose another name"
         )
@@ -42,6 +43,7 @@ def to_table(name: str, address: Url, content: Content) -> None:
     with database(address) as engine:
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
+        check_names(engine.dialect, name, content)
         log, staging = _log_table(), _staging_table(name, content)
         with engine.begin() as connection:
             log.create(connection, checkfirst=True)
@@ -50,11 +52,11 @@ def to_table(name: str, address: Url, content: Content) -> None:
             _drop_others(connection, staging)
             staging.create(connection)
         try:
-            _fill(engine, staging, content.file)
+            _fill(engine, staging, content.file, address)
             with engine.begin() as connection:
                 _check_count(connection, staging, content)
-                _swap(connection, staging, name)
-                connection.execute(log.delete().where(log.c.table == name))
+                connection.execute(log.delete().where(log.c.table == name))  # MySQL commits it with the swap
+                _swap(connection, staging, name, content)
                 connection.execute(log.insert().values(table=name, **content.note))
         except BaseException as error:
             if isinstance(error, Exception) and not _is_there(engine, staging):
@@ -133,41 +135,19 @@ def _is_there(engine: "Engine", staging: "Table") -> bool:
         return True
 
 
-def sql_type(dtype: Any, what: str) -> Any:
-    """SQLAlchemy's type for a column that `what` names.
-
-    Raises:
-        StageError: there is none.
-    """
-    import sqlalchemy as sa
-    from sqlalchemy.dialects import mssql, mysql, oracle
-
-    # MySQL, SQL Server and Oracle leave fractions of a second out of what they call DATETIME, TIME or DATE.
-    moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-    precise = mssql.DATETIME2(6)  # type: ignore[no-untyped-call]  # SQLAlchemy has not typed it
-    moment = moment.with_variant(precise, "mssql").with_variant(oracle.TIMESTAMP(), "oracle")
-    kinds: tuple[tuple[bool, Any], ...] = (
-        (dtype.is_integer(), sa.BigInteger()),
-        (dtype.is_float(), sa.Double()),
-        (dtype == pl.Boolean, sa.Boolean()),
-        (dtype == pl.Date, sa.Date()),
-        (dtype == pl.Datetime, moment),
-        (dtype == pl.Time, sa.Time().with_variant(mysql.TIME(fsp=6), "mysql", "mariadb")),
-        (dtype in {pl.String, pl.Categorical, pl.Enum, pl.Null}, sa.Text()),
-    )
-    if dtype.is_decimal():
-        return sa.Numeric(dtype.precision, dtype.scale)  # without them MySQL and SQL Server keep no fraction
-    if kind := next((kind for fits, kind in kinds if fits), None):
-        return kind
-    raise StageError(f"{what} is {dtype}, for which a database has no type; cast it in the cleaning script")
-
-
 def _digest(content: Content) -> str:
-    """That of the content, or another one where a table that an earlier Dovetail delivered has other values."""
+    """That of the content, or another one where a table that an earlier Dovetail delivered may have other values."""
     types = pl.scan_parquet(content.file, glob=False).collect_schema().dtypes()
-    if any(dtype.is_decimal() or getattr(dtype, "time_zone", None) for dtype in types):
-        return hashlib.sha256(f"{content.digest} decimals and UTC".encode()).hexdigest()
+    if any(
+        dtype.is_decimal() or dtype == pl.Time or getattr(dtype, "time_unit", "") == "ns" or _zone(dtype)
+        for dtype in types
+    ):
+        return hashlib.sha256(f"{content.digest} exact, in UTC".encode()).hexdigest()
     return content.digest
+
+
+def _zone(dtype: Any) -> str | None:
+    return getattr(dtype, "time_zone", None)
 
 
 def _is_delivered(connection: "Connection", log: "Table", name: str, content: Content) -> bool:
@@ -187,13 +167,22 @@ def _rows(connection: "Connection", name: str, schema: str | None) -> int:
     return int(connection.execute(select(func.count()).select_from(table(name, schema=schema or None))).scalar_one())
 
 
-def _fill(engine: "Engine", staging: "Table", file: Path) -> None:
-    in_utc = cs.datetime(time_zone="*").dt.convert_time_zone("UTC").dt.replace_time_zone(None)  # as Delta has them
-    rows = pl.scan_parquet(file, glob=False).with_columns(in_utc)
+def _fill(engine: "Engine", staging: "Table", file: Path, address: Url) -> None:
+    from sqlalchemy.exc import DataError
+
+    rows, first = in_utc(pl.scan_parquet(file, glob=False)), 1
     with engine.connect() as connection:
         for batch in rows.collect_batches(chunk_size=_CHUNK, maintain_order=True):
-            with connection.begin():
-                connection.execute(staging.insert(), batch.to_dicts())
+            refuse_others(batch, engine.dialect, file)
+            try:
+                with connection.begin():
+                    connection.execute(staging.insert(), batch.to_dicts())
+            except (DataError, OverflowError, ValueError) as error:  # the latter two are those of a driver
+                raise StageError(
+                    f"{file}: a value in the rows {first} to {first + batch.height - 1} is none for the database: "
+                    f"{address.scrub(error)}; cast its column in the cleaning script"
+                ) from None
+            first += batch.height
 
 
 def _check_count(connection: "Connection", staging: "Table", content: Content) -> None:
@@ -203,10 +192,35 @@ def _check_count(connection: "Connection", staging: "Table", content: Content) -
         )
 
 
-def _swap(connection: "Connection", staging: "Table", name: str) -> None:
-    from sqlalchemy import MetaData, Table, text
+def _swap(connection: "Connection", staging: "Table", name: str, content: Content) -> None:
+    """Put the staging table in the old one's place.
+
+    MySQL and MariaDB commit with each statement that changes a table, so that there one statement renames both.
+    """
+    from sqlalchemy import MetaData, Table, inspect
 
     schema, _, short = name.rpartition(".")
-    Table(short, MetaData(), schema=schema or None).drop(connection, checkfirst=True)
-    quote = connection.dialect.identifier_preparer
-    connection.execute(text(f"ALTER TABLE {quote.format_table(staging)} RENAME TO {quote.quote(short)}"))
+    there = Table(short, MetaData(), schema=schema or None)
+    if connection.dialect.name not in _ONE_STATEMENT:
+        there.drop(connection, checkfirst=True)
+        connection.exec_driver_sql(renaming(connection.dialect, staging, there))
+        return
+    known = inspect(connection)
+    if short in known.get_view_names(schema or None):  # it would be renamed, and no table
+        raise StageError(f"{PARAMS_FILE}: {content.place}.table = {name}: a view has this name; choose another one")
+    # By this name the next delivery removes it, should this one be killed here.
+    old = Table(f"{staging.name}_old", MetaData(), schema=schema or None)
+    is_there = known.has_table(short, schema or None)
+    connection.exec_driver_sql(renaming(connection.dialect, staging, there, old if is_there else None))
+    old.drop(connection, checkfirst=True)
+
+
+def renaming(dialect: "Dialect", staging: "Table", there: "Table", old: "Table | None" = None) -> str:
+    """The statement that gives the staging table its name; `old`, in MySQL, is that of the table that has it."""
+    named = dialect.identifier_preparer.format_table
+    if dialect.name in _ONE_STATEMENT:
+        first = f"{named(there)} TO {named(old)}, " if old is not None else ""
+        return f"RENAME TABLE {first}{named(staging)} TO {named(there)}"
+    if dialect.name == "mssql":  # its names have neither quotes nor brackets in them
+        return f"EXEC sp_rename N'{named(staging)}', N'{there.name}', N'OBJECT'"
+    return f"ALTER TABLE {named(staging)} RENAME TO {named(there, use_schema=False)}"

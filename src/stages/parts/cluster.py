@@ -9,7 +9,9 @@ import pickle
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 from stages.common import reproducible
@@ -19,6 +21,7 @@ from stages.parts.in_order import in_order
 
 ENV_CLUSTER = "PARTS_CLUSTER"  # the address of a Dask scheduler
 _ANSWER_SECONDS = 10
+_LOOK_SECONDS, _ALONE_SECONDS = 5, 60  # between two looks at who works; without any worker until that is said
 _RETRIES = 2  # of a range whose process died
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,7 +47,7 @@ class Cluster:
         ask = lambda question: dask_worker_client.ask(run, question)  # noqa: E731  (a named function would go by its name)
 
         def submit(work: Callable[[T], R], task: T) -> Any:
-            return self._client.submit(ask, pickle.dumps((work, task)), pure=False, retries=_RETRIES)
+            return _Answer(self, self._client.submit(ask, pickle.dumps((work, task)), pure=False, retries=_RETRIES))
 
         threads = sum(self._client.nthreads().values())
         answers = in_order(submit, work, tasks, max(1, threads) * 3)
@@ -59,6 +62,44 @@ class Cluster:
                     f"{ENV_CLUSTER} = {self._address}: {what}; see to it, or unset {ENV_CLUSTER}"
                 ) from error
             yield range_process.read(answer)
+
+    def wait_for(self, future: Any) -> bytes:
+        """What a worker answers. Dask waits for ever, also when none of them is left.
+
+        Raises:
+            OutsideError: there has been no worker for a while.
+            Exception: as the task, or Dask.
+        """
+        seen = monotonic()
+        while True:
+            try:
+                said: bytes = future.result(timeout=None if future.done() else _LOOK_SECONDS)
+            except TimeoutError:
+                if future.status == "error":  # it is the task's own
+                    raise
+            else:
+                return said
+            if self._client.nthreads():
+                seen = monotonic()
+            elif monotonic() - seen >= _ALONE_SECONDS:
+                raise OutsideError(
+                    f"{ENV_CLUSTER} = {self._address}: no worker is left; start one: dask worker {self._address}, then "
+                    f"run it again, or unset {ENV_CLUSTER}"
+                )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a worker will have answered, for `in_order`."""
+
+    cluster: Cluster
+    future: Any
+
+    def result(self) -> bytes:
+        return self.cluster.wait_for(self.future)
+
+    def cancel(self) -> None:
+        self.future.cancel()
 
 
 @contextmanager

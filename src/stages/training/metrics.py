@@ -14,6 +14,7 @@ OF_CLASSES = (
 )
 OF_NUMBERS = ("r2", "mae", "rmse")
 SMALLER_IS_BETTER = frozenset({"log_loss", "brier", "mae", "rmse"})
+_RESAMPLES = 1000  # of a bootstrap
 MOST_CLASSES = 30  # of which each is told
 
 
@@ -95,14 +96,14 @@ def _brier(predictions: Predictions) -> float:
     return float(squared / 2 if came.shape[1] == 2 else squared)  # noqa: PLR2004  as scikit-learn counts two
 
 
-def _intervals(actual: Array, predicted: Array, resamples: int = 1000) -> dict[str, float]:
+def _intervals(actual: Array, predicted: Array) -> dict[str, float]:
     """95 % percentile bootstrap over rows, drawn as tables of confusion, which are all that these metrics see."""
     labels, codes = np.unique(np.concatenate([actual, predicted]), return_inverse=True)
     size, rows = len(labels), len(actual)
     if size > MOST_CLASSES:
         return {}
     cells = np.bincount(codes[:rows] * size + codes[rows:], minlength=size * size) / rows
-    drawn = np.random.default_rng(0).multinomial(rows, cells, resamples).reshape(resamples, size, size).astype(float)
+    drawn = np.random.default_rng(0).multinomial(rows, cells, _RESAMPLES).reshape(_RESAMPLES, size, size).astype(float)
     hits, came, said = np.diagonal(drawn, axis1=1, axis2=2), drawn.sum(axis=2), drawn.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         recall = np.where(came > 0, hits / came, np.nan)
@@ -125,12 +126,12 @@ def _regression(predictions: Predictions, *, intervals: bool) -> dict[str, float
     return {**result, "mae": mae, "rmse": rmse, "rows": len(actual)}
 
 
-def _r2_interval(actual: Array, errors: Array, resamples: int = 1000) -> dict[str, float]:
+def _r2_interval(actual: Array, errors: Array) -> dict[str, float]:
     """95 % percentile bootstrap over rows (Efron & Tibshirani 1993, ch. 13), in chunks of at most 16 MB of indices."""
     rng, rows, values = np.random.default_rng(0), len(actual), []
     chunk = max(1, 2_000_000 // rows)
-    for start in range(0, resamples, chunk):
-        drawn = rng.integers(0, rows, (min(chunk, resamples - start), rows))
+    for start in range(0, _RESAMPLES, chunk):
+        drawn = rng.integers(0, rows, (min(chunk, _RESAMPLES - start), rows))
         total = actual[drawn].var(axis=1) * rows
         values.append(1 - (errors[drawn] ** 2).sum(axis=1)[total > 0] / total[total > 0])
     low, high = np.percentile(np.concatenate(values), [2.5, 97.5])

@@ -7,20 +7,25 @@ goes on finds what it would have found.
 import hashlib
 import json
 import os
+import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stages.common.errors import StageError
-from stages.common.models import Model, Range, Search, Train
+from stages.common.models import Model, Search, SearchRange, Train
 from stages.parts.workers import ThisProcess, Workers
 from stages.training.metrics import SMALLER_IS_BETTER
 from stages.training.space import with_values
 from stages.training.trials import Scoring, try_all
+
+_DECIDING = ("numpy", "optuna", "pandas", "scikit-learn", "scipy", "skrub")  # packages that trials go by
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def search(
@@ -53,7 +58,11 @@ def search(
             _add(study, spaces, known)
             tried += known
             continue
-        batch = [_ask(study, spaces, asked, number) for number in numbers]
+        noted = [chosen for chosen, _ in known]  # what they were tried with, whatever Optuna says by now
+        batch = [
+            _ask(study, spaces, asked, number, noted[number - first] if number - first < len(noted) else None)
+            for number in numbers
+        ]
         new: list[dict[str, Any]] = []
         for chosen in batch[len(known) :]:
             if chosen not in new and all(before != chosen for before, _ in (*tried, *known)):
@@ -106,9 +115,24 @@ def state_of(data: Path, spec: Model, *, reproducible: bool) -> str:
     of.append(spec.model_dump_json(exclude={"gates": True, "train": {"search": {"trials"}}}))
     code = Path(__file__).resolve().parents[1]
     of += [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(code.rglob("*.py"))]
-    own = spec.train.estimator.partition(".")[0]
-    of += [str(getattr(sys.modules.get(name), "__version__", "")) for name in ("numpy", "sklearn", own)]
+    of += [f"{name} {_version(name)}" for name in sorted({*_DECIDING, *_packages(spec.train.model_dump())})]
     return hashlib.sha256("\n".join(of).encode()).hexdigest()
+
+
+def _packages(written: Any) -> Iterator[str]:
+    """The package of each estimator that is written somewhere, and of whatever else looks like its import path."""
+    if isinstance(written, str) and _PATH.fullmatch(written):
+        yield written.partition(".")[0]
+    elif isinstance(written, dict | list):
+        for inner in written.values() if isinstance(written, dict) else written:
+            yield from _packages(inner)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return str(getattr(sys.modules.get(name), "__version__", ""))
 
 
 class Journal:
@@ -158,7 +182,7 @@ def _distributions(asked: Search) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a high that no step reaches
         for name, part in asked.space.items():
-            if not isinstance(part, Range):
+            if not isinstance(part, SearchRange):
                 found[name] = of.CategoricalDistribution(range(len(part)))  # by number: a choice can be of any kind
             elif all(isinstance(value, int) for value in (part.low, part.high, part.step or 1)):
                 found[name] = of.IntDistribution(int(part.low), int(part.high), log=part.log, step=int(part.step or 1))
@@ -176,10 +200,17 @@ def _add(study: Any, spaces: dict[str, Any], known: Iterable[tuple[dict[str, Any
         study.add_trial(create_trial(params=chosen, distributions=spaces, **done))
 
 
-def _ask(study: Any, spaces: dict[str, Any], asked: Search, number: int) -> dict[str, Any]:
-    """What the trial is to have, by name and as Optuna says it, by the trials that the study has been told of."""
+def _ask(
+    study: Any, spaces: dict[str, Any], asked: Search, number: int, noted: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What the trial is to have, by name and as Optuna says it, by the trials that the study has been told of.
+
+    Of a trial that was done before, that is what was `noted`.
+    """
     from optuna.samplers import TPESampler
 
+    if noted is not None:
+        study.enqueue_trial(noted)
     study.sampler = TPESampler(seed=int(np.random.SeedSequence([asked.seed, number]).generate_state(1)[0]))
     chosen: dict[str, Any] = study.ask(spaces).params
     return chosen
@@ -187,7 +218,7 @@ def _ask(study: Any, spaces: dict[str, Any], asked: Search, number: int) -> dict
 
 def _values(asked: Search, chosen: Mapping[str, Any]) -> dict[str, Any]:
     spaces = [(name, part, chosen[name]) for name, part in asked.space.items()]
-    return {name: value if isinstance(part, Range) else part[value] for name, part, value in spaces}
+    return {name: value if isinstance(part, SearchRange) else part[value] for name, part, value in spaces}
 
 
 def _shown(value: Any) -> Any:

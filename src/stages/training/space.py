@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stages.common.errors import StageError
-from stages.common.models import Range, Step, Train
+from stages.common.models import SearchRange, Step, Train
 from stages.training.estimator import ESTIMATOR, PARAMS
 from stages.training.fitting import build
 
@@ -52,7 +52,7 @@ def first_estimator(place: str, train: Train) -> Any:
     if train.search is None:
         return build(place, train)[0]
     spaces = train.search.space.items()
-    values = {name: part.low if isinstance(part, Range) else part[0] for name, part in spaces}
+    values = {name: part.low if isinstance(part, SearchRange) else part[0] for name, part in spaces}
     tried = with_values(place, train, values)
     try:
         return build(place, tried)[0]
