@@ -160,6 +160,20 @@ ROOMS = ROOT / "src" / "dovetail"
 FILES = [file for file in ROOMS.rglob("*.py") if file.name != "__init__.py"]
 
 
+def test_every_answer_has_a_short_repr_of_its_own():
+    """As a cell of a notebook shows it; a dataclass makes one of all its fields otherwise."""
+    answers = [
+        one
+        for file in FILES
+        for one in ast.walk(ast.parse(file.read_text()))
+        if isinstance(one, ast.ClassDef) and "Answer" in {getattr(base, "id", "") for base in one.bases}
+    ]
+    assert len(answers) > 20
+    for one in answers:
+        assert "__repr__" in {part.name for part in one.body if isinstance(part, ast.FunctionDef)}, one.name
+        assert any("repr=False" in ast.unparse(mark) for mark in one.decorator_list), one.name
+
+
 def test_two_files_have_one_name_only_where_they_are_two_sides_of_one_thing():
     places = {}
     for file in FILES:

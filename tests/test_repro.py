@@ -339,8 +339,10 @@ def test_a_process_of_the_workspace_that_dies_while_it_writes_dvcs_list_stops_no
 """,
     )
     repository.write("stage.py", STAGE.replace("for file", "if name == 'a': time.sleep(4)\nfor file"))
-    how = {stage.stage: stage.how for stage in dovetail.open(repository.root).repro(workers=1, keep_going=True).stages}
+    answer = dovetail.open(repository.root).repro(workers=1, keep_going=True)
+    how = {stage.stage: stage.how for stage in answer.stages}
     assert how == {"a": "ran", "b": "ran", "c": "ran", "dies": "failed"}
+    assert repr(answer) == "<ReproAnswer 4 stages, 1 failed>"
 
 
 def test_what_a_killed_run_wrote_is_put_in_order_or_given_back(repository, monkeypatch):

@@ -53,7 +53,7 @@ class ReproRequest:
     experiments: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ReproAnswer(Answer):
     """What became of each stage, in the order in which DVC goes through them."""
 
@@ -63,6 +63,10 @@ class ReproAnswer(Answer):
     def failed(self) -> list[StageOutcome]:
         """The stages that failed."""
         return [stage for stage in self.stages if stage.how == "failed"]
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"<ReproAnswer {len(self.stages)} stage{'s' if len(self.stages) != 1 else ''}{failed}>"
 
     def as_json(self) -> dict[str, Any]:
         """The answer as `--json` gives it."""

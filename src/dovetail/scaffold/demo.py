@@ -67,7 +67,7 @@ class DemoStep:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DemoAnswer(Answer):
     """What was played, and where it lies."""
 
@@ -76,6 +76,9 @@ class DemoAnswer(Answer):
     page: str
     prediction: str
     steps: tuple[DemoStep, ...]
+
+    def __repr__(self) -> str:
+        return f"<DemoAnswer {self.project}: {self.model}, {len(self.steps)} commands>"
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `dovetail demo --json`."""
