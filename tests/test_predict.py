@@ -342,6 +342,15 @@ def test_a_folder_holds_what_one_version_said_in_one_way(project, data):
     (out / "part-1.parquet").write_bytes(b"PAR1")
     typed(project, following(refused(project, data), "part-1.parquet cannot be read")[0])
     assert [part["how"] for part in score(project, data)[0]["parts"]] == ["kept", "scored", "kept"]
+    score(project, data, ref="m/2", out="by-two")
+    (data.parent / "other.parquet").write_bytes(b"PAR1")
+    by_two = files(data.parent / "by-two")
+    for ref, outs in (("m/1", [out]), ("m/2", [data.parent / "by-two"])):
+        found = project.json("lineage", ref, "--scored", str(data.parent))["scored_files"]
+        assert found == [str(file) for each in outs for file in files(each).values()], ref
+    shown = project.run("dovetail", "lineage", "m/2", "--scored", str(data.parent)).stdout
+    assert shown.splitlines()[-4:] == ["scored files: 3", *(f"  {file}" for file in by_two.values())]
+    assert "is not a folder" in project.json("lineage", "m/1", "--scored", "none", code=2)["error"]["message"]
     said = Scored.parse(pq.read_schema(out / "part-0.parquet").metadata)
     for later, same in (
         ({"version": 3, "commit": "f" * 40}, True),
