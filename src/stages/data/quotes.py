@@ -50,7 +50,8 @@ def refuse_stray_quotes(file: Path, separator: str, shown: Path) -> None:
                 )
         if is_open:
             raise StageError(
-                f"{shown}: line {opened} opens a quote that is not closed; close or double it, or fetch again what was cut off"
+                f"{shown}: line {opened} opens a quote that is not closed; close or double it, or fetch again what was "
+                "cut off"
             )
 
 
