@@ -19,7 +19,7 @@ from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 
 TYPES = {"size": "FP64", "count": "INT64", "color": "BYTES", "fresh": "BOOL"}
-PACKAGES = Path(sys.prefix) / "open-inference"  # where `make open-inference` puts them
+PACKAGES = Path(sys.prefix) / "triton"  # where `make triton` puts them
 TRITON = """
 import json, sys
 import numpy as np
@@ -86,7 +86,7 @@ def test_says_who_it_is_and_what_the_model_takes(server):
     assert set(server.ask("/v2/models/other").json) >= {"error"}
 
 
-@pytest.mark.skipif(not (PACKAGES / ".installed").exists(), reason="make open-inference installs it")
+@pytest.mark.skipif(not (PACKAGES / ".installed").exists(), reason="make triton installs it")
 def test_tritons_client_is_answered_as_mlflows_paths_answer(server):
     columns = {name: [row[place] for row in WHOLE] for place, name in enumerate(COLUMNS)}
     command = [sys.executable, "-c", TRITON, f"127.0.0.1:{server.port}", json.dumps(columns)]
