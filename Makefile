@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)# DVC runs the stages with whatever `python` comes first
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro record unchanged test s3 jupyter stack team networks quick check bench ui docs env compare staging deploy retrain lock clean
+.PHONY: repro record unchanged test s3 jupyter open-inference stack team networks quick check bench ui docs env compare staging deploy retrain lock clean
 .DEFAULT_GOAL := repro
 
 env: $(VENV)/.installed
@@ -34,22 +34,17 @@ record: env  ## after a change of the stages or of params.yaml: dvc.lock and met
 unchanged:  ## after `repro` or `staging`: what the pipeline made is what git records
 	python scripts/unchanged.py
 
-test: env s3 jupyter  ## every test, on two processes: first those of a few seconds at most, then the slow ones
+test: env s3 jupyter open-inference  ## every test, on two processes: first those of a few seconds at most, then the slow ones
 	python -m compileall -q src tests  # once, also where PYTHONDONTWRITEBYTECODE is set
 	pytest -n 2 -m "not slow"
 	pytest -n 2 -m slow
 
-# A real S3 server and DVC's plugin for it, beside the environment: users have none of it, and tests hold what then happens.
-s3: env
-	cmp -s requirements-s3.lock $(VENV)/s3/.installed || { uv pip install --quiet --no-deps --python $(BIN)/python \
-		--target $(VENV)/s3 --requirements requirements-s3.lock && cp requirements-s3.lock $(VENV)/s3/.installed; } \
-		|| echo "the S3 server could not be installed: its tests will skip" >&2
-
-# A real Jupyter kernel, beside the environment in the same way: a notebook's answers are looked at in one.
-jupyter: env
-	cmp -s requirements-jupyter.lock $(VENV)/jupyter/.installed || { uv pip install --quiet --no-deps --python $(BIN)/python \
-		--target $(VENV)/jupyter --requirements requirements-jupyter.lock && cp requirements-jupyter.lock $(VENV)/jupyter/.installed; } \
-		|| echo "Jupyter could not be installed: its tests will skip" >&2
+# What tests alone need, each in .venv beside the environment: users have none of it, and tests hold what then happens.
+# A real S3 server and DVC's plugin for it, a Jupyter kernel, a client of the Open Inference Protocol that is not ours.
+s3 jupyter open-inference: env
+	cmp -s requirements-$@.lock $(VENV)/$@/.installed || { uv pip install --quiet --no-deps --python $(BIN)/python \
+		--target $(VENV)/$@ --requirements requirements-$@.lock && cp requirements-$@.lock $(VENV)/$@/.installed; } \
+		|| echo "$@ could not be installed: its tests will skip" >&2
 
 STORE ?= build/stack
 

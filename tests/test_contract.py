@@ -147,6 +147,7 @@ def test_every_dataset_has_its_raw_file_from_somewhere_and_every_script_its_data
         ("requirements-docs.lock", 30),
         ("requirements-s3.lock", 5),
         ("requirements-jupyter.lock", 20),
+        ("requirements-open-inference.lock", 5),
     ],
 )
 def test_a_lock_pins_everything_exactly_and_records_no_address(lock, least):

@@ -127,6 +127,27 @@ def test_whole_numbers_with_a_fraction_of_zeros_stay_the_same(tmp_path):
     assert columns["x"][0] == "int64"
     found = infer(tmp_path / "d.csv", "x")
     assert found.columns[0].dtype == "int64"
+    columns, reading = text(tmp_path, "x;z;y", lambda n: f"12.345.678.901.234.{567 + n},00;1,5;{CLASSES[n]}")
+    assert (columns["x"][0], columns["z"][0], reading.decimal, reading.thousands) == ("int64", "float64", ",", ".")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("5", "line 41 is 5, no object such as"),
+        ("null", "line 41 is None, no object"),
+        ("[1]", r"line 41 is \[1\], no object"),
+        ('"é"', "line 41 is 'é', no object"),
+        ("{", "line 41 is no JSON: Expecting property name"),
+        ("[" * 200_000, "line 41 is no JSON: "),
+    ],
+)
+def test_a_line_that_is_no_object_is_named(tmp_path, line, said):
+    rows = [json.dumps({"x": n, "y": y}) for n, y in enumerate(CLASSES)]
+    (tmp_path / "d.jsonl").write_text("\n".join([*rows, line, ""]))
+    with pytest.raises(UserError, match=said) as refusal:
+        infer(tmp_path / "d.jsonl", "y")
+    assert "\n" not in refusal.value.message
 
 
 def test_a_cell_may_be_of_any_length(tmp_path):

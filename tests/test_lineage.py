@@ -2,12 +2,15 @@
 
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dovetail.render.commits import shortened
 from dovetail.repo.dvc_files import parse_lock
 from dovetail.repo.workspace import open_workspace
 from dovetail.values.lineage import FileRef, Lineage, StageRecord, closure
+from dovetail.values.scored import Scored
 
 
 def test_up_from_a_version_to_its_raw_data(registered):
@@ -63,6 +66,19 @@ def test_down_from_data_by_path_and_by_an_older_digest(registered):
     assert new["md5"] != old["md5"]
     assert [v["version"] for v in new["versions"]] == [2]
     assert [v["version"] for v in registered.json("lineage", old["md5"])["versions"]] == [1]
+
+
+def test_down_from_data_to_the_files_that_it_led_to(registered, tmp_path):
+    version = registered.json("lineage", "m/1")
+    for name, md5 in (("of-it", version["artifact"]["md5"]), ("of another", "0" * 32)):
+        said = Scored("m", 1, md5, "", None, "part.parquet", "1" * 32)
+        pq.write_table(pa.table({"x": [1]}).replace_schema_metadata(said.metadata()), tmp_path / f"{name}.parquet")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "no answer.parquet")
+    for ref in ("data.csv", version["data"][0]["md5"], "m@staging", str(tmp_path / "of-it.parquet")):
+        assert registered.json("lineage", ref, "--scored", str(tmp_path))["scored_files"] == [
+            str(tmp_path / "of-it.parquet")
+        ]
+    assert "scored_files" not in registered.json("lineage", "data.csv")
 
 
 def test_a_commits_model_is_found_by_content(registered):

@@ -6,9 +6,11 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -25,7 +27,7 @@ import templates
 from clusters import cluster, wait_for
 from next_commands import following, typed
 from project import BIN, copy_of
-from serving import COLUMNS, ROWS, SPLIT, Server
+from serving import COLUMNS, ROWS, SPLIT, Server, matching
 
 from dovetail.cluster.kept_scorers import KeptScorers
 from dovetail.cluster.predict import PredictRequest, predict
@@ -340,6 +342,15 @@ def test_a_folder_holds_what_one_version_said_in_one_way(project, data):
     (out / "part-1.parquet").write_bytes(b"PAR1")
     typed(project, following(refused(project, data), "part-1.parquet cannot be read")[0])
     assert [part["how"] for part in score(project, data)[0]["parts"]] == ["kept", "scored", "kept"]
+    score(project, data, ref="m/2", out="by-two")
+    (data.parent / "other.parquet").write_bytes(b"PAR1")
+    by_two = files(data.parent / "by-two")
+    for ref, outs in (("m/1", [out]), ("m/2", [data.parent / "by-two"])):
+        found = project.json("lineage", ref, "--scored", str(data.parent))["scored_files"]
+        assert found == [str(file) for each in outs for file in files(each).values()], ref
+    shown = project.run("dovetail", "lineage", "m/2", "--scored", str(data.parent)).stdout
+    assert shown.splitlines()[-4:] == ["scored files: 3", *(f"  {file}" for file in by_two.values())]
+    assert "is not a folder" in project.json("lineage", "m/1", "--scored", "none", code=2)["error"]["message"]
     said = Scored.parse(pq.read_schema(out / "part-0.parquet").metadata)
     for later, same in (
         ({"version": 3, "commit": "f" * 40}, True),
@@ -416,23 +427,55 @@ def test_a_copy_that_was_changed_is_brought_anew_and_never_read(project, data):
 
 
 @pytest.mark.slow
-def test_where_the_scheduler_is_killed_the_whole_parts_stay_and_the_next_run_completes_them(project, data):
+def test_a_part_whose_worker_is_killed_in_its_midst_goes_to_another_whole_and_once(data):
+    count = long_part(data / "part-1.parquet")
+    out = data.parent / "cut"
+    with cluster(data.parent, "{}", "{}") as (address, workers):
+        command = [BIN / "dovetail", "predict", "m", "--cluster", address, "--data", data, "--out", out, "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+            wait_for(lambda: len(list(out.glob("*.parquet"))) == 1 and unfinished_files(out))
+            # The worker that has a process at work: the other one's two parts are done, or have not begun.
+            at_work = max(workers, key=lambda worker: sum(one.cpu_times().user for one in of_worker(worker)))
+            os.killpg(at_work.pid, signal.SIGKILL)
+            answer = json.loads(running.communicate(timeout=300)[0])
+    assert (running.returncode, answer["failed"], answer["rows"]) == (0, [], count + 8)
+    assert pq.read_table(out / "part-1.parquet", columns=["id"])["id"].to_pylist() == list(range(count))
+    assert unfinished_files(out) == []
+
+
+def of_worker(worker):
+    with suppress(psutil.Error):
+        return matching(
+            psutil.Process(worker.pid).children(recursive=True), lambda one: "scorer_process" in str(one.cmdline())
+        )
+    return []
+
+
+def unfinished_files(out):
+    return [one for one in out.glob(".dovetail-*") if one.suffix != ".lock"]
+
+
+def long_part(path):
+    """A part that takes a while; returns its rows."""
     random, count = np.random.default_rng(0), 3_000_000
-    long = pa.table({"size": random.random(count), "count": random.integers(0, 9, count),
-                     "color": ["red"] * count, "fresh": [True] * count, "id": range(count)})  # fmt: skip
-    pq.write_table(long, data / "part-1.parquet")
+    pq.write_table(
+        pa.table({"size": random.random(count), "count": random.integers(0, 9, count),
+                  "color": ["red"] * count, "fresh": [True] * count, "id": range(count)}),
+        path,
+    )  # fmt: skip
     version_copy(settings("m", ServeOptions()))
+    return count
+
+
+@pytest.mark.slow
+def test_where_the_scheduler_is_killed_the_whole_parts_stay_and_the_next_run_completes_them(project, data):
+    count = long_part(data / "part-1.parquet")
     out = data.parent / "cut"
     with cluster(data.parent, "{}") as (address, _):
         port = address.rpartition(":")[2]
         command = [BIN / "dovetail", "predict", "m", "--cluster", address, "--data", data, "--out", out]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-            wait_for(
-                lambda: (
-                    (out / "part-0.parquet").exists()
-                    and [one for one in out.glob(".dovetail-*") if one.suffix != ".lock"]
-                )
-            )
+            wait_for(lambda: (out / "part-0.parquet").exists() and unfinished_files(out))
             for process in psutil.process_iter(["cmdline"]):
                 if "scheduler" in (words := process.info["cmdline"] or []) and port in words:
                     process.kill()
@@ -536,9 +579,7 @@ def test_a_run_that_ends_leaves_another_ones_processes_on_the_cluster_alone(proj
     with cluster(data.parent, "{}", "{}") as (address, _):
         command = [BIN / "dovetail", "predict", "m", "--cluster", address, "--data", data.parent / "long", "--out", out]
         with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as first:
-            wait_for(
-                lambda: [one for one in out.glob(".dovetail-*") if one.suffix != ".lock"], 60
-            )  # it is being written
+            wait_for(lambda: unfinished_files(out), 60)  # it is being written
             second, _ = score(project, data, "--cluster", address)
             assert first.poll() is None, "it ended too early for this test"
             answer = json.loads(first.communicate(timeout=300)[0])

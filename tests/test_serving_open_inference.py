@@ -3,6 +3,10 @@
 import gzip
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import templates
@@ -15,6 +19,34 @@ from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Signature
 
 TYPES = {"size": "FP64", "count": "INT64", "color": "BYTES", "fresh": "BOOL"}
+PACKAGES = Path(sys.prefix) / "open-inference"  # where `make open-inference` puts them
+TRITON = """
+import json, sys
+import numpy as np
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+
+client, columns = InferenceServerClient(sys.argv[1]), json.loads(sys.argv[2])
+about = client.get_model_metadata("m")
+kinds = {"FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_, "BYTES": np.object_}
+inputs = []
+for each in about["inputs"]:
+    values = columns[each["name"]]
+    one = InferInput(each["name"], [len(values)], each["datatype"])
+    one.set_data_from_numpy(np.array(values, dtype=kinds[each["datatype"]]), binary_data=False)
+    inputs.append(one)
+asked = [InferRequestedOutput("predict", binary_data=False)], [InferRequestedOutput("predict_proba", binary_data=False)]
+said = [client.infer("m", inputs, outputs=outputs, request_id="mine") for outputs in asked]
+print(json.dumps({
+    "live": client.is_server_live(), "ready": client.is_server_ready() and client.is_model_ready("m"),
+    "name": client.get_server_metadata()["name"], "id": said[0].get_response()["id"],
+    "predict": said[0].as_numpy("predict").tolist(), "predict_proba": said[1].as_numpy("predict_proba").tolist(),
+    "by default": client.infer("m", inputs).as_numpy("predict").tolist(),
+}))
+try:
+    client.infer("m", inputs[1:])
+except Exception as error:
+    print(error.status(), error.message())
+"""
 WHOLE = [[9.5, 3, "red", True], [8.0, 8, "blue", True]]
 
 
@@ -52,6 +84,25 @@ def test_says_who_it_is_and_what_the_model_takes(server):
         ("predict", "BYTES"), ("predict_proba", "FP64"),
     ]  # fmt: skip
     assert set(server.ask("/v2/models/other").json) >= {"error"}
+
+
+@pytest.mark.skipif(not (PACKAGES / ".installed").exists(), reason="make open-inference installs it")
+def test_tritons_client_is_answered_as_mlflows_paths_answer(server):
+    columns = {name: [row[place] for row in WHOLE] for place, name in enumerate(COLUMNS)}
+    command = [sys.executable, "-c", TRITON, f"127.0.0.1:{server.port}", json.dumps(columns)]
+    env = {**os.environ, "PYTHONPATH": str(PACKAGES)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said, refused = done.stdout.splitlines()
+    asked = {"dataframe_split": {"columns": COLUMNS, "data": WHOLE}}
+    labels = server.predict(asked).json["predictions"]
+    shares = server.predict({**asked, "params": {"method": "predict_proba"}}).json["predictions"]
+    assert json.loads(said) == {
+        "live": True, "ready": True, "name": "dovetail", "id": "mine",
+        "predict": labels, "predict_proba": shares, "by default": labels,
+    }  # fmt: skip
+    assert refused.startswith("422 ")
+    assert "size" in refused
 
 
 @pytest.mark.parametrize("shape", [lambda size: [size], lambda size: [size, 1]])

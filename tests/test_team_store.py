@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -72,6 +73,23 @@ def test_what_is_registered_again_from_another_clone_is_there_once(team, tmp_pat
     clone.run("dovetail", "sync")
     assert shown(project, name) == once(project)
     assert project.json("lineage", name)["artifact"]["verified"] is True  # the bytes came back from S3
+
+
+def test_clones_that_register_one_model_at_the_same_moment_make_it_once(team, tmp_path):
+    project, name = team
+    clones = [tmp_path / f"clone{number}" for number in range(4)]
+    for clone in clones:
+        shutil.copytree(project.root, clone, symlinks=True)
+    running = [
+        subprocess.Popen(["dovetail", "register", name, "--json"], cwd=clone, env={**os.environ, **project.env},
+                         stdout=subprocess.PIPE, text=True) for clone in clones
+    ]  # fmt: skip
+    said = [json.loads(process.communicate(timeout=300)[0])[0] for process in running]
+    assert [process.returncode for process in running] == [0] * 4
+    assert sorted(one["version_created"] for one in said) == [False, False, False, True]
+    assert {one["run_id"] for one in said} == {said[0]["run_id"]}
+    statuses, versions, aliases = shown(project, name)
+    assert (statuses, len(versions), aliases) == (["FINISHED"], 1, {"staging": 1})
 
 
 @pytest.mark.parametrize("step", ["log_batch", "writing:2", "finalize_logged_model", "create_model_version"])

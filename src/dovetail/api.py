@@ -124,11 +124,14 @@ class Repository:
 
         return self._call(show, ShowRequest(ref))
 
-    def lineage(self, ref: str) -> "LineageAnswer":
-        """What produced `ref` (a model, version, run, commit:model); for a data path or md5, what it led to."""
+    def lineage(self, ref: str, scored: str | Path | None = None) -> "LineageAnswer":
+        """What produced `ref` (a model, version, run, commit:model); for a data path or md5, what it led to.
+
+        Of the files below the folder `scored` those are told that these versions wrote.
+        """
         from dovetail.registration.lineage import LineageRequest, lineage
 
-        return self._call(lineage, LineageRequest(ref))
+        return self._call(lineage, LineageRequest(ref, Path(scored) if scored else None))
 
     def diff(self, a: str | None = None, b: str = "workspace") -> "DiffAnswer | DiffsAnswer":
         """What differs from `a` (default: production, else staging) to `b`; of every model where neither names one."""

@@ -7,6 +7,7 @@ from datasets import left_behind, params, stage, tree
 from stages import ingest
 from stages.common.errors import StageError
 from stages.common.params import Params
+from stages.data import raw_check
 
 
 def run(source, raw, separator=","):
@@ -51,6 +52,9 @@ def test_the_separator_is_the_one_of_the_dataset_that_reads_the_file(tmp_path):
         ("a.csv", b"name,name\nAlice,25\n", ["a.csv", "line 1", "'name'"]),
         ("a.csv", b"1,2\n3,4\n", ["a.csv", "line 1", "1,2"]),
         ("a.csv", b"name,age\nAl\xff\xfe,25\n", ["a.csv", "line 2", "UTF-8"]),
+        ("a.csv", b'name,age\nAl,1\nBob,"2\nAl,3\n', ["a.csv", "line 3 opens a quote that is not closed"]),
+        ("a.csv", b'name,age\nAl,1\n"Bob,2\nAl,3\n', ["a.csv", "line 3 opens a quote that is not closed"]),
+        ("a.csv", b'name,age\n"Al\nBob","1', ["a.csv", "line 3 opens a quote that is not closed"]),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', ["a.jsonl", "line 2"]),
         ("a.jsonl", b'{"a": 1}\n[1]\n', ["a.jsonl", "line 2", "[1]"]),
         ("a.jsonl", b'{"a": "\xff"}\n', ["a.jsonl", "line 1"]),
@@ -64,6 +68,26 @@ def test_a_malformed_file_is_refused_with_its_place(tmp_path, name, content, wor
     assert all(word in str(refusal.value) for word in words), refusal.value
     assert "\n" not in str(refusal.value)
     assert not list(tmp_path.glob("raw/*"))
+
+
+LONG = b"y" * 5_000_000
+
+
+@pytest.mark.parametrize("row", [LONG, b'"' + b"a,b\r\n" * 1_000_000 + b'"'])
+def test_a_cell_may_be_of_any_length(tmp_path, row):
+    (tmp_path / "a.csv").write_bytes(b"name,text\nAl,a\nBob," + row + b"\nCy,c\n")
+    assert run(tmp_path / "a.csv", tmp_path / "raw.csv")
+    with (tmp_path / "a.csv").open("ab") as file:
+        file.write(b"Di,1,2\n")
+    with pytest.raises(StageError, match=r"Row #5: Expected 2 columns, got 3: Di,1,2"):
+        run(tmp_path / "a.csv", tmp_path / "raw.csv")
+
+
+def test_a_row_that_is_longer_than_any_is_refused_with_its_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw_check, "_LONGEST_ROW", 3 << 20)
+    (tmp_path / "a.csv").write_bytes(b"name,text\nAl,a\nBob," + LONG + b"\n")
+    with pytest.raises(StageError, match=r"a\.csv: line 3 begins a row of more than 3 MiB; close the quote in it, or"):
+        run(tmp_path / "a.csv", tmp_path / "raw.csv")
 
 
 def test_a_parquet_file_without_rows_is_refused(tmp_path):

@@ -231,7 +231,7 @@ TYPED = pl.DataFrame({"age": [1, 2], "more": ["a", "b"]})
         ("b.csv", "name,age,more\nx,1,2\ny,3", "b.csv does not end with a line's end, so it may be written in part"),
         ("b.csv", 'name,age,more\nx,1,2\n12" y,3,4\nz,5,6\n', """b.csv: line 3: '12" y,3,4' has a quote in a field"""),
         ("b.csv", 'name,age,more\nx",1,2\n"y",3,4\nz",5,6\n', """b.csv: line 2: 'x",1,2' has a quote in a field"""),
-        ("b.csv", 'name,age,more\nx,1,2\n"y,3,4\n', "b.csv does not end with a line's end"),
+        ("b.csv", 'name,age,more\nx,1,2\n"y,3,4\n', "b.csv: line 3 opens a quote that is not closed"),
         ("b.csv", "name,age,more\n" + "x,1,2\n" * 6 + "x,1\n", "b.csv is not a CSV file.*Row #8"),
         (
             "b.csv",

@@ -1,6 +1,7 @@
 """A time means the same where data are cleaned and where a model is asked."""
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,7 +9,9 @@ from dovetail.serving.protocol.refused import Refused
 from dovetail.serving.protocol.signature import Column
 from stages.data.parsing import parse
 
-DAYS = st.dates().map(str) | st.sampled_from(["2026-02-30", "2026-1-2", "20260102", "01/02/2026", "2026-W01-1", "x"])
+DAYS = st.dates().map(str) | st.sampled_from(
+    ["0000-01-01", "0001-01-01", "9999-12-31", "2026-02-30", "2026-1-2", "20260102", "01/02/2026", "2026-W01-1", "x"]
+)
 CLOCKS = st.times().map(str) | st.sampled_from(
     ["03:04", "03:04:05", "03", "24:00", "03:04:60", "3:04", "03:04:05,5", ""]
 )
@@ -29,6 +32,22 @@ def served(text):
 def test_serving_and_cleaning_read_a_time_alike(texts):
     cleaned = pl.DataFrame({"t": texts}).select(parse(pl.col("t"), pl.Datetime("us")))["t"].to_list()
     assert cleaned == [served(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0000-01-01",
+        "0000-12-31T23:00-02:00",
+        "0001-01-01T00:00+01:00",
+        "9999-12-31T23:59-00:30",
+        "9999-12-31T23:59:59Z",
+    ],
+)
+def test_a_year_that_python_does_not_have_is_none(text):
+    cleaned = pl.DataFrame({"t": [text]}).select(parse(pl.col("t"), pl.Datetime("us")))["t"].to_list()
+    assert cleaned == [served(text)]
+    assert (cleaned[0] is None) != text.endswith("Z")
 
 
 def test_a_time_with_a_zone_is_in_utc():

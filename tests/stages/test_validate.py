@@ -329,11 +329,29 @@ def test_a_parquet_column_of_another_type_is_cast_where_nothing_is_lost(job):
     assert done.rejected.drop("row", "reason").rows() == table.rows()[1:]
 
 
-def test_coded_text_is_rejected_as_text(job):
-    table = pl.DataFrame({"x": [1, -1] * 300_000, "c": ["a", "b"] * 300_000}, schema_overrides={"c": pl.Categorical})
+@pytest.mark.parametrize("kinds", [2, 50_000])
+def test_coded_text_is_rejected_as_text_also_within_lists_and_structs(job, kinds):
+    """An Arrow file, in which these rows lie for a while, has one code for all of them."""
+    codes = pl.Series([f"k{number % kinds}" for number in range(200_000)], dtype=pl.Categorical)
+    inner = pl.col("c")
+    table = pl.DataFrame({"x": [1, -1] * 100_000, "c": codes}).with_columns(
+        list=pl.concat_list(inner, inner), array=inner.reshape((-1, 1)), struct=pl.struct(inner, pl.col("x"))
+    )
     done = job().run("raw.parquet", table, {"x": {**INT, "checks": {"ge": 0}}})
-    assert done.rejected["c"].unique().to_list() == ["b"]
-    assert done.rejected["row"].to_list() == list(range(2, 600_001, 2))
+    wanted = [f"k{number % kinds}" for number in range(1, 200_000, 2)]
+    assert done.rejected["c"].to_list() == wanted
+    assert done.rejected["list"].to_list() == [[text, text] for text in wanted]
+    assert done.rejected["array"].to_list() == [[text] for text in wanted]
+    assert done.rejected["struct"].to_list() == [{"c": text, "x": -1} for text in wanted]
+    assert done.rejected["row"].to_list() == list(range(2, 200_001, 2))
+
+
+@pytest.mark.parametrize(("number", "dtype"), [(2**31 - 1, pl.Date), (2**62, pl.Datetime("ms"))])
+def test_a_time_too_far_away_for_microseconds_is_rejected_not_missing(job, number, dtype):
+    table = pl.DataFrame({"t": pl.Series([0, number]).cast(dtype)})
+    done = job().run("raw.parquet", table, {"t": {"dtype": "datetime", "nullable": True}})
+    assert done.rows["t"].to_physical().to_list() == [0]
+    assert done.rejected.select("row", "reason").rows() == [(2, "t: dtype(datetime)")]
 
 
 def test_a_type_that_cannot_be_cast_is_refused(job):

@@ -7,7 +7,7 @@ _EXAMPLES = {
     "status": (("dovetail status", "all models"), ("dovetail status iris --json", "one, for a script")),
     "lineage": (
         ("dovetail lineage iris@production", "what made it"),
-        ("dovetail lineage data/raw/iris.csv", "what was made of it"),
+        ("dovetail lineage data/raw/iris.csv --scored scored", "what was made of it, and which rows that scored"),
     ),
     "diff": (
         ("dovetail diff iris", "production and the workspace"),

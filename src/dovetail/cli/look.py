@@ -59,8 +59,14 @@ def status(model: str | None, as_json: bool) -> None:  # noqa: FBT001
 @click.command()
 @click.argument("ref", type=REF)
 @click.option("--mermaid", is_flag=True, help="Answer with a Mermaid diagram, for pasting.")
+@click.option(
+    "--scored",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Also list the files in FOLDER that predict wrote by it.",
+)
 @json_option
-def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
+def lineage(ref: str, mermaid: bool, scored: Path | None, as_json: bool) -> None:  # noqa: FBT001
     """Show what produced REF (a model, version, run, commit:model, scored file), or what a data path or md5 led to."""
     from dovetail.registration.lineage import LineageRequest
     from dovetail.registration.lineage import lineage as library_call
@@ -68,7 +74,7 @@ def lineage(ref: str, mermaid: bool, as_json: bool) -> None:  # noqa: FBT001
     from dovetail.render.lineage import tree
 
     with opened() as (workspace, tracking):
-        answer = library_call(workspace, tracking, LineageRequest(ref))
+        answer = library_call(workspace, tracking, LineageRequest(ref, scored))
     show(answer.as_json(), as_json=as_json, text=diagram if mermaid else tree)
 
 

@@ -264,5 +264,7 @@ def _alone(out: Path, outputs: set[Path]) -> Iterator[None]:
             raise cannot_write(error, out) from error
         yield
     finally:
+        with suppress(OSError):  # of a worker that was killed
+            remove_unfinished(outputs)
         (out / _LOCK).unlink(missing_ok=True)  # who waits for the file that it was looks again: filelock checks that
         lock.release()

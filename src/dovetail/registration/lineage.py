@@ -1,10 +1,10 @@
 """Lineage both ways: from a version up to the raw data that made it, from data down to every version made of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dovetail.errors import DovetailError, UnknownReference
 from dovetail.registration.resolve import TrackedModel, resolve
@@ -19,15 +19,19 @@ from dovetail.values.environment import Environment, pinned
 from dovetail.values.lineage import Lineage
 from dovetail.values.names import unknown
 from dovetail.values.reference import ByDigest, ByPath, ByVersion, parse
-from dovetail.values.scored import Scored
+from dovetail.values.scored import Scored, scored_below
 from dovetail.values.scored import scored as scored_file
 
 
 @dataclass(frozen=True, slots=True)
 class LineageRequest:
-    """What to explain: a reference to a model, a data file's path or md5, or a file that `dovetail predict` wrote."""
+    """What to explain: a reference to a model, a data file's path or md5, or a file that `dovetail predict` wrote.
+
+    `scored` is a folder: of its scored files those are told that these versions wrote.
+    """
 
     ref: str
+    scored: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,6 +43,7 @@ class ModelLineage(Answer):
         commits: Those that record the model, newest first.
         available: Where the bytes of each data file are kept, by md5: `cache`, `remote`, `git`.
         scored: What a scored file says of itself, where one was asked for.
+        scored_files: Those that the version wrote below the folder that was asked for; None where none was.
     """
 
     model: str
@@ -51,6 +56,7 @@ class ModelLineage(Answer):
     available: Mapping[str, list[str]]
     environment: Environment
     scored: Scored | None = None
+    scored_files: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         name = f"{self.model}/{self.version}" if self.version else f"runs:/{self.run.id}"
@@ -87,6 +93,7 @@ class ModelLineage(Answer):
                 "computing": dict(self.environment.computing),
             },
             **({"scored": self.scored.as_json()} if self.scored else {}),
+            **({} if self.scored_files is None else {"scored_files": list(self.scored_files)}),
         }
 
 
@@ -111,12 +118,16 @@ class VersionOfData:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DataLineage(Answer):
-    """Every version and run that was made of a data file; `path` is None where an md5 was asked for."""
+    """Every version and run that was made of a data file; `path` is None where an md5 was asked for.
+
+    `scored_files` are those that these versions wrote below the folder that was asked for; None where none was.
+    """
 
     path: str | None
     md5: str
     versions: tuple[VersionOfData, ...]
     runs: tuple[str, ...]
+    scored_files: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return f"<DataLineage {self.path or self.md5}: {len(self.versions)} versions, {len(self.runs)} runs>"
@@ -128,10 +139,12 @@ class DataLineage(Answer):
             "md5": self.md5,
             "versions": [version.as_json() for version in self.versions],
             "runs": list(self.runs),
+            **({} if self.scored_files is None else {"scored_files": list(self.scored_files)}),
         }
 
 
 LineageAnswer = ModelLineage | DataLineage
+AnyLineage = TypeVar("AnyLineage", ModelLineage, DataLineage)
 
 
 def lineage(workspace: Workspace, tracking: Tracking, request: LineageRequest) -> LineageAnswer:
@@ -140,17 +153,24 @@ def lineage(workspace: Workspace, tracking: Tracking, request: LineageRequest) -
     Raises:
         UnknownReference: naming what there is.
         StoreError: when MLflow does not answer.
+        MissingFile: when the folder of scored files is not there.
     """
     scored = _scored(workspace, request.ref)
     with tracking.reading() as store:
         if scored:
-            return replace(
-                _of_model(workspace, store, resolve(workspace, store, _version_of(store, scored))), scored=scored
-            )
+            found = _of_model(workspace, store, resolve(workspace, store, _version_of(store, scored)))
+            return _with_files(replace(found, scored=scored), request.scored, {found.lineage.artifact.md5})
         reference = parse(request.ref, frozenset(workspace.tree.declared.models) | frozenset(store.models()))
         if isinstance(reference, ByPath | ByDigest):
-            return _of_data(workspace, store, reference)
-        return _of_model(workspace, store, resolve(workspace, store, reference))
+            down, models = _of_data(workspace, store, reference)
+            return _with_files(down, request.scored, models)
+        found = _of_model(workspace, store, resolve(workspace, store, reference))
+        return _with_files(found, request.scored, {found.lineage.artifact.md5})
+
+
+def _with_files(answer: AnyLineage, folder: Path | None, models: Collection[str]) -> AnyLineage:
+    """The answer with the scored files below the folder that models of these digests wrote."""
+    return replace(answer, scored_files=scored_below(folder, models)) if folder else answer
 
 
 def _scored(workspace: Workspace, path: str) -> Scored | None:
@@ -194,12 +214,14 @@ def _of_model(workspace: Workspace, store: Store, found: TrackedModel) -> ModelL
     )
 
 
-def _of_data(workspace: Workspace, store: Store, reference: ByPath | ByDigest) -> DataLineage:
+def _of_data(workspace: Workspace, store: Store, reference: ByPath | ByDigest) -> tuple[DataLineage, set[str]]:
+    """What was made of the data, and the digests of the models among it."""
     path, md5 = (None, reference.md5) if isinstance(reference, ByDigest) else _current(workspace, reference.path)
     runs = store.runs_with_data(md5)
     aliases: dict[str, dict[str, int]] = {}
     versions = []
-    for version in store.versions_of_bytes({run.model_md5 for run in runs if run.model_md5}):
+    models = {run.model_md5 for run in runs if run.model_md5}
+    for version in store.versions_of_bytes(models):
         if version.model not in aliases:
             aliases[version.model] = store.aliases(version.model)
         named = aliases[version.model].items()
@@ -210,7 +232,7 @@ def _of_data(workspace: Workspace, store: Store, reference: ByPath | ByDigest) -
             f"neither MLflow nor any dvc.lock knows md5 {md5}",
             "git fetch --all --tags, then run the same command again",
         )
-    return DataLineage(path, md5, tuple(versions), tuple(run.id for run in runs))
+    return DataLineage(path, md5, tuple(versions), tuple(run.id for run in runs)), models
 
 
 def _current(workspace: Workspace, path: str) -> tuple[str, str]:

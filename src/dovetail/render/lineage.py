@@ -10,7 +10,7 @@ from dovetail.render.short import SHORT
 
 def tree(answer: dict[str, Any]) -> str:
     """An upward or a downward lineage as an indented text."""
-    return "\n".join(_upward(answer) if "stages" in answer else _downward(answer))
+    return "\n".join([*(_upward(answer) if "stages" in answer else _downward(answer)), *_scored_files(answer)])
 
 
 def mermaid(answer: dict[str, Any]) -> str:
@@ -50,6 +50,13 @@ def _upward(up: dict[str, Any]) -> Iterator[str]:
     }  # others are of other stages, or nested
     shown = [f"{key} {value:.4g}" for key, value in (plain or up["metrics"]).items()]
     yield f"└─ {', '.join(shown) or 'no metrics'}"
+
+
+def _scored_files(answer: dict[str, Any]) -> Iterator[str]:
+    files = answer.get("scored_files")
+    if files is not None:
+        yield f"scored files: {len(files)}"
+        yield from (f"  {file}" for file in files)
 
 
 def _commit(commit: dict[str, Any]) -> str:

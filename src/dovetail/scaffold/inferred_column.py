@@ -89,7 +89,8 @@ def _whole(values: Any, numbers: Any, reading: Reading) -> Any:
     digits = values.where(numbers.notna()).str.strip().str.removeprefix("+")
     if reading.thousands:
         digits = digits.str.replace(reading.thousands, "", regex=False)
-    return digits.map(lambda text: int(Decimal(text)), "ignore").astype("Int64")
+    plain = digits.str.replace(reading.decimal, ".", regex=False)
+    return plain.map(lambda text: int(Decimal(text)), "ignore").astype("Int64")
 
 
 def _is_digits(present: Any) -> bool:

@@ -85,8 +85,23 @@ def _json_lines(file: Path) -> dict[str, Values]:
 
     content = file.read_bytes()
     lines = (gzip.decompress(content) if file.name.lower().endswith(".gz") else content).splitlines()
-    table = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+    table = pd.DataFrame([_object(number, line) for number, line in enumerate(lines, start=1) if line.strip()])
     return {str(name): Values(table[name].convert_dtypes()) for name in table}
+
+
+def _object(number: int, line: bytes) -> dict[str, Any]:
+    """A line's object, as the stages want each.
+
+    Raises:
+        ValueError: the line is something else.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number} is no JSON: {getattr(error, 'msg', error)}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f'line {number} is {value!r:.40}, no object such as {{"age": 25}}')  # noqa: TRY004  (no type of ours)
+    return value
 
 
 def _sheet(file: Path, target: str | None) -> tuple[dict[str, Values], Reading]:

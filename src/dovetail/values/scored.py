@@ -2,10 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dovetail.errors import MissingFile
 from dovetail.values.tag_keys import GIT_COMMIT, MODEL_MD5, PACKAGE
 
 MODEL = "dovetail.model"
@@ -95,3 +97,21 @@ def scored(file: Path) -> tuple[Scored, int] | None:
     metadata = pq.read_metadata(file)
     said = Scored.parse(metadata.metadata)
     return None if said is None else (said, int(metadata.num_rows))
+
+
+def scored_below(folder: Path, models: Collection[str]) -> tuple[str, ...]:
+    """The files below a folder that models of these digests scored; what is no scored file is passed over.
+
+    Raises:
+        MissingFile: when there is no such folder.
+    """
+    import pyarrow as pa
+
+    if not folder.is_dir():
+        raise MissingFile(f"{folder} is not a folder", "dovetail predict MODEL --data FOLDER --out FOLDER")
+    found = []
+    for file in sorted(folder.rglob("*.parquet")):
+        with suppress(pa.ArrowException, OSError):
+            if file.is_file() and (said := scored(file)) and said[0].md5 in models:
+                found.append(file.as_posix())
+    return tuple(found)

@@ -59,8 +59,8 @@ def parse(text: pl.Expr, dtype: Any, style: NumberStyle = PLAIN) -> pl.Expr:
 
 
 def _time(text: pl.Expr, dtype: Any) -> pl.Expr:
-    """ISO 8601 as `dovetail serve` takes it, too; a time with a zone in UTC."""
-    written = pl.when(text.str.contains(_TIME)).then(text)
+    """ISO 8601 as `dovetail serve` takes it, too; a time with a zone in UTC. Python has the years 1 to 9999."""
+    written = pl.when(text.str.contains(_TIME) & ~text.str.starts_with("0000")).then(text)
     day = written.str.to_date("%Y-%m-%d", strict=False, cache=False)
     if dtype == pl.Date:
         return day
@@ -77,4 +77,7 @@ def _time(text: pl.Expr, dtype: Any) -> pl.Expr:
         for clock in ("%H:%M:%S%.f", "%H:%M")
         for between in "T "
     )
-    return pl.coalesce(*local, day.cast(pl.Datetime("us")), *zoned)
+    shifted = pl.coalesce(*zoned)
+    return pl.coalesce(
+        *local, day.cast(pl.Datetime("us")), pl.when(shifted.dt.year().is_between(1, 9999)).then(shifted)
+    )

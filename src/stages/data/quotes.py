@@ -18,7 +18,7 @@ _SHOWN = 60  # characters of a line
 
 
 def refuse_stray_quotes(file: Path, separator: str, shown: Path) -> None:
-    """Refuse a file in which the end of a line is within quotes by their count alone.
+    """Refuse a file in which the end of a line is within quotes by their count alone, or the end of all is.
 
     Args:
         file: in UTF-8.
@@ -34,10 +34,13 @@ def refuse_stray_quotes(file: Path, separator: str, shown: Path) -> None:
         lines.seek(0)
         mark = separator.encode()
         is_open = is_odd = False
+        opened = 0  # the line that opened a field which still goes on
         for number, line in enumerate(lines, start=1):
             if _QUOTE in line:
                 text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                is_open = _is_open_after(text, mark, is_open=is_open)
+                was_open, is_open = is_open, _is_open_after(text, mark, is_open=is_open)
+                if is_open and (not was_open or line.count(_QUOTE) > 1):
+                    opened = number
                 is_odd ^= line.count(_QUOTE) % 2 == 1
             if is_odd != is_open and line.endswith(b"\n"):
                 said = line.decode("utf-8", "replace").rstrip("\r\n")
@@ -45,6 +48,11 @@ def refuse_stray_quotes(file: Path, separator: str, shown: Path) -> None:
                     f"{shown}: line {number}: {said!r:.{_SHOWN}} has a quote in a field that is not quoted; quote the "
                     'field and double the quote in it: "12"" disk"'
                 )
+        if is_open:
+            raise StageError(
+                f"{shown}: line {opened} opens a quote that is not closed; close or double it, or fetch again what was "
+                "cut off"
+            )
 
 
 def _are_in_pairs(file: IO[bytes], separator: str) -> bool:
@@ -54,7 +62,7 @@ def _are_in_pairs(file: IO[bytes], separator: str) -> bool:
             return False
         is_open ^= chunk.count(_QUOTE) % 2 == 1
         before = chunk[-1:]
-    return True
+    return not is_open
 
 
 def begin_fields(before: bytes, chunk: bytes, separator: str, *, is_open: bool) -> bool:

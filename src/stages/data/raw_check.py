@@ -17,6 +17,8 @@ from stages.data.raw_file import ARROW, CSV, FIX, JSONL, PARQUET, Format, Raw, m
 
 _BLANK = re.compile(rb"\n\r?\n")
 _CHUNK = 1 << 22  # bytes
+_BLOCK = 1 << 20  # bytes that Arrow parses at a time: no row may be longer
+_LONGEST_ROW = 1 << 29  # bytes
 _SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
 
 
@@ -146,16 +148,26 @@ def _check_csv(raw: Raw) -> int:
     separator = raw.form.separator
     with raw.file.open("rb") as file:
         names = _header(file, raw)
-    try:
+
+    def count(block: int) -> int:
         batches = csv.open_csv(
             raw.file,
-            csv.ReadOptions(use_threads=False),  # with threads it does not know which row is ragged
+            csv.ReadOptions(use_threads=False, block_size=block),  # with threads it does not know which row is ragged
             parse_options=csv.ParseOptions(delimiter=separator, newlines_in_values=True),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), check_utf8=False),
         )
-        rows = sum(int(batch.num_rows) for batch in batches)
+        return sum(int(batch.num_rows) for batch in batches)
+
+    try:
+        try:
+            rows = count(_BLOCK)
+        except pa.ArrowInvalid:
+            if (size := _longest_row(raw)) <= _BLOCK:
+                raise
+            rows = count(size)
     except pa.ArrowInvalid as error:
         _check_encoding(raw)
+        refuse_stray_quotes(raw.file, separator, raw.path)
         raise StageError(
             f"{raw.path} is not a CSV file separated by {separator!r}: {one_line(error)}; {FIX}, "
             f"or set {raw.form.place}.separator"
@@ -164,6 +176,29 @@ def _check_csv(raw: Raw) -> int:
     refuse_stray_quotes(raw.file, separator, raw.path)
     _check_blank_lines(raw)
     return rows
+
+
+def _longest_row(raw: Raw) -> int:
+    """The bytes of the longest row; the end of a line within quotes does not end one.
+
+    Raises:
+        StageError: it is longer than any row is.
+    """
+    longest = size = quotes = 0
+    first = 1
+    with raw.file.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            size += len(line)
+            quotes += line.count(b'"')
+            longest = max(longest, size)
+            if longest > _LONGEST_ROW:
+                raise StageError(
+                    f"{raw.path}: line {first} begins a row of more than {_LONGEST_ROW >> 20} MiB; close the quote in "
+                    "it, or keep such values in files of their own"
+                )
+            if quotes % 2 == 0:
+                size, first = 0, number + 1
+    return longest
 
 
 def _check_encoding(raw: Raw) -> None:

@@ -172,6 +172,7 @@ def _lines(part: Raw, rows: int) -> Iterator[Range]:
             yield Range(0, replace(part, range=there), head, first, last)
             first, start = last, start + count
     if first < part.file.stat().st_size:
+        refuse_stray_quotes(part.file, part.form.separator, part.path)
         raise _cut_off(part)
 
 

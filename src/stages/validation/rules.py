@@ -74,10 +74,10 @@ def typed_column(  # noqa: PLR0913  names before and after, types before and aft
         raise StageError(
             f"{what} is {have}, which cannot be {wanted}; correct the file, or the schema in {PARAMS_FILE}"
         )
-    if wanted.is_float() and have.is_float():
-        return Typed(raw, name, value, pl.col(name).is_infinite() & column.is_finite())  # 1e39 is no float32
-    if wanted.is_float() or wanted == pl.Datetime:
-        return Typed(raw, name, value)  # at most rounded
+    if wanted.is_float():  # at most rounded, but 1e39 is no float32
+        return Typed(raw, name, value, pl.col(name).is_infinite() & column.is_finite() if have.is_float() else None)
+    if wanted == pl.Datetime:  # at most rounded, or too far away for microseconds
+        return Typed(raw, name, value, pl.col(name).is_null() & column.is_not_null())
     return Typed(raw, name, value, pl.col(name).cast(have, strict=False).ne_missing(column))  # 25.5 is no int64
 
 

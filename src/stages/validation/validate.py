@@ -131,11 +131,9 @@ def _tell_apart(
     """
     row, reason = _unused("row", have), _unused("reason", have)
     inner = {name: f"column{number}" for number, name in enumerate(have)}
-    coded = {name for name, dtype in have.items() if dtype in {pl.Categorical, pl.Enum}}  # an Arrow file has one code
-    as_text = {*coded, *typed} if raw.range and raw.is_text else coded  # or one part would have text, another numbers
-    as_read = [
-        (pl.col(inner[name]).cast(pl.String) if name in as_text else pl.col(inner[name])).alias(name) for name in have
-    ]
+    as_read = {name: _uncoded(dtype) for name, dtype in have.items()}  # an Arrow file has one code for all rows
+    if raw.range and raw.is_text:
+        as_read |= dict.fromkeys(typed, pl.String)  # or one part would have text, another one numbers
     part = [pl.lit(raw.range.part).alias(_unused("part", have))] if raw.range else []
     flags = [f"broken{number}" for number in range(len(rules))]
     flagged = (
@@ -154,7 +152,7 @@ def _tell_apart(
         rejected=flagged.filter(broken).select(
             *part,
             pl.col("row").alias(row),
-            *as_read,
+            *(pl.col(inner[name]).cast(dtype).alias(name) for name, dtype in as_read.items()),
             pl.concat_str(reasons or pl.lit(""), separator="; ", ignore_nulls=True).alias(reason),
         ),
         counts=flagged.select(
@@ -168,6 +166,19 @@ def _tell_apart(
         row=row,
         reason=reason,
     )
+
+
+def _uncoded(dtype: Any) -> Any:
+    """The type with text in place of categories, also within lists and structs."""
+    if dtype in (pl.Categorical, pl.Enum):
+        return pl.String
+    if isinstance(dtype, pl.List):
+        return pl.List(_uncoded(dtype.inner))
+    if isinstance(dtype, pl.Array):
+        return pl.Array(_uncoded(dtype.inner), dtype.size)
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({field.name: _uncoded(field.dtype) for field in dtype.fields})
+    return dtype
 
 
 def _unused(name: str, taken: Container[str]) -> str:
