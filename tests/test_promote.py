@@ -346,7 +346,7 @@ def test_the_champion_is_what_the_ledger_says_not_where_somebody_moved_the_alias
 def test_an_alias_moved_by_hand_is_reported_and_put_back(made):
     made.store().client.set_registered_model_alias("m", "production", "1")
     (model,) = made.json("status", code=1)["models"]
-    assert "no tag says: it was moved by hand" in model["problems"][0]["what"]
+    assert "no tag records it: it was moved by hand" in model["problems"][0]["what"]
     made.json("promote", "m")
     made.store().client.set_registered_model_alias("m", "production", "1")
     (model,) = made.json("status", code=1)["models"]
