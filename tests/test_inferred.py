@@ -132,6 +132,33 @@ def test_whole_numbers_with_a_fraction_of_zeros_stay_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("number", "kind", "said"),
+    [
+        ("9223372036854775807", "int64", ""),
+        ("-9223372036854775808", "int64", ""),
+        ("9223372036854775808", "str", "whole numbers beyond 64 bits: text"),
+        ("-9223372036854775809", "str", "whole numbers beyond 64 bits: text"),
+        ("6.022e23", "float64", ""),
+    ],
+)
+def test_a_whole_number_is_one_of_64_bits(tmp_path, number, kind, said):
+    columns, _ = text(tmp_path, "x,y", lambda n: f"{number if n % 4 else n % 3 or ''},{CLASSES[n]}")
+    assert columns["x"] == (kind, said)
+
+
+def test_values_of_parquet_that_the_type_does_not_hold(tmp_path):
+    """Neither is int64 there: the stages would reject each row, or Python has no such date."""
+    rows = {"small": [1, 2] * 20, "large": [1, 2**64 - 1] * 20}
+    table = pa.table({**{name: pa.array(values, pa.uint64()) for name, values in rows.items()}, "y": CLASSES})
+    pa.parquet.write_table(table, tmp_path / "d.parquet")
+    assert [column.dtype for column in infer(tmp_path / "d.parquet", "y").columns] == ["int64", "float64", "str"]
+    far = pa.table({"x": pa.array([4_000_000] * 40, pa.int32()).cast(pa.date32()), "y": CLASSES})
+    pa.parquet.write_table(far, tmp_path / "d.parquet")
+    with pytest.raises(UserError, match=r"d\.parquet cannot be read as a table: .*out of range"):
+        infer(tmp_path / "d.parquet", "y")
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ("5", "line 41 is 5, no object such as"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from datasets import config, left_behind, params, stage, tree
 from sqlalchemy import Engine, MetaData, Table, event
 from sqlalchemy.dialects import mssql, mysql, oracle, postgresql, sqlite
 
-from stages import deliver
+from stages import clean, deliver
 from stages.common.errors import OutsideError, StageError
 from stages.delivery import sql_table, sql_values
 from stages.delivery.content import Content
@@ -65,6 +66,20 @@ def test_a_csv_and_a_parquet_file_hold_the_table(tmp_path):
         "1,1.5,a,true,2020-01-02,2020-01-02T03:04:05.000000"
     )
     assert (tmp_path / "out" / "d.parquet").read_bytes() == (tmp_path / "clean.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("values", [["a", None, "", 'q"'], [None, 1, 2]])
+def test_a_missing_value_of_an_only_column_is_a_row_of_csv(tmp_path, values):
+    """A blank line is one for Polars alone."""
+    rows = pl.DataFrame({"only": values})
+    run(tmp_path, rows, {"path": "out/d.csv"})
+    (note,) = (tmp_path / "out").glob("*.json")
+    held = json.loads(note.read_text())
+    clean.run("d", params({"only": {"dtype": "str", "nullable": True}}), raw=tmp_path / "out" / "d.csv",
+              **{name: tmp_path / name for name in ("clean", "rejected", "metrics")})  # fmt: skip
+    assert pl.read_parquet(tmp_path / "clean")["only"].to_list() == [(value and str(value)) or None for value in values]
+    run(tmp_path, rows, {"path": "out/d.csv"})
+    assert json.loads(note.read_text()) == held
 
 
 def test_a_database_table_holds_the_rows_with_their_types(tmp_path):
@@ -318,6 +333,9 @@ def test_a_type_that_a_target_cannot_hold_is_refused(tmp_path):
         run(tmp_path, nested, target(tmp_path))
     with pytest.raises(StageError, match=r"deliver\.0\.path = out/d\.csv: .*; deliver it as Parquet"):
         run(tmp_path, nested, {"path": "out/d.csv"})
+    with pytest.raises(StageError, match=r"out/d\.csv: .*duration.*; deliver it as Parquet") as refused:
+        run(tmp_path, pl.DataFrame({"l": [timedelta(1)]}), {"path": "out/d.csv"})
+    assert "\n" not in str(refused.value)
     assert not (tmp_path / "out" / "d.csv").exists()
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import polars as pl
@@ -24,6 +25,13 @@ TYPES = pl.DataFrame({"n": [1, None], "x": [1.5, None], "t": ["ä", None], "b": 
     kind=pl.Series(["a", None], dtype=pl.Categorical),
     count=pl.Series([2**32 - 1, None], dtype=pl.UInt32),
     money=pl.Series([Decimal("1.50"), None], dtype=pl.Decimal(10, 2)),
+)
+_INNER = pl.Series([2**8 - 1, 2**16 - 1], dtype=pl.UInt16)
+NESTED = pl.DataFrame({"n": [1, 2]}).with_columns(
+    list=pl.concat_list(_INNER),
+    array=pl.concat_list(_INNER).list.to_array(1),
+    times=pl.concat_list(pl.Series([1000, 2000], dtype=pl.Datetime("ns"))),
+    struct=pl.struct(a=_INNER, b=pl.concat_list(_INNER)),
 )
 
 
@@ -52,6 +60,16 @@ def test_a_table_holds_the_rows_of_all_parts_with_their_types(tmp_path):
     assert target["target"] == "out/d t"
     found, wanted = rows(), pl.concat([TYPES, TYPES]).cast({"kind": pl.String, "count": pl.Int64})
     assert found.sort("n", nulls_last=True).equals(wanted.cast({"time": pl.Datetime("us")}).sort("n", nulls_last=True))
+
+
+def test_types_within_lists_and_structs_are_those_that_delta_has(tmp_path):
+    run(tmp_path, NESTED)
+    wanted = [
+        {"n": n, "list": [one], "array": [one], "times": [datetime.fromisoformat(f"1970-01-01T00:00:00.00000{n}")],
+         "struct": {"a": one, "b": [one]}}
+        for n, one in ((1, 2**8 - 1), (2, 2**16 - 1))
+    ]  # fmt: skip
+    assert rows().sort("n").to_dicts() == wanted
 
 
 def test_the_same_data_make_no_new_version_and_other_data_replace_them_whole(tmp_path):
@@ -99,6 +117,14 @@ def test_one_file_and_parts_are_delivered_alike(tmp_path):
         (
             pl.DataFrame({"n": pl.Series([2**63], dtype=pl.UInt64)}),
             r"column 'n': Integer value .*; cast it in the cleaning",
+        ),
+        (
+            pl.DataFrame({"t": [[timedelta(1)]]}),
+            r"column 't' is .*duration.*, for which Delta Lake has no type; cast it in the cleaning",
+        ),
+        (
+            pl.DataFrame({"a": [1], "A": [2]}),
+            r"the columns 'a' and 'A' have one name in Delta Lake; rename one in the cleaning script",
         ),
     ],
 )

@@ -12,6 +12,7 @@ FEW = 20  # distinct whole numbers that are rather classes than amounts; values 
 _ISO = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?"  # what the stages read
 _OTHER_DAYS = r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( .*)?"
 _ODD_SHOWN = 3
+_LEAST, _MOST = -(2**63), 2**63 - 1  # of 64 bits
 _SOME = 1000  # values that are tried as dates
 
 
@@ -76,21 +77,27 @@ def _from_text(values: Any, reading: Reading, infinite: int) -> Values:  # noqa:
     warning = "; ".join(said)
     whole = numbers.dropna()
     if (whole == whole.round()).all():
-        if (whole.abs() >= 2.0**63).any():
+        if (exact := _whole(values, numbers, reading)) is not None:
+            return Values(exact, odd, warning)
+        if not present.str.contains("e", case=False, regex=False).any():  # 6.022e23 is no id
             return replace(text, warning="whole numbers beyond 64 bits: text")
-        return Values(_whole(values, numbers, reading), odd, warning)
     return Values(numbers, odd, warning)
 
 
 def _whole(values: Any, numbers: Any, reading: Reading) -> Any:
-    """Whole numbers of up to 64 bits; beyond 53 of them a float would be another one."""
+    """Whole numbers of up to 64 bits, None where one has more; beyond 53 of them a float would be another one."""
+    import pandas as pd
+
     if numbers.abs().max() < 2.0**53:
         return numbers.round().astype("Int64")
     digits = values.where(numbers.notna()).str.strip().str.removeprefix("+")
     if reading.thousands:
         digits = digits.str.replace(reading.thousands, "", regex=False)
     plain = digits.str.replace(reading.decimal, ".", regex=False)
-    return plain.map(lambda text: int(Decimal(text)), "ignore").astype("Int64")
+    exact = [None if pd.isna(text) else int(Decimal(text)) for text in plain]
+    if any(number is not None and not _LEAST <= number <= _MOST for number in exact):
+        return None
+    return pd.Series(exact, values.index, "Int64")
 
 
 def _is_digits(present: Any) -> bool:

@@ -3,6 +3,7 @@
 import gzip
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ARROW = (".arrow", ".feather")
+_FIRST_DAY, _LAST_DAY = ((day - date(1970, 1, 1)).days for day in (date.min, date.max))
 
 
 def read_typed(file: Path, kind: str, target: str | None) -> tuple[dict[str, Values], Reading]:
@@ -56,27 +58,32 @@ def _series(column: "pa.ChunkedArray") -> Any:
     """In pandas' types that tell all of params.yaml apart: it has decimals and dates as Python's own objects."""
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.compute
 
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_date(kind):
-        return column.cast(kind).cast(pa.date32()).to_pandas(types_mapper=pd.ArrowDtype)
-    if pa.types.is_decimal(kind):
+        days = column.cast(kind).cast(pa.date32())
+        span = pa.compute.min_max(days.cast(pa.int32())).as_py().values()
+        if any(day is not None and not _FIRST_DAY <= day <= _LAST_DAY for day in span):
+            raise ValueError("a date is out of range: it has a year beyond 1 to 9999")
+        return days.to_pandas(types_mapper=pd.ArrowDtype)
+    if pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
         column = _number(column.cast(kind))
     elif pa.types.is_null(kind):
         return column.cast(pa.float64()).to_pandas()
     return column.to_pandas().convert_dtypes()
 
 
-def _number(decimals: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """Whole numbers where none has a place for a fraction, as databases write theirs."""
+def _number(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Whole numbers where none has a place for a fraction, as databases write decimals, or more bits than int64 has."""
     import pyarrow as pa
 
-    if decimals.type.scale <= 0:
+    if getattr(column.type, "scale", 0) <= 0:
         try:
-            return decimals.cast(pa.int64())
+            return column.cast(pa.int64())
         except pa.ArrowInvalid:  # beyond 64 bits
             pass
-    return decimals.cast(pa.float64())
+    return column.cast(pa.float64(), safe=False)
 
 
 def _json_lines(file: Path) -> dict[str, Values]:

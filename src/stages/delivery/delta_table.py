@@ -42,7 +42,8 @@ def to_delta_table(path: Path, content: Content) -> None:
         raise StageError(
             f"{place} needs the package {error.name}, which is not installed: pip install deltalake"
         ) from error
-    schema = pa.schema([(field.name, _type(content, field)) for field in _first(content.file).schema_arrow])
+    schema = pa.schema([(field.name, _typed(content, field)) for field in _first(content.file).schema_arrow])
+    _refuse_alike(content, schema.names)
     note = int(content.digest[:15], 16)  # Delta has a number there
     other: Exception | None = None
     for _ in range(_TRIES):
@@ -123,18 +124,43 @@ class _Rows:
             raise self.refused from error
 
 
-def _type(content: Content, field: pa.Field) -> pa.DataType:
-    """The type in Delta, where whole numbers have a sign, times microseconds, and there are no categories."""
-    kind, types = field.type, pa.types
+def _refuse_alike(content: Content, names: list[str]) -> None:
+    known: dict[str, str] = {}
+    for name in names:
+        if (other := known.setdefault(name.lower(), name)) != name:
+            raise StageError(
+                f"{content.file}: the columns {other!r} and {name!r} have one name in Delta Lake; rename one in the "
+                "cleaning script"
+            )
+
+
+def _typed(content: Content, field: pa.Field) -> pa.DataType:
+    try:
+        return _type(field.type)
+    except TypeError as error:
+        raise StageError(
+            f"{content.file}: column {field.name!r} is {field.type}, for which Delta Lake has no type; cast it in the "
+            "cleaning script"
+        ) from error
+
+
+def _type(kind: pa.DataType) -> pa.DataType:
+    """The type in Delta, where whole numbers have a sign, times microseconds, and there are no categories.
+
+    Raises:
+        TypeError: there is none.
+    """
+    types = pa.types
     if types.is_dictionary(kind):
         kind = kind.value_type
     if types.is_large_string(kind) or types.is_string_view(kind):
         return pa.string()
     if types.is_timestamp(kind):
         return pa.timestamp("us", kind.tz and "UTC")
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return pa.list_(_type(kind.value_type))
+    if types.is_struct(kind):
+        return pa.struct([(field.name, _type(field.type)) for field in kind])
     if types.is_time(kind) or types.is_duration(kind) or types.is_null(kind):
-        raise StageError(
-            f"{content.file}: column {field.name!r} is {kind}, for which Delta Lake has no type; cast it in the "
-            "cleaning script"
-        )
+        raise TypeError(str(kind))
     return _WIDER.get(kind, kind)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +23,9 @@ def to_file(path: Path, content: Content) -> None:
         StageError: CSV has no form for a column.
         OutsideError: it cannot be written.
     """
+    is_bare = path.suffix == ".csv" and _has_blank_lines(content.file)
+    if is_bare:  # an earlier Dovetail delivered these rows otherwise
+        content = replace(content, digest=hashlib.sha256(f"{content.digest} quoted".encode()).hexdigest())
     note = path.with_name(f"{path.name}.delivery.json")
     if _has(path, note, content):
         return
@@ -29,7 +33,8 @@ def to_file(path: Path, content: Content) -> None:
         note.unlink(missing_ok=True)  # first: a note must never stand beside other rows than it says
         with replacing(path) as file:
             if path.suffix == ".csv":
-                pl.scan_parquet(content.file, glob=False).sink_csv(file)
+                rows = pl.scan_parquet(content.file, glob=False)
+                rows.sink_csv(file, quote_style="always" if is_bare else "necessary")
             elif content.file.is_dir():
                 pl.scan_parquet(content.file, glob=False).sink_parquet(file, row_group_size=_GROUP)
             else:
@@ -37,9 +42,16 @@ def to_file(path: Path, content: Content) -> None:
             written = _sha256(file)
         write_json(note, content.note | {"sha256": written})
     except pl.exceptions.PolarsError as error:
-        raise StageError(f"{PARAMS_FILE}: {content.place}.path = {path}: {error}; deliver it as Parquet") from error
+        why = " ".join(str(error).split())[:300]
+        raise StageError(f"{PARAMS_FILE}: {content.place}.path = {path}: {why}; deliver it as Parquet") from error
     except OSError as error:
         raise OutsideError(f"{PARAMS_FILE}: {content.place}.path = {path}: {error}; make it writable") from error
+
+
+def _has_blank_lines(file: Path) -> bool:
+    """Whether a row of its only column is missing: many readers of CSV take a blank line for no row at all."""
+    rows = pl.scan_parquet(file, glob=False)
+    return len(rows.collect_schema()) == 1 and bool(rows.select(pl.all().has_nulls()).collect().item())
 
 
 def _has(path: Path, note: Path, content: Content) -> bool:
