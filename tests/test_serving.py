@@ -320,7 +320,7 @@ def test_remembers_what_it_answered_and_what_was_true(server, project):
     assert [row["label"] for row in rows] == ["one:yes", None, "one:no", None]
     assert [row["input.size"] for row in rows] == [9.5, 11.25, 8.0, None]
     assert {row["version"] for row in rows} == {1}
-    assert "input.color" not in rows[0]
+    assert {row.get("input.color") for row in rows} == {None}  # another server of the project may log it
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
