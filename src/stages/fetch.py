@@ -64,11 +64,12 @@ def _load(path: str, args: dict[str, Any], what: str) -> pl.DataFrame:
         raise StageError(f"{what} failed: {_say(error)}; correct its args or the function") from error
     try:
         frame = _bunch(answer) if isinstance(answer, dict) and "data" in answer else _frame(answer)
-    except Exception as error:
+    except (Exception, pl.exceptions.PanicException) as error:  # Polars panics at decimals of 256 bits
         kind = type(answer).__name__
         raise StageError(f"{what} returned a {kind}: {_say(error)}; it must be a data frame or a Bunch") from error
     if frame.is_empty():
         raise StageError(f"{what} returned no rows; correct its args or the function")
+    _refuse_types(frame, what, "the function")
     return frame
 
 
@@ -183,13 +184,22 @@ def _table(names: list[str], rows: Sequence[Any], what: str) -> pl.DataFrame:
         frame = pl.DataFrame(map(tuple, rows), schema=names, orient="row", strict=False, infer_schema_length=None)
     except (pl.exceptions.PolarsError, TypeError, RuntimeError) as error:  # the last where a decimal is too long
         raise StageError(f"{what}: the rows make no table: {_say(error)}; cast in the query") from error
+    _refuse_types(frame, what, "the query")
+    return frame
+
+
+def _refuse_types(frame: pl.DataFrame, what: str, where: str) -> None:
+    """Refuse columns that Parquet cannot have, or whose values would be others to who reads it."""
     for name, dtype in frame.schema.items():
         if dtype == pl.Object:
-            kind = type(frame[name].drop_nulls()[0]).__name__
-            raise StageError(f"{what}: column {name!r} holds {kind}; cast it in the query")
-        if dtype == pl.Int128:
-            raise StageError(f"{what}: column {name!r} holds whole numbers beyond 64 bits; cast it in the query")
-    return frame
+            held = type(frame[name].drop_nulls()[0]).__name__
+        elif dtype in (pl.Int128, pl.UInt128):
+            held = "whole numbers beyond 64 bits"
+        elif isinstance(dtype, pl.BaseExtension):  # pandas' periods would be numbers
+            held = f"values of the type {dtype.ext_name()}"
+        else:
+            continue
+        raise StageError(f"{what}: column {name!r} holds {held}; cast it in {where}")
 
 
 def _decimal(value: Any, what: str) -> Any:

@@ -118,6 +118,17 @@ def test_a_share_at_the_limit_passes(job):
     )  # 0.29 * 100 < 29
 
 
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [("period_range('2020', periods=2, freq='M')", "pandas.period"), ("interval_range(0, 2)", "pandas.interval")],
+)
+def test_a_type_that_pandas_alone_has_is_refused(job, made, kind):
+    """To who does not know it a period is a number of months."""
+    body = f"import pandas; return nw.from_native(nw.to_native(frame).assign(p=pandas.{made}))"
+    with pytest.raises(StageError, match=rf"column 'p' holds values of the type {kind}; make text or dates of it"):
+        job(body).run("raw.csv", "t\na\nb\n", {"t": TEXT}, engine="pandas")
+
+
 def test_a_named_index_of_pandas_is_a_column_and_one_without_a_name_is_refused(job):
     done = job("return nw.from_native(nw.to_native(frame).set_index('t'))").run(
         "raw.csv", "x,t\n1,a\n2,b\n", {"x": INT, "t": TEXT}, engine="pandas"

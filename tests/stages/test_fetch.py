@@ -19,6 +19,7 @@ from stages.common.errors import OutsideError, StageError
 
 SECRET = "s3cr3t/p@ss+wörd"
 LOADERS = """\
+from decimal import Decimal
 import numpy as np, pandas as pd, polars as pl, pyarrow as pa, sklearn.utils
 
 NOT_A_FUNCTION = 1
@@ -39,6 +40,10 @@ def indexed(): return pd.DataFrame({"t": ["x", "y"], "a": [1, 2]}).groupby("t").
 def filtered(): return pd.DataFrame({"a": [1, 2]}).query("a > 1")
 def unnamed(): return pd.DataFrame({"a": [1, 2]}, index=["x", "y"])
 def broken(): raise ValueError("no luck\\ntoday")
+def objects(): return pl.DataFrame({"a": pl.Series([None, object()], dtype=pl.Object)})
+def wide(): return pl.DataFrame({"a": pl.Series([2**70], dtype=pl.UInt128)})
+def periods(): return pd.DataFrame({"a": pd.period_range("2020-01", periods=2, freq="M")})
+def longest(): return pa.table({"a": pa.array([Decimal("1" * 50)], pa.decimal256(60, 0))})
 def offline(): raise ConnectionError("no route")
 """
 
@@ -108,6 +113,10 @@ def test_a_function_is_called_with_its_args(raw):
         ),
         ("loaders.number", "returned a int: .*; it must be a data frame or a Bunch"),
         ("loaders.empty", "returned no rows"),
+        ("loaders.objects", "column 'a' holds object; cast it in the function"),
+        ("loaders.wide", "column 'a' holds whole numbers beyond 64 bits; cast it in the function"),
+        ("loaders.periods", r"column 'a' holds values of the type pandas\.period; cast it in the function"),
+        ("loaders.longest", "returned a Table: PanicException: .*; it must be a data frame"),
         ("loaders.broken", "failed: ValueError: no luck today; correct"),
     ],
 )

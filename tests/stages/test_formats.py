@@ -124,6 +124,21 @@ def test_a_folder_is_copied_whole(tmp_path):
     assert len(list((tmp_path / "raw" / "a.parquet").rglob("*.parquet"))) == 2
 
 
+def test_numbers_of_a_sheet_keep_their_digits_beside_a_word(job, tmp_path):
+    """Excel's reader makes text of such a column, and writes nine digits after the point of each number."""
+    cells = [1 / 3, "-", -3.5e-13, "007", 1e21, 2, None, True, 0.1, "inf", "0.333333333"]
+    sheet(tmp_path / "raw.xlsx", [["x", "k"], *([cell, 1] for cell in cells)])
+    columns = {"x": {"dtype": "str", "nullable": True}}
+    clean.run("d", params(columns), raw=tmp_path / "raw.xlsx", **(done := job()).paths)
+    assert done.rows["x"].to_list() == [
+        *("0.3333333333333333", "-", "-3.5e-13", "007", "1000000000000000000000", "2", None),
+        *("true", "0.1", "inf", "0.333333333"),
+    ]
+    columns["x"]["dtype"] = "float64"
+    clean.run("d", params(columns, null_values=["-"]), raw=tmp_path / "raw.xlsx", **(done := job()).paths)
+    assert done.rows["x"].to_list() == [1 / 3, None, -3.5e-13, 7, 1e21, 2, None, 0.1, float("inf"), 0.333333333]
+
+
 def test_text_in_another_encoding_keeps_its_letters(job):
     for encoding, word in (
         ("windows-1252", "größe €"),

@@ -14,9 +14,11 @@ from datasets import AGE, config, left_behind, stage, started, tree
 from test_parts import OPTIONS, contents, csv_of, folder_of
 from test_search import to_search, trained
 
+from stages import clean
 from stages.common.errors import OutsideError
 from stages.parts import cluster as on_cluster
 from stages.parts import range_process
+from stages.training import trials
 
 pytestmark = pytest.mark.slow  # a scheduler and two workers start
 ROWS = [(f"n{number % 7}", number % 140, number) for number in range(60)]
@@ -129,9 +131,13 @@ def test_no_cluster_at_the_address_is_told_in_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(refused.value)
 
 
-def test_other_packages_on_a_worker_are_refused():
-    refused = range_process.answer(b"", range_process.packages().replace("polars ", "polars 0."))
-    with pytest.raises(OutsideError, match=r"has polars .* instead of polars 0\..*: install the same on all machines"):
+@pytest.mark.parametrize(("module", "package"), [(clean, "polars"), (trials, "polars"), (trials, "scikit-learn")])
+def test_other_packages_on_a_worker_are_refused(module, package):
+    here = range_process.packages(range_process.deciding(module.__name__))
+    assert range_process.read(range_process.answer(pickle.dumps((len, "ab")), here)) == 2
+    refused = range_process.answer(b"", here.replace(f"{package} ", f"{package} 0."))
+    said = rf"has {package} .* instead of {package} 0\..*: install the same on all machines"
+    with pytest.raises(OutsideError, match=said):
         range_process.read(refused)
     assert pickle.loads(refused)[0] is None
 

@@ -11,7 +11,7 @@ from datasets import AGE, FLOAT, INT, TEXT, params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from pyarrow import parquet, table
+from pyarrow import array, decimal256, json_, parquet, table, time32
 
 from stages import clean
 from stages.common.errors import StageError
@@ -354,9 +354,24 @@ def test_a_time_too_far_away_for_microseconds_is_rejected_not_missing(job, numbe
     assert done.rejected.select("row", "reason").rows() == [(2, "t: dtype(datetime)")]
 
 
-def test_a_type_that_cannot_be_cast_is_refused(job):
-    with pytest.raises(StageError, match=r"raw\.parquet: column 'x' is List\(Int64\), which cannot be Int64"):
-        job().run("raw.parquet", pl.DataFrame({"x": [[1]]}), {"x": INT})
+@pytest.mark.parametrize(
+    ("column", "wanted", "said"),
+    [
+        (array([[1]]), "int64", r"List\(Int64\), which cannot be Int64"),
+        (array([1], time32("s")), "datetime", r"Time, which cannot be Datetime"),
+        (array([1], time32("s")), "date", r"Time, which cannot be Date"),
+        (array(["[]"], json_()), "str", r"Extension\('arrow\.json', .*\), which cannot be String"),
+        (
+            array(["1"]).cast(decimal256(60, 0)),
+            "float64",
+            r"Decimal\(.*=60, .*\), of more than 38 digits; correct",
+        ),
+    ],
+)
+def test_a_type_that_cannot_be_cast_is_refused(job, tmp_path, column, wanted, said):
+    parquet.write_table(table({"x": column}), tmp_path / "raw.parquet")
+    with pytest.raises(StageError, match=rf"raw\.parquet: column 'x' is {said}"):
+        clean.run("d", params({"x": {"dtype": wanted}}), raw=tmp_path / "raw.parquet", **job().paths)
 
 
 def test_separator_and_null_values_are_read_from_the_settings(job):

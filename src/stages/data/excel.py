@@ -25,11 +25,27 @@ def to_parquet(path: Path, form: Format, copy: Path, shown: Path) -> None:
         names = list(header.row(0)) if header.height else []
         _check_header(names, shown, name)
         frame = book.load_sheet(name, schema_sample_rows=None, skip_whitespace_tail_rows=True).to_polars()
+        frame = _with_all_digits(book, name, frame)
     except fastexcel.FastExcelError as error:
         raise malformed(shown, path.suffix[1:] or "Excel", error) from error
     _refuse_blank_rows(frame, shown, name)
     text = cs.string()
     frame.with_columns(pl.when(~text.is_in(form.null_values)).then(text).name.keep()).write_parquet(copy)
+
+
+def _with_all_digits(book: Any, sheet: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with all digits of numbers in columns of text: beside a word the reader writes nine of them."""
+    texts = {name: column for name, column in frame.to_dict().items() if column.dtype == pl.String}
+    read = {name: text.cast(pl.Float64, strict=False) for name, text in texts.items()}
+    shown = {name: values for name, values in read.items() if values.is_finite().any()}
+    if not shown:
+        return frame
+    numbers = dict.fromkeys(shown, "float")
+    exact = book.load_sheet(sheet, schema_sample_rows=None, skip_whitespace_tail_rows=True, dtypes=numbers).to_polars()
+    return frame.with_columns(
+        frame[name].zip_with((exact[name] == values).fill_null(value=True), exact[name].cast(pl.String))
+        for name, values in shown.items()
+    )
 
 
 def _sheet(book: Any, form: Format, shown: Path) -> str:

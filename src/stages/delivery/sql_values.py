@@ -89,20 +89,22 @@ def refuse_others(batch: pl.DataFrame, dialect: "Dialect", file: Path) -> None:
         StageError: naming the column, and the value.
     """
     for name, dtype in batch.schema.items():
+        what = f"{file}: column {name!r}:"
         for odd, why in _odd(by_name(name), dtype, dialect):
             found = batch.lazy().filter(odd).select(by_name(name).cast(pl.String)).head(1).collect()
             if found.height:
-                raise StageError(f"{file}: column {name!r}: {found.item()} {why}; {_FIX}")
+                raise StageError(f"{what} {found.item()} {why}; {_FIX}")
+        if isinstance(dtype, pl.Decimal) and (given := _given_as(dtype, dialect)):
+            has_many = by_name(name).abs() >= pl.lit(Decimal(10) ** (_DIGITS - dtype.scale))
+            for value in batch.filter(has_many)[name]:
+                if Decimal(repr(given(value))) != value:
+                    raise StageError(f"{what} {value} has more digits than {dialect.name} gets of a decimal; {_FIX}")
 
 
 def _odd(column: pl.Expr, dtype: Any, dialect: "Dialect") -> Iterator[tuple[pl.Expr, str]]:
     """What is odd in a column of the type, with the reason."""
     if any(dtype == kind for kind in (pl.UInt64, pl.Int128, pl.UInt128)):
         yield (column > _MOST) | (column < _LEAST), "is beyond the 64 bits of a whole number there"
-    if dtype.is_decimal() and (given := _given_as(dtype, dialect)):
-        has_many = column.abs() >= pl.lit(Decimal(10) ** (_DIGITS - dtype.scale))
-        is_other = column.map_elements(lambda value: Decimal(repr(given(value))) != value, return_dtype=pl.Boolean)
-        yield has_many & is_other, f"has more digits than {dialect.name} gets of a decimal"
     if dtype.is_float() and dialect.name in _FINITE:
         yield ~column.is_finite(), f"is no number in {dialect.name}"
     if dtype == pl.Time or (dtype == pl.Datetime and dtype.time_unit == "ns"):

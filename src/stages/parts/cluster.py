@@ -126,7 +126,11 @@ def open_cluster(address: str, module: str, shared: Path) -> Iterator[Cluster]:
     cloudpickle.register_pickle_by_value(dask_worker_client)
     run = dask_worker_client.Run(
         name=secrets.token_hex(8),
-        command=(str(Path(range_process.__file__).resolve()), module, range_process.packages()),
+        command=(
+            str(Path(range_process.__file__).resolve()),
+            module,
+            range_process.packages(range_process.deciding(module)),
+        ),
         folder=str(Path.cwd()),
         shared=str(shared.resolve()),
         env={name: os.environ[name] for name in reproducible.settings() if name in os.environ},

@@ -8,6 +8,7 @@ import os
 import pickle
 import select
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -15,12 +16,18 @@ from typing import IO, Any
 _SIZE = 8  # bytes that say how long a message is
 _IDLE_SECONDS = 60  # of a run that is over, or was killed
 _DECIDING = ("polars", "pyarrow", "pandas", "numpy", "pandera", "narwhals")  # what bytes go by
+_FITTING = ("scikit-learn", "scipy", "skrub", "lightgbm", "xgboost", "catboost")  # what scores go by
 
 
-def packages() -> str:
-    """What is installed here of all that decides bytes."""
+def deciding(module: str) -> tuple[str, ...]:
+    """The packages by which goes what the module's functions make."""
+    return (*_DECIDING, *_FITTING) if module.startswith("stages.training.") else _DECIDING
+
+
+def packages(names: Iterable[str]) -> str:
+    """What is installed here of the packages."""
     found = [f"Python {sys.version_info.major}.{sys.version_info.minor}"]
-    for name in _DECIDING:
+    for name in names:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
@@ -68,7 +75,8 @@ def answer(question: bytes, wanted: str) -> bytes:
     """
     from stages.common.errors import OutsideError
 
-    if (here := packages()) != wanted:
+    names = [one.removeprefix("no ").partition(" ")[0] for one in wanted.split(", ")[1:]]
+    if (here := packages(names)) != wanted:
         differ = [f"{one} instead of {other}" for one, other in zip(here.split(", "), wanted.split(", "), strict=True)
                   if one != other]  # fmt: skip
         refused = OutsideError(f"{os.uname().nodename} has {', '.join(differ)}: install the same on all machines")

@@ -73,5 +73,8 @@ def _from_pandas(frame: Any) -> pl.LazyFrame:
         raise TypeError(f"clean() returned {type(frame).__name__}, not the frame")
     import pyarrow as pa
 
-    table = pl.from_arrow(pa.Table.from_pandas(with_index(frame), preserve_index=False))
-    return pl.DataFrame(table).lazy()
+    table = pl.DataFrame(pl.from_arrow(pa.Table.from_pandas(with_index(frame), preserve_index=False)))
+    for name, dtype in table.schema.items():
+        if isinstance(dtype, pl.BaseExtension):  # a period would be a number to whoever does not know pandas
+            raise TypeError(f"column {name!r} holds values of the type {dtype.ext_name()}; make text or dates of it")
+    return table.lazy()

@@ -68,7 +68,8 @@ def typed_column(  # noqa: PLR0913  names before and after, types before and aft
     if have == pl.String:
         return Typed(raw, name, parse(column, wanted, style), pl.col(name).is_null() & column.is_not_null())
     value = column.cast(wanted, strict=False)
-    if (wanted == pl.String and not have.is_nested() and have != pl.Duration) or have == pl.Null:
+    is_plain = not (have.is_nested() or have == pl.Duration or isinstance(have, pl.BaseExtension))
+    if (wanted == pl.String and is_plain) or have == pl.Null:
         return Typed(raw, name, value)
     if not _same_family(have, wanted):
         raise StageError(
@@ -83,7 +84,11 @@ def typed_column(  # noqa: PLR0913  names before and after, types before and aft
 
 def _same_family(have: Any, wanted: Any) -> bool:
     numbers = have.is_numeric() or have == pl.Boolean
-    return numbers and not wanted.is_temporal() if not have.is_temporal() else wanted.is_temporal()
+    return numbers and not wanted.is_temporal() if not have.is_temporal() else _has_day(have) and _has_day(wanted)
+
+
+def _has_day(dtype: Any) -> bool:
+    return dtype in (pl.Date, pl.Datetime)
 
 
 def rules_of(

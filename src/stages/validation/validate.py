@@ -16,6 +16,8 @@ from stages.validation.rules import Rule, Typed, rules_of, typed_column
 from stages.validation.schema import pandera_schema
 from stages.validation.type_report import report_of
 
+_MOST_DIGITS = 38  # of Polars' decimals
+
 
 @dataclass(frozen=True)
 class Validated:
@@ -102,6 +104,11 @@ def _parsed_as(dtype: Any) -> Any:
 def _columns_agree(schema: pa.DataFrameSchema, have: pl.Schema, raw: Raw) -> None:
     if odd := [name for name in have if "\0" in name]:  # Arrow's names end there, and Polars panics
         raise StageError(f"{raw.path}: the column name {odd[0]!r} holds a NUL; rename the column in the file")
+    for name, dtype in have.items():
+        if isinstance(dtype, pl.Decimal) and dtype.precision > _MOST_DIGITS:
+            raise StageError(
+                f"{raw.path}: column {name!r} is {dtype}, of more than {_MOST_DIGITS} digits; correct the file"
+            )
     if missing := [name for name, column in schema.columns.items() if column.required and name not in have]:
         near = next((name for name in have if name.strip().casefold() == missing[0].strip().casefold()), None)
         raise StageError(
