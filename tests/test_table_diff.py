@@ -22,6 +22,7 @@ from dovetail.compare.table_diff import RowDiff, row_diff
 from dovetail.errors import MissingFile
 from dovetail.values.partitions import open_folder
 from dovetail.values.reading import Reading
+from dovetail.values.sheets import read_sheet
 from dovetail.values.tables import arrow_table, is_table, open_table
 
 SCHEMA = pa.schema([("n", pa.int64()), ("word", pa.string()), ("share", pa.float64())])
@@ -265,3 +266,14 @@ print(found.a, found.b, found.changed, sorted({"pandas", "mlflow"} & set(sys.mod
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "2 2 1 []\n"
+
+
+def test_numbers_of_a_sheet_keep_their_digits_beside_a_word_as_clean_has_them(tmp_path):
+    cells = [1 / 3, "-", -3.5e-13, "007", 2, None, 0.1, "inf", "0.333333333"]
+    with xlsxwriter.Workbook(tmp_path / "x.xlsx") as book:
+        rows = book.add_worksheet()
+        for number, cell in enumerate(["x", *cells]):
+            rows.write(number, 0, cell)
+            rows.write(number, 1, "k" if number == 0 else 1)
+    found = read_sheet(tmp_path / "x.xlsx", Reading(null_values=("-",)))["x"].to_pylist()
+    assert found == ["0.3333333333333333", None, "-3.5e-13", "007", "2", None, "0.1", "inf", "0.333333333"]
