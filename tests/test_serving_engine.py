@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 from skrub import TableVectorizer
 
-from dovetail.serving.engine.model_process import LOADERS, ServedModel
+from dovetail.models.mlflow_folder import LOADERS
+from dovetail.serving.engine.model_process import ServedModel
 
 ROWS = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0)[::-1] ** 2})
 

@@ -9,7 +9,7 @@ REQUIREMENTS = "requirements.txt"
 REGISTERED_META = "registered_model_meta"  # MLflow's own note, in a model that it downloaded
 # Of each flavor whose model is one file, the key that names it.
 _FILES = {"sklearn": "pickled_model", "lightgbm": "data", "xgboost": "data", "catboost": "data", "onnx": "data"}
-_LOADERS = ("joblib_model", "native_model")  # Dovetail's own, in a model that was downloaded from its registry
+LOADERS = ("joblib_model", "native_model")  # Dovetail's own, in a model that was downloaded from its registry
 _TYPES = {
     "double": "float64", "float": "float32", "long": "int64", "integer": "int32", "string": "str", "boolean": "bool",
     "datetime": "datetime",
@@ -22,7 +22,7 @@ def model_file(mlmodel: Any) -> str | None:
     None, too, where a loader of the author's reads it: that may answer otherwise than the file does.
     """
     flavors, loader = _flavors(mlmodel), loader_of(mlmodel)
-    known = {name: key for name, key in _FILES.items() if loader in ("", f"mlflow.{name}", *_LOADERS)}
+    known = {name: key for name, key in _FILES.items() if loader in ("", f"mlflow.{name}", *LOADERS)}
     named = (flavors[name].get(key) for name, key in known.items() if name in flavors)
     return next((path for path in named if isinstance(path, str) and ".." not in path.split("/")), None)
 

@@ -18,7 +18,7 @@ from typing import Any
 from dovetail.compiling import compiled_model
 from dovetail.compiling.compiled_model import Compiled, is_same
 from dovetail.joblib_model import METHODS, JoblibModel
-from dovetail.models import folder_model, network_file
+from dovetail.models import folder_model, mlflow_folder, network_file
 from dovetail.models.fitted_columns import fitted_columns
 from dovetail.models.folder_md5 import SUFFIX
 from dovetail.models.network_file import packaged_model
@@ -35,7 +35,6 @@ from dovetail.system.processes import silence
 from dovetail.system.telemetry import send_nothing
 from dovetail.values.tag_keys import BOOLEANS
 
-LOADERS = ("joblib_model", "native_model")
 _EXAMPLE = "serving_input_example.json"
 
 
@@ -247,7 +246,7 @@ def _read(folder: Path, about: Mapping[str, Any], md5: str, allow: Sequence[str]
         return read_at(folder)
     flavor, file = about["flavors"].get("python_function", {}), packaged_model(folder)
     network = file and network_file.kind_of(file)
-    if file is None or flavor.get("loader_module") not in ([network.loader] if network else LOADERS):
+    if file is None or flavor.get("loader_module") not in ([network.loader] if network else mlflow_folder.LOADERS):
         raise ValueError("it was not registered by Dovetail; use mlflow models serve")
     content = file.read_bytes()
     if (actual := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:

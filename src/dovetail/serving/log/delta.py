@@ -14,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dovetail.serving.log import object_store, packages
+from dovetail.serving.log import object_store, packages, segments
 from dovetail.serving.log.delta_compaction import tidy
 from dovetail.serving.log.location import Place, S3Folder
 from dovetail.serving.log.segments import Segment
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from obstore.store import ObjectStore
 
-KINDS = ("predictions", "feedback")
 _SUFFIX = ".delta"
 _TRIES = 10  # of an append, where others make the table, or change it, meanwhile
 _MOST_TABLES = 100  # of one version: each is for rows of other types
@@ -112,7 +111,7 @@ class Tables:
             OSError: when it cannot be done now for one of them; nothing is lost or doubled.
         """
         failed: list[Exception] = []
-        for place in [place for kind in KINDS for place, _ in _tables(self._place, kind)]:
+        for place in [place for kind in segments.KINDS for place, _ in _tables(self._place, kind)]:
             try:
                 if (table := self._refreshed(place)) is not None:
                     tidy(table, place, keep, thoroughly=thoroughly)
@@ -191,7 +190,7 @@ def is_used(folder: Place) -> bool:
     Raises:
         OSError: when the bucket cannot be read.
     """
-    return any(_tables(folder, kind) for kind in KINDS)
+    return any(_tables(folder, kind) for kind in segments.KINDS)
 
 
 def _table(place: Place) -> Any:

@@ -13,8 +13,6 @@ from dovetail.system.whole_file import whole_file
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KINDS = (segments.PREDICTIONS, segments.FEEDBACK)
-
 
 def write(folder: Path, segment: Segment, table: "pa.Table") -> None:
     """Make the segment's file; it is there whole or not at all.
@@ -54,7 +52,7 @@ def merge_writer(folder: Path, writer: str, *, before: datetime | None) -> None:
     """
     import pyarrow as pa
 
-    for kind in KINDS:
+    for kind in segments.KINDS:
         there = [segment for segment in segments.listed(folder / kind) if segment.writer == writer]
         _delete(folder / kind, segments.covered(there))
         for parts in segments.merges(segments.live(there), before=before):
@@ -75,7 +73,7 @@ def adopt(folder: Path, mine: str) -> None:
         try:
             with lock.acquire(timeout=0):
                 merge_writer(folder, writer, before=None)
-                for kind in KINDS:
+                for kind in segments.KINDS:
                     for remnant in (folder / kind).glob(f".*_{writer}_*"):
                         remnant.unlink(missing_ok=True)
                 Path(lock.lock_file).unlink(missing_ok=True)
@@ -89,7 +87,7 @@ def forget(folder: Path, before: datetime) -> None:
     Raises:
         OSError: when the folder cannot be written.
     """
-    for kind in KINDS:
+    for kind in segments.KINDS:
         _delete(folder / kind, [segment for segment in segments.listed(folder / kind) if segment.end < before])
 
 
@@ -103,7 +101,7 @@ def lock_of(folder: Path, writer: str) -> Any:
 def _unfinished(folder: Path) -> set[str]:
     """The writers whose files are more than they need be."""
     found = {path.name[1:].removesuffix(".lock") for path in folder.glob(".*.lock")}
-    for kind in KINDS:
+    for kind in segments.KINDS:
         there = segments.listed(folder / kind)
         found |= {segment.writer for segment in segments.covered(there)}
         by_writer: dict[str, list[Segment]] = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 PREDICTIONS = "predictions"
 FEEDBACK = "feedback"
+KINDS = (PREDICTIONS, FEEDBACK)
 LABELS = "labels"  # the group of every file of feedback
 MANY = 60  # segments of a writer that are merged before the hour turns
 
