@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+import psutil
 import pytest
 import templates
 from project import copy_of, free_port
@@ -66,6 +67,8 @@ def test_what_its_libraries_print_does_not_reach_the_messages_of_the_process_tha
     )
     with Server(project, PYTHONPATH=str(tmp_path)) as server:
         assert server.until(lambda: server.health()["status"] == "ok")
+        (watch,) = server.children("alias_watch")
+        server.until(lambda: psutil.Process(watch).nice() == 10)  # who is answered comes before another look
         point(project, 2)
         try:
             server.until(lambda: server.predict().version == "2")

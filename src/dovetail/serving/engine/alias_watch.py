@@ -27,6 +27,7 @@ from dovetail.values.names import unknown
 from dovetail.values.reference import PRODUCTION, STANDARD
 
 _LATER = 5.0  # seconds until a version that could not be brought is tried again
+_NICE = 10  # once the first version is there: those who are answered come before another look
 _SETTLING = 3.0  # seconds in which the alias may follow its tag: a promotion writes the tag first
 
 
@@ -40,12 +41,15 @@ def main() -> None:
     send_nothing()
     watch = AliasWatch(json.loads(sys.argv[1]))
     import_mlflow()
-    store_file = watch.store_file()
+    store_file, is_in_background = watch.store_file(), False
     while watch.store_file() in (None, store_file):  # made anew: MLflow would go on reading the file that was deleted
         pause = watch.poll
         try:
             if found := watch.look():
                 say({"found": asdict(found)})
+                if not is_in_background:
+                    os.nice(_NICE)
+                    is_in_background = True
         except DovetailError as error:
             kind = "unknown" if isinstance(error, UnknownReference) else "store"
             if not isinstance(error, UnknownReference | StoreError):
