@@ -37,6 +37,7 @@ class Follower:
         self._draining: list[Batcher] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._noting = asyncio.Lock()
+        self._noted: asyncio.Task[None] | None = None  # or about to be: what answers
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._starting = True  # what happens meanwhile is said by whoever started it
         self._failure = ""  # of the last version that could not be loaded, until one is
@@ -56,8 +57,8 @@ class Follower:
             await self._start()
         finally:
             self._starting = False
-        async with self._noting:  # a server that is killed from now on starts with what answers now
-            pass
+        if self._noted:  # a server that is killed from now on starts with what answers now
+            await asyncio.wait({self._noted})
 
     async def _start(self) -> None:
         self._loader.start_spare()
@@ -106,10 +107,11 @@ class Follower:
         what = f"{self._settings.what} was not brought from MLflow and loaded in {_STORE_SECONDS:.0f} s"
         return StoreError(what, "mlflow doctor")
 
-    def _begin(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _begin(self, work: Any) -> "asyncio.Task[None]":
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -212,7 +214,7 @@ class Follower:
             _log.warning("the prediction log %s: %s", self._settings.log, columns)
         self.health.trust = loaded.copy.trust
         self._metrics.serving(self._settings.model, loaded.copy.version, loaded.copy.md5)
-        self._begin(self._remember(loaded.copy))
+        self._noted = self._begin(self._remember(loaded.copy))
         for _ in range(self._loader.workers - loaded.batcher.processes):  # ended since it was loaded
             self._lost(loaded.copy, loaded.batcher)
         if old:
