@@ -142,9 +142,9 @@ def _query(source: OutsideSource, place: str, file: Path, folder: Path) -> None:
         if not chunks:
             raise StageError(f"{what} finds no rows; correct the query")
         try:
-            pl.concat([pl.scan_parquet(chunk, glob=False) for chunk in chunks], how="vertical_relaxed").sink_parquet(
-                file
-            )
+            fetched = pl.concat([pl.scan_parquet(chunk, glob=False) for chunk in chunks], how="vertical_relaxed")
+            with file.open("wb") as whole:  # open: a sink of a name may make the file after it failed
+                fetched.sink_parquet(whole)
         except pl.exceptions.PolarsError as error:
             raise StageError(
                 f"{what}: a column changes its type on the way: {_say(error)}; cast in the query"

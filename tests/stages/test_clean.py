@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 import shutil
+import time
 from ast import literal_eval
 
 import polars as pl
@@ -13,6 +14,7 @@ from polars.testing import assert_frame_equal
 from stages import clean
 from stages.common.errors import StageError
 from stages.common.params import load_params
+from stages.rows import kernel
 
 OPTIONS = ("--raw", "raw.csv", "--clean", "c.parquet", "--rejected", "r.parquet", "--metrics", "m.json")
 
@@ -218,6 +220,15 @@ def test_a_failing_script_is_named_with_its_error(job, body, said, engine):
     assert said.split(":")[0] in message if engine == "polars" else "d.py failed: " in message
     assert "\n" not in message
     assert done.written == []
+
+
+def test_a_pass_that_failed_leaves_no_file_behind_however_long_its_sinks_go_on(tmp_path):
+    bad = pl.LazyFrame({"t": ["x"] * 3}).with_columns(pl.col("t").cast(pl.Int64))
+    for _ in range(150):
+        with pytest.raises(pl.exceptions.PolarsError), kernel.own_file(tmp_path / "c") as own:
+            pl.collect_all([bad.sink_parquet(own, lazy=True), pl.LazyFrame({"a": [1]})], engine="streaming")
+    time.sleep(0.1)
+    assert list(tmp_path.iterdir()) == []
 
 
 MIXED = pl.DataFrame(

@@ -31,15 +31,17 @@ def to_file(path: Path, content: Content) -> None:
         return
     try:
         note.unlink(missing_ok=True)  # first: a note must never stand beside other rows than it says
-        with replacing(path) as file:
-            if path.suffix == ".csv":
-                rows = pl.scan_parquet(content.file, glob=False)
-                rows.sink_csv(file, quote_style="always" if is_bare else "necessary")
-            elif content.file.is_dir():
-                pl.scan_parquet(content.file, glob=False).sink_parquet(file, row_group_size=_GROUP)
-            else:
-                shutil.copyfile(content.file, file)
-            written = _sha256(file)
+        with replacing(path) as temporary:
+            with temporary.open("wb") as file:  # open: a sink of a name may make the file after it failed
+                if path.suffix == ".csv":
+                    rows = pl.scan_parquet(content.file, glob=False)
+                    rows.sink_csv(file, quote_style="always" if is_bare else "necessary")
+                elif content.file.is_dir():
+                    pl.scan_parquet(content.file, glob=False).sink_parquet(file, row_group_size=_GROUP)
+                else:
+                    with content.file.open("rb") as source:
+                        shutil.copyfileobj(source, file)
+            written = _sha256(temporary)
         write_json(note, content.note | {"sha256": written})
     except pl.exceptions.PolarsError as error:
         why = " ".join(str(error).split())[:300]

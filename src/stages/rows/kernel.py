@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 
@@ -122,7 +122,7 @@ def _stream(job: Job, script: Script) -> tuple[Validated, tuple[int, ...]]:
         return _pass(job, validated, script)
     except pl.exceptions.PolarsError as error:
         try:
-            with _own_file(job.clean) as without_script:
+            with own_file(job.clean) as without_script:
                 validated.good.sink_parquet(without_script)
         except pl.exceptions.PolarsError as unreadable:
             raise malformed(job.raw.path, job.raw.kind, unreadable) from unreadable
@@ -131,18 +131,22 @@ def _stream(job: Job, script: Script) -> tuple[Validated, tuple[int, ...]]:
 
 def _pass(job: Job, validated: Validated, script: Script) -> tuple[Validated, tuple[int, ...]]:
     cleaned = script(validated.good, job.dataset.clean.engine)
-    with _own_file(job.clean) as clean, _sink_rejected(validated.rejected, job.rejected) as rejected:
+    with own_file(job.clean) as clean, _sink_rejected(validated.rejected, job.rejected) as rejected:
         outputs = [cleaned.sink_parquet(clean, row_group_size=_GROUP, lazy=True), rejected, validated.counts]
         counts = pl.collect_all(outputs, engine="streaming")[-1]
     return validated, counts.row(0)
 
 
 @contextmanager
-def _own_file(path: Path) -> Iterator[Path]:
-    """A file that becomes `path` at the end: a Parquet sink of a pass that failed writes on for a moment."""
+def own_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that becomes `path` at the end: a Parquet sink of a pass that failed writes on for a moment.
+
+    It is open, as a sink that is given a name may make the file when this is over.
+    """
     own = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        yield own
+        with own.open("wb") as file:
+            yield file
         own.replace(path)
     finally:
         own.unlink(missing_ok=True)
