@@ -48,6 +48,26 @@ def test_the_receipt_holds_the_fingerprint_and_nothing_of_this_machine(small):
     assert receipt == {"fingerprint": run.data.tags["dovetail.fingerprint"]}
 
 
+APART = """
+import sys
+from functools import partial
+from dovetail.registration.register import _projections
+from dovetail.repo.workspace import open_workspace
+from dovetail.system.processes import in_parallel
+
+with open_workspace() as workspace:
+    (one,) = in_parallel(partial(_projections, workspace, ()), lambda: None)
+    assert "dvc.repo" not in sys.modules, "it was read here"
+    (ref,) = one.lineage.data
+    print(one.run.metrics["accuracy"], ref.path, one.subject.rows(ref, one.lineage))
+"""
+
+
+def test_the_repository_is_read_while_mlflow_is_imported(small):
+    small.run("dvc", "repro", "register")
+    assert small.run(sys.executable, "-c", APART).stdout.split() == ["0.7", "data.csv", "2"]
+
+
 def test_forced_and_repeated_registrations_double_nothing(small):
     small.run("dvc", "repro", "register")
     small.run("dvc", "repro", "--force")

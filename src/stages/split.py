@@ -16,7 +16,6 @@ from stages.common.models import Model
 from stages.common.outputs import replacing
 from stages.common.params import PARAMS_FILE, Params, block
 from stages.modelling.table import read_arrow, with_groups
-from stages.splitting.by_key import split_by_key
 from stages.splitting.checks import (
     check_columns,
     numbered,
@@ -38,6 +37,8 @@ def run(key: str, params: Params, *, clean: Path, train: Path, test: Path) -> No
     """
     model = block("models", params.models, key)
     if model.split.key is not None:
+        from stages.splitting.by_key import split_by_key
+
         split_by_key(key, model, clean, train, test)
         return
     if clean.is_dir():

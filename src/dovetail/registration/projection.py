@@ -17,6 +17,7 @@ from dovetail.models.reader import packages_of
 from dovetail.registration.describe import Subject, subject
 from dovetail.registration.result_tables import result_tables
 from dovetail.repo.dvc_values import Model
+from dovetail.repo.git import Git
 from dovetail.repo.note import Note
 from dovetail.repo.tree import Tree
 from dovetail.tracking.model_package import ModelContent
@@ -61,6 +62,10 @@ class Projection:
     def with_rows(self, count: Callable[[FileRef, Lineage], int | None]) -> "Projection":
         """The same, with who counts the rows of its data."""
         return replace(self, subject=replace(self.subject, rows=count))
+
+    def with_git(self, git: Git) -> "Projection":
+        """The same, which asks `git` for commits."""
+        return replace(self, subject=replace(self.subject, find_commit=git.commit))
 
     def with_span(self, span: Span | None) -> "Projection":
         """The same, with when the stage ran that made the model."""

@@ -122,6 +122,7 @@ def _register(workspace: Workspace, tracking: Tracking, request: RegisterRequest
     projections = read() if "mlflow" in sys.modules else in_parallel(read, import_mlflow)
     if not projections:
         return RegisterAnswer(())  # no store for a repository that declares no model
+    projections = [one.with_git(workspace.git) for one in projections]  # this process's, which is closed with it
     probes = [probe.start(projection) for projection in projections]  # before the lock: a child would hold it, too
     done = []
     with write_lock(tracking.root), tracking.store() as store:
@@ -150,7 +151,10 @@ def _projections(workspace: Workspace, names: tuple[str, ...]) -> list[Projectio
             )
     projections = (project(tree, model, workspace.root) for model in models)
     counts = RowCounts(workspace)
-    return [one.with_span(stage_times.seen(workspace, one.lineage)).with_rows(counts.of) for one in projections]
+    return [
+        one.with_span(stage_times.seen(workspace, one.lineage)).with_rows(counts.counted(one.lineage).of)
+        for one in projections
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Parquet says it in its last bytes. Anything else is read whole, so a large file is not counted. Nothing is fetched.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,17 @@ from dovetail.values.reading import USUAL, reading_of
 
 _LARGEST, _LARGEST_SHEET = 16 << 20, 1 << 20  # bytes: a few hundredths of a second
 _MOST_PARTS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was counted of one lineage's data, without the repository: it can be sent to another process."""
+
+    rows: Mapping[FileRef, int | None]
+
+    def of(self, ref: FileRef, _lineage: Lineage) -> int | None:
+        """The rows of a data file; None where they were not counted."""
+        return self.rows.get(ref)
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,10 @@ class RowCounts:
             if self._known[key] is not None:
                 self._kept.add(key, self._known[key])
         return self._known[key]
+
+    def counted(self, lineage: Lineage) -> Counted:
+        """The counts of all data of `lineage`."""
+        return Counted({ref: self.of(ref, lineage) for ref in lineage.data})
 
     def _count(self, ref: FileRef, lineage: Lineage) -> int | None:
         try:

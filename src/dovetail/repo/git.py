@@ -31,6 +31,10 @@ class Git:
         self.root = root
         self._objects = GitObjects(root)
 
+    def __reduce__(self) -> tuple[type["Git"], tuple[Path]]:
+        """Another process asks git itself."""
+        return Git, (self.root,)
+
     @cached_property
     def prefix(self) -> str:
         """The folder of `root` from git's own root; empty where they are one.
