@@ -196,6 +196,7 @@ def assert_tables(comment):
         assert len(cells) == 1, block
 
 
+@pytest.mark.slow
 def test_what_was_made_again_but_not_committed(copy):
     copy.write("params.yaml", "train: {w: 3, note: 'a|b `c`'}\n")
     copy.run("dvc", "repro", "-q", "train")

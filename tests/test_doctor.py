@@ -96,6 +96,7 @@ def test_a_broken_version_of_another_branch_is_made_whole_from_there(small):
     assert problems(small) == []
 
 
+@pytest.mark.slow
 def test_a_broken_version_whose_bytes_no_tree_has_is_listed(small):
     small.write("params.yaml", "train: {w: 9}\n")
     small.run("dvc", "repro", "-q", "register")
@@ -183,6 +184,7 @@ def test_a_version_that_no_commit_holds(small):
     assert problems(small) == []
 
 
+@pytest.mark.slow
 def test_what_git_must_not_hold(small, tmp_path):
     trained(small, 7)
     small.run("git", "add", "-f", "mlflow.db", "mlruns/receipts")

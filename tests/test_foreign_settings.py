@@ -145,6 +145,7 @@ def test_a_command_that_takes_a_file_back_can_be_typed_whatever_it_is_called_and
     small.run("dovetail", "register", "m", cwd=small.root / "sub")
 
 
+@pytest.mark.slow
 def test_an_output_that_is_not_utf8_ends_no_command(registered):
     for name in ("lineage", "status", "show", "history"):
         said = registered.run("dovetail", name, "m", code=None, PYTHONIOENCODING="ascii", PYTHONUTF8="0", plain=True)

@@ -168,6 +168,7 @@ def test_a_promoted_version_survives_it_and_dvc_gc_afterwards(estate):
     assert "up to date" in estate.run("dvc", "status", "train").stdout
 
 
+@pytest.mark.slow
 def test_the_command_that_the_warning_names_lets_it_survive_any_dvc_gc(estate, tmp_path):
     back(estate)
     with_remote(estate, tmp_path)
@@ -454,6 +455,7 @@ def test_a_running_experiment_is_waited_for(small):
     assert small.json("gc", "--force")["delete"]
 
 
+@pytest.mark.slow
 def test_another_dvc_command_is_waited_for(small):
     import zc.lockfile
 
@@ -483,6 +485,7 @@ def test_killed_while_deleting_and_run_again_it_completes(small):
     assert cached(small) == needed
 
 
+@pytest.mark.slow
 def test_mlflows_trash_is_emptied_but_for_what_a_version_needs(small):
     small.run("dovetail", "register")
     small.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")

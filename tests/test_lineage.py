@@ -242,6 +242,7 @@ def templated(project):
     return {"train@two"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [renamed, removed, templated])
 def test_stages_that_are_no_more_made_nothing(small, change):
     """dvc.lock keeps their records."""

@@ -65,6 +65,7 @@ def test_a_broken_document_is_refused_in_one_line_that_names_file_and_place_and_
         assert broken.state() == before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(("how", "file"), list(zip(REFUSED, cycle(DOCUMENTS), strict=False)))
 def test_the_commit_and_the_file_that_cannot_be_read_are_named_and_sync_tells_them_once_and_goes_on(broken, how, file):

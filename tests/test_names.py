@@ -41,6 +41,7 @@ def test_each_key_of_a_param_has_a_name_that_mlflow_takes(key):
     assert len(name) <= 250
 
 
+@pytest.mark.slow
 def test_every_path_that_dvc_takes_is_registered_and_explained(small):
     names = ["year=2024.csv", "data (1).csv", "a+b.csv", "é.csv", "deep/" * 50 + "x.csv"]
     for name in names:

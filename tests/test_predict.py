@@ -400,6 +400,7 @@ def test_the_name_of_a_part_may_be_as_long_as_its_answers_can_have(project, data
     assert f"{name}.parquet" in files(out)
 
 
+@pytest.mark.slow
 def test_what_others_have_below_the_folder_is_left_alone(data):
     """A run in a folder within it, which has a file half written, and a file that has nothing to do with either."""
     out = data.parent / "out"

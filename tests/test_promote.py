@@ -420,6 +420,7 @@ def test_what_the_signature_has_as_floats_is_given_as_floats_if_it_is_a_number_o
     pd.testing.assert_frame_equal(without, table)
 
 
+@pytest.mark.slow
 def test_ten_rows_tell_nothing(judged):
     judged.replace("split.py", "rows[:60]", "rows[:10]")
     judged.run("dvc", "repro", "-q")

@@ -110,6 +110,7 @@ def test_an_older_commit_finds_its_old_version_and_does_not_pull_staging_back(sm
     assert small.store().aliases() == {"m": {"staging": 2}}
 
 
+@pytest.mark.slow
 def test_an_experiment_in_a_temporary_folder_is_a_run_in_the_real_store_and_no_version(small):
     small.run("dvc", "repro", "register")
     small.commit("one")

@@ -252,6 +252,7 @@ def test_dry_says_what_would_run_and_writes_nothing(repository):
     assert made(repository.root) == before
 
 
+@pytest.mark.slow
 def test_a_stage_whose_process_dies_is_run_again_once(repository):
     repository.write("dvc.yaml", independent("a").replace("stage.py a", "stage.py a go"))
     running = subprocess.Popen(["dovetail", "repro", "--workers", "1"], cwd=repository.root)
@@ -345,6 +346,7 @@ def test_a_process_of_the_workspace_that_dies_while_it_writes_dvcs_list_stops_no
     assert repr(answer) == "<ReproAnswer 4 stages, 1 failed>"
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_wrote_is_put_in_order_or_given_back(repository, monkeypatch):
     repository.write("dvc.yaml", independent("a", "b"))
     repository.write("stage.py", STAGE.replace("for file", "if name == 'a': time.sleep(1)\nfor file"))
@@ -707,6 +709,7 @@ def shown(project):
     return found
 
 
+@pytest.mark.slow
 def test_an_experiment_that_no_worker_can_run_is_queued_again_and_the_run_ends(repository):
     repository.write("params.yaml", "n: 0\n")
     failing = "python stage.py a ${n} && (test ${n} = 0 || (echo No space left on device && false))"

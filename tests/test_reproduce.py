@@ -317,6 +317,7 @@ def test_a_version_without_a_commit(registered):
     assert Reproduction.parse(facts(registered.store().versions()[1])).verdict == "impossible"
 
 
+@pytest.mark.slow
 def test_an_experiments_run_is_rebuilt_too(registered):
     registered.run("dvc", "exp", "run", "-q", "--temp", "-n", "nine", "-S", "train.w=9")
     run = next(r for r in registered.store().runs() if r.info.run_name == "nine")

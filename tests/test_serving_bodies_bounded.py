@@ -109,6 +109,7 @@ def test_a_body_that_takes_more_time_is_refused_and_the_next_is_read():
     assert said[1].columns == {"a": [1]}
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_process_that_reads_waits_no_longer_than_a_request_may():
     """Two processes read bodies; where both hang, those who wait for one have the same time as those who have one."""
 

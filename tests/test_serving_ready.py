@@ -56,6 +56,7 @@ def test_what_a_library_prints_beside_the_process_that_watches_is_no_message():
     assert heard == [{"found": {"version": 1}}]
 
 
+@pytest.mark.slow
 def test_what_its_libraries_print_does_not_reach_the_messages_of_the_process_that_watches(project, tmp_path):
     """Not even what has no end, or looks like a message."""
     (tmp_path / "sitecustomize.py").write_text(
@@ -85,6 +86,7 @@ def reached(server):
         return probed(server)
 
 
+@pytest.mark.slow
 def test_lives_before_a_version_answers_and_is_ready_only_then(project, hold):
     with contextlib.ExitStack() as stack:
         with hold:
@@ -111,6 +113,7 @@ def test_is_not_ready_and_lives_while_it_drains(project):
         assert server.end() == 0  # asked twice, it ends at once
 
 
+@pytest.mark.slow
 def test_is_not_ready_and_lives_while_its_process_is_started_again(project, hold):
     with Server(project, **hold.env) as server:
         with hold:

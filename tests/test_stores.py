@@ -27,6 +27,7 @@ def test_a_server_that_never_answers_is_told_in_five_seconds(small, silent):
     ask(small, silent)
 
 
+@pytest.mark.slow
 def test_another_store_than_before_is_told_and_sync_fills_it_aliases_too(registered, tmp_path):
     registered.run("dovetail", "promote", "m")
     before = registered.store().aliases()
@@ -41,6 +42,7 @@ def test_another_store_than_before_is_told_and_sync_fills_it_aliases_too(registe
     assert other.json("status", code=None)["models"][0]["problems"] == []
 
 
+@pytest.mark.slow
 def test_to_look_makes_no_store_and_nothing_does_where_no_model_is_declared(small):
     small.run("dovetail", "status", code=1)
     small.run("dovetail", "lineage", "data.csv")

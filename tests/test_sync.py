@@ -116,6 +116,7 @@ def test_the_restored_model_has_the_very_bytes(history):
     assert len(stored) == 3
 
 
+@pytest.mark.slow
 def test_a_branch_that_is_not_checked_out_is_found_with_all(history):
     history.run("git", "checkout", "-q", "-b", "other", "HEAD~2")
     history.run("dvc", "checkout", "-q")
@@ -139,6 +140,7 @@ def test_killed_on_the_way_and_run_again_it_completes(history):
     assert view(history) == before
 
 
+@pytest.mark.slow
 def test_bytes_that_nobody_has_are_passed_over_unless_a_ref_names_them_and_the_rest_is_done(history):
     lost = history.store().versions()[0].tags["dovetail.model.md5"]
     (history.root / f".dvc/cache/files/md5/{lost[:2]}/{lost[2:]}").unlink()
