@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -649,6 +650,21 @@ def test_what_a_full_disk_of_one_worker_does_not_take_another_one_makes(reposito
     assert len({stage["worker"] for stage in answer["stages"]}) == 1
     assert started(repository) == 3
     assert {(repository.root / name).stat().st_size for name in "ab"} == {9000000}
+
+
+@pytest.mark.slow
+def test_a_worker_with_another_version_of_a_package_that_bytes_go_by_runs_nothing(repository, tmp_path):
+    (tmp_path / "other" / "polars-0.0.1.dist-info").mkdir(parents=True)
+    (tmp_path / "other" / "polars-0.0.1.dist-info" / "METADATA").write_text("Name: polars\nVersion: 0.0.1\n")
+    other = f"PYTHONPATH={tmp_path / 'other'}; export PYTHONPATH; {{}}"
+    repository.write("dvc.yaml", independent("a"))
+    with cluster(tmp_path, other, "{}") as (address, workers):
+        (shared,) = repository.json("repro", "--cluster", address)["stages"]
+        workers[1].kill()
+        workers[1].wait()
+        (alone,) = repository.json("repro", "--cluster", address, "--force")["stages"]
+    assert shared["worker"].startswith("tcp://")
+    assert (alone["worker"], alone["why"]) == ("here", f"it has polars 0.0.1, not {version('polars')}")
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from dovetail.errors import OutsideError, UserError, one_line
 from dovetail.repo.experiment_task import ExperimentTask
 from dovetail.repo.stage_task import StageRun, StageTask
 from dovetail.values.computing import cores
+from dovetail.values.environment import deciding
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -59,6 +60,7 @@ class Pool:
         """Workers of `cluster`, or this machine's own."""
         self._client = client
         self._cluster = cluster
+        self._packages = deciding() if cluster else {}  # the workers of this machine have its own
         self._topic = f"dovetail-{client.id}"
         self._started: dict[str, Callable[[str], None]] = {}
         self._waiting: dict[str, Any] = {}
@@ -87,8 +89,9 @@ class Pool:
         self._started[task.address] = started
         try:
             future = self._client.submit(
-                _run, task, self._topic, not self._cluster, key=f"{task.address}-{secrets.token_hex(4)}", pure=False,
-                priority=-place, resources=dict(resources) or None, workers=sorted(able) if besides else None,
+                _run, task, self._packages, self._topic, not self._cluster, priority=-place, pure=False,
+                key=f"{task.address}-{secrets.token_hex(4)}", resources=dict(resources) or None,
+                workers=sorted(able) if besides else None,
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001  (the scheduler is gone: Dask has many words for that)
             done(StageRun(unusable=one_line(error)))
@@ -173,7 +176,12 @@ def _having(resources: Mapping[str, float], workers: Mapping[str, Any]) -> set[s
     }
 
 
-def _run(task: StageTask | ExperimentTask, topic: str, local: bool) -> StageRun:  # noqa: FBT001  (Dask passes arguments by position)
+def _run(
+    task: StageTask | ExperimentTask,
+    packages: Mapping[str, str],
+    topic: str,
+    local: bool,  # noqa: FBT001  (Dask passes arguments by position)
+) -> StageRun:
     from distributed import get_worker
 
     worker = get_worker()
@@ -184,7 +192,7 @@ def _run(task: StageTask | ExperimentTask, topic: str, local: bool) -> StageRun:
         known = worker.state.tasks.get(key)
         return known is not None and known.state != "cancelled"
 
-    return run_task(task, name, wanted)
+    return run_task(task, packages, name, wanted)
 
 
 def _outcome(future: Any) -> StageRun:

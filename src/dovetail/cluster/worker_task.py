@@ -19,6 +19,7 @@ from dovetail.repo.snapshot import check_out
 from dovetail.repo.stage_task import StageRun, StageTask
 from dovetail.repo.worktree import copy_environment, held_folder
 from dovetail.system.disk import says_full
+from dovetail.values.environment import deciding
 
 COPIES, SITE, JOBS = "repro", "repro-site", "repro-jobs"  # below DVC's own temporary folder, which git and DVC ignore
 UNSEEN = "it does not see the repository's folder"
@@ -30,13 +31,18 @@ _THREADS = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
 _of_thread = threading.local()
 
 
-def run_task(task: StageTask | ExperimentTask, name: str, wanted: Callable[[], bool]) -> StageRun:
+def run_task(
+    task: StageTask | ExperimentTask, packages: Mapping[str, str], name: str, wanted: Callable[[], bool]
+) -> StageRun:
     """Run the task's stage, or experiment, as the worker `name`; the thread that calls keeps a process for it.
 
-    Once it is no longer `wanted`, because who asked for it is gone, the process is ended.
+    Where one of `packages` has another version here, it is not run: what it made would be something else. Once it is no
+    longer `wanted`, because who asked for it is gone, the process is ended.
     """
     begun = monotonic()
     try:
+        if other := _other_packages(packages):
+            return StageRun(unusable=other, worker=name)
         with held_folder(_place(task)) as folder, _watched(wanted) as process:
             # The process that is watched runs it: ended while files are checked out, it begins nothing.
             if isinstance(task, StageTask):
@@ -52,6 +58,13 @@ def run_task(task: StageTask | ExperimentTask, name: str, wanted: Callable[[], b
     except (DovetailError, OSError) as error:
         run = StageRun(unusable=one_line(error))
     return replace(run, worker=name, seconds=monotonic() - begun)
+
+
+def _other_packages(packages: Mapping[str, str]) -> str:
+    """Which packages have another version here; one that is not here is missed by the script that needs it."""
+    here = deciding()
+    other = [f"{name} {here[name]}, not {said}" for name, said in packages.items() if here.get(name, said) != said]
+    return f"it has {', '.join(other)}" if other else ""
 
 
 class _Unseen(Exception):

@@ -17,6 +17,11 @@ PINS = "requirements.lock"  # the packages that a repository says it is run with
 # What every registered model needs; its card names the rest.
 _ALWAYS = ("joblib", "mlflow")
 _WITHOUT_CARD = ("numpy", "pandas", "scikit-learn")
+# By whose versions goes what usual scripts make, byte for byte.
+_DECIDING = (
+    *("catboost", "joblib", "lightgbm", "narwhals", "numpy", "onnx", "pandas", "pandera", "polars", "pyarrow"),
+    *("scikit-learn", "scipy", "skops", "skrub", "statsmodels", "tensorflow", "torch", "xgboost"),
+)
 _PIN = re.compile(
     r"([A-Z0-9](?:[\w.-]*[A-Z0-9])?)==(\d+(?:\.\d+)*(?:(?:a|b|rc)\d+)?(?:\.post\d+)?(?:\.dev\d+)?)",
     re.ASCII | re.IGNORECASE,
@@ -65,6 +70,12 @@ def changes(expected: Environment, actual: Environment) -> tuple[Change, ...]:
 def current() -> Environment:
     """The environment of this process."""
     return found_in(sys.path)
+
+
+def deciding() -> dict[str, str]:
+    """Python's minor version, and those of the packages here by which goes what usual scripts make."""
+    found = {name: known for name in _DECIDING if (known := _installed(name))}
+    return {"python": ".".join(platform.python_version_tuple()[:2]), **found}
 
 
 def found_in(places: Iterable[str]) -> Environment:
