@@ -106,7 +106,7 @@ class Server:
     `plain` keeps the fork server out of it: what `children` finds are the processes themselves, which can be stopped.
     """
 
-    def __init__(self, project, *args, ref="m@production", wait=True, plain=False, patience=60, **env):
+    def __init__(self, project, *args, ref="m@production", wait=True, plain=False, patience=180, **env):
         start = [BIN / "dovetail"] if plain else commands.starting("dovetail")
         command = [*start, "serve", ref, "--port", "0", "--poll", "0.2", *args]
         self.process = subprocess.Popen(
@@ -115,8 +115,12 @@ class Server:
         )  # fmt: skip
         self.said = ""
         if wait:
-            self.said = self._line(patience)
-            self.port = int(re.search(r":(\d+)$", self.said)[1])
+            self.hear(patience)
+
+    def hear(self, seconds=180):
+        """Wait until it says where it is."""
+        self.said = self._line(seconds)
+        self.port = int(re.search(r":(\d+)$", self.said)[1])
 
     def _line(self, seconds):
         ready, _, _ = select.select([self.process.stderr], [], [], seconds)
@@ -127,7 +131,7 @@ class Server:
     def connection(self, seconds=60):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
 
-    def ask(self, path, body=None, headers=None, method=None, seconds=60):
+    def ask(self, path, body=None, headers=None, method=None, seconds=240):
         with contextlib.closing(self.connection(seconds)) as connection:
             return ask(connection, path, body, headers, method)
 
@@ -142,7 +146,7 @@ class Server:
         lines = self.ask("/metrics").body.decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}[ {{]", line))
 
-    def until(self, condition, seconds=30):
+    def until(self, condition, seconds=180):
         """Wait for something that is to come."""
         end = time.monotonic() + seconds
         while not (found := condition()):
@@ -243,11 +247,12 @@ def mlflow_server(project):
     process = subprocess.Popen(command, cwd=project.root, env=env, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
     try:
-        for _ in range(600):
+        for _ in range(3000):
             with contextlib.suppress(OSError):
                 with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
                     ask(connection, "/ping")
                 break
+            assert process.poll() is None, "it ended"
             time.sleep(0.1)
         yield port
     finally:

@@ -119,7 +119,7 @@ def test_the_images_steps_make_a_server_that_answers_without_mlflow_and_ends_in_
     _, folder, _ = deployed
     work, env, command = follow(folder)
     assert command[:2] == ["dovetail", "serve"]
-    options = ["--port", str(port := free_port()), "--drain", "5"]
+    options = ["--port", str(port := free_port()), "--drain", "60"]
     env |= {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}", "DOVETAIL_SERVE_TOKENS": "secret"}
     process = subprocess.Popen([shutil.which("dovetail", path=env["PATH"]), *command[1:], *options], cwd=work, env=env,
                                stderr=subprocess.PIPE, start_new_session=True, text=True)  # fmt: skip
@@ -137,7 +137,8 @@ def test_the_images_steps_make_a_server_that_answers_without_mlflow_and_ends_in_
             check=True).stdout  # fmt: skip
         process.send_signal(signal.SIGTERM)
         server.until(lambda: server.ask("/ready").status == 503)
-        assert process.wait(30) == 0
+        process.send_signal(signal.SIGTERM)  # no more of that
+        assert process.wait(300) == 0
         assert list((work / "monitoring/m/predictions").glob("*.parquet"))
     finally:
         with contextlib.suppress(ProcessLookupError):

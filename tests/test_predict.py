@@ -580,7 +580,7 @@ def test_a_run_that_ends_leaves_another_ones_processes_on_the_cluster_alone(proj
     with cluster(data.parent, "{}", "{}") as (address, _):
         command = [BIN / "dovetail", "predict", "m", "--cluster", address, "--data", data.parent / "long", "--out", out]
         with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as first:
-            wait_for(lambda: unfinished_files(out), 60)  # it is being written
+            wait_for(lambda: unfinished_files(out))  # it is being written
             second, _ = score(project, data, "--cluster", address)
             assert first.poll() is None, "it ended too early for this test"
             answer = json.loads(first.communicate(timeout=300)[0])

@@ -1,6 +1,7 @@
 """Promotion on evidence, a ledger in git, one step back: what must hold when something goes wrong as well."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -232,12 +233,31 @@ def test_killed_between_any_two_steps_nothing_is_lost_and_the_next_run_completes
     assert made.store().aliases()["m"]["production"] == 2
 
 
+MEETING = """
+import os, time
+from pathlib import Path
+from dovetail.cli import main
+from dovetail.promotion import promote
+gather, place = promote.gather, Path(os.environ["MEET"])
+
+def meet(*args, **named):
+    (place / str(os.getpid())).touch()
+    while len(list(place.iterdir())) < 2:
+        time.sleep(0.01)
+    return gather(*args, **named)
+
+promote.gather = meet
+main()
+"""
+
+
 @pytest.mark.slow
-def test_two_at_once_one_wins_and_the_other_is_told(made):
+def test_two_at_once_one_wins_and_the_other_is_told(made, tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("meet")  # both have chosen when the gates run
     both = [
         subprocess.Popen(
-            [Path(sys.executable).with_name("dovetail"), "promote", "m", "--version", number], cwd=made.root,
-            stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-c", MEETING, "promote", "m", "--version", number], cwd=made.root,
+            env={**os.environ, **made.env, "MEET": str(tmp_path)}, stderr=subprocess.PIPE, text=True,
         )
         for number in "12"
     ]  # fmt: skip

@@ -248,7 +248,7 @@ def test_mlflow_serves_what_is_staged(reproduced):
             server.terminate()
 
 
-def ask(port, body, *, patience=60):
+def ask(port, body, *, patience=300):
     """POST to a server that may still be starting."""
     url = f"http://127.0.0.1:{port}/invocations"
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})

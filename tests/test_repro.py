@@ -464,7 +464,7 @@ def above(process):
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
 def test_on_a_cluster_another_worker_takes_what_a_lost_one_had(signal_number, repository, tmp_path, monkeypatch):
-    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")  # by default five minutes
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "20s")  # by default five minutes
     repository.write("dvc.yaml", independent("a", "b").replace("stage.py a", "stage.py a go"))
     with cluster(tmp_path, "{}", "{}") as (address, workers):
         running = subprocess.Popen(["dovetail", "repro", "--cluster", address, "--json"], cwd=repository.root,
@@ -475,9 +475,9 @@ def test_on_a_cluster_another_worker_takes_what_a_lost_one_had(signal_number, re
         lost = its[: its.index(victim.pid) + 1] if signal_number == signal.SIGSTOP else [victim.pid]
         for process in lost:
             os.kill(process, signal_number)
-        wait_for(lambda: started(repository, "a") == 2, 60)
+        wait_for(lambda: started(repository, "a") >= 2)
         (repository.runs / "go").touch()
-        answer = json.loads(running.communicate(timeout=60)[0])
+        answer = json.loads(running.communicate(timeout=300)[0])
         for process in lost if signal_number == signal.SIGSTOP else ():
             os.kill(process, signal.SIGCONT)  # it comes back when nobody waits for it any more
         wait_for(lambda: not Path(f"/proc/{child}").exists())
@@ -498,7 +498,7 @@ def test_a_cluster_of_which_no_worker_is_left_is_named(repository, tmp_path, mon
     with cluster(tmp_path, "{}") as (address, (worker,)):
 
         def end_it():
-            wait_for(lambda: started(repository, "b") == 1 and (repository.root / "a.out").exists(), 60)
+            wait_for(lambda: started(repository, "b") == 1 and (repository.root / "a.out").exists())
             os.killpg(worker.pid, signal.SIGKILL)
 
         threading.Thread(target=end_it).start()
@@ -525,7 +525,7 @@ def test_where_the_scheduler_is_killed_the_rest_is_made_here(repository, tmp_pat
             if "scheduler" in (words := process.info["cmdline"] or []) and port in words:
                 process.kill()
         (repository.runs / "go").touch()
-        out, err = running.communicate(timeout=90)
+        out, err = running.communicate(timeout=300)
     assert (running.returncode, "Traceback" in err) == (0, False), err
     assert [stage["how"] for stage in json.loads(out)["stages"]] == ["ran", "ran"]
     assert (repository.root / "b.out").read_text() == "b"
@@ -573,16 +573,16 @@ def test_a_stage_whose_coordinator_is_killed_while_its_files_are_checked_out_is_
     repository.write("dvc.yaml", independent("a"))
     slow = tmp_path / "slow"
     slow.mkdir()
-    wait = f'case "$*" in *checkout*) touch {tmp_path}/begun; sleep 3; touch {tmp_path}/ended;; esac'
+    wait = f'case "$*" in *checkout*) touch {tmp_path}/begun; sleep 10; touch {tmp_path}/ended;; esac'
     (slow / "git").write_text(f'#!/bin/sh\n{wait}\nexec {shutil.which("git")} "$@"\n')
     (slow / "git").chmod(0o755)
     with cluster(tmp_path, f"PATH={slow}:$PATH; {{}}") as (address, _):
         running = subprocess.Popen(["dovetail", "repro", "--cluster", address], cwd=repository.root)
-        wait_for((tmp_path / "begun").exists, 60)
+        wait_for((tmp_path / "begun").exists)
         running.kill()
         running.wait()
         wait_for((tmp_path / "ended").exists)
-        wait_for(lambda: not [*repository.root.glob(".dvc/tmp/repro/*/tree")], 60)
+        wait_for(lambda: not [*repository.root.glob(".dvc/tmp/repro/*/tree")])
     assert started(repository) == 0
 
 

@@ -274,7 +274,7 @@ def begin(project, slow, *, plain=False):
     environment = {**os.environ, "PATH": commands.path(plain=plain), "SLOW": str(slow)}
     command = ["dovetail", "retrain", "m", "--with", "../new.csv", "--json"]
     process = subprocess.Popen(command, cwd=project.root, env=environment, stdout=subprocess.PIPE, text=True)
-    for _ in range(600):
+    for _ in range(3000):
         if slow.read_text():
             return process, int(slow.read_text())
         time.sleep(0.1)

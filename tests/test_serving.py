@@ -484,14 +484,14 @@ def test_a_crowd(server):
 @pytest.mark.slow
 def test_a_client_that_takes_its_time(project):
     with (
-        Server(project, "--timeout", "4") as server,
+        Server(project, "--timeout", "10") as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=30) as head,
         socket.create_connection(("127.0.0.1", server.port), timeout=30) as body,
     ):
         head.sendall(b"POST /invocations HTTP/1.1\r\nx: ")
         body.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n"
                      b"content-type: application/json\r\n\r\n")  # fmt: skip
-        for _ in range(12):  # a byte each time
+        for _ in range(26):  # a byte each time
             with contextlib.suppress(OSError):
                 head.sendall(b"a")
                 body.sendall(b" ")

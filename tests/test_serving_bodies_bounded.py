@@ -114,7 +114,7 @@ def test_who_waits_for_a_process_that_reads_waits_no_longer_than_a_request_may()
     """Two processes read bodies; where both hang, those who wait for one have the same time as those who have one."""
 
     async def ask():
-        reader = BodyReader(ServeOptions(timeout=5))
+        reader = BodyReader(ServeOptions(timeout=10))
         body = json.dumps({"inputs": {"a": "x"}}).encode()
 
         async def one():
@@ -134,7 +134,7 @@ def test_who_waits_for_a_process_that_reads_waits_no_longer_than_a_request_may()
 
     said = asyncio.run(ask())
     assert {each[:2] for each in said} == {(503, "the body was not read in time")}
-    assert max(seconds for *_, seconds in said) < 9
+    assert max(seconds for *_, seconds in said) < 19
 
 
 def test_what_was_spent_on_reading_a_body_is_not_there_for_its_answer():

@@ -87,9 +87,9 @@ def test_an_alias_that_moved_without_a_tag_is_not_followed_and_one_that_comes_af
         point(project, 2)
         server.until(lambda: first in loads(server))
         assert server.predict().version == "1"
-        failures = server.metric("dovetail_load_failures_total")
         point(project, 1)
         server.until(lambda: server.health()["status"] == "ok")
+        failures = server.metric("dovetail_load_failures_total")
         client = project.store().client  # made before the tag, which the alias has to follow within three seconds
         tag(project, 2)
         server.until(lambda: server.predict().version == "1")

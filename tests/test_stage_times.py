@@ -33,7 +33,7 @@ def test_a_run_lasts_as_long_as_its_stage_also_when_it_is_made_anew_and_elsewher
     began, ended = times(small)
     assert before * 1000 - 50 <= began < began + 1500 <= ended
     written = (small.root / "out/m.joblib").stat().st_mtime
-    assert ended == pytest.approx(written * 1000, abs=1000)  # not when it was registered
+    assert ended <= written * 1000 + 50  # not when it was registered
     commit = small.commit("slow")
     small.run("dvc", "repro", "--force", "--single-item", "register", plain=True)
     small.run("dovetail", "sync")

@@ -69,11 +69,11 @@ def test_what_a_killed_process_left_behind_is_taken_over_and_a_living_ones_is_no
     monkeypatch.setattr(store_lock, "_PAUSE", 0.01)
     monkeypatch.setattr(store_lock, "_BEATS_EVERY", 0.05)
     monkeypatch.setattr(store_lock, "_LEFT_BEHIND", 0.5)
-    monkeypatch.setattr(store_lock, "_MOST", 1.5)
     client.create_registered_model("dovetail.turn.m", {"dovetail.turn.owner": "killed"})
     with store_lock.held(client, "m", "mine"):
         with store_lock.held(client, "other", "mine"):
             assert names(client) == ["dovetail.turn.m", "dovetail.turn.other"]
+        monkeypatch.setattr(store_lock, "_MOST", 1.5)
         monkeypatch.setattr(store_lock, "time", Beats(client, "dovetail.turn.m"))
         with (
             pytest.raises(Busy, match="another clone has been writing model m"),
@@ -110,7 +110,7 @@ class Far(MlflowClient):
 @pytest.mark.slow
 def test_all_that_wait_for_what_was_left_behind_take_it_over_one_at_a_time(client, tmp_path, monkeypatch):
     monkeypatch.setattr(store_lock, "_BEATS_EVERY", 0.1)
-    monkeypatch.setattr(store_lock, "_LEFT_BEHIND", 3)
+    monkeypatch.setattr(store_lock, "_LEFT_BEHIND", 15)
     client.create_registered_model("dovetail.turn.m", {"dovetail.turn.owner": "killed"})
     inside, most, lost = [], [], []
 

@@ -72,7 +72,7 @@ def test_it_serves_the_store_and_ends_with_all_that_it_started(registered, tmp_p
     with (tmp_path / "said").open("w+") as said:
         process = subprocess.Popen(command, cwd=registered.root, env=env, stdout=said, stderr=said, text=True)
         try:
-            for _ in range(600):
+            for _ in range(3000):
                 if (tmp_path / "said").read_text().endswith("\n") or process.poll() is not None:
                     break
                 time.sleep(0.1)
