@@ -259,6 +259,48 @@ def test_a_compiled_file_that_is_another_is_not_used(project):
         server.until(lambda: copy.is_file() and copy.read_bytes() == whole)
 
 
+@pytest.fixture
+def wrong(project):
+    """A model whose compiled file is another one's, of the same columns, with the tag that it needs to be opened."""
+    place = folder(project, "logistic")
+    file, example = place / compiled_model.FILE, place / "serving_input_example.json"
+    kept = file.read_bytes(), example.read_bytes()
+
+    def loaded(rows):
+        file.write_bytes((folder(project, "forest") / compiled_model.FILE).read_bytes())
+        if rows is None:
+            example.unlink()
+        else:
+            example.write_text(json.dumps({"dataframe_split": {"columns": ["size", "count"], "data": rows}}))
+        found = ServedModel(place, tags(project, "logistic")["dovetail.model.md5"], (), md5(file))
+        found.warm()
+        return found
+
+    yield loaded
+    file.write_bytes(kept[0])
+    example.write_bytes(kept[1])
+
+
+@pytest.mark.parametrize("rows", [[[10.0, 3], [1e9, 3]], [[1e9, 3], [10.0, 3]]])
+def test_a_compiled_model_that_says_something_else_here_is_not_used_whatever_the_example_holds_besides(
+    project, wrong, rows
+):
+    said = wrong(rows)
+    assert said.about["compiled"] is None
+    assert "does not say the same of the input example here" in said.about["not_compiled"]
+    plain = held(project, "logistic", onnx=False)
+    assert answers(said, "predict_proba", [{"size": 10.0, "count": 3}]) == answers(
+        plain, "predict_proba", [{"size": 10.0, "count": 3}]
+    )
+
+
+@pytest.mark.parametrize("rows", [[[1e9, 3]], None])
+def test_a_compiled_model_of_which_no_row_could_be_tried_here_is_not_used(wrong, rows):
+    said = wrong(rows)
+    assert said.about["compiled"] is None
+    assert "no row of the input example could be tried here by predict" in said.about["not_compiled"]
+
+
 def test_without_the_packages_everything_goes_on(project, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(WITHOUT)
     without = {"PYTHONPATH": str(tmp_path)}

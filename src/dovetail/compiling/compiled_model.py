@@ -6,7 +6,7 @@ The file says itself what it takes: the columns, and for each the values between
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -93,6 +93,38 @@ class Compiled:
             return None
         said, sure = self.ask(method, feeds)
         return list(said.tolist()) if sure is None or sure.all() else None
+
+    def differs(
+        self,
+        methods: Sequence[str],
+        ours: Callable[[str, Mapping[str, list[Any]]], Any],
+        columns: Mapping[str, list[Any]],
+    ) -> str | None:
+        """Why it is not to be used on this machine, by the rows of the input example; None where it may be.
+
+        Each row is asked by itself, as it answers none of several among which is one that it was not proved for.
+
+        Args:
+            methods: Those by which it is going to be asked.
+            ours: What the model itself says by a method of one row.
+            columns: The rows.
+        """
+        rows = [
+            dict(zip(columns, ([value] for value in row), strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
+        for method in methods:
+            asked = 0
+            for row in rows:
+                try:
+                    theirs = self.answer(method, row)
+                except Exception as error:  # noqa: BLE001  (onnxruntime raises its own)
+                    return f"{method} of the input example fails here: {' '.join(str(error).split())[:200]}"
+                if theirs is not None and not is_same(ours(method, row), theirs):
+                    return f"{method} does not say the same of the input example here"
+                asked += theirs is not None
+            if not asked:
+                return f"no row of the input example could be tried here by {method}"
+        return None
 
     def feeds(self, columns: Mapping[str, list[Any]]) -> dict[str, Any] | None:
         """The rows as its inputs; None where one holds what it was not proved for, or nothing."""

@@ -103,7 +103,7 @@ def _processes(count: int, module: str) -> Iterator[_Processes]:
     os.environ[_THREADS] = before or str(max(1, (os.cpu_count() or 1) // count))  # read when Polars is imported
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin, (module,))
     try:
-        pool.submit(os.getpid)  # starts them all, while this process does what comes first
+        pool.submit(os.getpid)  # starts one while this process does what comes first; the others come with their tasks
         yield _Processes(pool, count)
     finally:
         pool.shutdown(cancel_futures=True)

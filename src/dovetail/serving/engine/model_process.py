@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.compiling import compiled_model
-from dovetail.compiling.compiled_model import Compiled, is_same
+from dovetail.compiling.compiled_model import Compiled
 from dovetail.joblib_model import METHODS, JoblibModel
 from dovetail.models import folder_model, mlflow_folder, network_file
 from dovetail.models.fitted_columns import fitted_columns
@@ -129,33 +129,34 @@ class ServedModel:
         Raises:
             ValueError: when the model does not answer its own example.
         """
+        compiled, self._compiled = self._compiled, None
+        columns: Mapping[str, list[Any]] = {}
         if self._example is None:
             self._prove_forest(())
-            return
-        try:
-            asked = read_body(self._example, JSON, self.signature, sys.maxsize)
-        except Refused as error:
-            raise ValueError(f"its input example is not what its signature says: {error.message}") from None
-        compiled, self._compiled = self._compiled, None
-        ours = self._example_answers(asked)
-        self._prove_forest([self._frame(asked.columns)])
+        else:
+            try:
+                asked = read_body(self._example, JSON, self.signature, sys.maxsize)
+            except Refused as error:
+                raise ValueError(f"its input example is not what its signature says: {error.message}") from None
+            self._ask_example(asked)
+            columns = asked.columns
+            self._prove_forest([self._frame(columns)])
         if compiled:
-            self._compiled = compiled
-            if not is_same(ours, self._example_answers(asked)):
-                self._compiled = None
-                self._say("it does not say the same of the input example here")
+            methods = [method for method in self.about["methods"] if method in compiled.about.methods]
+            why = compiled.differs(methods, lambda method, row: self.answer(method, 1, row)[0], columns)
+            self._compiled = None if why else compiled
+            self._say(why)
 
     def _prove_forest(self, examples: Sequence[Any]) -> None:
         if self.signature.columns is not None:
             self._use_threads(few=True)  # threads sum the trees in any order
             self._forest = forest_predictor.proved(self.model, list(self._names), self.about["methods"], examples)
 
-    def _example_answers(self, asked: PredictionRequest) -> Any:
+    def _ask_example(self, asked: PredictionRequest) -> None:
         for _ in range(2):
             ((well, content),) = self.predict(asked.method, [asked.rows], asked.columns)
             if not well:
                 raise ValueError(f"it does not answer its input example: {json.loads(content)['message']}")
-        return json.loads(content)
 
     def predict(self, method: str, sizes: Sequence[int], columns: Mapping[str, list[Any]]) -> list[frames.Part]:
         """The answers to requests of `sizes` rows each, whose rows lie behind each other in `columns`.
