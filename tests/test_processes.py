@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from dovetail.promotion.trial import p99_ms
 from dovetail.system import forking
 from dovetail.system.processes import TookTooLong, WorkServer, start_worker
 
@@ -51,6 +52,28 @@ def test_the_time_in_which_others_have_the_core_does_not_count(monkeypatch):
         server.close()
     if time.monotonic() - began < 1:
         pytest.skip("nobody had to wait for a core")
+
+
+class Slow:
+    """A model that takes some milliseconds of a core for a row."""
+
+    def predict(self, _row):
+        _work(time.process_time() + 0.004)
+
+
+def _timed(_):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.nice(8)
+    began = time.monotonic()
+    return p99_ms(Slow(), None), (time.monotonic() - began) * 1000 / 105
+
+
+@pytest.mark.usefixtures("busy")
+def test_what_a_row_takes_is_told_without_the_time_in_which_others_have_the_core():
+    slowest, mean = start_worker(_timed, None).result(300)
+    if mean < 8:
+        pytest.skip("nobody had to wait for a core")
+    assert slowest < mean
 
 
 @pytest.mark.parametrize("work", [_work, time.sleep])
