@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from dovetail.gates import rules
 from dovetail.render import short as render_short
-from dovetail.values import short
+from dovetail.values import short, table_names, tables
 from stages.common import gates
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -197,6 +197,10 @@ def test_no_file_is_long_without_a_reason_in_it():
 def test_the_rooms_are_those_that_the_architecture_names():
     named = set(re.findall(r"^\| \d? ?\| `(\w+)/`", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE))
     assert named == {folder.name for folder in ROOMS.iterdir() if (folder / "__init__.py").is_file()}
+
+
+def test_what_is_a_table_by_its_name_has_a_reader():
+    assert tables.READERS.keys() == table_names.ROWS
 
 
 @pytest.mark.parametrize("has_browser", [True, False])

@@ -39,7 +39,9 @@ ASK = "artifacts: {m: {path: 'models/m.${a.format}', type: model}}\n"
         (ASK.replace("'models", "'\\\\models"), "a: {format: joblib}\n", True),
     ],
 )
-def test_a_path_with_a_value_of_params_yaml_is_read_without_dvc_where_that_is_all(tmp_path, pipeline, params, asked):
+def test_a_path_with_a_value_of_params_yaml_is_read_without_dvc_where_that_is_all(
+    tmp_path, monkeypatch, pipeline, params, asked
+):
     project = Project(tmp_path)
     project.run("git", "init", "-q")
     for name, text in (("dvc.lock", LOCK), ("dvc.yaml", pipeline), ("params.yaml", params)):
@@ -53,5 +55,8 @@ def test_a_path_with_a_value_of_params_yaml_is_read_without_dvc_where_that_is_al
             questions.append(question)
             return GOOD
 
+        trace = tmp_path / "git.trace"
+        monkeypatch.setenv("GIT_TRACE", str(trace))
         (event,) = (event for event in read_checked(git, bytes_at).of("m", "production"))
         assert (event.problem, bool(questions)) == ("", asked)
+        assert trace.read_text().count("--batch-check") == 1  # for all that is asked of the commits

@@ -1,8 +1,15 @@
 """A model is read and asked before MLflow shows it: what cannot predict never gets there."""
 
-import pytest
+import shutil
+import sys
 
-from dovetail.registration import probe
+import psutil
+import pytest
+from project import Project
+
+from dovetail.registration import loading, probe
+from dovetail.repo.workspace import open_workspace
+from dovetail.tracking.connection import Tracking
 
 ESTIMATOR = 'model = DummyRegressor(strategy="constant", constant=w).fit([[0.0]], [0.0])'
 
@@ -114,6 +121,60 @@ def test_a_skops_file_is_registered_promoted_and_loaded_by_mlflow(small):
     load = "import mlflow; print(mlflow.pyfunc.load_model('models:/m@production').predict([[0], [0]]))"
     uri = f"sqlite:///{small.root}/mlflow.db"
     assert small.run("python", "-c", load, MLFLOW_TRACKING_URI=uri).stdout.strip() == "[7 7]"
+
+
+@pytest.mark.slow
+def test_the_next_model_is_begun_before_the_first_has_answered_and_ends_with_who_asks(registered, monkeypatch):
+    registered.write("params.yaml", "train: {w: 8}\n")
+    registered.run("dvc", "repro", "-q")
+    monkeypatch.setattr(loading, "cores", lambda: 2)
+    monkeypatch.setattr(probe, "_SECONDS", 0)
+    ours, before = psutil.Process(), set(psutil.Process().children())
+
+    def begun():
+        return len({*ours.children()} - before)  # one that has ended is there until it is waited for
+
+    with open_workspace(registered.root) as workspace, Tracking(registered.root).store() as store:
+        store.client.set_registered_model_alias("m", "blue", "1")
+        found = loading.unreadable(workspace, store, ["m"], ignore_cache=True)
+        assert next(found).version.number == 1
+        assert begun() == 1
+        found.close()
+        assert begun() == 0
+        answers = loading.unreadable(workspace, store, ["m"], ignore_cache=True)
+        assert [one.version.number for one in answers] == [1, 2]
+        assert begun() == 0
+
+
+PROBED = """
+import sys
+from dovetail.cli import main
+try:
+    main(["status"])
+finally:
+    print("dovetail.registration.probe" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_copy_of_the_project_found_to_load_is_known_to_the_project(registered, tmp_path):
+    registered.write("code/mine.py", "")
+    copy = Project(shutil.copytree(registered.root, tmp_path / "copy", symlinks=True))
+    known = ".dvc/tmp/dovetail-models-that-load.json"
+    for project in (registered, copy):
+        (project.root / known).unlink()
+
+    def probed():
+        code = str(registered.root / "code")
+        done = registered.run(sys.executable, "-c", PROBED, plain=True, code=None, PYTHONPATH=code)
+        return done.stdout.splitlines()[-1]
+
+    copy.run("dovetail", "register", "m", DVC_ROOT=str(registered.root), PYTHONPATH=str(copy.root / "code"))
+    assert not (copy.root / known).exists()
+    assert (registered.root / known).exists()
+    assert probed() == "False"
+    registered.write("code/other.py", "")
+    assert probed() == "True"
 
 
 def test_a_model_for_which_there_was_no_time_is_not_called_a_bad_one(registered, monkeypatch):

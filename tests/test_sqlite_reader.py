@@ -3,12 +3,14 @@
 import shutil
 import sqlite3
 import sys
+from pathlib import Path
 
+import mlflow
 import pytest
 
 from dovetail.repo.workspace import open_workspace
 from dovetail.tracking.connection import Tracking
-from dovetail.tracking.sqlite_reader import FORMS, SqliteReader, reader
+from dovetail.tracking.sqlite_reader import FORMS, EmptyReader, SqliteReader, reader
 from dovetail.values.lineage import FileRef
 from dovetail.values.tag_keys import MODEL_MD5
 
@@ -73,12 +75,52 @@ def test_both_ways_give_the_same_answers(stores):
     assert first["stored"] == first["found"][0].md5
 
 
-def test_commands_that_look_import_no_mlflow(registered):
+@pytest.mark.parametrize("place", ["its own", "clone"])
+def test_commands_that_look_import_no_mlflow(registered, place):
     for file in registered.root.glob("mlruns/m/*/artifacts/environment.txt"):
         file.unlink()  # nor to say that a file is not there: a run that `sync` made has none
-    for command in (["status"], ["lineage", "m"], ["diff", "m@staging", "workspace:m"]):
-        done = registered.run(sys.executable, "-c", LOOKS, *command, plain=True)
+    commands = [["status"], ["lineage", "m"], ["diff", "m@staging", "workspace:m"]]
+    if place == "clone":  # which has no store, nor is one made to say so
+        (registered.root / "mlflow.db").unlink()
+        shutil.rmtree(registered.root / "mlruns")
+        commands = [["status"], ["list"], ["show", "m"], ["lineage", "data.csv"]]
+    for command in commands:
+        done = registered.run(sys.executable, "-c", LOOKS, *command, plain=True, code=None)
+        assert "Traceback" not in done.stderr
         assert done.stderr.splitlines()[-1] == "[]", command
+    assert (registered.root / "mlflow.db").exists() == (place == "its own")
+
+
+@pytest.mark.slow
+def test_where_there_is_no_store_the_answers_are_those_of_a_new_one(tmp_path, monkeypatch):
+    def answers(store):
+        return {
+            "models": store.models(),
+            "versions": store.versions("m"),
+            "aliases": store.aliases("m"),
+            "found": store.find_version("m", "1" * 32),
+            "of bytes": store.versions_of_bytes({"1" * 32}),
+            "runs": [*store.runs_with_data("1" * 32), *store.live_runs("1" * 32), store.find_run("0", "1" * 32)],
+            "outdated": store.outdated_tags(["m"]),
+        }
+
+    (tmp_path / "new").mkdir()
+    with Tracking(tmp_path).reading() as read, Tracking(tmp_path / "new").store() as asked:
+        assert isinstance(read.client, EmptyReader)
+        assert answers(read) == answers(asked)
+        (known,), (made,) = read.client.search_experiments(), asked.client.search_experiments()
+        assert (known.experiment_id, known.name) == (made.experiment_id, made.name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # which MLflow was told of the store that was made
+    with Tracking(tmp_path).reading() as read:
+        assert read.run("none") is None  # what MLflow has to be asked, a store of its own is made for
+        made = Path(mlflow.get_tracking_uri().removeprefix("sqlite:///"))
+        assert made.exists()
+    assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+    assert not made.parent.exists()
+    assert not (tmp_path / "mlflow.db").exists()
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/new/mlflow.db")
+    with Tracking(tmp_path).reading() as read:
+        assert not isinstance(read.client, EmptyReader)
 
 
 def test_the_installed_mlflow_has_a_form_that_is_known(stores):

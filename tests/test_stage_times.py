@@ -1,6 +1,7 @@
 """A run in MLflow lasts as long as the stage that made its model, where that was seen; elsewhere it says nothing."""
 
 import shutil
+import sys
 import time
 
 import pytest
@@ -55,6 +56,17 @@ def test_dovetail_repro_says_how_long_each_stage_took(small):
     small.run("dovetail", "repro", "--workers", "2")
     began, ended = times(small)
     assert 500 <= ended - began < 30_000
+
+
+@pytest.mark.parametrize("python", [[], [sys.executable, "-m"], [sys.executable, "-P", "-m"]])
+def test_a_stage_sees_when_dvc_began_however_it_was_started(small, python):
+    """With `-P`, as `dovetail repro --experiments` and `retrain` start it."""
+    told = "from dovetail.repo.running_stage import dvc_began; open('told.txt', 'w').write(str(dvc_began()))"
+    small.write("told.py", told)
+    small.write("dvc.yaml", "stages: {told: {cmd: python told.py, outs: [told.txt]}}\n")
+    before = time.time()
+    small.run(*python, "dvc", "repro", "-q", "told", plain=True)
+    assert before - 0.05 <= float((small.root / "told.txt").read_text()) <= time.time()
 
 
 def test_a_stage_that_the_run_cache_brought_back_was_not_seen(small):

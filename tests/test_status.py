@@ -1,5 +1,7 @@
 """Where git, DVC and MLflow disagree, and the command that ends it."""
 
+import sys
+
 import pytest
 
 
@@ -82,6 +84,32 @@ def test_data_written_otherwise_are_told_from_data_of_other_values(small):
     small.commit("other values")
     (note,) = small.json("status")["models"][0]["notes"]
     assert note["what"].endswith("(@production): data.csv (other values), clean.parquet (other values)")
+
+
+READS_TABLES = """
+import sys
+from dovetail.cli import main
+try:
+    main(["status"])
+finally:
+    print("pyarrow" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("name", "imports"), [("seen.png", [False, False]), ("rows.parquet", [True, False])])
+def test_a_changed_file_that_is_no_table_is_read_as_one_once_at_most(small, name, imports):
+    small.write(name, "as it was")
+    small.run("dvc", "add", "-q", name)
+    small.replace("dvc.yaml", "stages:\n", f"stages:\n  copy: {{cmd: cp {name} used, deps: [{name}], outs: [used]}}\n")
+    small.replace("dvc.yaml", "deps: [train.py, data.csv]", "deps: [train.py, data.csv, used]")
+    small.run("dvc", "repro", "-q", "train")
+    (small.root / name).unlink()
+    small.write(name, "as it is")
+    small.run("dvc", "add", "-q", name)
+    for imported in imports:
+        done = small.run(sys.executable, "-c", READS_TABLES, plain=True, code=None)
+        assert f"changed since the model was made: {name} (other bytes)" in done.stdout
+        assert done.stdout.splitlines()[-1] == str(imported)
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ from dovetail.errors import MissingFile
 from dovetail.values.partitions import open_folder
 from dovetail.values.reading import Reading
 from dovetail.values.sheets import read_sheet
-from dovetail.values.tables import arrow_table, is_table, open_table
+from dovetail.values.table_names import is_table
+from dovetail.values.tables import arrow_table, open_table
 
 SCHEMA = pa.schema([("n", pa.int64()), ("word", pa.string()), ("share", pa.float64())])
 VALUES = (

@@ -11,6 +11,7 @@ from dovetail.repo.git_values import Commit
 from dovetail.repo.workspace import Workspace
 from dovetail.values.lineage import FileRef, Lineage
 from dovetail.values.reading import USUAL, Reading, reading_of
+from dovetail.values.table_names import is_sheet, is_table
 
 if TYPE_CHECKING:
     from dovetail.compare.table_diff import RowDiff
@@ -140,10 +141,10 @@ def compare_contents(workspace: Workspace, folder: Path, a: DataFile | None, b: 
 
 
 def _open(workspace: Workspace, folder: Path, file: DataFile | None) -> _Opened:
-    from dovetail.values.tables import is_sheet, is_table, open_table
-
     if file is None:
         return _Opened()
+    from dovetail.values.tables import open_table
+
     ref = file.ref
     try:
         if ref.is_folder:

@@ -23,10 +23,9 @@ def broken_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
 
 def unreadable_versions(workspace: Workspace, store: Store) -> Iterator[Finding]:
     """Versions that an alias names and that cannot be read here or do not predict; their bytes are the right ones."""
-    for name in store.models():
-        for found in loading.unreadable(workspace, store, name, ignore_cache=True):
-            what = f"{_named(store, found.version)} cannot be loaded: {found.why}"
-            yield Finding("error", what, "whoever loads it by alias gets an error", found.next)
+    for found in loading.unreadable(workspace, store, store.models(), ignore_cache=True):
+        what = f"{_named(store, found.version)} cannot be loaded: {found.why}"
+        yield Finding("error", what, "whoever loads it by alias gets an error", found.next)
 
 
 def moved_aliases(workspace: Workspace, store: Store) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from dovetail.repo.workspace import Workspace
 from dovetail.serving.log.sampling import draw
 from dovetail.tracking.store import Store
 from dovetail.values.lineage import FileRef, Lineage
-from dovetail.values.tables import is_table
+from dovetail.values.table_names import is_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,6 +17,7 @@ from dovetail.tracking.store import Store, Version
 from dovetail.values import computing, stage_settings
 from dovetail.values.finding import Finding
 from dovetail.values.lineage import FileRef, Lineage
+from dovetail.values.table_names import is_table
 
 _LARGEST = 64 << 20  # bytes of a table that is read here; `diff` reads any
 _MOST = 3  # files that are named
@@ -130,12 +131,14 @@ def _same(workspace: Workspace, then: FileRef, now: FileRef) -> bool | None:
 
 
 def _value(workspace: Workspace, ref: FileRef) -> str | None:
-    """The digest of what the table says. The same bytes under one name are read once."""
-    key = f"{ref.md5}{Path(ref.path).suffix}"
-    kept = ValueCache(workspace.root, "table-values")
-    known = kept.all()
+    """The digest of what the table says; None where it is none. The same bytes under one ending are read once."""
+    if not is_table(ref.path):
+        return None
+    key = f"{ref.md5}{''.join(Path(ref.path).suffixes[-2:])}"
+    kept = ValueCache(workspace.store_root, "table-values")
+    known: Mapping[str, str | None] = kept.all()
     if key in known:
-        return str(known[key])
+        return known[key]
     file = workspace.storage.here(ref)
     if file is None or file.stat().st_size > _LARGEST:
         return None
@@ -143,8 +146,9 @@ def _value(workspace: Workspace, ref: FileRef) -> str | None:
 
     try:
         value = table_digest(file, ref.path)
-    except MissingFile:
-        return None
-    if value is not None:
-        kept.add(key, value)
+    except MissingFile as error:
+        if isinstance(error.__cause__, OSError):  # the file could not be read now
+            return None
+        value = None
+    kept.add(key, value)
     return value

@@ -100,8 +100,18 @@ class ProbeRefusal(NamedTuple):
 
 def refusal(file: Path, allow: tuple[str, ...]) -> ProbeRefusal:
     """What keeps the model in the file from being read with these names allowed, or from predicting."""
+    return finish_refusal(start_refusal(file, allow))
+
+
+def start_refusal(file: Path, allow: tuple[str, ...]) -> Worker:
+    """Begin to find out what `refusal` tells."""
+    return start_worker(_ask, _ProbeRequest(str(file), allow))
+
+
+def finish_refusal(running: Worker) -> ProbeRefusal:
+    """What was found."""
     try:
-        said = start_worker(_ask, _ProbeRequest(str(file), allow)).result(_SECONDS)
+        said = running.result(_SECONDS)
     except TookTooLong as failure:  # that says nothing of the model: here and now it was too slow
         return ProbeRefusal(why=str(failure), next_command=_TAKES_LESS, is_local=True)
     except NoAnswer as failure:

@@ -13,6 +13,7 @@ from dovetail.registration.value_cache import ValueCache
 from dovetail.repo.workspace import Workspace
 from dovetail.values.lineage import FileRef, Lineage
 from dovetail.values.reading import USUAL, reading_of
+from dovetail.values.table_names import format_of, is_sheet, is_table
 
 _LARGEST, _LARGEST_SHEET = 16 << 20, 1 << 20  # bytes: a few hundredths of a second
 _MOST_PARTS = 500
@@ -78,10 +79,10 @@ class RowCounts:
         return None if None in files else sum(parquet_rows(file, ref.path) for file in files if file)
 
     def _file(self, ref: FileRef, lineage: Lineage) -> int | None:
-        from dovetail.values.tables import PARQUET, format_of, is_sheet, is_table, open_table, parquet_rows
-
         if not (is_table(ref.path) or is_sheet(ref.path)) or (file := self.workspace.storage.here(ref)) is None:
             return None
+        from dovetail.values.tables import PARQUET, open_table, parquet_rows
+
         if format_of(ref.path) in PARQUET:
             return parquet_rows(file, ref.path)
         if file.stat().st_size > (_LARGEST_SHEET if is_sheet(ref.path) else _LARGEST):

@@ -145,7 +145,7 @@ def _model(
             problems.append(_problem(f"@{alias} names version {number}, which does not exist", "dovetail sync"))
     problems += [
         _problem(f"version {found.version.number} cannot be loaded: {found.why}", found.next)
-        for found in loading.unreadable(workspace, store, model.name)
+        for found in loading.unreadable(workspace, store, [model.name])
     ]
     problems += [_problem(found.why, repair_command(workspace, found)) for found in moved if found.model == model.name]
     told = _notes(workspace, store, lineage, list(notes.named(versions, aliases)))

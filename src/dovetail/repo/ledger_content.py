@@ -44,8 +44,8 @@ def read_checked(git: Git, bytes_at: BytesAt, tags: Sequence[Tag] | None = None)
 def _contradicted(git: Git, bytes_at: BytesAt, events: Sequence[Event]) -> dict[Event, str]:
     asked = [event for event in events if event.kind != UNASSIGN]
     commits = list(dict.fromkeys(event.tag.commit for event in asked))
-    found = [git.objects(f"{sha}{what}" for sha in commits) for what in _ASKED]
-    blobs = dict(zip(commits, zip(*found, strict=True), strict=True))
+    found = git.objects(f"{sha}{what}" for sha in commits for what in _ASKED)
+    blobs = {sha: found[at * len(_ASKED) :][: len(_ASKED)] for at, sha in enumerate(commits)}
     locks = _digests_in_locks(git, asked, blobs)
     recorded: dict[tuple[str, str], str] = {}  # model and commit → md5, or what is wrong with the commit
     problems: dict[Event, str] = {}

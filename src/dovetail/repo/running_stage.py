@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,9 +42,17 @@ def dvc_began() -> float | None:
         words, began = process.cmdline(), float(process.create_time())
     except psutil.Error:
         return None
-    names = [Path(word).stem for word in words[:3]]
-    is_dvc = "dvc" in names[:2] or names[1:] == ["-m", "dvc"]
-    return began + _rounding() if is_dvc and not any(word.startswith(_FETCHES) for word in words) else None
+    return began + _rounding() if _is_dvc(words) and not any(word.startswith(_FETCHES) for word in words) else None
+
+
+def _is_dvc(words: Sequence[str]) -> bool:
+    """Whether the command is DVC: started by its name, by a Python and its file, or as Python's module `dvc`.
+
+    Python takes options before `-m`: Dovetail starts it with `-P`.
+    """
+    if "dvc" in [Path(word).stem for word in words[:2]]:
+        return True
+    return any(pair == ("-m", "dvc") for pair in pairwise(words[1:5]))
 
 
 def _rounding() -> float:

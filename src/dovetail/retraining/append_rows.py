@@ -17,7 +17,7 @@ import pyarrow.parquet
 from dovetail.errors import UserError
 from dovetail.retraining.table_shape import ARROW, DELIMITERS, PARQUET, plain_rows
 from dovetail.values.reading import USUAL, Reading
-from dovetail.values.tables import format_of
+from dovetail.values.table_names import format_of
 
 _HEAD = 1 << 16  # bytes that show how lines end
 _BLOCK, _TAIL = 1 << 20, 4  # bytes: unpacked at a time; of a line's end, at most

@@ -9,7 +9,7 @@ from dovetail.repo.revision import Revision
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
 from dovetail.values.names import unknown
 from dovetail.values.partitions import partition
-from dovetail.values.tables import is_sheet, is_table
+from dovetail.values.table_names import is_sheet, is_table
 
 GIT, DVC, STAGE = "git", "dvc", "stage"
 

@@ -17,7 +17,8 @@ from dovetail.errors import MissingFile, UserError
 from dovetail.values.number_text import plain_numbers
 from dovetail.values.reading import USUAL, Reading, is_utf8
 from dovetail.values.sheets import read_sheet
-from dovetail.values.tables import KIND_OF, format_of, is_sheet, is_table, open_table
+from dovetail.values.table_names import format_of, is_sheet, is_table
+from dovetail.values.tables import KIND_OF, open_table
 
 PARQUET, DELIMITERS = (".parquet", ".pq"), {".csv": ",", ".tsv": "\t"}
 ARROW = (".arrow", ".feather")

@@ -12,8 +12,7 @@ from dovetail.scaffold.inferred_column import FEW, InferredColumn, Values, dtype
 from dovetail.scaffold.text_file import PROMISED
 from dovetail.scaffold.typed_file import ARROW, read_typed
 from dovetail.values.reading import Reading
-from dovetail.values.sheets import SHEETS
-from dovetail.values.tables import format_of
+from dovetail.values.table_names import SHEETS, format_of
 
 SUFFIXES = (*PROMISED, ".csv.gz", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz", *ARROW, *SHEETS)
 _MANY_ROWS = 20_000  # beyond them histograms instead of a forest

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dovetail.values.reading import Reading
-from dovetail.values.tables import format_of
+from dovetail.values.table_names import format_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dovetail.scaffold.inferred_column import Values, from_text
 from dovetail.scaffold.text_file import NULLS, is_infinite, said_of_missing, words_beside_numbers
 from dovetail.values.reading import USUAL, Reading
-from dovetail.values.sheets import SHEETS
+from dovetail.values.table_names import SHEETS
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -161,9 +161,13 @@ class Worker:
             self.process.join()
             raise NoAnswer(f"the process that loaded it died ({self.process.exitcode})") from None
         finally:
-            self.process.kill()
-            self.process.join()
-            self.answer.close()
+            self.end()
+
+    def end(self) -> None:
+        """End the process, whether it has answered or not."""
+        self.process.kill()
+        self.process.join()
+        self.answer.close()
 
 
 def _await(line: Connection, process: BaseProcess, seconds: float) -> None:

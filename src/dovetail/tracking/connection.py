@@ -6,14 +6,15 @@ import shlex
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import chdir, closing, contextmanager
+from contextlib import ExitStack, chdir, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dovetail.errors import ForeignStore, StoreError
 from dovetail.tracking.client import raised_by
 from dovetail.tracking.relocate import former_roots, relocate
-from dovetail.tracking.sqlite_reader import reader
+from dovetail.tracking.sqlite_reader import empty_reader, reader
 from dovetail.tracking.store import SQLITE, Store
 from dovetail.tracking.store_error import store_error, without_secrets
 
@@ -91,7 +92,8 @@ class Tracking:
     def reading(self) -> Iterator[Store]:
         """The store for commands that only look: an SQLite file is read without MLflow as far as that goes.
 
-        Where there is no store it is an empty one, and none is left behind.
+        Where there is no store it is an empty one, which MLflow makes only for what it alone knows; none is
+        left behind.
 
         Raises:
             ForeignStore, StoreError: as `store` does.
@@ -106,13 +108,10 @@ class Tracking:
                 yield store
             return
         uri = self.uri  # before MLflow is told another, which it exports to the environment
-        with tempfile.TemporaryDirectory() as folder, _translated(uri):
-            store = _connect(Path(folder), f"{SQLITE}{Path(folder).resolve()}/mlflow.db")
-            store.uri = uri
-            try:
-                yield store
-            finally:
-                _tell_mlflow(uri)
+        with ExitStack() as made, _translated(uri):
+            new = partial(_new_client, made, uri)
+            client: Any = empty_reader(new) or new()
+            yield Store(client, self.root, uri)
 
 
 def import_mlflow() -> None:
@@ -189,6 +188,13 @@ def _connect(root: Path, uri: str) -> Store:
             package = _DRIVERS.get(error.name or "", error.name)
             raise StoreError(what, f"python -m pip install {package}, then run the same command again") from error
     return Store(client, root, uri)
+
+
+def _new_client(made: ExitStack, uri: str) -> Any:
+    """MLflow's client of a new store, which is gone once `made` is closed; then MLflow is told `uri`."""
+    folder = Path(made.enter_context(tempfile.TemporaryDirectory())).resolve()
+    made.callback(_tell_mlflow, uri)
+    return _connect(folder, f"{SQLITE}{folder}/mlflow.db").client
 
 
 def _tell_mlflow(uri: str) -> None:

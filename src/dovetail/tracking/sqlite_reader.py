@@ -2,6 +2,7 @@
 
 It answers what commands that only look ask most, as MLflow's client does; anything else, MLflow's client is made for.
 So is it where the file is not of a form that is known here, or settings of MLflow's own say that it is not all.
+Where there is no file there is nothing to read: a new clone, in which MLflow would have to make a store to say so.
 """
 
 import math
@@ -57,7 +58,7 @@ class _Page(list[Any]):
 
 def reader(file: Path, client: Callable[[], Any]) -> "SqliteReader | None":
     """What reads the store in the file; `client` makes MLflow's own client. None where that has to be asked."""
-    if any(os.environ.get(name) for name in _ELSEWHERE):
+    if _is_elsewhere():
         return None
     made = SqliteReader(file, client)
     try:
@@ -65,6 +66,15 @@ def reader(file: Path, client: Callable[[], Any]) -> "SqliteReader | None":
     except sqlite3.Error:  # MLflow says what is wrong with it
         return None
     return made if {form for (form,) in forms} <= FORMS and forms else None
+
+
+def empty_reader(client: Callable[[], Any]) -> "EmptyReader | None":
+    """What reads a store that was not made yet; `client` makes MLflow's own client. None where that has to be asked."""
+    return None if _is_elsewhere() else EmptyReader(client)
+
+
+def _is_elsewhere() -> bool:
+    return any(os.environ.get(name) for name in _ELSEWHERE)
 
 
 class SqliteReader:
@@ -98,9 +108,9 @@ class SqliteReader:
             for (name,) in self.rows(_MODELS, asked)
         )
 
-    def search_model_versions(self, filter_string: str, page_token: str | None = None) -> Any:
+    def search_model_versions(self, filter_string: str | None = None, page_token: str | None = None) -> Any:
         """The versions of the model of a name, or those of them with a tag."""
-        match = _BY_NAME.fullmatch(filter_string)
+        match = _BY_NAME.fullmatch(filter_string) if filter_string else None
         if match is None or page_token:
             return self.__getattr__("search_model_versions")(filter_string, page_token=page_token)
         name, key, value = match.groups()
@@ -140,3 +150,22 @@ class SqliteReader:
         if not found:
             return self.__getattr__("get_logged_model")(model_id)
         return SimpleNamespace(model_id=model_id, artifact_location=found[0][0])
+
+
+class EmptyReader(SqliteReader):
+    """The same for a store that was not made yet, in which nothing was ever registered or run."""
+
+    def __init__(self, client: Callable[[], Any]) -> None:
+        super().__init__(Path(), client)
+
+    def rows(self, question: str, value: str | None = None) -> list[tuple[Any, ...]]:  # noqa: ARG002  (SqliteReader's)
+        """No rows."""
+        return []
+
+    def search_experiments(self, **_question: Any) -> Any:
+        """The one that a new store has."""
+        return _Page([SimpleNamespace(experiment_id="0", name="Default")])
+
+    def search_runs(self, *_question: Any, **_options: Any) -> Any:
+        """No runs."""
+        return _Page()

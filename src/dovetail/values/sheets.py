@@ -10,8 +10,6 @@ import pyarrow.compute as pc
 
 from dovetail.values.reading import USUAL, Reading
 
-SHEETS = (".xlsx", ".xls", ".xlsb", ".ods")
-
 
 def read_sheet(file: Path, how: Reading = USUAL) -> pa.Table:
     """The sheet that `how` names, or the only one with content; what stands for a missing value is none.

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dovetail.values.tables import Table, is_table, open_table
+from dovetail.values.table_names import is_table
+from dovetail.values.tables import Table, open_table
 
 _BYTES = 16
 

@@ -20,7 +20,8 @@ import pyarrow.parquet
 from dovetail.errors import MissingFile
 from dovetail.values.number_text import plain_numbers
 from dovetail.values.reading import USUAL, Reading, is_utf8
-from dovetail.values.sheets import SHEETS, read_sheet
+from dovetail.values.sheets import read_sheet
+from dovetail.values.table_names import format_of, is_sheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,16 +60,6 @@ class Table:
         return sum(batch.num_rows for batch in self.batches(list(self.columns)[:1]))
 
 
-def is_table(name: str) -> bool:
-    """Whether a file that is called so holds rows."""
-    return format_of(name) in _READERS
-
-
-def is_sheet(name: str) -> bool:
-    """Whether a file that is called so is one of Excel's kind, whose rows `open_table` reads as well."""
-    return format_of(name) in SHEETS
-
-
 def has_frame(name: str) -> bool:
     """Whether `frame` reads a file that is called so."""
     return PurePosixPath(name).suffix in _WHOLE
@@ -85,11 +76,6 @@ def frame(file: Path, name: str) -> "pd.DataFrame | None":
     return getattr(pd, _WHOLE[PurePosixPath(name).suffix])(file) if has_frame(name) else None
 
 
-def format_of(name: str) -> str:
-    """The ending that says how a file is written, that of compression left out."""
-    return PurePosixPath(name.lower().removesuffix(".gz")).suffix
-
-
 def open_table(file: Path, name: str, how: Reading = USUAL) -> Table:
     """The table in `file`, which is called `name` where it belongs, read as `how` says.
 
@@ -102,7 +88,7 @@ def open_table(file: Path, name: str, how: Reading = USUAL) -> Table:
             rows = read_sheet(file, how)
             table = arrow_table(rows.schema, lambda columns: iter(rows.select(list(columns)).to_batches()))
         else:
-            table = _READERS[format_of(name)](opened, how)
+            table = READERS[format_of(name)](opened, how)
 
     def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with _readable(name):
@@ -257,7 +243,7 @@ def _stored(kind: pa.DataType) -> pa.DataType:
     return pa.binary() if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) else kind
 
 
-_READERS: dict[str, Callable[[_Open, Reading], Table]] = {
+READERS: dict[str, Callable[[_Open, Reading], Table]] = {
     ".parquet": _parquet,
     ".pq": _parquet,
     ".arrow": _arrow,
