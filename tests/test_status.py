@@ -31,6 +31,18 @@ def test_uncommitted_and_unpushed_are_said_and_the_commands_mend_it(small, tmp_p
     assert (model["workspace"]["committed"], model["workspace"]["pushed"]) == (True, True)
 
 
+def test_history_is_read_only_where_head_does_not_hold_the_model(registered):
+    def walks():
+        return [line for line in registered.asked_of_git("dovetail", "status", code=None) if "--raw" in line]
+
+    assert walks() == []
+    registered.run("git", "rm", "-q", "--cached", "dvc.lock")
+    registered.run("git", "commit", "-qm", "without a lock")
+    (model,) = registered.json("status", code=None)["models"]
+    assert model["workspace"]["committed"] is True
+    assert len(walks()) == 1
+
+
 def test_a_model_changed_behind_dvcs_back_is_said(small):
     small.run("dvc", "repro", "-q", "register")
     (small.root / "out/m.joblib").unlink()

@@ -4,13 +4,14 @@ It is longer than 300 lines: all that is ever asked of git stands here, so that 
 """
 
 import os
-import posixpath
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from posixpath import basename, relpath
 
 from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused, UserError
 from dovetail.repo import git_command
@@ -30,6 +31,7 @@ class Git:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._objects = GitObjects(root)
+        self._walks: dict[tuple[str, ...], list[tuple[Commit, dict[str, str]]]] = {}  # until we make a branch or tag
 
     def __reduce__(self) -> tuple[type["Git"], tuple[Path]]:
         """Another process asks git itself."""
@@ -159,13 +161,26 @@ class Git:
         content: dict[str, bool] = {}
         if not self("rev-list", "--max-count=1", *head, *revs):
             return found  # no commit yet
-        for commit, files in self.written([*head, *revs], *(f":(glob)**/{name}" for name in names)):
+        asked = (*head, *revs, "--", *names)
+        if asked not in self._walks:
+            self._walks[asked] = list(self.written([*head, *revs], *(f":(glob)**/{name}" for name in names)))
+        for commit, files in self._walks[asked]:
             for blob in files.values():
                 if blob not in content:
                     content[blob] = text.encode() in self.blob(blob)
             if any(content[blob] for blob in files.values()):
                 found.append(commit)
         return found
+
+    def head_has(self, text: str, *names: str) -> bool:
+        """Whether `commits_with` would find a commit, as a file named so at HEAD tells: no history is read."""
+        own = (blob for path, blob in self._own_at_head.items() if any(fnmatchcase(basename(path), n) for n in names))
+        return any(text.encode() in self.blob(blob) for blob in own)
+
+    @cached_property
+    def _own_at_head(self) -> dict[str, str]:
+        """The files of HEAD, but for those of submodules, which other commits write."""
+        return self._listed("HEAD") if self.commit("HEAD") else {}
 
     def written(self, revs: Iterable[str], *pathspecs: str) -> Iterator[tuple[Commit, dict[str, str]]]:
         """Each commit of `revs` that wrote a file that a pathspec matches, newest first, with the file's path and blob.
@@ -253,6 +268,7 @@ class Git:
         done = subprocess.run(
             command, cwd=self.root, env=environment, input=message.encode(), capture_output=True, check=False
         )
+        self._forget_refs()
         if done.returncode:
             if self.find("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
                 raise TagExists(
@@ -291,6 +307,12 @@ class Git:
         ref = f"refs/heads/{branch}"
         quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--recurse-submodules=no")
         self.ask("fetch", *quiet, str(repository), f"{ref}:{ref}")
+        self._forget_refs()
+
+    def _forget_refs(self) -> None:
+        """Ask anew which commits branches and tags name."""
+        self._walks.clear()
+        self.__dict__.pop("_refs", None)
 
     def remote_refs(self, remote: str, seconds: int = _REMOTE_SECONDS) -> dict[str, str]:
         """The commit of each ref that a git remote has now; nothing is fetched.
@@ -351,7 +373,7 @@ class Git:
         """The files below `folder` of the working tree that are tracked, or neither tracked nor ignored."""
         around = [place.as_posix() for place in (PurePosixPath(folder), *PurePosixPath(folder).parents)][:-1]
         if submodule := next((place for place in around if (self.root / place / ".git").exists()), None):
-            inside = Git(self.root / submodule).paths(posixpath.relpath(folder, submodule))
+            inside = Git(self.root / submodule).paths(relpath(folder, submodule))
             return [f"{submodule}/{path}" for path in inside]
         # 128: outside of the repository or behind a link. A git that refuses did so at HEAD, which every tree asks for.
         found = self.find("ls-files", "-coz", "--exclude-standard", "--", folder, no=128) or ""

@@ -162,6 +162,10 @@ class Workspace:
         """The commits whose own dvc.lock or .dvc files name this digest, newest first."""
         return self.git.commits_with(md5, *OWN_RECORDS, experiments=experiments)
 
+    def is_committed(self, md5: str) -> bool:
+        """Whether a commit of a branch or tag names this digest so: mostly HEAD does, and history need not be read."""
+        return self.git.head_has(md5, *OWN_RECORDS) or bool(self.commits_with(md5, experiments=False))
+
     def bytes_at(self, model: str, rev: str) -> str:
         """The md5 of the model that the dvc.lock of a commit records.
 
