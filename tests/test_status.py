@@ -1,6 +1,17 @@
 """Where git, DVC and MLflow disagree, and the command that ends it."""
 
+from collections import Counter
+
 import pytest
+
+TWO_MODELS = """
+stages:
+  train: {cmd: python train.py, deps: [train.py, code], params: [train], outs: [out/m.joblib]}
+  copy: {cmd: cp out/m.joblib n.joblib, deps: [code, out/m.joblib], outs: [n.joblib]}
+artifacts:
+  m: {path: out/m.joblib, type: model}
+  n: {path: n.joblib, type: model}
+"""
 
 
 def test_nothing_registered_yet(small):
@@ -41,6 +52,16 @@ def test_history_is_read_only_where_head_does_not_hold_the_model(registered):
     (model,) = registered.json("status", code=None)["models"]
     assert model["workspace"]["committed"] is True
     assert len(walks()) == 1
+
+
+def test_git_is_asked_nothing_twice(small):
+    small.write("code/a.py", "")
+    small.write("dvc.yaml", TWO_MODELS)
+    small.run("dvc", "repro", "-q")
+    small.commit("two models")
+    small.run("dovetail", "register")
+    asked = Counter(small.asked_of_git("dovetail", "status"))
+    assert [line for line, times in asked.items() if times > 1 and "ls-files" not in line] == []
 
 
 def test_a_model_changed_behind_dvcs_back_is_said(small):

@@ -31,7 +31,8 @@ class Git:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._objects = GitObjects(root)
-        self._walks: dict[tuple[str, ...], list[tuple[Commit, dict[str, str]]]] = {}  # until we make a branch or tag
+        self._commits: dict[str, Commit] = {}  # these two until we make a branch or tag
+        self._walks: dict[tuple[str, ...], list[tuple[Commit, dict[str, str]]]] = {}
 
     def __reduce__(self) -> tuple[type["Git"], tuple[Path]]:
         """Another process asks git itself."""
@@ -93,15 +94,25 @@ class Git:
         """Whether history was cut off by `git clone --depth`."""
         return self("rev-parse", "--is-shallow-repository") == "true"
 
+    @cached_property
+    def head(self) -> Commit | None:
+        """The commit where git stood when it was first asked; None before the first one.
+
+        A command sees one commit, whoever makes another meanwhile. Nothing here moves HEAD.
+        """
+        return self.commit("HEAD")
+
     def commit(self, rev: str) -> Commit | None:
         """The commit that `rev` names, if it does.
 
         Raises:
             GitFailed: when git cannot say, or lacks what a branch or tag names.
         """
+        if rev in self._commits:
+            return self._commits[rev]
         sha = self._commit_of(rev)
         if sha:
-            return self.commits([sha], limit=1)[0]
+            return self._commits.get(sha) or self.commits([sha], limit=1)[0]
         named = self._run("rev-parse", "--verify", "-q", rev).stdout.strip()
         if named and named != rev and self.find("cat-file", "-e", named) is None:
             raise git_command.failed("rev-parse", f"{rev} names {named}, which is missing")
@@ -151,19 +162,21 @@ class Git:
     def _commit(self, entry: str) -> Commit:
         about, _, summary = entry.partition("\n")
         sha, time, author = about.split(" ", 2)
-        return Commit(sha, summary, author, seconds(time) or 0, self._refs.get(sha, ()))
+        found = Commit(sha, summary, author, seconds(time) or 0, self._refs.get(sha, ()))
+        self._commits[sha] = found  # by its full name, which never means another one
+        return found
 
     def commits_with(self, text: str, *names: str, experiments: bool) -> list[Commit]:
         """The commits of any branch or tag that wrote a file named so with `text` in it, newest first."""
-        revs = ["--branches", "--tags", "--remotes", *(self.experiments().values() if experiments else ())]
-        head = ["HEAD"] if self.commit("HEAD") else []
+        head = [self.head.sha] if self.head else []
+        revs = [*head, "--branches", "--tags", "--remotes", *(self.experiments().values() if experiments else ())]
         found: list[Commit] = []
         content: dict[str, bool] = {}
-        if not self("rev-list", "--max-count=1", *head, *revs):
-            return found  # no commit yet
-        asked = (*head, *revs, "--", *names)
+        asked = (*revs, "--", *names)
         if asked not in self._walks:
-            self._walks[asked] = list(self.written([*head, *revs], *(f":(glob)**/{name}" for name in names)))
+            written = self.written(revs, *(f":(glob)**/{name}" for name in names))
+            has_commits = self("rev-list", "--max-count=1", *revs)
+            self._walks[asked] = list(written) if has_commits else []
         for commit, files in self._walks[asked]:
             for blob in files.values():
                 if blob not in content:
@@ -180,7 +193,7 @@ class Git:
     @cached_property
     def _own_at_head(self) -> dict[str, str]:
         """The files of HEAD, but for those of submodules, which other commits write."""
-        return self._listed("HEAD") if self.commit("HEAD") else {}
+        return self._listed(self.head.sha) if self.head else {}
 
     def written(self, revs: Iterable[str], *pathspecs: str) -> Iterator[tuple[Commit, dict[str, str]]]:
         """Each commit of `revs` that wrote a file that a pathspec matches, newest first, with the file's path and blob.
@@ -310,7 +323,8 @@ class Git:
         self._forget_refs()
 
     def _forget_refs(self) -> None:
-        """Ask anew which commits branches and tags name."""
+        """Ask anew which branches and tags there are."""
+        self._commits.clear()
         self._walks.clear()
         self.__dict__.pop("_refs", None)
 

@@ -26,7 +26,7 @@ class WorkingTree(Tree):
         self._root = root
         self.experiment = os.environ.get(ENV_EXPERIMENT) or None
         self.stage = os.environ.get(ENV_STAGE) or None
-        self.commit = self._git.commit("HEAD")
+        self.commit = self._git.head
         self.dirty = self._git.is_dirty() if self.commit else None
 
     @property

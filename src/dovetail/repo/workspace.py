@@ -108,8 +108,7 @@ class Workspace:
     def _head(self) -> "Revision | None":
         from dovetail.repo.revision import Revision
 
-        head = self.git.commit("HEAD")
-        return Revision(self._sources, head, None) if head else None
+        return Revision(self._sources, self.git.head, None) if self.git.head else None
 
     @cached_property
     def _sources(self) -> "Sources":
@@ -137,7 +136,7 @@ class Workspace:
         """
         if rev == WORKSPACE:
             return self.tree
-        if commit := self.git.commit(rev):
+        if commit := self.git.head if rev == "HEAD" else self.git.commit(rev):
             return self.at(commit)
         experiments = self.git.experiments()
         if rev in experiments and (commit := self.git.commit(experiments[rev])):
@@ -209,8 +208,7 @@ class Workspace:
         """The stages of the working tree, to be gone through."""
         from dovetail.repo.dag import Dag
 
-        head = self.git.commit("HEAD")
-        return Dag(self._dvc, head.sha if head else "")
+        return Dag(self._dvc, self.git.head.sha if self.git.head else "")
 
     def experiment_queue(self) -> "ExperimentQueue":
         """The experiments that `dvc exp run --queue` has queued."""
