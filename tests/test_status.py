@@ -54,14 +54,16 @@ def test_history_is_read_only_where_head_does_not_hold_the_model(registered):
     assert len(walks()) == 1
 
 
-def test_git_is_asked_nothing_twice(small):
+@pytest.mark.slow
+def test_git_is_asked_nothing_twice_in_a_command(small):
     small.write("code/a.py", "")
     small.write("dvc.yaml", TWO_MODELS)
     small.run("dvc", "repro", "-q")
     small.commit("two models")
     small.run("dovetail", "register")
-    asked = Counter(small.asked_of_git("dovetail", "status"))
-    assert [line for line, times in asked.items() if times > 1] == []
+    for command in (["status"], ["sync"], ["diff", "m"], ["lineage", "m"]):
+        asked = Counter(small.asked_of_git("dovetail", *command))
+        assert [line for line, times in asked.items() if times > 1] == [], command
 
 
 def test_a_model_changed_behind_dvcs_back_is_said(small):

@@ -112,10 +112,17 @@ class Workspace:
 
     @cached_property
     def _sources(self) -> "Sources":
+        from dovetail.repo.checked_out import CheckedOut
         from dovetail.repo.sources import Sources
 
         return Sources(
-            self.git, self.pipeline, self.storage, lambda: self.ledger, lambda: self._today, lambda: self._head
+            self.git,
+            self.pipeline,
+            self.storage,
+            CheckedOut(self.git),
+            lambda: self.ledger,
+            lambda: self._today,
+            lambda: self._head,
         )
 
     @cached_property
