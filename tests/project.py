@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +71,13 @@ class Project:
     def json(self, *command, code=0, **env):
         """The one JSON document that `dovetail … --json` prints."""
         return json.loads(self.run("dovetail", *command, "--json", code=code, **env).stdout)
+
+    def asked_of_git(self, *command, code=0):
+        """The command lines by which a command asks git, in their order."""
+        with tempfile.NamedTemporaryFile() as trace:
+            self.run(*command, code=code, GIT_TRACE=trace.name)
+            said = Path(trace.name).read_text()
+        return [line.partition(": git ")[2] for line in said.splitlines() if "trace: built-in: git " in line]
 
     def write(self, path, text):
         file = self.root / path

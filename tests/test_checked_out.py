@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from dovetail.repo.checked_out import declares_the_same
+from dovetail.repo.checked_out import CheckedOut, declares_the_same
 from dovetail.repo.git import Git
 
 PIPELINE = """\
@@ -47,7 +47,7 @@ def asked(git, sha="HEAD", pipeline=PIPELINE):
     def content(path):
         return git.content(commit.sha, path) or None
 
-    return not declares_the_same(git, commit.sha, {"dvc.yaml": pipeline.encode()}, made, content)
+    return not declares_the_same(CheckedOut(git), commit.sha, {"dvc.yaml": pipeline.encode()}, made, content)
 
 
 @pytest.mark.parametrize(

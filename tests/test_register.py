@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from project import facts
 
+from dovetail.errors import UserError
+from dovetail.repo.workspace import open_workspace
+
 # Every write to MLflow, in the order in which `register` does them, then the receipt.
 STEPS = [
     "create_experiment", "create_run", "log_batch", "log_inputs", "writing", "copy:1", "writing:2",
@@ -233,3 +236,13 @@ def test_a_server_that_does_not_answer_is_exit_code_3(small):
     assert "127.0.0.1:9" in done.stderr
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_params_of_a_register_stage_are_read_only_where_its_model_has_no_entry(judged):
+    judged.replace("dvc.yaml", 'gates: "${gates}"', "gates: {accuracy: {min: 0.1}}")
+    judged.replace("params.yaml", "gates: {champion: {target: label}}", "gates: 1")
+    with open_workspace(judged.root) as workspace:
+        assert workspace.tree.model("m").gates == {"accuracy": {"min": 0.1}}
+    judged.replace("dvc.yaml", "  m: {path: m.joblib,", "  other: {path: card.json,")
+    with open_workspace(judged.root) as workspace, pytest.raises(UserError, match="gates is 1"):
+        workspace.tree.model("m")

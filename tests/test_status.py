@@ -1,8 +1,18 @@
 """Where git, DVC and MLflow disagree, and the command that ends it."""
 
 import sys
+from collections import Counter
 
 import pytest
+
+TWO_MODELS = """
+stages:
+  train: {cmd: python train.py, deps: [train.py, code], params: [train], outs: [out/m.joblib]}
+  copy: {cmd: cp out/m.joblib n.joblib, deps: [code, out/m.joblib], outs: [n.joblib]}
+artifacts:
+  m: {path: out/m.joblib, type: model}
+  n: {path: n.joblib, type: model}
+"""
 
 
 def test_nothing_registered_yet(small):
@@ -31,6 +41,30 @@ def test_uncommitted_and_unpushed_are_said_and_the_commands_mend_it(small, tmp_p
     small.run("dvc", "push", "-q")
     (model,) = small.json("status")["models"]
     assert (model["workspace"]["committed"], model["workspace"]["pushed"]) == (True, True)
+
+
+def test_history_is_read_only_where_head_does_not_hold_the_model(registered):
+    def walks():
+        return [line for line in registered.asked_of_git("dovetail", "status", code=None) if "--raw" in line]
+
+    assert walks() == []
+    registered.run("git", "rm", "-q", "--cached", "dvc.lock")
+    registered.run("git", "commit", "-qm", "without a lock")
+    (model,) = registered.json("status", code=None)["models"]
+    assert model["workspace"]["committed"] is True
+    assert len(walks()) == 1
+
+
+@pytest.mark.slow
+def test_git_is_asked_nothing_twice_in_a_command(small):
+    small.write("code/a.py", "")
+    small.write("dvc.yaml", TWO_MODELS)
+    small.run("dvc", "repro", "-q")
+    small.commit("two models")
+    small.run("dovetail", "register")
+    for command in (["status"], ["sync"], ["diff", "m"], ["lineage", "m"]):
+        asked = Counter(small.asked_of_git("dovetail", *command))
+        assert [line for line, times in asked.items() if times > 1] == [], command
 
 
 def test_a_model_changed_behind_dvcs_back_is_said(small):

@@ -66,7 +66,7 @@ def unpushed_data(workspace: Workspace, store: Store) -> Iterator[Finding]:
     needed = _needed(workspace, store)
     places = workspace.remote.available(list(needed))
     for ref in workspace.remote.missing([ref for ref in needed if "cache" in places[ref.md5]]) or ():
-        if workspace.commits_with(ref.md5, experiments=False):
+        if workspace.is_committed(ref.md5):
             yield Finding(
                 "warning",
                 f"{ref.path} (md5 {ref.md5}) of {', '.join(needed[ref])} is not in the remote",
@@ -94,7 +94,7 @@ def uncommitted_versions(workspace: Workspace, store: Store) -> Iterator[Finding
     recorded = {out.md5 for step in workspace.pipeline.stages for out in step.outs if out.md5}
     for name in store.models():
         for version in store.versions(name):
-            if version.md5 in recorded and not workspace.commits_with(str(version.md5), experiments=False):
+            if version.md5 in recorded and not workspace.is_committed(str(version.md5)):
                 yield Finding(
                     "warning",
                     f"{_named(store, version)} is in no commit",

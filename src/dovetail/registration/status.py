@@ -200,7 +200,7 @@ def _workspace(  # noqa: PLR0913, PLR0917
     elif found := workspace_check.behind_or_ahead(workspace, model, lineage, version, staged):
         problems.append(found)
     problems += workspace_check.changed_sources(workspace, lineage)
-    committed = bool(workspace.commits_with(lineage.kept.md5, experiments=False))
+    committed = workspace.is_committed(lineage.kept.md5)
     if not committed:
         problems.append(_problem("no commit contains the dvc.lock that records this model", "git add -A && git commit"))
     return WorkspaceModel(lineage.artifact.md5, version, committed, _pushed(workspace, lineage, problems))

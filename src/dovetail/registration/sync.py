@@ -163,7 +163,7 @@ def sync(
 
 def _trees(workspace: Workspace, request: SyncRequest) -> Iterator[Tree]:
     revs = ["HEAD", "--branches", "--tags", "--remotes"] if request.everything else ["HEAD"]
-    if workspace.git.commit("HEAD"):
+    if workspace.git.head:
         for commit in reversed(workspace.git.commits(revs, *DOCUMENTS)):
             yield workspace.at(commit)
     yield workspace.tree

@@ -1,6 +1,7 @@
 """Whether the working tree declares what a commit declares: DVC, which has read the one, need not be asked again."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,18 +14,37 @@ _READ = tuple(f":(glob)**/*{ending}" for ending in (".dvc", ".yaml", ".yml", ".j
 _DIGESTS = frozenset({"md5", "size", "nfiles", "hash", "etag", "checksum", "version_id", "files", "rev_lock"})
 
 
+class CheckedOut:
+    """The working tree, as git saw it when it was first asked: a history is compared with it commit by commit."""
+
+    def __init__(self, git: Git) -> None:
+        self.git = git
+
+    @cached_property
+    def changed(self) -> list[str]:
+        """The files that DVC may read and that differ from HEAD's."""
+        here = self.git.ask("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *_READ)
+        inside = f"{self.git.prefix}/" if here else ""  # git tells these from its own root on
+        return [one[3:].removeprefix(inside) for one in here.split("\0") if one]
+
+
 def declares_the_same(
-    git: Git, sha: str, pipelines: Mapping[str, bytes], made: Collection[str], content: Callable[[str], bytes | None]
+    here: CheckedOut,
+    sha: str,
+    pipelines: Mapping[str, bytes],
+    made: Collection[str],
+    content: Callable[[str], bytes | None],
 ) -> bool:
     """Whether nothing that DVC reads of the commit's pipeline differs in the working tree, and there is no more of it.
 
     Args:
-        git: The repository of both.
+        here: The working tree of the same repository.
         sha: The commit.
         pipelines: The content of each of its dvc.yaml.
         made: The paths that its stages make: other metrics are another result, and declare nothing else.
         content: Gives the content of a file of the commit; None where it has none.
     """
+    git = here.git
     try:
         documents = [load_yaml(one) for one in pipelines.values()]
     except Unreadable:
@@ -43,8 +63,8 @@ def declares_the_same(
             return not _is_same_but_for_digests(content(path), git, path)
         return path not in made or PurePosixPath(path).name in read
 
-    changed = _changed(git, sha)
-    return changed is not None and not any(map(counts, changed))
+    committed = _committed(git, sha)
+    return committed is not None and not any(map(counts, committed)) and not any(map(counts, here.changed))
 
 
 def params_files(pipelines: Iterable[bytes]) -> frozenset[str] | None:
@@ -60,15 +80,11 @@ def params_files(pipelines: Iterable[bytes]) -> frozenset[str] | None:
     return frozenset({PARAMS_FILE, *(PurePosixPath(name).name for name in files)})
 
 
-def _changed(git: Git, sha: str) -> list[str] | None:
-    """The files that DVC may read and that differ from the commit's; None where there is no HEAD."""
+def _committed(git: Git, sha: str) -> list[str] | None:
+    """The files that DVC may read and that differ between the commit and HEAD; None where there is no HEAD."""
     # By way of HEAD, where there is one: `git diff` of a commit and the working tree writes git's index.
     committed = git.find("diff", "--name-only", "-z", "--relative", "--no-renames", sha, "HEAD", "--", *_READ, no=128)
-    if committed is None:
-        return None
-    here = git.ask("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *_READ)
-    inside = f"{git.prefix}/" if here else ""  # git tells these from its own root on
-    return [*filter(None, committed.split("\0")), *(one[3:].removeprefix(inside) for one in here.split("\0") if one)]
+    return None if committed is None else [path for path in committed.split("\0") if path]
 
 
 def _is_same_but_for_digests(before: bytes | None, git: Git, path: str) -> bool:

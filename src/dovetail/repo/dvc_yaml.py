@@ -14,6 +14,7 @@ from dovetail.values.lineage import FileRef, StageRecord
 from dovetail.values.registered_name import ALLOWED, can_be_registered, possible, registered_name
 
 if TYPE_CHECKING:
+    from dvc.dependency import ParamsDependency
     from dvc.repo import Repo
     from dvc.stage import Stage as DvcStage
 
@@ -30,7 +31,7 @@ def declared(repo: "Repo") -> Declared:
     outs = [(out, relative(out.fs_path)) for stage in stages for out in stage.outs]
     addresses = {stage: _address(repo, stage) for stage in stages if stage.cmd}
     return Declared(
-        models=_models(repo, _register_stages(stages, relative)),
+        models=_models(repo, _register_stages(stages, relative), relative),
         metrics=frozenset(path for out, path in outs if out.metric) | frozenset(_top_level_metrics(repo)),
         plots=frozenset(path for out, path in outs if out.plot) | frozenset(dvc_plots.top_level(repo, relative)),
         confusions=dict(dvc_plots.confusions(repo, outs, relative)),
@@ -168,10 +169,9 @@ def gates_of(artifacts: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[st
     return {registered_name(name): meta["gates"] for name, meta in metas.items()}
 
 
-def _register_stages(stages: "list[DvcStage]", relative: Callable[[str], str]) -> dict[str, Model]:
-    """The model of each register stage, by name; such a stage is known by the receipt that it writes."""
-    found = {name: stage for stage in stages for name in registered_by(relative(out.fs_path) for out in stage.outs)}
-    return {name: _undeclared(name, stage, relative) for name, stage in found.items()}
+def _register_stages(stages: "list[DvcStage]", relative: Callable[[str], str]) -> "dict[str, DvcStage]":
+    """The register stages by their models' names; such a stage is known by the receipt that it writes."""
+    return {name: stage for stage in stages for name in registered_by(relative(out.fs_path) for out in stage.outs)}
 
 
 def registered_by(outs: Iterable[str]) -> list[str]:
@@ -182,10 +182,7 @@ def registered_by(outs: Iterable[str]) -> list[str]:
 
 def _undeclared(name: str, stage: "DvcStage", relative: Callable[[str], str]) -> Model:
     """What a register stage says of its model: the dep that is named like it, the card beside it, the gates' param."""
-    from dvc.dependency import ParamsDependency
-
-    params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
-    files = tuple(relative(dep.fs_path) for dep in stage.deps if dep not in params)
+    files, params = _deps(stage, relative)
     named = [path for path in files if Path(path).stem == name and Path(path).suffix not in REPORT_SUFFIXES]
     card = str(Path(named[0]).with_suffix(".json")) if named else ""
     values = {key: value for dep in params for key, value in dep.read_params().items()}
@@ -199,6 +196,14 @@ def _undeclared(name: str, stage: "DvcStage", relative: Callable[[str], str]) ->
     )
 
 
+def _deps(stage: "DvcStage", relative: Callable[[str], str]) -> "tuple[tuple[str, ...], list[ParamsDependency]]":
+    """The files that a stage depends on, and its params."""
+    from dvc.dependency import ParamsDependency
+
+    params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    return tuple(relative(dep.fs_path) for dep in stage.deps if dep not in params), params
+
+
 def declared_artifacts(repo: "Repo") -> dict[str, dict[str, Any]]:
     """What `repo.artifacts.read()` says, without its import of all of GTO, a fifth of a second, to warn of names."""
     from dvc.annotations import Artifact
@@ -210,8 +215,10 @@ def declared_artifacts(repo: "Repo") -> dict[str, dict[str, Any]]:
     }
 
 
-def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Model]:
-    """The `artifacts` of type model, and what has a register stage without such an entry."""
+def _models(
+    repo: "Repo", register_stages: "Mapping[str, DvcStage]", relative: Callable[[str], str]
+) -> dict[str, Model]:
+    """The `artifacts` of type model, and what has a register stage alone, whose params are read."""
     found: dict[str, Model] = {}
     files: dict[str, str] = {}
     for dvcfile, artifacts in declared_artifacts(repo).items():
@@ -234,17 +241,19 @@ def _models(repo: "Repo", register_stages: Mapping[str, Model]) -> dict[str, Mod
                     tables=tuple(join(posixpath.dirname(dvcfile), path) for path in meta["tables"]),
                     retrain=meta.get("retrain") or {},
                     serving=meta.get("serving") or {},
-                    register_deps=register_stages[name].register_deps if name in register_stages else (),
+                    register_deps=_deps(register_stages[name], relative)[0] if name in register_stages else (),
                     artifact=artifact_name if artifact_name != name else "",
                 )
-    for name, model in register_stages.items():
+    registered: dict[str, Model] = {}
+    for name, stage in register_stages.items():
         _check_name(name, "dvc.yaml")
-        if name not in found and not model.path:
+        registered[name] = found.get(name) or _undeclared(name, stage, relative)
+        if not registered[name].path and name not in found:
             raise UnknownModel(
                 f"the register stage of {name!r} does not depend on one file named like it, so its model is not known",
                 f"add to dvc.yaml: artifacts: {{{name}: {{path: …, type: model}}}}",
             )
-    return {**register_stages, **found}
+    return {**registered, **found}
 
 
 def _meta(dvcfile: str, name: str, value: Any) -> dict[str, Any]:

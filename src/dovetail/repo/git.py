@@ -4,13 +4,14 @@ It is longer than 300 lines: all that is ever asked of git stands here, so that 
 """
 
 import os
-import posixpath
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from posixpath import basename, relpath
 
 from dovetail.errors import GitFailed, NotARepository, TagExists, TagRefused, UserError
 from dovetail.repo import git_command
@@ -30,6 +31,8 @@ class Git:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._objects = GitObjects(root)
+        self._commits: dict[str, Commit] = {}  # these two until we make a branch or tag
+        self._walks: dict[tuple[str, ...], list[tuple[Commit, dict[str, str]]]] = {}
 
     def __reduce__(self) -> tuple[type["Git"], tuple[Path]]:
         """Another process asks git itself."""
@@ -91,15 +94,25 @@ class Git:
         """Whether history was cut off by `git clone --depth`."""
         return self("rev-parse", "--is-shallow-repository") == "true"
 
+    @cached_property
+    def head(self) -> Commit | None:
+        """The commit where git stood when it was first asked; None before the first one.
+
+        A command sees one commit, whoever makes another meanwhile. Nothing here moves HEAD.
+        """
+        return self.commit("HEAD")
+
     def commit(self, rev: str) -> Commit | None:
         """The commit that `rev` names, if it does.
 
         Raises:
             GitFailed: when git cannot say, or lacks what a branch or tag names.
         """
+        if rev in self._commits:
+            return self._commits[rev]
         sha = self._commit_of(rev)
         if sha:
-            return self.commits([sha], limit=1)[0]
+            return self._commits.get(sha) or self.commits([sha], limit=1)[0]
         named = self._run("rev-parse", "--verify", "-q", rev).stdout.strip()
         if named and named != rev and self.find("cat-file", "-e", named) is None:
             raise git_command.failed("rev-parse", f"{rev} names {named}, which is missing")
@@ -149,23 +162,38 @@ class Git:
     def _commit(self, entry: str) -> Commit:
         about, _, summary = entry.partition("\n")
         sha, time, author = about.split(" ", 2)
-        return Commit(sha, summary, author, seconds(time) or 0, self._refs.get(sha, ()))
+        found = Commit(sha, summary, author, seconds(time) or 0, self._refs.get(sha, ()))
+        self._commits[sha] = found  # by its full name, which never means another one
+        return found
 
     def commits_with(self, text: str, *names: str, experiments: bool) -> list[Commit]:
         """The commits of any branch or tag that wrote a file named so with `text` in it, newest first."""
-        revs = ["--branches", "--tags", "--remotes", *(self.experiments().values() if experiments else ())]
-        head = ["HEAD"] if self.commit("HEAD") else []
+        head = [self.head.sha] if self.head else []
+        revs = [*head, "--branches", "--tags", "--remotes", *(self.experiments().values() if experiments else ())]
         found: list[Commit] = []
         content: dict[str, bool] = {}
-        if not self("rev-list", "--max-count=1", *head, *revs):
-            return found  # no commit yet
-        for commit, files in self.written([*head, *revs], *(f":(glob)**/{name}" for name in names)):
+        asked = (*revs, "--", *names)
+        if asked not in self._walks:
+            written = self.written(revs, *(f":(glob)**/{name}" for name in names))
+            has_commits = self("rev-list", "--max-count=1", *revs)
+            self._walks[asked] = list(written) if has_commits else []
+        for commit, files in self._walks[asked]:
             for blob in files.values():
                 if blob not in content:
                     content[blob] = text.encode() in self.blob(blob)
             if any(content[blob] for blob in files.values()):
                 found.append(commit)
         return found
+
+    def head_has(self, text: str, *names: str) -> bool:
+        """Whether `commits_with` would find a commit, as a file named so at HEAD tells: no history is read."""
+        own = (blob for path, blob in self._own_at_head.items() if any(fnmatchcase(basename(path), n) for n in names))
+        return any(text.encode() in self.blob(blob) for blob in own)
+
+    @cached_property
+    def _own_at_head(self) -> dict[str, str]:
+        """The files of HEAD, but for those of submodules, which other commits write."""
+        return self._listed(self.head.sha) if self.head else {}
 
     def written(self, revs: Iterable[str], *pathspecs: str) -> Iterator[tuple[Commit, dict[str, str]]]:
         """Each commit of `revs` that wrote a file that a pathspec matches, newest first, with the file's path and blob.
@@ -253,6 +281,7 @@ class Git:
         done = subprocess.run(
             command, cwd=self.root, env=environment, input=message.encode(), capture_output=True, check=False
         )
+        self._forget_refs()
         if done.returncode:
             if self.find("rev-parse", "--verify", "-q", f"refs/tags/{name}"):
                 raise TagExists(
@@ -291,6 +320,13 @@ class Git:
         ref = f"refs/heads/{branch}"
         quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--recurse-submodules=no")
         self.ask("fetch", *quiet, str(repository), f"{ref}:{ref}")
+        self._forget_refs()
+
+    def _forget_refs(self) -> None:
+        """Ask anew which branches and tags there are."""
+        self._commits.clear()
+        self._walks.clear()
+        self.__dict__.pop("_refs", None)
 
     def remote_refs(self, remote: str, seconds: int = _REMOTE_SECONDS) -> dict[str, str]:
         """The commit of each ref that a git remote has now; nothing is fetched.
@@ -351,7 +387,7 @@ class Git:
         """The files below `folder` of the working tree that are tracked, or neither tracked nor ignored."""
         around = [place.as_posix() for place in (PurePosixPath(folder), *PurePosixPath(folder).parents)][:-1]
         if submodule := next((place for place in around if (self.root / place / ".git").exists()), None):
-            inside = Git(self.root / submodule).paths(posixpath.relpath(folder, submodule))
+            inside = Git(self.root / submodule).paths(relpath(folder, submodule))
             return [f"{submodule}/{path}" for path in inside]
         # 128: outside of the repository or behind a link. A git that refuses did so at HEAD, which every tree asks for.
         found = self.find("ls-files", "-coz", "--exclude-standard", "--", folder, no=128) or ""

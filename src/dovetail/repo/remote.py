@@ -130,4 +130,4 @@ class Remote:
 
     @cached_property
     def _tracked(self) -> Mapping[str, str]:
-        return self._git.files("HEAD") if self._git.commit("HEAD") else {}
+        return self._git.files(self._git.head.sha) if self._git.head else {}

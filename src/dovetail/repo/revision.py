@@ -34,7 +34,7 @@ class Revision(Tree):
 
     def __init__(self, sources: Sources, commit: Commit, experiment: str | None) -> None:
         super().__init__(sources)
-        self._read_head = sources.head
+        self._read_head, self._here = sources.head, sources.here
         self.commit: Commit = commit
         self.experiment = experiment
         self.dirty = False
@@ -99,7 +99,7 @@ class Revision(Tree):
             return False
         pipelines = {path: self._content(path) for path in self._named("dvc.yaml")}
         made = frozenset(out.path for record in self._recorded.values() for out in record.outs)
-        return declares_the_same(self._git, self.commit.sha, pipelines, made, self._found)
+        return declares_the_same(self._here, self.commit.sha, pipelines, made, self._found)
 
     def _found(self, path: str) -> bytes | None:
         return self._content(path) if path in self._files else None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from dovetail.repo.checked_out import CheckedOut
 from dovetail.repo.dvc_values import Model
 from dovetail.repo.git import Git
 from dovetail.repo.ledger import Ledger
@@ -25,12 +26,14 @@ class Sources:
     Attributes:
         ledger: Reads git's tags when it is asked for the first time.
         today: The models that are declared now.
+        here: What git says of the working tree.
         head: The tree of the commit where git stands; None before the first one.
     """
 
     git: Git
     pipeline: Pipeline
     storage: Storage
+    here: CheckedOut
     ledger: Callable[[], Ledger]
     today: Callable[[], Mapping[str, Model]]
     head: Callable[[], DeclaringTree | None]

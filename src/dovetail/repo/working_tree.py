@@ -26,8 +26,9 @@ class WorkingTree(Tree):
         self._root = root
         self.experiment = os.environ.get(ENV_EXPERIMENT) or None
         self.stage = os.environ.get(ENV_STAGE) or None
-        self.commit = self._git.commit("HEAD")
+        self.commit = self._git.head
         self.dirty = self._git.is_dirty() if self.commit else None
+        self._in_git: dict[str, list[str]] = {}  # folder → paths
 
     @property
     def declared(self) -> Declared:
@@ -52,7 +53,9 @@ class WorkingTree(Tree):
         return self._storage.hash_files(ref.path)
 
     def in_git(self, folder: str) -> list[str]:
-        return self._git.paths(folder)
+        if folder not in self._in_git:
+            self._in_git[folder] = self._git.paths(folder)
+        return self._in_git[folder]
 
     def file(self, path: str) -> FileRef:
         return self._storage.hash(path)

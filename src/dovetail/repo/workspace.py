@@ -108,15 +108,21 @@ class Workspace:
     def _head(self) -> "Revision | None":
         from dovetail.repo.revision import Revision
 
-        head = self.git.commit("HEAD")
-        return Revision(self._sources, head, None) if head else None
+        return Revision(self._sources, self.git.head, None) if self.git.head else None
 
     @cached_property
     def _sources(self) -> "Sources":
+        from dovetail.repo.checked_out import CheckedOut
         from dovetail.repo.sources import Sources
 
         return Sources(
-            self.git, self.pipeline, self.storage, lambda: self.ledger, lambda: self._today, lambda: self._head
+            self.git,
+            self.pipeline,
+            self.storage,
+            CheckedOut(self.git),
+            lambda: self.ledger,
+            lambda: self._today,
+            lambda: self._head,
         )
 
     @cached_property
@@ -137,7 +143,7 @@ class Workspace:
         """
         if rev == WORKSPACE:
             return self.tree
-        if commit := self.git.commit(rev):
+        if commit := self.git.head if rev == "HEAD" else self.git.commit(rev):
             return self.at(commit)
         experiments = self.git.experiments()
         if rev in experiments and (commit := self.git.commit(experiments[rev])):
@@ -161,6 +167,10 @@ class Workspace:
     def commits_with(self, md5: str, *, experiments: bool = True) -> list[Commit]:
         """The commits whose own dvc.lock or .dvc files name this digest, newest first."""
         return self.git.commits_with(md5, *OWN_RECORDS, experiments=experiments)
+
+    def is_committed(self, md5: str) -> bool:
+        """Whether a commit of a branch or tag names this digest so: mostly HEAD does, and history need not be read."""
+        return self.git.head_has(md5, *OWN_RECORDS) or bool(self.commits_with(md5, experiments=False))
 
     def bytes_at(self, model: str, rev: str) -> str:
         """The md5 of the model that the dvc.lock of a commit records.
@@ -205,8 +215,7 @@ class Workspace:
         """The stages of the working tree, to be gone through."""
         from dovetail.repo.dag import Dag
 
-        head = self.git.commit("HEAD")
-        return Dag(self._dvc, head.sha if head else "")
+        return Dag(self._dvc, self.git.head.sha if self.git.head else "")
 
     def experiment_queue(self) -> "ExperimentQueue":
         """The experiments that `dvc exp run --queue` has queued."""
