@@ -17,7 +17,7 @@ from dovetail.cli import GROUPS, main
 from dovetail.render import columns
 from dovetail.render.promote import gates_table
 from dovetail.scaffold import inferred
-from dovetail.values import tables
+from dovetail.values import table_names
 
 NAMES = sorted(main.commands)
 
@@ -54,7 +54,7 @@ KINDS = {
     ("name", "takes"),
     [
         ("new", lambda file: file.endswith(inferred.SUFFIXES)),
-        ("retrain", lambda file: tables.is_table(file) or tables.is_sheet(file)),
+        ("retrain", lambda file: table_names.is_table(file) or table_names.is_sheet(file)),
     ],
 )
 def test_the_help_names_each_kind_of_file_that_the_command_takes(name, takes):
