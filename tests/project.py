@@ -189,6 +189,15 @@ def small_project(root):
     return project
 
 
+TWO_MODELS = """
+stages:
+  train: {cmd: python train.py, deps: [train.py, code], params: [train], outs: [out/m.joblib]}
+  copy: {cmd: cp out/m.joblib n.joblib, deps: [code, out/m.joblib], outs: [n.joblib]}
+artifacts:
+  m: {path: out/m.joblib, type: model}
+  n: {path: n.joblib, type: model}
+"""
+
 JUDGED = {
     "split.py": """
 import csv

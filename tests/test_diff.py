@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 
 import polars as pl
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from project import TRAIN, Project
 from templates import made_once
 
+import dovetail
 from dovetail.compare.data_diff import DataFile, compare_contents
 from dovetail.compare.diff import compare as library_call
 from dovetail.compare.model_state import ModelState
@@ -22,6 +24,7 @@ from dovetail.repo.ledger import PROMOTE, Ledger, Note
 from dovetail.repo.ledger_write import write
 from dovetail.repo.workspace import open_workspace
 from dovetail.tracking import connection
+from dovetail.values import documents
 from dovetail.values.environment import Environment, pinned
 from dovetail.values.lineage import FileRef, Lineage, StageRecord
 
@@ -441,6 +444,14 @@ def test_a_table_that_is_written_otherwise_is_told_from_one_in_another_order(sma
         plain, otherwise, other_order = (DataFile(refs[name], None) for name in written)
         same = [compare_contents(workspace, tmp_path, plain, other).same_value for other in (otherwise, other_order)]
     assert same == [True, False]
+
+
+def test_a_document_is_parsed_once_however_many_ask_for_it(registered, monkeypatch):
+    parsed, decode = Counter(), documents.decoded
+    monkeypatch.setattr(documents, "decoded", lambda content: parsed.update([content]) or decode(content))
+    dovetail.open(registered.root).diff("m")
+    assert parsed
+    assert [content for content, times in parsed.items() if times > 1] == []
 
 
 def test_a_commit_that_is_checked_out_is_not_asked_of_dvc_again_and_another_one_is(registered, monkeypatch):

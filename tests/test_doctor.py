@@ -11,7 +11,7 @@ from next_commands import typed
 from project import Project
 
 from dovetail.doctor.check_tracking import network_kind
-from dovetail.registration.script_uris import findings, is_relative
+from dovetail.registration.script_uris import Scripts, findings, is_relative
 
 
 def problems(project, **env):
@@ -266,7 +266,7 @@ def test_runs_that_an_experiment_would_lose(small):
 )  # fmt: skip
 def test_scripts_that_track_elsewhere_are_named(tmp_path, line, told):
     (tmp_path / "train.py").write_text(line)
-    found = [one.what for one in findings(tmp_path, ["train.py"], "http://this.one")]
+    found = [one.what for one in findings(Scripts(tmp_path), ["train.py"], "http://this.one")]
     assert found == ([told] if told else [])
 
 
@@ -276,7 +276,7 @@ def test_modules_that_scripts_import_and_commands_that_track_elsewhere_are_named
     (tmp_path / "src/tools/log.py").write_text("from .where import there\nimport train\n")
     (tmp_path / "src/tools/where.py").write_text("mlflow.set_tracking_uri('http://other.one')\n")
     commands = [("train", "env MLFLOW_TRACKING_URI='http://third.one' python train.py")]
-    module, command = findings(tmp_path, [], "http://this.one", commands)
+    module, command = findings(Scripts(tmp_path), [], "http://this.one", commands)
     assert module.what == "src/tools/where.py:1 sets the tracking URI to 'http://other.one'"
     assert command.what == "the cmd of stage train sets the tracking URI to 'http://third.one'"
     assert command.next == "delete MLFLOW_TRACKING_URI='http://third.one' from the cmd of train in dvc.yaml"

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from project import facts
+from project import TWO_MODELS, facts
 
+import dovetail
 from dovetail.errors import UserError
+from dovetail.registration import register, script_uris
 from dovetail.repo.workspace import open_workspace
 
 # Every write to MLflow, in the order in which `register` does them, then the receipt.
@@ -246,3 +248,16 @@ def test_params_of_a_register_stage_are_read_only_where_its_model_has_no_entry(j
     judged.replace("dvc.yaml", "  m: {path: m.joblib,", "  other: {path: card.json,")
     with open_workspace(judged.root) as workspace, pytest.raises(UserError, match="gates is 1"):
         workspace.tree.model("m")
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
+def test_each_script_is_read_once_and_before_others_wait_for_the_lock(small, monkeypatch):
+    small.write("code/a.py", "import train\n")
+    small.write("dvc.yaml", TWO_MODELS)
+    small.run("dvc", "repro", "-q")
+    done, lock = [], register.write_lock
+    monkeypatch.setattr(script_uris, "_source", lambda file: done.append(file.name) or file.read_text())
+    monkeypatch.setattr(register, "write_lock", lambda root: done.append("locked") or lock(root))
+    dovetail.open(small.root).register()
+    assert sorted(done[:-1]) == ["a.py", "train.py"]
+    assert done[-1] == "locked"

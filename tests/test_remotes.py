@@ -3,9 +3,14 @@
 import json
 import shutil
 import time
+from collections import Counter
+from functools import partial
 
 import pytest
 from project import free_port
+
+import dovetail
+from dovetail.repo.objects import Objects
 
 PLUGIN = "python -m pip install dvc-s3, then run the same command again"
 
@@ -86,3 +91,18 @@ def test_data_declared_without_a_cache_is_told_what_satisfies_the_gate(registere
     small.run("git", "commit", "-qm", "kept")
     done = json.loads(small.run("dovetail", "promote", "m", "--dry-run", "--json").stdout)
     assert {gate["name"]: gate["passed"] for gate in done["gates"]}["provenance.data"] is True
+
+
+def test_the_remote_is_asked_once_a_command_whether_it_has_an_object(registered, tmp_path, monkeypatch):
+    asked, ask = Counter(), Objects.holds
+    monkeypatch.setattr(Objects, "holds", lambda self, digests: asked.update(digests) or ask(self, digests))
+    registered.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"))
+    registered.replace("dvc.yaml", "gates: {accuracy: {min: 0.5}}", "gates: {provenance: {}}")
+    registered.commit("a remote")
+    registered.run("dvc", "push", "-q", "data.csv")
+    repo = dovetail.open(registered.root)
+    for command in (partial(repo.promote, "m", dry_run=True), repo.doctor):
+        asked.clear()
+        command()
+        # What it lacks is looked for among DVC 2's objects besides.
+        assert set(asked.values()) == {1, 2}, command

@@ -4,15 +4,7 @@ import sys
 from collections import Counter
 
 import pytest
-
-TWO_MODELS = """
-stages:
-  train: {cmd: python train.py, deps: [train.py, code], params: [train], outs: [out/m.joblib]}
-  copy: {cmd: cp out/m.joblib n.joblib, deps: [code, out/m.joblib], outs: [n.joblib]}
-artifacts:
-  m: {path: out/m.joblib, type: model}
-  n: {path: n.joblib, type: model}
-"""
+from project import TWO_MODELS
 
 
 def test_nothing_registered_yet(small):

@@ -53,7 +53,7 @@ def uris_in_code(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:
     """Scripts of stages that set a tracking URI of their own."""
     scripts = {dep for step in workspace.pipeline.stages for dep in step.deps}
     commands = [(step.name, command) for step in workspace.pipeline.stages for command in step.commands]
-    yield from script_uris.findings(workspace.root, scripts, tracking.uri, commands)
+    yield from script_uris.findings(script_uris.Scripts(workspace.root), scripts, tracking.uri, commands)
 
 
 def shared_sqlite(workspace: Workspace, tracking: Tracking) -> Iterator[Finding]:

@@ -124,15 +124,15 @@ def _register(workspace: Workspace, tracking: Tracking, request: RegisterRequest
         return RegisterAnswer(())  # no store for a repository that declares no model
     projections = [one.with_git(workspace.git) for one in projections]  # this process's, which is closed with it
     probes = [probe.start(projection) for projection in projections]  # before the lock: a child would hold it, too
-    done = []
+    scripts, done = script_uris.Scripts(workspace.root), []
+    # While the probes work, and nobody waits for the lock.
+    told = [tuple(script_uris.of_model(scripts, one.lineage, tracking.uri)) for one in projections]
     with write_lock(tracking.root), tracking.store() as store:
         asked = [probe.finish(*each) for each in zip(projections, probes, strict=True)]
-        for known, found in zip(projections, asked, strict=True):
+        for known, found, warnings in zip(projections, asked, told, strict=True):
             judged = replace(known, verdicts=(*known.verdicts, *found.verdicts))
             projection = judged.with_value(found.value).with_computing(found.computing)
-            commands = [(stage.name, stage.cmd) for stage in projection.lineage.stages]
-            scripts = script_uris.findings(workspace.root, projection.lineage.programs, tracking.uri, commands)
-            done.append(replace(apply(store, projection), warnings=tuple(scripts)))
+            done.append(replace(apply(store, projection), warnings=warnings))
             _allow(store, projection)
             if not found.verdicts:
                 loading.remember(workspace, projection.lineage.artifact.md5, tuple(projection.artifact.allow))

@@ -10,6 +10,7 @@ from dovetail.tracking.connection import ENV_TRACKING_URI
 from dovetail.tracking.store import SQLITE
 from dovetail.tracking.store_error import without_secrets
 from dovetail.values.finding import Finding
+from dovetail.values.lineage import Lineage
 
 _SOMEWHERE = re.compile(r"[a-z][\w+.-]+:/(/[^/]|//)|databricks|/", re.IGNORECASE)  # a host, or an absolute path
 
@@ -24,17 +25,45 @@ def is_relative(uri: str) -> bool:
     return _SOMEWHERE.match(uri) is None
 
 
+class Scripts:
+    """Python files below `root`: each is read once, however many models are made by it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[str, tuple[tuple[str, ...], tuple[tuple[int, str | None], ...]]] = {}
+
+    def imports(self, script: str) -> tuple[str, ...]:
+        """Of what a script imports, what lies beside it, in the root or in its `src`."""
+        return self._read(script)[0]
+
+    def uris(self, script: str) -> tuple[tuple[int, str | None], ...]:
+        """The tracking URIs that a script sets, with their lines; None for one that is no literal."""
+        return self._read(script)[1]
+
+    def _read(self, script: str) -> tuple[tuple[str, ...], tuple[tuple[int, str | None], ...]]:
+        if script not in self._known:
+            source = _source(self.root / script)
+            self._known[script] = tuple(_imported(self.root, script, source)), tuple(_uris(source))
+        return self._known[script]
+
+
+def of_model(scripts: Scripts, lineage: Lineage, store_uri: str) -> Iterator[Finding]:
+    """The same as `findings`, of the stages that made a model."""
+    commands = [(stage.name, stage.cmd) for stage in lineage.stages]
+    return findings(scripts, lineage.programs, store_uri, commands)
+
+
 def findings(
-    root: Path, paths: Iterable[str], store_uri: str, commands: Iterable[tuple[str, str]] = ()
+    scripts: Scripts, paths: Iterable[str], store_uri: str, commands: Iterable[tuple[str, str]] = ()
 ) -> Iterator[Finding]:
     """The lines of the Python files in `paths`, files and folders, that set another tracking URI than `store_uri`.
 
     So of the repository's modules that they import, and of `commands`, each a stage's name and what it runs.
     """
-    stages = list(commands)
+    root, stages = scripts.root, list(commands)
     named = chain(paths, (word for _, command in stages for word in re.findall(r"(?<!\S)\w[\w./-]*\.py\b", command)))
-    for path in sorted(_with_imports(root, {inner for one in named for inner in _python_files(root, one)})):
-        for line, uri in _uris(_source(root / path)):
+    for path in sorted(_with_imports(scripts, {inner for one in named for inner in _python_files(root, one)})):
+        for line, uri in scripts.uris(path):
             next_command = f"delete line {line} of {path}: inside a stage MLflow finds the repository's store by itself"
             yield from _finding(f"{path}:{line}", uri, store_uri, next_command)
     for stage, command in stages:
@@ -61,17 +90,17 @@ def _python_files(root: Path, path: str) -> Iterator[str]:
         yield Path(path).as_posix()
 
 
-def _with_imports(root: Path, scripts: Iterable[str]) -> set[str]:
-    """The scripts and, of what they import, what lies beside them, in the root or in its `src`."""
-    known, new = set[str](), set(scripts)
+def _with_imports(scripts: Scripts, paths: Iterable[str]) -> set[str]:
+    """The scripts and what they import, directly or not."""
+    known, new = set[str](), set(paths)
     while new:
         known |= new
-        new = {found for script in new for found in _imported(root, script)} - known
+        new = {found for script in new for found in scripts.imports(script)} - known
     return known
 
 
-def _imported(root: Path, script: str) -> Iterator[str]:
-    for module in _modules(_source(root / script)):
+def _imported(root: Path, script: str, source: str) -> Iterator[str]:
+    for module in _modules(source):
         inside = module.replace(".", "/")
         for folder in {Path(script).parent, Path(), Path("src")}:
             found = (folder / f"{inside}{end}" for end in (".py", "/__init__.py"))
@@ -92,7 +121,6 @@ def _source(file: Path) -> str:
 
 
 def _uris(source: str) -> Iterator[tuple[int, str | None]]:
-    """The tracking URIs that a Python source sets, with their lines; None for one that is no literal."""
     if "tracking_uri" not in source.lower():
         return
     try:

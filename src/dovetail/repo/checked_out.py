@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from dovetail.repo.git import Git
-from dovetail.values.documents import Unreadable, load_yaml
+from dovetail.values.documents import Unreadable, shared_yaml
 from dovetail.values.lineage import PARAMS_FILE
 
 # What DVC may read of a pipeline: dvc.yaml and .dvc files, params in any of its formats but Python's.
@@ -46,7 +46,7 @@ def declares_the_same(
     """
     git = here.git
     try:
-        documents = [load_yaml(one) for one in pipelines.values()]
+        documents = [shared_yaml(one) for one in pipelines.values()]
     except Unreadable:
         return False
     if any(".py" in name for document in documents for name in _named(document)):
@@ -70,7 +70,7 @@ def declares_the_same(
 def params_files(pipelines: Iterable[bytes]) -> frozenset[str] | None:
     """What the files are called, in any folder, that these dvc.yaml take params and variables from; None: DVC knows."""
     try:
-        documents = [load_yaml(one) for one in pipelines]
+        documents = [shared_yaml(one) for one in pipelines]
     except Unreadable:
         return None
     named = [name for document in documents for name in _named(document)]
@@ -93,7 +93,7 @@ def _is_same_but_for_digests(before: bytes | None, git: Git, path: str) -> bool:
     if before is None or not file.is_file():
         return False
     try:
-        return bool(_without_digests(load_yaml(before)) == _without_digests(load_yaml(file.read_bytes())))
+        return bool(_without_digests(shared_yaml(before)) == _without_digests(shared_yaml(file.read_bytes())))
     except (OSError, Unreadable):
         return False
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dovetail.repo.dvc_files import address, is_lock_of_dvc_1, join, parse_stage_file
 from dovetail.repo.dvc_values import Declared
-from dovetail.values.documents import Unreadable, entries, load_yaml, mapping, text
+from dovetail.values.documents import Unreadable, entries, mapping, shared_yaml, text
 from dovetail.values.lineage import StageRecord
 
 _LOCK, _PIPELINE, _STAGE_FILE = "dvc.lock", "dvc.yaml", "Dvcfile"  # the last: of a stage without outs, before DVC 1
@@ -44,7 +44,7 @@ def declared(files: Mapping[str, bytes]) -> Declared:
     for path, content in files.items():
         here = posixpath.dirname(path)
         if posixpath.basename(path) == _PIPELINE:
-            for name, stage in mapping(mapping(load_yaml(content), "the whole").get("stages"), "stages").items():
+            for name, stage in mapping(mapping(shared_yaml(content), "the whole").get("stages"), "stages").items():
                 found = mapping(stage, f"stages.{name}")
                 folder = join(here, text(found.get("wdir", "."), "wdir"))
                 wdirs |= {address(here, name): folder} if folder != here else {}
@@ -52,7 +52,7 @@ def declared(files: Mapping[str, bytes]) -> Declared:
                     paths = [join(folder, entry) for entry in _paths(found.get(key), f"stages.{name}.{key}")]
                     into.update(paths)
                     outs |= dict.fromkeys(paths, address(here, name))
-        elif is_stage_file(path) and (stage_file := mapping(load_yaml(content), "the whole")).get("cmd"):
+        elif is_stage_file(path) and (stage_file := mapping(shared_yaml(content), "the whole")).get("cmd"):
             folder = join(here, text(stage_file.get("wdir", "."), "wdir"))
             for out in map(_mapping, entries(stage_file.get("outs"), "outs")):
                 where = join(folder, text(out.get("path"), "outs.path"))
@@ -90,7 +90,7 @@ def _with_old_keys(files: Mapping[str, bytes]) -> Iterator[str]:
 
 def _stage_add(path: str, content: bytes) -> str:
     """The command that adds the stage of a .dvc file to dvc.yaml."""
-    stage = mapping(load_yaml(content), "the whole")
+    stage = mapping(shared_yaml(content), "the whole")
     name = posixpath.basename(path).removesuffix(".dvc")
     words = ["-n", name]
     folder = posixpath.join(posixpath.dirname(path), str(stage.get("wdir") or "."))
@@ -115,7 +115,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _is_lock(path: str, content: bytes) -> bool:
     try:
-        return posixpath.basename(path) == _LOCK and is_lock_of_dvc_1(load_yaml(content))
+        return posixpath.basename(path) == _LOCK and is_lock_of_dvc_1(shared_yaml(content))
     except Unreadable:
         return False
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from dovetail.errors import UserError
-from dovetail.values.documents import Unreadable, entries, load_yaml, mapping, shown, text
+from dovetail.values.documents import Unreadable, entries, mapping, shared_yaml, shown, text
 from dovetail.values.lineage import PARAMS_FILE, FileRef, StageRecord
 
 _MD5 = re.compile(r"[\w.:+-]+")  # etags and the like stand there, too
@@ -39,7 +39,7 @@ def parse_lock(
     Raises:
         Unreadable: when it is not a dvc.lock of schema 2.0, or of DVC 1, which had none.
     """
-    lock = mapping(load_yaml(content), "the whole")
+    lock = mapping(shared_yaml(content), "the whole")
     lock = {"stages": lock} if is_lock_of_dvc_1(lock) else lock
     if lock.get("schema", SCHEMA) != SCHEMA:
         raise Unreadable(f"schema is {shown(lock['schema'])}, not {SCHEMA!r}")
@@ -58,7 +58,7 @@ def is_lock_of_dvc_1(lock: Any) -> bool:
 def model_names(content: bytes | str) -> list[str]:
     """The models that the text of a dvc.yaml declares itself, by DVC's names; none where it cannot be read."""
     try:
-        artifacts = mapping(mapping(load_yaml(content), "the whole").get("artifacts"), "artifacts")
+        artifacts = mapping(mapping(shared_yaml(content), "the whole").get("artifacts"), "artifacts")
     except Unreadable:
         return []
     return [name for name, one in artifacts.items() if isinstance(one, dict) and one.get("type") == "model"]
@@ -67,7 +67,7 @@ def model_names(content: bytes | str) -> list[str]:
 def stage_names(content: bytes | str) -> frozenset[str] | None:
     """The stages that the text of a dvc.yaml declares, templates by their names before `@`; None: it cannot be read."""
     try:
-        return frozenset(mapping(mapping(load_yaml(content), "the whole").get("stages"), "stages"))
+        return frozenset(mapping(mapping(shared_yaml(content), "the whole").get("stages"), "stages"))
     except Unreadable:
         return None
 
@@ -78,7 +78,7 @@ def parse_dvc(content: bytes | str, path: str) -> list[Tracked]:
     Raises:
         Unreadable: when it is not a .dvc file.
     """
-    known = mapping(load_yaml(content), "the whole")
+    known = mapping(shared_yaml(content), "the whole")
     if known.get("cmd"):
         return []
     folder = join(posixpath.dirname(path), text(known.get("wdir", "."), "wdir"))
@@ -92,7 +92,7 @@ def parse_stage_file(content: bytes | str, path: str) -> StageRecord | None:
     Raises:
         Unreadable: when it is not a .dvc file.
     """
-    known = mapping(load_yaml(content), "the whole")
+    known = mapping(shared_yaml(content), "the whole")
     folder = join(posixpath.dirname(path), text(known.get("wdir", "."), "wdir"))
     return _stage(path, path, known, folder) if known.get("cmd") else None
 

@@ -16,7 +16,7 @@ from dovetail.repo import dvc_1
 from dovetail.repo.dvc_files import parse_dvc, parse_lock
 from dovetail.repo.run_cache import ignore_empty_entries
 from dovetail.system.disk import is_of_disk
-from dovetail.values.documents import Unreadable, load_yaml, mapping
+from dovetail.values.documents import Unreadable, mapping, shared_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -179,7 +179,7 @@ def check(content: bytes, path: str) -> None:
     elif path.rpartition("/")[2] == "dvc.lock":
         parse_lock(content)
     else:
-        mapping(load_yaml(content), "the whole")
+        mapping(shared_yaml(content), "the whole")
 
 
 def is_document(path: str) -> bool:

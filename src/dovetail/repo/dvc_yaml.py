@@ -9,7 +9,7 @@ from dovetail.errors import UnknownModel, UserError
 from dovetail.repo import dvc_plots
 from dovetail.repo.dvc_files import address, join, one_command, param_name
 from dovetail.repo.dvc_values import RECEIPTS, Declared, Model, Out, Stage
-from dovetail.values.documents import Unreadable, entries, load_yaml, mapping, text
+from dovetail.values.documents import Unreadable, entries, mapping, shared_yaml, text
 from dovetail.values.lineage import FileRef, StageRecord
 from dovetail.values.registered_name import ALLOWED, can_be_registered, possible, registered_name
 
@@ -154,7 +154,7 @@ def artifacts_of(pipeline: bytes, params: bytes) -> dict[str, Mapping[str, Any]]
     from dvc.exceptions import DvcException
     from dvc.parsing.context import Context
 
-    content, values = mapping(load_yaml(pipeline), "the whole"), mapping(load_yaml(params), "the whole")
+    content, values = mapping(shared_yaml(pipeline), "the whole"), mapping(shared_yaml(params), "the whole")
     artifacts = mapping(content.get("artifacts"), "artifacts")
     try:
         resolved = Context(dict(values)).resolve(dict(artifacts))

@@ -26,6 +26,7 @@ class Remote:
         self._git = git
         self._storage = storage
         self._closed: DataUnavailable | None = None  # the default remote did not answer: it is not asked again
+        self._holds: dict[str, bool] = {}  # digest → whether the default remote has it, until `forget`
 
     def objects(self, name: str | None = None) -> Objects | None:
         """What lies in a remote; None where none is set.
@@ -49,16 +50,21 @@ class Remote:
             raise self._closed
         try:
             remote = self.objects()
-            digests = {ref.md5 for ref in asked}
-            there = remote.holds(digests) if remote else set()
-            if left := remote and digests - there:
-                there |= self._of_dvc_2(left)
+            if remote and (unknown := {ref.md5 for ref in asked} - self._holds.keys()):
+                there = remote.holds(unknown)
+                if left := unknown - there:
+                    there |= self._of_dvc_2(left)
+                self._holds |= {md5: md5 in there for md5 in unknown}
         except DataUnavailable as error:
             self._closed = error
             raise
         if remote is None:
             return None
-        return [ref for ref in asked if ref.md5 not in there]
+        return [ref for ref in asked if not self._holds[ref.md5]]
+
+    def forget(self) -> None:
+        """Ask the remote anew: what was run may have pushed."""
+        self._holds.clear()
 
     def _of_dvc_2(self, digests: Collection[str]) -> set[str]:
         """Those of `digests` whose objects lie in the default remote where DVC 2 put them."""

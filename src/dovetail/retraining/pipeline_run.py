@@ -87,6 +87,7 @@ def run_pipeline(workspace: Workspace, plan: RetrainPlan, store: str, tell: Call
             text = branches.message(plan.model.name, str(plan.rows), plan.raw.ref.path, plan.raw.ref.md5, data)
             commit = place.commit(plan.branch, text, files, who)
             workspace.git.take_branch(place.repository, plan.branch)
+            workspace.remote.forget()  # stages may push
     return RetrainedBranch(commit, data, made)
 
 

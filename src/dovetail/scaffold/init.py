@@ -187,7 +187,7 @@ def _left_to_the_user(workspace: Workspace, tracking: Tracking) -> Iterator[Find
     yield from workspace.remote.missing_plugins()
     scripts = {dep for stage in workspace.pipeline.stages for dep in stage.deps}
     commands = [(stage.name, command) for stage in workspace.pipeline.stages for command in stage.commands]
-    yield from script_uris.findings(workspace.root, scripts, tracking.uri, commands)
+    yield from script_uris.findings(script_uris.Scripts(workspace.root), scripts, tracking.uri, commands)
 
 
 def _changes(workspace: Workspace, name: str, path: str, allow: tuple[str, ...]) -> Iterator[FileChange]:

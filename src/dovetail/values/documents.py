@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_NODES = 2_000_000  # once each alias is written out: far more than dvc.lock has, few enough to hold in memory
 _DEEPEST = 200
+_LARGEST_KEPT = 1 << 18  # bytes; parsed it takes ten times as much
 _SHOWN = 60
 _CONFLICT = re.compile(r"^<{7} .*?^>{7}( |$)", re.MULTILINE | re.DOTALL)
 
@@ -87,6 +89,20 @@ def load_yaml(content: bytes | str) -> Any:
         raise Unreadable(_one_line(error)) from error
     except RecursionError as error:
         raise Unreadable("nested too deeply") from error
+
+
+@lru_cache(maxsize=64)
+def _kept_yaml(content: bytes | str) -> Any:
+    return load_yaml(content)
+
+
+def shared_yaml(content: bytes | str) -> Any:
+    """What `load_yaml` gives, parsed once for all who ask for this content: nobody may change it.
+
+    Raises:
+        Unreadable: as `load_yaml` does.
+    """
+    return _kept_yaml(content) if len(content) <= _LARGEST_KEPT else load_yaml(content)
 
 
 def load_json(content: bytes | str) -> Any:
