@@ -2,9 +2,12 @@
 
 import sys
 from collections import Counter
+from contextlib import closing
 
 import pytest
-from project import TWO_MODELS
+from project import TWO_MODELS, Project
+
+from dovetail.repo.git import Git
 
 
 def test_nothing_registered_yet(small):
@@ -45,6 +48,20 @@ def test_history_is_read_only_where_head_does_not_hold_the_model(registered):
     (model,) = registered.json("status", code=None)["models"]
     assert model["workspace"]["committed"] is True
     assert len(walks()) == 1
+
+
+def test_a_branch_that_we_make_is_seen_by_the_next_search(small, tmp_path):
+    small.run("git", "clone", "-q", ".", str(tmp_path / "other"))
+    other = Project(tmp_path / "other")
+    other.run("git", "switch", "-qc", "more")
+    other.write("dvc.lock", "of another model")
+    sha = other.commit("another")
+    with closing(Git(small.root)) as git:
+        assert git.commits_with("of another", "dvc.lock", experiments=False) == []
+        git.take_branch(other.root, "more")
+        (found,) = git.commits_with("of another", "dvc.lock", experiments=False)
+        assert (found.sha, found.refs) == (sha, ("more",))
+        assert not git.head_has("of another", "dvc.lock")
 
 
 @pytest.mark.slow
