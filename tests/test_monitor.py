@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -22,6 +23,7 @@ from dovetail.monitoring import assessment, baseline, observed_rows, performance
 from dovetail.monitoring.column_pair import is_text, pair
 from dovetail.monitoring.html_page import page
 from dovetail.monitoring.monitor import MonitorRequest, moment, monitor
+from dovetail.monitoring.watch import WatchRequest, watch
 from dovetail.promotion.comparison import Interval
 from dovetail.repo.workspace import open_workspace
 from dovetail.serving.log import rows
@@ -178,6 +180,27 @@ def test_what_cannot_be_told_is_one_line_with_the_next_command(judged):
         (judged.root / "mlflow.db").rename(judged.root / "away.db")
         with pytest.raises(StoreError, match="there is no MLflow store"):
             monitor(workspace, tracking, MonitorRequest("m"))
+
+
+def test_each_look_sees_the_commits_that_are_there_by_then(judged):
+    serve(judged)
+    looks, heads = [], []
+
+    @contextmanager
+    def opened():
+        with open_workspace(judged.root) as workspace:
+            looks.append(workspace)
+            yield workspace, Tracking(workspace.store_root)
+
+    def tell(_):
+        heads.append((looks[-1].git.head.sha, len(looks[-1].git.commits(["HEAD"]))))
+        if len(heads) == 2:
+            raise KeyboardInterrupt
+        judged.write("another", "")
+        judged.commit("another")
+
+    watch(opened, WatchRequest(MonitorRequest("m"), 0.01), tell=tell, failed=pytest.fail)
+    assert heads[1][1] == heads[0][1] + 1
 
 
 def test_watching_outlives_a_store_that_is_away(judged):

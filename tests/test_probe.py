@@ -173,7 +173,7 @@ def test_what_a_copy_of_the_project_found_to_load_is_known_to_the_project(regist
     assert not (copy.root / known).exists()
     assert (registered.root / known).exists()
     assert probed() == "False"
-    registered.write("code/other.py", "")
+    registered.write("code/mine.py", "changed = True\n")
     assert probed() == "True"
 
 

@@ -658,13 +658,14 @@ def test_a_worker_with_another_version_of_a_package_that_bytes_go_by_runs_nothin
     (tmp_path / "other" / "polars-0.0.1.dist-info" / "METADATA").write_text("Name: polars\nVersion: 0.0.1\n")
     other = f"PYTHONPATH={tmp_path / 'other'}; export PYTHONPATH; {{}}"
     repository.write("dvc.yaml", independent("a"))
-    with cluster(tmp_path, other, "{}") as (address, workers):
+    with cluster(tmp_path, other, other, other, "{}") as (address, workers):
         (shared,) = repository.json("repro", "--cluster", address)["stages"]
-        workers[1].kill()
-        workers[1].wait()
+        workers[-1].kill()
+        workers[-1].wait()
         (alone,) = repository.json("repro", "--cluster", address, "--force")["stages"]
     assert shared["worker"].startswith("tcp://")
-    assert (alone["worker"], alone["why"]) == ("here", f"it has polars 0.0.1, not {version('polars')}")
+    why = f"it has polars 0.0.1, not {version('polars')}: install the same there"
+    assert (alone["worker"], alone["why"]) == ("here", why)
 
 
 @pytest.mark.slow

@@ -294,11 +294,12 @@ def test_a_compiled_model_that_says_something_else_here_is_not_used_whatever_the
     )
 
 
-@pytest.mark.parametrize("rows", [[[1e9, 3]], None])
-def test_a_compiled_model_of_which_no_row_could_be_tried_here_is_not_used(wrong, rows):
+@pytest.mark.parametrize(("rows", "why"), [([[1e9, 3]], "no row of the input example could be tried here by predict"),
+                                           (None, "there is no input example to try it on here")])  # fmt: skip
+def test_a_compiled_model_of_which_no_row_could_be_tried_here_is_not_used(wrong, rows, why):
     said = wrong(rows)
     assert said.about["compiled"] is None
-    assert "no row of the input example could be tried here by predict" in said.about["not_compiled"]
+    assert said.about["not_compiled"].startswith(why)
 
 
 def test_without_the_packages_everything_goes_on(project, tmp_path):

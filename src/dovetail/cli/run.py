@@ -138,22 +138,22 @@ def monitor(watch: float | None, as_json: bool, **options: Any) -> None:  # noqa
     from dovetail.render import monitor as render
 
     request = MonitorRequest(**options)
-    with opened() as (workspace, tracking):
-        if watch is None:
+    if watch is None:
+        with opened() as (workspace, tracking):
             answer = library_call(workspace, tracking, request)
-            show(answer.as_json(), as_json=as_json, text=render.monitored)
-            sys.exit(1 if answer.verdict == "drift" else 0)
-        from dovetail.monitoring.watch import WatchRequest
-        from dovetail.monitoring.watch import watch as watch_call
+        show(answer.as_json(), as_json=as_json, text=render.monitored)
+        sys.exit(1 if answer.verdict == "drift" else 0)
+    from dovetail.monitoring.watch import WatchRequest
+    from dovetail.monitoring.watch import watch as watch_call
 
-        def tell(answer: MonitorAnswer) -> None:
-            content = answer.as_json()
-            click.echo(document(content) if as_json else render.line(content))
+    def tell(answer: MonitorAnswer) -> None:
+        content = answer.as_json()
+        click.echo(document(content) if as_json else render.line(content))
 
-        def failed(error: "DovetailError") -> None:
-            click.echo(f"dovetail: {error}", err=True)
+    def failed(error: "DovetailError") -> None:
+        click.echo(f"dovetail: {error}", err=True)
 
-        watch_call(workspace, tracking, WatchRequest(request, watch), tell=tell, failed=failed)
+    watch_call(opened, WatchRequest(request, watch), tell=tell, failed=failed)
 
 
 @click.command()

@@ -77,12 +77,13 @@ class Experiments:
     def _take(self, task: ExperimentTask, run: StageRun) -> StageOutcome | None:
         del self._under_way[task.message]
         if run.unusable:
-            self._attempts[task.message] += 1
             besides = self._besides.setdefault(task.message, set())
             another = self._workers.pool.others(frozenset(besides | {run.worker}))
             if another:
                 besides.add(run.worker)
-            if (another or run.died) and self._attempts[task.message] < _ATTEMPTS:
+            has_declined = bool(another and run.worker and not run.died)  # each is asked once
+            self._attempts[task.message] += not has_declined
+            if has_declined or ((another or run.died) and self._attempts[task.message] < _ATTEMPTS):
                 self._submit(task)
                 return None
             self._declined.append(task)

@@ -64,7 +64,7 @@ def _other_packages(packages: Mapping[str, str]) -> str:
     """Which packages have another version here; one that is not here is missed by the script that needs it."""
     here = deciding()
     other = [f"{name} {here[name]}, not {said}" for name, said in packages.items() if here.get(name, said) != said]
-    return f"it has {', '.join(other)}" if other else ""
+    return f"it has {', '.join(other)}: install the same there" if other else ""
 
 
 class _Unseen(Exception):

@@ -98,12 +98,14 @@ class Workers:
             return True
         if run.unusable == ORPHANED:
             return True
-        self._attempts[step.address] += 1
         besides = self._besides.setdefault(step.address, set())
         if self.pool.others(frozenset(besides | {run.worker})):
             besides.add(run.worker)
+            if run.worker and not run.died:  # it declined: each is asked once
+                return True
         elif not run.died:
             return False
+        self._attempts[step.address] += 1
         return bool(run.worker) and self._attempts[step.address] < _ATTEMPTS
 
     def _run_here(self, step: Step) -> StageRun:

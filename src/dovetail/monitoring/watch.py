@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,14 +25,15 @@ class WatchRequest:
 
 
 def watch(
-    workspace: Workspace,
-    tracking: Tracking,
+    opened: Callable[[], AbstractContextManager[tuple[Workspace, Tracking]]],
     request: WatchRequest,
     *,
     tell: Callable[[MonitorAnswer], None],
     failed: Callable[[DovetailError], None],
 ) -> None:
     """Compare until Ctrl-C or a signal; `tell` gets each answer, `failed` each error, after which it tries again.
+
+    Each look opens the repository by `opened`: it may have other commits and tags than before.
 
     Raises:
         UserError: when the first comparison shows that what is asked for is not there.
@@ -42,7 +44,8 @@ def watch(
         with interruptible():
             while True:
                 try:
-                    tell(monitor(workspace, tracking, request.monitor, baselines=baselines))
+                    with opened() as (workspace, tracking):
+                        tell(monitor(workspace, tracking, request.monitor, baselines=baselines))
                 except DovetailError as error:
                     if is_first and isinstance(error, UserError):
                         raise

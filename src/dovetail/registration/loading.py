@@ -10,10 +10,9 @@ import site
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dovetail.registration.value_cache import ValueCache
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from dovetail.system.processes import Worker
 
 _KEPT = "models-that-load"
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ def unreadable(
     """Versions of the models that an alias names and that do not load or predict, model by model.
 
     One whose files are gone or changed is none of them. `ignore_cache`: also what was read before is read.
-    As many are read at a time as there are cores.
+    As many are read at a time as there are cores, four at most: each is in memory as a whole.
     """
     begun: deque[_Begun] = deque()
     with ExitStack() as stack:  # what was begun ends, too, where nobody waits for its answer
         for version in (version for name in names for version in _to_read(workspace, store, name, ignore_cache)):
             ending = stack.enter_context(ExitStack())
             begun.append(ending.enter_context(_reading(store, version, ending)))
-            if len(begun) >= cores():
+            if len(begun) >= min(cores(), _AT_ONCE):
                 yield from _told(workspace, begun.popleft())
         while begun:
             yield from _told(workspace, begun.popleft())
@@ -118,7 +118,7 @@ def _allowed(version: Version) -> tuple[str, ...]:
 def _key(workspace: Workspace, md5: str, allow: tuple[str, ...]) -> str:
     """Bytes, names and environment: pip changes the time of the folder that it installs to or removes from.
 
-    Of the project's own folders it is which modules are there: a copy of the project has them at other times.
+    Of the project's own folders it is what their modules are: a copy of the project has them at other times.
     """
     variable = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     folders = [Path(one) for one in (*site.getsitepackages(), site.getusersitepackages(), *variable) if one]
@@ -127,8 +127,19 @@ def _key(workspace: Workspace, md5: str, allow: tuple[str, ...]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def _modules(folder: Path) -> Iterator[tuple[str, str]]:
+    """The Python files below a folder, and what they hold; hidden folders and environments are none of its own."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and not Path(place, name, "pyvenv.cfg").exists()
+        ]
+        for file in (Path(place, name) for name in files if name.endswith(".py")):
+            with suppress(OSError):  # it was removed meanwhile
+                yield file.relative_to(folder).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def _state(workspace: Workspace, folder: Path) -> list[Any]:
     own = [root.absolute() for root in (workspace.root, workspace.store_root) if folder.is_relative_to(root.absolute())]
     if own and not folder.is_relative_to(sys.prefix):
-        return [folder.relative_to(own[0]).as_posix(), sorted(one.name for one in iter_modules([str(folder)]))]
+        return [folder.relative_to(own[0]).as_posix(), sorted(_modules(folder))]
     return [str(folder), folder.stat().st_mtime_ns]

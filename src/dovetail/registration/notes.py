@@ -7,6 +7,7 @@ digests differ; what this machine computes with is asked of the operating system
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from dovetail.errors import MissingFile
@@ -134,7 +135,9 @@ def _value(workspace: Workspace, ref: FileRef) -> str | None:
     """The digest of what the table says; None where it is none. The same bytes under one ending are read once."""
     if not is_table(ref.path):
         return None
-    key = f"{ref.md5}{''.join(Path(ref.path).suffixes[-2:])}"
+    key = (
+        f"{ref.md5}{''.join(Path(ref.path).suffixes[-2:])} {installed_version('pyarrow')}"  # another one may read more
+    )
     kept = ValueCache(workspace.store_root, "table-values")
     known: Mapping[str, str | None] = kept.all()
     if key in known:

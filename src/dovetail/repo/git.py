@@ -98,7 +98,8 @@ class Git:
     def head(self) -> Commit | None:
         """The commit where git stood when it was first asked; None before the first one.
 
-        A command sees one commit, whoever makes another meanwhile. Nothing here moves HEAD.
+        A command sees one commit, whoever makes another meanwhile; one that lasts opens the repository anew for each
+        look. Nothing here moves HEAD.
         """
         return self.commit("HEAD")
 

@@ -91,7 +91,7 @@ def load_yaml(content: bytes | str) -> Any:
         raise Unreadable("nested too deeply") from error
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _kept_yaml(content: bytes | str) -> Any:
     return load_yaml(content)
 

@@ -73,8 +73,11 @@ def current() -> Environment:
 
 
 def deciding() -> dict[str, str]:
-    """Python's minor version, and those of the packages here by which goes what usual scripts make."""
-    found = {name: known for name in _DECIDING if (known := _installed(name))}
+    """Python's minor version, and those of the packages here by which goes what usual scripts make.
+
+    Without the builds for a processor or a GPU (`2.5.1+cu124`), by which machines may differ.
+    """
+    found = {name: known.partition("+")[0] for name in _DECIDING if (known := _installed(name))}
     return {"python": ".".join(platform.python_version_tuple()[:2]), **found}
 
 
