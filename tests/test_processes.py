@@ -40,6 +40,7 @@ def busy():
         other.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("busy")
 def test_the_time_in_which_others_have_the_core_does_not_count(monkeypatch):
     monkeypatch.setattr(forking, "_may_have_openmp_threads", lambda: False)  # to start anew takes longer than the work
@@ -68,6 +69,7 @@ def _timed(_):
     return p99_ms(Slow(), None), (time.monotonic() - began) * 1000 / 105
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("busy")
 def test_what_a_row_takes_is_told_without_the_time_in_which_others_have_the_core():
     slowest, mean = start_worker(_timed, None).result(300)

@@ -250,6 +250,7 @@ def test_params_of_a_register_stage_are_read_only_where_its_model_has_no_entry(j
         workspace.tree.model("m")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
 def test_each_script_is_read_once_and_before_others_wait_for_the_lock(small, monkeypatch):
     small.write("code/a.py", "import train\n")

@@ -93,6 +93,7 @@ def test_data_declared_without_a_cache_is_told_what_satisfies_the_gate(registere
     assert {gate["name"]: gate["passed"] for gate in done["gates"]}["provenance.data"] is True
 
 
+@pytest.mark.slow
 def test_the_remote_is_asked_once_a_command_whether_it_has_an_object(registered, tmp_path, monkeypatch):
     asked, ask = Counter(), Objects.holds
     monkeypatch.setattr(Objects, "holds", lambda self, digests: asked.update(digests) or ask(self, digests))
