@@ -110,6 +110,7 @@ def test_a_broken_version_whose_bytes_no_tree_has_is_listed(small):
     assert [one["what"] for one in answer["problems"]] == ["m/1"]
 
 
+@pytest.mark.slow
 def test_objects_that_are_nowhere_are_brought_back(small):
     data, model = md5_of(small, "data.csv"), md5_of(small, "out/m.joblib")
     for md5 in (data, model, md5_of(small, "out/plots")):
@@ -175,6 +176,7 @@ def test_a_source_that_neither_git_nor_dvc_keeps(small):
     assert problems(small) == []
 
 
+@pytest.mark.slow
 def test_a_version_that_no_commit_holds(small):
     small.write("params.yaml", "train: {w: 8}\n")
     small.run("dvc", "repro", "-q", "register")
@@ -324,6 +326,7 @@ def test_an_old_mlflow(small, tmp_path):
     assert old["next"].startswith("python -m pip install --upgrade 'mlflow>=")
 
 
+@pytest.mark.slow
 def test_a_store_that_is_gone_and_one_that_does_not_answer(small):
     small.run("dvc", "repro", "-q", "register")
     (small.root / "mlflow.db").write_bytes(b"this is no database, " * 100)

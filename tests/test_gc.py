@@ -285,6 +285,7 @@ def test_what_is_put_aside_is_kept(small, keep, tmp_path):
     assert small.json("gc", "--force")["delete"] == []
 
 
+@pytest.mark.slow
 def test_what_another_project_of_the_repository_recorded_stays_in_the_remote_that_both_use(tmp_path):
     top = Project(tmp_path / "top")
     top.root.mkdir()
@@ -340,6 +341,7 @@ def with_remote(project, tmp_path):
     project.commit("a remote")
 
 
+@pytest.mark.slow
 def test_the_remote_is_cleaned_when_asked_to_and_takes_the_same_bytes_again(small, tmp_path):
     with_remote(small, tmp_path)
     gone = train(small, 4, commit=False)
@@ -396,6 +398,7 @@ def test_a_tag_that_somebody_else_pushed_keeps_a_commit_that_no_branch_keeps_any
     assert "ref origin refs/tags/m#production#1" in {entry["what"] for entry in answer["keep"]}
 
 
+@pytest.mark.slow
 def test_the_remote_is_left_alone_while_somebody_elses_tag_is_not_fetched(shared, tmp_path):
     small, colleague = shared
     shutil.copytree(small.root / CACHE, colleague.root / CACHE)
@@ -443,6 +446,7 @@ def test_a_shallow_clone_is_refused(small, tmp_path):
     assert "--unshallow" in clone.json("gc", "--force", code=2)["error"]["next"]
 
 
+@pytest.mark.slow
 def test_a_running_experiment_is_waited_for(small):
     (small.root / ".dvc/tmp/exps/standalone/tmp1/.dvc").mkdir(parents=True)
     orphan(small)

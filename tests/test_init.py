@@ -129,6 +129,7 @@ def test_a_model_of_a_nested_dvc_yaml_is_registered_from_there(plain):
     assert (plain.root / "mlruns/receipts/m.json").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_is_made_a_repository_of_git_and_dvc_if_the_user_says_so(plain):
     plain.run("rm", "-rf", ".git", ".dvc", "dvc.lock")
     done = plain.run("dovetail", "init", code=2)

@@ -56,6 +56,7 @@ def test_it_answers_the_same_after_the_view_was_rebuilt(registered):
     assert {key: after[key] for key in same} == {key: before[key] for key in same}
 
 
+@pytest.mark.slow
 def test_down_from_data_by_path_and_by_an_older_digest(registered):
     old = registered.json("lineage", "data.csv")
     assert [(v["model"], v["version"], v["aliases"]) for v in old["versions"]] == [("m", 1, ["staging"])]

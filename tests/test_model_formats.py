@@ -321,6 +321,7 @@ def test_an_mlmodel_that_is_none_names_no_file_and_no_card(mlmodel):
     assert mlflow_folder.example_file(mlmodel) is None
 
 
+@pytest.mark.slow
 def test_doctor_and_status_name_a_version_that_an_alias_names_and_that_cannot_be_loaded(small):
     small.run("dvc", "repro", "-q")
     (stored,) = (small.root / "mlruns").rglob("data/m.joblib")

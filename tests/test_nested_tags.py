@@ -34,6 +34,7 @@ def test_dvc_finds_what_was_promoted(nested):
     assert nested.json("history", "m")["events"][0]["tag"] == "pipelines/train=m#production#1"
 
 
+@pytest.mark.slow
 def test_a_promotion_without_the_folder_is_followed_and_written_anew(nested):
     nested.json("promote", "m", "--force", "--reason", "try")
     for old in ("m@v1.0.0", "m#production#1"):

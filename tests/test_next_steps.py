@@ -332,6 +332,7 @@ def test_one_sync_ends_what_commands_say_without_a_store(registered):
         assert missing not in registered.run("dovetail", *command.split(), code=None).stderr
 
 
+@pytest.mark.slow
 def test_serving_ends_what_waits_for_answers(registered):
     registered.run("dovetail", "promote", "m")
     waiting = {"monitor m": "was ever logged", "retrain m --with feedback": "no served m has written a prediction log"}
@@ -369,6 +370,7 @@ def test_a_run_whose_version_was_deleted_gets_one(registered):
     ends(registered, f"monitor runs:/{run.info.run_id}", "is a run without a version")
 
 
+@pytest.mark.slow
 def test_a_version_whose_run_was_deleted_is_promoted_and_the_doctor_says_what_repairs_it(registered):
     (run,) = registered.store().runs()
     registered.store().client.delete_run(run.info.run_id)

@@ -118,6 +118,7 @@ def test_each_part_gets_a_file_of_its_name_whose_metadata_say_who_scored_what(pr
     assert "\nm/1 " in shown
 
 
+@pytest.mark.slow
 def test_the_answers_are_those_of_a_server_of_parquet_and_of_csv(project, data):
     text = 'note,size,count,color,fresh\n"two\nlines",9.5,3,red,True\nNA,11.25,6,,False\n'
     text += ",8.0,8,blue,True\n,,1,green,False\n"

@@ -342,6 +342,7 @@ def test_what_was_named_at_a_time(made):
     assert "is not a time" in made.json("history", "m", "--at", "noon", code=2)["error"]["message"]
 
 
+@pytest.mark.slow
 def test_an_assignment_by_plain_gto_is_followed_and_shown_as_made_without_gates(made):
     made.run("gto", "register", "m", "HEAD", "--version", "v0.3.1")
     made.run("gto", "assign", "m", "HEAD", "--stage", "prod")

@@ -81,6 +81,7 @@ def test_forced_and_repeated_registrations_double_nothing(small):
     assert small.store().counts() == (1, 1)
 
 
+@pytest.mark.slow
 def test_deleted_store_is_filled_by_the_next_repro_once_the_receipt_is_gone(small):
     small.run("dvc", "repro", "register")
     before = small.store().runs()[0].data.tags["dovetail.fingerprint"]
@@ -90,6 +91,7 @@ def test_deleted_store_is_filled_by_the_next_repro_once_the_receipt_is_gone(smal
     assert small.store().counts() == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_gate_that_fails_keeps_staging_where_it_was(small):
     small.run("dvc", "repro", "register")
     small.replace("params.yaml", "w: 7", "w: 3")
@@ -133,6 +135,7 @@ def test_an_experiment_in_a_temporary_folder_is_a_run_in_the_real_store_and_no_v
     assert str(small.root) in default
 
 
+@pytest.mark.slow
 def test_an_applied_experiment_becomes_a_version_by_register_typed_by_hand(small):
     small.run("dvc", "repro", "register")
     small.commit("one")

@@ -229,6 +229,7 @@ def test_a_failure_ends_what_waits_for_it_and_the_next_run_goes_on(repository):
     assert answer["failed"] == []
 
 
+@pytest.mark.slow
 def test_without_keep_going_no_more_is_begun_once_a_failure_is_known(repository):
     names = [f"s{number}" for number in range(6)]
     bad = "stages:\n  bad: {cmd: test -e good && cp good bad, deps: [stage.py], outs: [bad]}\n"

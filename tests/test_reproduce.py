@@ -97,6 +97,7 @@ def test_a_commits_model_needs_no_mlflow_and_makes_none(small):
     assert not (small.root / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_an_undeclared_input_is_found_out(registered):
     light(registered)
     trained(registered, 'import os\nw += int(os.environ.get("EXTRA", 0))')
@@ -218,6 +219,7 @@ def test_the_first_file_that_is_another_in_a_folder_is_named(small):
     assert (answer["verdict"], answer["first_difference"]["path"]) == ("identical-model", "out/plots/p.csv")
 
 
+@pytest.mark.slow
 def test_a_changed_environment_is_named_and_tagged(registered, tmp_path):
     def with_version(version):
         (tmp_path / version / f"fake-{version}.dist-info").mkdir(parents=True)
@@ -265,6 +267,7 @@ def test_the_commit_that_has_the_code_too_is_chosen(registered):
     assert (answer["verdict"], answer["commit"], answer["inputs"]) == ("identical", head, [])
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_listed_and_comes_from_the_remote_without_filling_the_cache(small, tmp_path):
     small.write("folder/a.txt", "a")
     small.write("folder/b.txt", "b")
@@ -460,6 +463,7 @@ def test_interrupted_in_the_middle_of_a_stage_it_leaves_nothing(sleeper, number)
     assert everything(project) == before
 
 
+@pytest.mark.slow
 def test_what_a_killed_one_left_the_next_one_removes(sleeper):
     project, mark = sleeper
     before = everything(project)

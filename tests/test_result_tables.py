@@ -62,6 +62,7 @@ def test_metrics_by_slice_plots_and_named_files_are_tables_once_also_when_killed
     assert texts(small, made, asked) == before
 
 
+@pytest.mark.slow
 def test_a_script_s_own_tables_stay(small):
     script = "import mlflow\nwith mlflow.start_run():\n    mlflow.log_table({'a': [1]}, 'mine.json')\n"
     small.write("train.py", TRAIN + script)

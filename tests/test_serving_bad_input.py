@@ -207,6 +207,7 @@ def test_nobody_waits_for_a_body_of_millions_of_values(server, case):
     assert memory(server) - before < 3 * 16
 
 
+@pytest.mark.slow
 def test_parquet_that_unpacks_to_much_is_refused_cheaply(server):
     target = io.BytesIO()
     with pq.ParquetWriter(target, pa.schema([("color", pa.string())]), compression="zstd") as writer:

@@ -50,6 +50,7 @@ def test_a_run_lasts_as_long_as_its_stage_also_when_it_is_made_anew_and_elsewher
     assert times(small) == (committed, None)
 
 
+@pytest.mark.slow
 def test_dovetail_repro_says_how_long_each_stage_took(small):
     small.replace("train.py", "import json, pathlib", "import time; time.sleep(0.5)\nimport json, pathlib")
     small.write("params.yaml", "train: {w: 8}\n")

@@ -132,6 +132,7 @@ def test_all_that_wait_for_what_was_left_behind_take_it_over_one_at_a_time(clien
     assert names(client) == []
 
 
+@pytest.mark.slow
 def test_who_slept_leaves_the_turn_to_who_took_it_over(client, monkeypatch):
     monkeypatch.setattr(store_lock, "_PAUSE", 0.01)
     monkeypatch.setattr(store_lock, "_LEFT_BEHIND", 0.3)

@@ -93,6 +93,7 @@ def test_an_experiment_that_became_a_commit_comes_back_under_its_name_and_a_prom
     assert view(history) == before
 
 
+@pytest.mark.slow
 def test_it_is_idempotent_and_without_all_leaves_experiments_alone(history):
     forget(history)
     history.json("sync")

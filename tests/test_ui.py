@@ -26,6 +26,7 @@ def asked(project, ref):
     return heard[0].removesuffix("?workflowType=machine_learning")
 
 
+@pytest.mark.slow
 def test_each_thing_has_its_page(registered):
     run = registered.json("lineage", "m/1")["run_id"]
     assert asked(registered, None) == "#/models"

@@ -44,6 +44,7 @@ def test_the_same_sentence_everywhere(registered, command, said):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_alias_that_nobody_used_is_refused_in_a_pipe_and_taken_when_it_is_said_to_be_new(registered):
     error = registered.json("promote", "m", "--to", "prodction", code=2)["error"]
     assert error["kind"] == "UnknownAlias"
