@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from multiprocessing import resource_tracker
 
 import psutil
 import pytest
@@ -129,6 +130,7 @@ def test_the_next_model_is_begun_before_the_first_has_answered_and_ends_with_who
     registered.run("dvc", "repro", "-q")
     monkeypatch.setattr(loading, "cores", lambda: 2)
     monkeypatch.setattr(probe, "_SECONDS", 0)
+    resource_tracker.ensure_running()  # Python's own, where a process is started anew and not forked
     ours, before = psutil.Process(), set(psutil.Process().children())
 
     def begun():
