@@ -14,8 +14,9 @@ from pydantic_core import PydanticUndefined
 
 from dovetail.gates import rules
 from dovetail.render import short as render_short
-from dovetail.values import short, table_names, tables
+from dovetail.values import environment, short, table_names, tables
 from stages.common import gates
+from stages.parts.range_process import deciding
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -220,3 +221,9 @@ def test_ci_looks_at_pages_with_a_browser_or_says_that_there_is_none(tmp_path, h
     else:
         assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr.endswith("next: apt-get install chromium\n")
+
+
+def test_what_workers_of_either_kind_compare_is_the_same():
+    """The stages, which know nothing of the library, compare a part of it for their own work."""
+    of_stages = {name for module in ("stages.rows.kernel", "stages.training.trials") for name in deciding(module)}
+    assert of_stages <= environment.deciding().keys()

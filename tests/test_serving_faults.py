@@ -330,7 +330,7 @@ def test_running_out_of_files_passes(lasting):
             except (OSError, http.client.HTTPException):  # what was closed is not known to the server yet
                 return False
 
-        server.until(is_well)
+        assert server.until(is_well)
     finally:
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
 

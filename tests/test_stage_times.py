@@ -59,7 +59,10 @@ def test_dovetail_repro_says_how_long_each_stage_took(small):
     assert 500 <= ended - began < 30_000
 
 
-@pytest.mark.parametrize("python", [[], [sys.executable, "-m"], [sys.executable, "-P", "-m"]])
+@pytest.mark.parametrize(
+    "python",
+    [[], [sys.executable, "-m"], [sys.executable, "-P", "-m"], [sys.executable, "-W", "ignore", "-X", "utf8", "-m"]],
+)
 def test_a_stage_sees_when_dvc_began_however_it_was_started(small, python):
     """With `-P`, as `dovetail repro --experiments` and `retrain` start it."""
     told = "from dovetail.repo.running_stage import dvc_began; open('told.txt', 'w').write(str(dvc_began()))"

@@ -94,7 +94,7 @@ class Compiled:
         said, sure = self.ask(method, feeds)
         return list(said.tolist()) if sure is None or sure.all() else None
 
-    def differs(
+    def why_unusable(
         self,
         methods: Sequence[str],
         ours: Callable[[str, Mapping[str, list[Any]]], Any],

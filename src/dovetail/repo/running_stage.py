@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from dovetail.repo.dvc_variables import ENV_STAGE
 if TYPE_CHECKING:
     from psutil import Process
 
+_WITH_VALUE = ("-W", "-X")  # options of Python
 _FETCHES = "--pul"  # of `dvc repro --pull`, which DVC takes abbreviated, too
 
 
@@ -52,7 +52,15 @@ def _is_dvc(words: Sequence[str]) -> bool:
     """
     if "dvc" in [Path(word).stem for word in words[:2]]:
         return True
-    return any(pair == ("-m", "dvc") for pair in pairwise(words[1:5]))
+    options = iter(words[1:])
+    for word in options:
+        if word == "-m":
+            return next(options, "") == "dvc"
+        if word in _WITH_VALUE:
+            next(options, "")
+        elif not word.startswith("-"):
+            break
+    return False
 
 
 def _rounding() -> float:

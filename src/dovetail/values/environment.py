@@ -19,9 +19,11 @@ _ALWAYS = ("joblib", "mlflow")
 _WITHOUT_CARD = ("numpy", "pandas", "scikit-learn")
 # By whose versions goes what usual scripts make, byte for byte.
 _DECIDING = (
-    *("catboost", "joblib", "lightgbm", "narwhals", "numpy", "onnx", "pandas", "pandera", "polars", "pyarrow"),
-    *("scikit-learn", "scipy", "skops", "skrub", "statsmodels", "tensorflow", "torch", "xgboost"),
+    *("catboost", "duckdb", "imbalanced-learn", "jax", "joblib", "keras", "lightgbm", "narwhals", "numpy", "onnx"),
+    *("optuna", "pandas", "pandera", "polars", "pyarrow", "scikit-learn", "scipy", "skops", "skrub", "spacy"),
+    *("statsmodels", "tensorflow", "torch", "transformers", "xgboost"),
 )
+_BUILDS = ("", "-cpu", "-gpu", "-lts-cpu")  # of one version, under names of their own
 _PIN = re.compile(
     r"([A-Z0-9](?:[\w.-]*[A-Z0-9])?)==(\d+(?:\.\d+)*(?:(?:a|b|rc)\d+)?(?:\.post\d+)?(?:\.dev\d+)?)",
     re.ASCII | re.IGNORECASE,
@@ -75,9 +77,12 @@ def current() -> Environment:
 def deciding() -> dict[str, str]:
     """Python's minor version, and those of the packages here by which goes what usual scripts make.
 
-    Without the builds for a processor or a GPU (`2.5.1+cu124`), by which machines may differ.
+    Without the builds for a processor or a GPU (`2.5.1+cu124`, `xgboost-cpu`), by which machines may differ.
     """
-    found = {name: known.partition("+")[0] for name in _DECIDING if (known := _installed(name))}
+    found = {}
+    for name in _DECIDING:
+        if known := next(filter(None, (_installed(f"{name}{build}") for build in _BUILDS)), None):
+            found[name] = known.partition("+")[0]
     return {"python": ".".join(platform.python_version_tuple()[:2]), **found}
 
 

@@ -143,7 +143,7 @@ class ServedModel:
             self._prove_forest([self._frame(columns)])
         if compiled:
             methods = [method for method in self.about["methods"] if method in compiled.about.methods]
-            why = compiled.differs(methods, lambda method, row: self.answer(method, 1, row)[0], columns)
+            why = compiled.why_unusable(methods, lambda method, row: self.answer(method, 1, row)[0], columns)
             self._compiled = None if why else compiled
             self._say(why)
 
